@@ -1,0 +1,1 @@
+"""Latency and drift over time. May look into every room; nothing looks in here."""

@@ -1,0 +1,88 @@
+"""Reading pictures without surprises, and drawing a mask over one.
+
+OpenCV decodes half a JPEG without a word and guesses formats by content; here a picture is whole or an error that
+names the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import UserError
+from edge.files import replacing
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+FIRE_COLOUR_RGB = (255, 60, 0)
+
+Frame = npt.NDArray[np.uint8]  # H x W x 3, RGB
+Map = npt.NDArray[np.uint8]  # H x W
+
+
+def read_rgb(path: Path) -> Frame:
+    """Read a picture as RGB `uint8`, H x W x 3, turned upright by its EXIF orientation. Raises `UserError`."""
+    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def read_gray_or_colour(path: Path) -> Frame | Map:
+    """Read a picture with the channels it has: H x W, or H x W x C in OpenCV's order. Raises `UserError`."""
+    return _decode(path, cv2.IMREAD_UNCHANGED)
+
+
+def write_picture(path: Path, picture: Frame | Map) -> None:
+    """Write an RGB picture or a one-channel map, in the format of the suffix. Raises `UserError`."""
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UserError(f"{path} has no picture format's suffix: expected one of {', '.join(IMAGE_SUFFIXES)}")
+    encoded = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    with replacing(path) as temporary:
+        if not cv2.imwrite(str(temporary), encoded):
+            raise OSError(f"OpenCV could not encode {path.suffix}")
+
+
+def overlay(frame: Frame, mask: npt.NDArray[np.bool_], *, opacity: float = 0.5) -> Frame:
+    """Tint the burning pixels and draw their outline. `mask` may have another size than `frame`."""
+    height, width = frame.shape[:2]
+    full = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    colour = np.array(FIRE_COLOUR_RGB, np.float32)
+    drawn = frame.copy()
+    burning = full.astype(bool)
+    drawn[burning] = (frame[burning] * (1 - opacity) + colour * opacity).astype(np.uint8)
+    contours, _ = cv2.findContours(full, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(drawn, contours, -1, FIRE_COLOUR_RGB, thickness=max(1, round(max(height, width) / 400)))
+    return drawn
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The pictures in a folder (not below it), by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _decode(path: Path, flags: int) -> Frame | Map:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} could not be read ({error.strerror}): check the path") from error
+    if _is_cut_short(data):
+        raise UserError(f"{path} is cut short ({len(data)} bytes): get the whole file again")
+    picture = None
+    if data:
+        try:
+            picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        except cv2.error:  # corrupt headers with absurd sizes
+            picture = None
+    if picture is None:
+        raise UserError(f"{path} is not a picture that can be read: expected a whole JPEG, PNG, BMP, WebP or TIFF")
+    return picture.astype(np.uint8) if picture.dtype != np.uint8 else picture
+
+
+def _is_cut_short(data: bytes) -> bool:
+    """Whether a JPEG or PNG lacks its end. OpenCV decodes such a file, grey where nothing came."""
+    if data.startswith(b"\xff\xd8"):
+        # Entropy-coded data holds neither marker, and a thumbnail's end comes before the picture's own scan.
+        return data.rfind(b"\xff\xd9") < max(2, data.rfind(b"\xff\xda"))
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data[-64:]
+    return False

@@ -1,0 +1,100 @@
+"""Segmentation metrics, defined once: pixels are counted first, and every figure is a pure function of the counts.
+
+Pooled metrics add the counts of all images before dividing, so that a large fire weighs more than a small one;
+`fire_iou_per_image` gives every image the same weight. Where a ratio has nothing below the line, nothing was wrong,
+and it is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pixels by truth and prediction: true/false positives and negatives. They add."""
+
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+    tn: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
+
+
+def count(predicted: Mask, truth: Mask) -> Counts:
+    """Count pixels of two boolean masks of one shape. Raises ValueError where they differ in shape or kind."""
+    if predicted.shape != truth.shape or predicted.dtype != np.bool_ or truth.dtype != np.bool_:
+        raise ValueError(
+            f"expected two boolean masks of one shape, got {predicted.dtype} {predicted.shape} "
+            f"and {truth.dtype} {truth.shape}"
+        )
+    tp = int(np.count_nonzero(predicted & truth))
+    fp = int(np.count_nonzero(predicted)) - tp
+    fn = int(np.count_nonzero(truth)) - tp
+    return Counts(tp, fp, fn, predicted.size - tp - fp - fn)
+
+
+def pooled(counts: Iterable[Counts]) -> Counts:
+    return sum(counts, Counts())
+
+
+def fire_iou(c: Counts) -> float:
+    return _ratio(c.tp, c.tp + c.fp + c.fn)
+
+
+def background_iou(c: Counts) -> float:
+    return _ratio(c.tn, c.tn + c.fp + c.fn)
+
+
+def mean_iou(c: Counts) -> float:
+    """Mean of fire and background: what Keras' `BinaryIoU` gives by default."""
+    return (fire_iou(c) + background_iou(c)) / 2
+
+
+def accuracy(c: Counts) -> float:
+    return _ratio(c.tp + c.tn, c.tp + c.fp + c.fn + c.tn)
+
+
+def precision(c: Counts) -> float:
+    return _ratio(c.tp, c.tp + c.fp)
+
+
+def recall(c: Counts) -> float:
+    return _ratio(c.tp, c.tp + c.fn)
+
+
+def fire_iou_per_image(per_image: Sequence[Counts]) -> float:
+    """Mean of each image's fire IoU; an image with no fire predicted and none present counts 1."""
+    return sum(map(fire_iou, per_image)) / len(per_image)
+
+
+def summarise(per_image: Sequence[Counts]) -> dict[str, float]:
+    """Every metric of a split under its one name. Raises ValueError for no images."""
+    if not per_image:
+        raise ValueError("expected the counts of at least one image, got none")
+    total = pooled(per_image)
+    return {
+        "fire_iou": fire_iou(total),
+        "mean_iou": mean_iou(total),
+        "fire_iou_per_image": fire_iou_per_image(per_image),
+        "accuracy": accuracy(total),
+        "precision": precision(total),
+        "recall": recall(total),
+    }
+
+
+def agreement(masks_a: Iterable[Mask], masks_b: Iterable[Mask]) -> float:
+    """IoU of the fire masks of two models, pooled over images: 1 where they mark the same pixels."""
+    return fire_iou(pooled(count(a, b) for a, b in zip(masks_a, masks_b, strict=True)))
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 1.0

@@ -1,0 +1,1 @@
+"""Keras -> TFLite, and what the shrinking cost. May look into `train` and `edge`, never into `benchmarks`."""

@@ -1,0 +1,1 @@
+"""FireSeg -> a trained Keras U-Net. May look into `edge`, never into `export` or `benchmarks`."""

@@ -1,0 +1,89 @@
+"""Which pairs learn, which judge: by video or by group, never by frame.
+
+Neighbouring frames of a video are near copies; a split that puts one into training and one into the test flatters
+every figure. FireSeg's published split does so for one video (v17): `official-clean` leaves it out of the test.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from edge.errors import UserError
+from train.fireseg import Dataset, Pair, content_hash
+
+SplitName = Literal["official", "official-clean", "by-video"]
+SPLIT_NAMES: tuple[str, ...] = get_args(SplitName)
+FOLDS = 5
+VALIDATION_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Split:
+    """Pairs to learn from and pairs to judge by. `sha256` is the content hash of the judging pairs."""
+
+    name: str
+    train: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+
+    @property
+    def sha256(self) -> str:
+        return content_hash(self.test)
+
+
+def make_split(dataset: Dataset, name: str, *, fold: int = 0, seed: int = 0) -> Split:
+    """Split a data set. `fold` (0 to 4) and `seed` matter to `by-video` alone. Raises `UserError`."""
+    if name == "by-video":
+        return _by_video(dataset, fold, seed)
+    if name not in SPLIT_NAMES:
+        raise UserError(f"there is no split {name!r}: expected one of {', '.join(SPLIT_NAMES)}")
+    parts = dataset.parts
+    if "train" not in parts or "test" not in parts:
+        raise UserError(
+            f"{dataset.root} has no published train and test folders, which split {name} is made of: "
+            "use --split by-video"
+        )
+    train, test = parts["train"], parts["test"]
+    if name == "official-clean":
+        leaked = {pair.video for pair in train}
+        test = [pair for pair in test if pair.video not in leaked]
+    if not test:
+        raise UserError(f"split {name} of {dataset.root} leaves no test images: every test video is in training too")
+    return Split(name, tuple(train), tuple(test))
+
+
+def hold_out_videos(pairs: Sequence[Pair], *, seed: int, share: float = VALIDATION_SHARE) -> tuple[list[Pair], list[Pair]]:
+    """Keep whole videos for validation until they hold about `share` of the pairs. Returns (learn, validate)."""
+    videos = _shuffled_videos(pairs, seed)
+    if len(videos) < 2:
+        raise UserError(f"validation needs whole videos of its own, but the data holds {len(videos)}: expected 2 or more")
+    held: set[str] = set()
+    count = 0
+    for video in videos[:-1]:
+        if count >= share * len(pairs):
+            break
+        held.add(video)
+        count += sum(pair.video == video for pair in pairs)
+    return [p for p in pairs if p.video not in held], [p for p in pairs if p.video in held]
+
+
+def _by_video(dataset: Dataset, fold: int, seed: int) -> Split:
+    if not 0 <= fold < FOLDS:
+        raise UserError(f"there is no fold {fold}: expected 0 to {FOLDS - 1}")
+    videos = _shuffled_videos(dataset.pairs, seed)
+    if len(videos) < FOLDS:
+        raise UserError(f"split by-video needs at least {FOLDS} videos, but {dataset.root} holds {len(videos)}")
+    held = set(videos[fold::FOLDS])
+    return Split(
+        f"by-video fold {fold} seed {seed}",
+        tuple(pair for pair in dataset.pairs if pair.video not in held),
+        tuple(pair for pair in dataset.pairs if pair.video in held),
+    )
+
+
+def _shuffled_videos(pairs: Sequence[Pair], seed: int) -> list[str]:
+    videos = sorted({pair.video for pair in pairs})
+    random.Random(seed).shuffle(videos)
+    return videos

@@ -9,6 +9,7 @@ Sources: U-Net, Ronneberger et al. 2015 (arXiv 1505.04597); MobileNetV2, Sandler
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,6 +39,10 @@ MOBILENETV2_STRIDE = 32
 SEPARABLE_FILTERS = {16: 96, 8: 64, 4: 32, 2: 16}  # stride of the stage's output -> filters, at width 1.0
 TRANSPOSED_FILTERS = {16: 256, 8: 128, 4: 64, 2: 32, 1: 16}
 ORIGINAL_FILTERS = {1: 64, 2: 128, 4: 256, 8: 512, 16: 1024}  # as in the paper; 16 is the bottleneck
+
+# An epoch of FireSeg is some thirty steps: Keras' momentum of 0.99 would leave the statistics of fresh layers near their
+# initial values for ten epochs, and validation near zero.
+DECODER_MOMENTUM = 0.9
 
 # Layers of ours are named with these prefixes; every other layer belongs to the encoder.
 _DECODER_PREFIXES = ("decoder_", "head_")
@@ -114,9 +119,12 @@ def _mobilenetv2(
     rescaled: keras.KerasTensor, width: float, weights: str | Path | None
 ) -> tuple[keras.KerasTensor, dict[int, keras.KerasTensor]]:
     try:
-        backbone = keras.applications.MobileNetV2(
-            input_tensor=rescaled, alpha=width, include_top=False, weights=str(weights) if weights else None
-        )
+        with warnings.catch_warnings():
+            # Sizes Keras has no checkpoint for take the 224 px one, rightly: the network is convolutional.
+            warnings.filterwarnings("ignore", message=".*input_shape. is undefined.*")
+            backbone = keras.applications.MobileNetV2(
+                input_tensor=rescaled, alpha=width, include_top=False, weights=str(weights) if weights else None
+            )
     except (OSError, ValueError) as error:
         if weights is None:
             raise
@@ -192,7 +200,7 @@ def _conv(x: keras.KerasTensor, filters: int, kernel: int, name: str) -> keras.K
 
 
 def _norm_relu6(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    x = layers.BatchNormalization(momentum=DECODER_MOMENTUM, name=f"{name}_bn")(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x)
 
 

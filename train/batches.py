@@ -1,0 +1,86 @@
+"""Pairs -> batches for `fit`: decoded once, kept as bytes, shuffled and augmented by numbers that can be drawn again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from edge.images import Frame
+from edge.preprocess import to_model_input, to_model_mask
+from train.augment import Augmentation
+from train.fireseg import Pair
+
+Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Decoded pairs at the model's size: N x H x W x 3 RGB `uint8`, and N x H x W x 1 masks of 0 and 1."""
+
+    images: Frame
+    masks: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def decode(
+    pairs: Sequence[Pair], height: int, width: int, on_progress: Callable[[], None] | None = None
+) -> Examples:
+    """Read and resize all pairs. Raises `UserError` for a file that is broken."""
+    images = np.empty((len(pairs), height, width, 3), np.uint8)
+    masks = np.empty((len(pairs), height, width, 1), np.uint8)
+
+    def fill(index: int) -> None:
+        frame, mask = pairs[index].read()
+        to_model_input(frame, height, width, out=images[index])
+        masks[index, :, :, 0] = to_model_mask(mask, height, width)
+        if on_progress:
+            on_progress()
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(fill, range(len(pairs))))
+    return Examples(images, masks)
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of one epoch after another. With a seed they are shuffled and augmented; without, neither.
+
+    Order and augmentation depend on the seed, the epoch and the batch alone: `epoch` may start anywhere.
+    """
+
+    def __init__(self, examples: Examples, batch_size: int, *, seed: int | None = None, first_epoch: int = 0) -> None:
+        # One thread beside the training: the layers' generators are shared, and two cores need no more.
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
+        self.examples = examples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = first_epoch
+        self.augment = Augmentation() if seed is not None else None
+        self.order = self._order()
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.examples) / self.batch_size)
+
+    def __getitem__(self, index: int) -> Batch:
+        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        images, masks = self.examples.images[chosen], self.examples.masks[chosen]
+        if self.augment is None:
+            return images.astype(np.float32), masks.astype(np.float32)
+        draw = np.random.default_rng((self.seed or 0, self.epoch, index))
+        return self.augment(images, masks, seed=int(draw.integers(2**31)))
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
+        self.order = self._order()
+
+    def _order(self) -> npt.NDArray[np.int64]:
+        if self.seed is None:
+            return np.arange(len(self.examples))
+        return np.random.default_rng((self.seed, self.epoch)).permutation(len(self.examples))

@@ -1,0 +1,222 @@
+"""The training recipe: the encoder frozen at first, then the whole network at a low rate; resumable at any moment.
+
+After every epoch the model with its optimizer goes to `last-NNN.keras`, and then `state.json` points to it: whatever
+moment a run is killed at, `resume` goes on from the last whole epoch, to the same curve (batches are drawn from the
+seed and the epoch, see `batches.py`; early stopping is read off the history).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from edge.errors import UserError
+from edge.files import make_folder, replacing, write_json, write_text
+from train.batches import Batches, Examples
+from train.losses import BCEDice
+from train.unet import UNetConfig, build_unet, set_trainable
+
+STATE_FILE = "state.json"
+BEST_FILE = "best.keras"
+HISTORY_FILE = "history.csv"
+MONITOR = "val_fire_iou"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of epochs with one choice of what learns. `patience` epochs without a better one end it early."""
+
+    name: str
+    epochs: int
+    rate: float
+    encoder: bool
+    """Whether the encoder's convolutions learn."""
+    batch_norm: bool
+    """Whether BatchNorm's statistics and scales move."""
+    cosine: bool
+    """Whether the rate falls to zero over the phase along a cosine."""
+    patience: int | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a training depends on beside its data."""
+
+    model: UNetConfig = field(default_factory=UNetConfig)
+    backbone_weights: str | None = "imagenet"
+    frozen_epochs: int = 25
+    frozen_rate: float = 1e-3
+    patience: int = 6
+    whole_epochs: int = 10
+    whole_rate: float = 3e-4
+    batch_size: int = 16
+    seed: int = 0
+
+    def phases(self) -> list[Phase]:
+        frozen = Phase("frozen", self.frozen_epochs, self.frozen_rate, encoder=False, batch_norm=True, cosine=False,
+                       patience=self.patience)
+        whole = Phase("whole", self.whole_epochs, self.whole_rate, encoder=True, batch_norm=False, cosine=True,
+                      patience=None)
+        return [phase for phase in (frozen, whole) if phase.epochs]
+
+    def check(self) -> None:
+        """Raise `UserError` for a recipe that cannot be run."""
+        self.model.check()
+        for name in ("batch_size", "patience"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}: expected at least 1")
+        if min(self.frozen_epochs, self.whole_epochs) < 0 or not self.phases():
+            raise UserError(f"{self.frozen_epochs} frozen and {self.whole_epochs} whole epochs: expected 1 or more in all")
+        for name in ("frozen_rate", "whole_rate"):
+            if not 0 < getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}: expected a learning rate between 0 and 1")
+
+
+@dataclass
+class State:
+    """How far a run has come: written after every epoch, read by `resume`."""
+
+    recipe: dict[str, Any]
+    data_sha256: str
+    history: list[Row] = field(default_factory=list)
+    last: str | None = None
+    """The file of the model with its optimizer, as the last epoch left it."""
+
+    def of(self, phase: Phase) -> list[Row]:
+        return [row for row in self.history if row["phase"] == phase.name]
+
+    def is_done(self, phase: Phase) -> bool:
+        rows = self.of(phase)
+        return len(rows) >= phase.epochs or (phase.patience is not None and stalled_epochs(rows) >= phase.patience)
+
+
+def stalled_epochs(rows: list[Row]) -> int:
+    """How many epochs have passed since the best one."""
+    if not rows:
+        return 0
+    values = [row[MONITOR] for row in rows]
+    return len(values) - 1 - values.index(max(values))
+
+
+def fit(
+    recipe: Recipe, learn: Examples, validate: Examples, out: Path, *, data_sha256: str, resume: bool, verbose: int
+) -> keras.Model:
+    """Train, and return the best model by the validation's pooled fire IoU; it lies in `out` as best.keras too.
+
+    Raises `UserError` where `out` already holds a run and `resume` is off, or holds one of another recipe or data.
+    """
+    recipe.check()
+    state = _open_run(recipe, out, data_sha256, resume)
+    keras.utils.set_random_seed(recipe.seed)
+    model: keras.Model | None = None
+    for phase in recipe.phases():
+        if state.is_done(phase):
+            continue
+        rows = state.of(phase)
+        if rows and state.last:
+            model = keras.models.load_model(out / state.last)
+        else:
+            model = keras.models.load_model(out / BEST_FILE, compile=False) if state.history else None
+            model = model or build_unet(recipe.model, weights=recipe.backbone_weights)
+            _compile(model, phase, steps=phase.epochs * -(-len(learn) // recipe.batch_size))
+        done = len(state.history)
+        model.fit(
+            Batches(learn, recipe.batch_size, seed=recipe.seed, first_epoch=done),
+            validation_data=Batches(validate, recipe.batch_size),
+            initial_epoch=done,
+            epochs=done - len(rows) + phase.epochs,
+            callbacks=[_EpochEnd(state, phase, out), *_tensorboard(out)],
+            verbose=verbose,
+        )
+    return keras.models.load_model(out / BEST_FILE, compile=False)
+
+
+def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> State:
+    path = out / STATE_FILE
+    fresh = State(json.loads(json.dumps(asdict(recipe))), data_sha256)
+    if not path.is_file():
+        make_folder(out)
+        return fresh
+    if not resume:
+        raise UserError(f"{out} already holds a training run: pass --resume to go on with it, or another --out")
+    try:
+        state = State(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is not a run's state ({error}): delete {out} and start again") from error
+    changed = [key for key in fresh.recipe if state.recipe.get(key) != fresh.recipe[key]]
+    if changed:
+        raise UserError(f"{out} was trained with another {', '.join(changed)}: resume with the same, or pass another --out")
+    if state.data_sha256 != data_sha256:
+        raise UserError(f"{out} was trained on other data: resume with the same --data and --split, or pass another --out")
+    return state
+
+
+def _compile(model: keras.Model, phase: Phase, steps: int) -> None:
+    set_trainable(model, encoder=phase.encoder, batch_norm=phase.batch_norm)
+    rate = keras.optimizers.schedules.CosineDecay(phase.rate, steps) if phase.cosine else phase.rate
+    model.compile(
+        optimizer=keras.optimizers.Adam(rate),
+        loss=BCEDice(),
+        metrics=[keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.5, name="fire_iou")],
+    )
+
+
+class _EpochEnd(keras.callbacks.Callback):
+    """Keeps the run's state on disk, its best model, its table; and ends a phase that has stopped improving."""
+
+    def __init__(self, state: State, phase: Phase, out: Path) -> None:
+        super().__init__()
+        self.state, self.phase, self.out = state, phase, out
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.started_s = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        row: Row = {"phase": self.phase.name, "epoch": epoch + 1, "seconds": round(time.monotonic() - self.started_s, 1)}
+        row |= {name: float(value) for name, value in (logs or {}).items()}
+        earlier = [past[MONITOR] for past in self.state.history]
+        if row[MONITOR] > max(earlier, default=-1.0):
+            # A model that shares the layers but was never compiled is saved without the optimizer.
+            _save(keras.Model(self.model.inputs, self.model.outputs, name=self.model.name), self.out / BEST_FILE)
+        before, last = self.state.last, f"last-{epoch + 1:03d}.keras"
+        _save(self.model, self.out / last)
+        self.state.history.append(row)
+        self.state.last = last
+        write_json(self.out / STATE_FILE, asdict(self.state))
+        if before and before != last:
+            (self.out / before).unlink(missing_ok=True)
+        write_history(self.state.history, self.out / HISTORY_FILE)
+        if self.state.is_done(self.phase):
+            self.model.stop_training = True
+
+
+def write_history(history: list[Row], path: Path) -> None:
+    """Write the epochs as CSV."""
+    text = io.StringIO()
+    columns = list(dict.fromkeys(key for row in history for key in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(path, text.getvalue())
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    with replacing(path) as temporary:
+        model.save(temporary)
+
+
+def _tensorboard(out: Path) -> list[keras.callbacks.Callback]:
+    # Keras writes TensorBoard's files with TensorFlow, which a JAX or torch installation may lack.
+    if find_spec("tensorflow") is None:
+        return []
+    return [keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False)]

@@ -75,14 +75,25 @@ def _decode(path: Path, flags: int) -> Frame | Map:
             picture = None
     if picture is None:
         raise UserError(f"{path} is not a picture that can be read: expected a whole JPEG, PNG, BMP, WebP or TIFF")
-    return picture.astype(np.uint8) if picture.dtype != np.uint8 else picture
+    if picture.dtype != np.uint8:
+        picture = np.clip(picture, 0, 255)  # a cast alone would wrap 256 of a 16-bit mask to 0
+    return picture.astype(np.uint8, copy=False)
 
 
 def _is_cut_short(data: bytes) -> bool:
     """Whether a JPEG or PNG lacks its end. OpenCV decodes such a file, grey where nothing came."""
-    if data.startswith(b"\xff\xd8"):
-        # Entropy-coded data holds neither marker, and a thumbnail's end comes before the picture's own scan.
-        return data.rfind(b"\xff\xd9") < max(2, data.rfind(b"\xff\xda"))
     if data.startswith(b"\x89PNG"):
-        return b"IEND" not in data[-64:]
-    return False
+        return b"IEND\xaeB`\x82" not in data
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    # The headers are walked, since a thumbnail among them has an end of its own; phones add videos behind the end.
+    at = 2
+    while data[at : at + 1] == b"\xff" and len(data) >= at + 4:
+        marker, size_bytes = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xFF:  # padding before a marker
+            at += 1
+            continue
+        at += 2 + size_bytes
+        if marker == 0xDA:  # the scan begins; in it, 0xFF is never followed by the end's 0xD9
+            return data.find(b"\xff\xd9", at) < 0
+    return True

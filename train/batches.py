@@ -1,4 +1,4 @@
-"""Pairs -> batches for `fit`: decoded once, kept as bytes, shuffled and augmented by numbers that can be drawn again."""
+"""Pairs -> batches for `fit`: decoded once, kept as bytes, shuffled and augmented by draws that can be made again."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ class Examples:
         return len(self.images)
 
 
-def decode(
-    pairs: Sequence[Pair], height: int, width: int, on_progress: Callable[[], None] | None = None
-) -> Examples:
+def decode(pairs: Sequence[Pair], height: int, width: int, on_progress: Callable[[], None] | None = None) -> Examples:
     """Read and resize all pairs. Raises `UserError` for a file that is broken."""
     images = np.empty((len(pairs), height, width, 3), np.uint8)
     masks = np.empty((len(pairs), height, width, 1), np.uint8)

@@ -113,7 +113,8 @@ def load_dataset(root: Path) -> Dataset:
         found, wrong = _pair_up(part, image_folder, mask_folder, groups, numbered_before)
         pairs += found
         problems += wrong
-        numbered_before += len(found)
+        # By the highest number, not by how many there are: leaving some images out must not shift the test's videos.
+        numbered_before += max((_number(pair.image.stem) or 0 for pair in found), default=0)
     if problems:
         raise UserError(*problems)
     return Dataset(root, layout, tuple(pairs))
@@ -149,18 +150,24 @@ def _pair_up(
         return [], [f"{image_folder} holds no images: expected at least one .jpg or .png"]
     if not masks:
         return [], [f"{mask_folder} holds no masks: expected one .png for each image of {image_folder.name}/"]
-    problems = [f"{path} has no mask: expected {mask_folder / (stem + '.png')}" for stem, path in images.items()
-                if stem not in masks]
-    problems += [f"{path} has no image: expected {image_folder / (stem + '.jpg')}" for stem, path in masks.items()
-                 if stem not in images]
+    problems = [
+        f"{path} has no mask: expected {mask_folder / (stem + '.png')}"
+        for stem, path in images.items()
+        if stem not in masks
+    ]
+    problems += [
+        f"{path} has no image: expected {image_folder / (stem + '.jpg')}"
+        for stem, path in masks.items()
+        if stem not in images
+    ]
     pairs = []
     for stem in sorted(images.keys() & masks.keys(), key=_natural):
-        number = re.search(r"\((\d+)\)$", stem)
+        number = _number(stem)
         name = stem if part == "all" else f"{part}/{stem}"
         if name in groups:
             video = groups[name]
-        elif number and part != "all":
-            video = f"v{(numbered_before + int(number[1]) - 1) // FRAMES_PER_VIDEO + 1:02d}"
+        elif number is not None and part != "all":
+            video = f"v{(numbered_before + number - 1) // FRAMES_PER_VIDEO + 1:02d}"
         else:
             video = stem  # nothing is known: every image stands for itself
         pairs.append(Pair(name, images[stem], masks[stem], part, video))
@@ -180,6 +187,12 @@ def _read_groups(path: Path) -> dict[str, str]:
     if not rows or not {"stem", "group"} <= rows[0].keys():
         raise UserError(f"{path} has no columns stem and group: expected a first line `stem,group`")
     return {row["stem"]: row["group"] for row in rows}
+
+
+def _number(stem: str) -> int | None:
+    """The N of img(N)."""
+    found = re.search(r"\((\d+)\)$", stem)
+    return int(found[1]) if found else None
 
 
 def _natural(stem: str) -> list[tuple[int, str]]:

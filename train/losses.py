@@ -1,4 +1,4 @@
-"""The loss: binary cross-entropy plus Dice, both on probabilities, in `keras.ops` alone so that any backend trains it."""
+"""The loss: binary cross-entropy plus Dice on probabilities, in `keras.ops` alone so that any backend trains it."""
 
 from __future__ import annotations
 

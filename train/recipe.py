@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import time
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
@@ -27,7 +28,8 @@ from train.unet import UNetConfig, build_unet, set_trainable
 STATE_FILE = "state.json"
 BEST_FILE = "best.keras"
 HISTORY_FILE = "history.csv"
-MONITOR = "val_fire_iou"
+# What chooses the best epoch: the loss moves smoothly where the IoU of a few validation videos jumps at its threshold.
+MONITOR = "val_loss"
 
 Row = dict[str, Any]
 
@@ -58,15 +60,23 @@ class Recipe:
     frozen_rate: float = 1e-3
     patience: int = 6
     whole_epochs: int = 10
-    whole_rate: float = 3e-4
-    batch_size: int = 16
+    whole_rate: float = 5e-4
+    batch_size: int = 8
     seed: int = 0
 
     def phases(self) -> list[Phase]:
-        frozen = Phase("frozen", self.frozen_epochs, self.frozen_rate, encoder=False, batch_norm=True, cosine=False,
-                       patience=self.patience)
-        whole = Phase("whole", self.whole_epochs, self.whole_rate, encoder=True, batch_norm=False, cosine=True,
-                      patience=None)
+        frozen = Phase(
+            "frozen",
+            self.frozen_epochs,
+            self.frozen_rate,
+            encoder=False,
+            batch_norm=True,
+            cosine=False,
+            patience=self.patience,
+        )
+        whole = Phase(
+            "whole", self.whole_epochs, self.whole_rate, encoder=True, batch_norm=False, cosine=True, patience=None
+        )
         return [phase for phase in (frozen, whole) if phase.epochs]
 
     def check(self) -> None:
@@ -76,7 +86,9 @@ class Recipe:
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: expected at least 1")
         if min(self.frozen_epochs, self.whole_epochs) < 0 or not self.phases():
-            raise UserError(f"{self.frozen_epochs} frozen and {self.whole_epochs} whole epochs: expected 1 or more in all")
+            raise UserError(
+                f"{self.frozen_epochs} frozen and {self.whole_epochs} whole epochs: expected 1 or more in all"
+            )
         for name in ("frozen_rate", "whole_rate"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: expected a learning rate between 0 and 1")
@@ -105,13 +117,13 @@ def stalled_epochs(rows: list[Row]) -> int:
     if not rows:
         return 0
     values = [row[MONITOR] for row in rows]
-    return len(values) - 1 - values.index(max(values))
+    return len(values) - 1 - values.index(min(values))
 
 
 def fit(
     recipe: Recipe, learn: Examples, validate: Examples, out: Path, *, data_sha256: str, resume: bool, verbose: int
 ) -> keras.Model:
-    """Train, and return the best model by the validation's pooled fire IoU; it lies in `out` as best.keras too.
+    """Train, and return the best model by the loss on the validation videos; it lies in `out` as best.keras too.
 
     Raises `UserError` where `out` already holds a run and `resume` is off, or holds one of another recipe or data.
     """
@@ -149,16 +161,26 @@ def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> Stat
         return fresh
     if not resume:
         raise UserError(f"{out} already holds a training run: pass --resume to go on with it, or another --out")
-    try:
-        state = State(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is not a run's state ({error}): delete {out} and start again") from error
+    state = read_state(out)
     changed = [key for key in fresh.recipe if state.recipe.get(key) != fresh.recipe[key]]
     if changed:
-        raise UserError(f"{out} was trained with another {', '.join(changed)}: resume with the same, or pass another --out")
+        raise UserError(
+            f"{out} was trained with another {', '.join(changed)}: resume with the same, or pass another --out"
+        )
     if state.data_sha256 != data_sha256:
-        raise UserError(f"{out} was trained on other data: resume with the same --data and --split, or pass another --out")
+        raise UserError(
+            f"{out} was trained on other data: resume with the same --data and --split, or pass another --out"
+        )
     return state
+
+
+def read_state(out: Path) -> State:
+    """How far the run in `out` has come. Raises `UserError` where its state is damaged."""
+    path = out / STATE_FILE
+    try:
+        return State(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is not a run's state ({error}): delete {out} and start again") from error
 
 
 def _compile(model: keras.Model, phase: Phase, steps: int) -> None:
@@ -182,10 +204,14 @@ class _EpochEnd(keras.callbacks.Callback):
         self.started_s = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        row: Row = {"phase": self.phase.name, "epoch": epoch + 1, "seconds": round(time.monotonic() - self.started_s, 1)}
+        row: Row = {
+            "phase": self.phase.name,
+            "epoch": epoch + 1,
+            "seconds": round(time.monotonic() - self.started_s, 1),
+        }
         row |= {name: float(value) for name, value in (logs or {}).items()}
         earlier = [past[MONITOR] for past in self.state.history]
-        if row[MONITOR] > max(earlier, default=-1.0):
+        if row[MONITOR] < min(earlier, default=math.inf):
             # A model that shares the layers but was never compiled is saved without the optimizer.
             _save(keras.Model(self.model.inputs, self.model.outputs, name=self.model.name), self.out / BEST_FILE)
         before, last = self.state.last, f"last-{epoch + 1:03d}.keras"

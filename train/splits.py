@@ -17,7 +17,7 @@ from train.fireseg import Dataset, Pair, content_hash
 SplitName = Literal["official", "official-clean", "by-video"]
 SPLIT_NAMES: tuple[str, ...] = get_args(SplitName)
 FOLDS = 5
-VALIDATION_SHARE = 0.15
+VALIDATION_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,15 @@ def make_split(dataset: Dataset, name: str, *, fold: int = 0, seed: int = 0) -> 
     return Split(name, tuple(train), tuple(test))
 
 
-def hold_out_videos(pairs: Sequence[Pair], *, seed: int, share: float = VALIDATION_SHARE) -> tuple[list[Pair], list[Pair]]:
+def hold_out_videos(
+    pairs: Sequence[Pair], *, seed: int, share: float = VALIDATION_SHARE
+) -> tuple[list[Pair], list[Pair]]:
     """Keep whole videos for validation until they hold about `share` of the pairs. Returns (learn, validate)."""
     videos = _shuffled_videos(pairs, seed)
     if len(videos) < 2:
-        raise UserError(f"validation needs whole videos of its own, but the data holds {len(videos)}: expected 2 or more")
+        raise UserError(
+            f"validation needs whole videos of its own, but the data holds {len(videos)}: expected 2 or more"
+        )
     held: set[str] = set()
     count = 0
     for video in videos[:-1]:

@@ -26,7 +26,7 @@ Decoder = Literal["separable", "transposed"]
 # The widths Keras has MobileNetV2 ImageNet weights for.
 MOBILENETV2_WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
-# Stride of the feature map -> the MobileNetV2 layer that gives it. The expanded maps carry more than the projected ones.
+# Stride of the feature map -> the MobileNetV2 layer that gives it: expanded maps carry more than projected ones.
 MOBILENETV2_SKIPS = {
     2: "block_1_expand_relu",
     4: "block_3_expand_relu",
@@ -40,8 +40,8 @@ SEPARABLE_FILTERS = {16: 96, 8: 64, 4: 32, 2: 16}  # stride of the stage's outpu
 TRANSPOSED_FILTERS = {16: 256, 8: 128, 4: 64, 2: 32, 1: 16}
 ORIGINAL_FILTERS = {1: 64, 2: 128, 4: 256, 8: 512, 16: 1024}  # as in the paper; 16 is the bottleneck
 
-# An epoch of FireSeg is some thirty steps: Keras' momentum of 0.99 would leave the statistics of fresh layers near their
-# initial values for ten epochs, and validation near zero.
+# An epoch of FireSeg is some fifty steps: Keras' momentum of 0.99 would leave the statistics of fresh layers near
+# their initial values for many epochs, and validation near zero.
 DECODER_MOMENTUM = 0.9
 
 # Layers of ours are named with these prefixes; every other layer belongs to the encoder.
@@ -136,9 +136,7 @@ def _mobilenetv2(
     return backbone.get_layer(MOBILENETV2_BOTTLENECK).output, skips
 
 
-def _original(
-    rescaled: keras.KerasTensor, width: float
-) -> tuple[keras.KerasTensor, dict[int, keras.KerasTensor]]:
+def _original(rescaled: keras.KerasTensor, width: float) -> tuple[keras.KerasTensor, dict[int, keras.KerasTensor]]:
     """Ronneberger's encoder: double convolution, then max pooling, four times; 'same' padding instead of 'valid'."""
     x, skips = rescaled, {}
     *strides, deepest = ORIGINAL_FILTERS
@@ -149,9 +147,7 @@ def _original(
     return _double_conv(x, _channels(ORIGINAL_FILTERS[deepest] * width), f"encoder_{deepest}"), skips
 
 
-def _decode_transposed(
-    x: keras.KerasTensor, skips: dict[int, keras.KerasTensor], width: float
-) -> keras.KerasTensor:
+def _decode_transposed(x: keras.KerasTensor, skips: dict[int, keras.KerasTensor], width: float) -> keras.KerasTensor:
     """The paper's decoder: up-convolution, concatenation with the skip, double convolution; up to full resolution."""
     for stride, filters in TRANSPOSED_FILTERS.items():
         if stride == 16 and 16 not in skips:
@@ -166,9 +162,7 @@ def _decode_transposed(
     return layers.Conv2D(1, 1, name="head_logits")(x)
 
 
-def _decode_separable(
-    x: keras.KerasTensor, skips: dict[int, keras.KerasTensor], width: float
-) -> keras.KerasTensor:
+def _decode_separable(x: keras.KerasTensor, skips: dict[int, keras.KerasTensor], width: float) -> keras.KerasTensor:
     """The Pi's decoder: narrow before widening the picture, never a full 3x3, and nothing at full resolution.
 
     The logits are predicted at half resolution and upsampled once, as one channel: at full resolution every layer

@@ -1,0 +1,51 @@
+# Every target works on a fresh clone: the virtual environment is a prerequisite of all.
+# FIRESEG_DIR=… names the data, MODEL=… the .keras model; the commands read both from the environment.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
+
+.DEFAULT_GOAL := help
+.PHONY: help export-int8 test test-fast lint lock clean
+
+help:  ## Show the targets
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+export-int8: .venv/.train  ## Export to float16 and int8 TFLite, and compare with the float (FIRESEG_DIR=, MODEL=)
+	@$(BIN)/fireseg-export int8
+
+test: .venv/.dev  ## Run all tests (FIRESEG_DIR= adds the ones on real data)
+	$(BIN)/python -m pytest
+
+test-fast: .venv/.dev  ## Run the tests that take no training and no conversion
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: .venv/.dev  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock: .venv/.dev  ## Pin every dependency anew, from pyproject.toml
+	$(PIP) uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra train pyproject.toml -o requirements/train.lock
+	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/tflite-runtime.in -o requirements/tflite-runtime.lock
+
+clean:  ## Remove what was built; runs/ and data/ stay
+	rm -rf build .venv
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "error: this is Python %d.%d, expected 3.11 to 3.13: run make with PYTHON=python3.11" % sys.version_info[:2])'
+	@$(PYTHON) -m venv .venv
+
+.venv/.train: requirements/train.lock pyproject.toml | .venv/bin/python
+	@echo "installing TensorFlow and the rest into .venv (some 700 MB, once)"
+	@$(PIP) --require-hashes -r requirements/train.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.dev: requirements/dev.lock pyproject.toml | .venv/bin/python
+	@echo "installing TensorFlow, JAX and the test tools into .venv (some 900 MB, once)"
+	@$(PIP) --require-hashes -r requirements/dev.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,143 @@
+"""`fireseg-edge`: what runs on the Pi. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from edge.errors import UserError, run_app
+from edge.files import make_folder
+from edge.images import overlay, read_rgb, write_picture
+from edge.segmenter import Segmenter
+from edge.timing import Latency, cpu_name, time_runs
+
+app = typer.Typer(
+    help="See fire with a Raspberry Pi camera. Not a life-safety device: never rely on it in place of a smoke alarm.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+ModelArgument = Annotated[Path, typer.Argument(help="A .tflite model, such as models/fireseg-int8.tflite.")]
+ThreadsOption = Annotated[int | None, typer.Option(help="Cores to compute on; all by default.")]
+RuntimeOption = Annotated[
+    str | None, typer.Option(help="litert, tflite-runtime or tensorflow; the best one installed by default.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+BENCH_FRAME = (720, 1280)  # what a camera gives, so that resizing is counted too
+
+
+@app.callback()
+def main() -> None:
+    """See fire with a Raspberry Pi camera."""
+    warnings.showwarning = show_warning
+
+
+@app.command(epilog="Example: `fireseg-edge segment models/fireseg-int8.tflite photo.jpg --out masks`")
+def segment(
+    model: ModelArgument,
+    images: Annotated[list[Path], typer.Argument(help="Pictures to look at.")],
+    out: Annotated[Path, typer.Option(help="Folder for NAME-mask.png and NAME-overlay.jpg.")] = Path("build/segment"),
+    threads: ThreadsOption = None,
+    runtime: RuntimeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Mark the burning pixels of pictures."""
+    segmenter = Segmenter(model, threads=threads, runtime=runtime)
+    make_folder(out)
+    taken: dict[str, Path] = {}
+    for path in images:
+        if path.stem in taken:
+            raise UserError(f"{path} and {taken[path.stem]} would both be written as {path.stem}: segment them apart")
+        taken[path.stem] = path
+    rows: list[dict[str, Any]] = []
+    for path in track(images, "segmenting", console=Console(stderr=True), disable=len(images) < 2, transient=True):
+        frame = read_rgb(path)
+        mask = segmenter.mask(frame)
+        mask_path, overlay_path = out / f"{path.stem}-mask.png", out / f"{path.stem}-overlay.jpg"
+        write_picture(mask_path, mask.astype(np.uint8) * 255)
+        write_picture(overlay_path, overlay(frame, mask))
+        rows.append(
+            {
+                "image": str(path),
+                "fire_share": round(float(mask.mean()), 6),
+                "mask": str(mask_path),
+                "overlay": str(overlay_path),
+            }
+        )
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table("image", "fire, % of pixels", "overlay", title=f"{model.name} on {segmenter.runtime}")
+    for row in rows:
+        table.add_row(str(row["image"]), f"{row['fire_share'] * 100:.2f}", str(row["overlay"]))
+    Console().print(table)
+
+
+@app.command(epilog="Example: `fireseg-edge bench models/fireseg-int8.tflite --threads 1`")
+def bench(
+    model: ModelArgument,
+    threads: ThreadsOption = None,
+    runtime: RuntimeOption = None,
+    seconds: Annotated[float, typer.Option(help="How long to measure each stage, at least.")] = 2.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Time a model on this machine, from a 1280x720 frame to its map."""
+    segmenter = Segmenter(model, threads=threads, runtime=runtime)
+    frame = np.random.default_rng(0).integers(0, 256, (*BENCH_FRAME, 3), np.uint8)
+    stages = {
+        "resize the frame": lambda: segmenter.load(frame),
+        "run the network": segmenter.invoke,
+        "whole frame": lambda: segmenter(frame),
+    }
+    timed = {name: time_runs(run, min_seconds=seconds) for name, run in stages.items()}
+    facts: dict[str, Any] = {
+        "model": str(model),
+        "runtime": str(segmenter.runtime),
+        "threads": segmenter.threads,
+        "cpu": cpu_name(),
+        "frame": f"{BENCH_FRAME[1]}x{BENCH_FRAME[0]}",
+    }
+    if as_json:
+        print(
+            json.dumps({**facts, "stages": {name: latency_row(latency) for name, latency in timed.items()}}, indent=2)
+        )
+        return
+    title = f"{model.name}, {segmenter.runtime}, {segmenter.threads} threads, {facts['cpu']}"
+    table = Table("stage", "median ms", "p90 ms", "p99 ms", "frames/s", title=title)
+    for name, latency in timed.items():
+        row = latency_row(latency)
+        table.add_row(
+            name, *(f"{row[key]:.2f}" for key in ("median_ms", "p90_ms", "p99_ms")), f"{row['frames_per_s']:.0f}"
+        )
+    Console().print(table)
+
+
+def latency_row(latency: Latency) -> dict[str, float]:
+    """A latency for JSON, in microsecond steps."""
+    return {
+        "runs": latency.runs,
+        "median_ms": round(latency.median_ms, 3),
+        "p90_ms": round(latency.p90_ms, 3),
+        "p99_ms": round(latency.p99_ms, 3),
+        "frames_per_s": round(latency.frames_per_s, 1),
+    }
+
+
+def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Warnings as one line each, for people."""
+    typer.echo(f"warning: {message}", err=True)
+
+
+def run() -> None:
+    """Entry point."""
+    run_app(app)

@@ -1,0 +1,255 @@
+"""`fireseg-export`: Keras -> TFLite, and what it cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edge.cli import show_warning
+from edge.errors import UserError, run_app
+from edge.files import make_folder
+from edge.progress import progress_bars
+from train.backend import load_keras_backend
+
+app = typer.Typer(
+    help="Shrink a Keras U-Net to TFLite and measure what that cost.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+EXIT_GATE = 1
+SHIPPED_MODEL = Path("models/fireseg.keras")
+
+
+class KindName(StrEnum):
+    """What a model can be converted to."""
+
+    float32 = "float32"
+    float16 = "float16"
+    int8 = "int8"
+
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="FIRESEG_DIR",
+        help="FireSeg's folder, or one with images/ and masks/. Default: data/fireseg, else a synthetic set.",
+    ),
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(help="official, official-clean or by-video; official where the data has one."),
+]
+CountOption = Annotated[int, typer.Option(help="How many training images calibrate int8.")]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(help="Calibrate on the pictures of this folder instead, such as frames of your own camera."),
+]
+SeedOption = Annotated[int, typer.Option(help="Seed of the choice of calibration images.")]
+BiasOption = Annotated[bool, typer.Option(help="Give int8 the float's channel means back.")]
+ThreadsOption = Annotated[int | None, typer.Option(help="Cores to compute and to time on; all by default.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+CALIBRATION_COUNT = 200
+
+
+@app.callback()
+def main() -> None:
+    """Shrink a Keras U-Net to TFLite and measure what that cost."""
+    warnings.showwarning = show_warning
+
+
+@app.command(epilog="Example: `MODEL=runs/mine/best.keras FIRESEG_DIR=data/fireseg fireseg-export int8`")
+def int8(
+    model: Annotated[Path, typer.Option(envvar="MODEL", help="The .keras model.")] = SHIPPED_MODEL,
+    data: DataOption = None,
+    split: SplitOption = None,
+    out: Annotated[Path, typer.Option(help="Folder for the models and the report.")] = Path("build/export"),
+    calibration_count: CountOption = CALIBRATION_COUNT,
+    calibration_folder: FolderOption = None,
+    seed: SeedOption = 0,
+    bias_correction: BiasOption = True,
+    two_halves: Annotated[
+        bool, typer.Option(help="Also calibrate on two disjoint halves and compare the two.")
+    ] = False,
+    max_drop: Annotated[float, typer.Option(help="Gate: points of fire_iou int8 may lose.")] = 0.5,
+    min_agreement: Annotated[float, typer.Option(help="Gate: the least IoU of the int8 mask with the float's.")] = 0.97,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Export to float32, float16 and int8, judge each against the float, and fail if int8 lost too much."""
+    if max_drop < 0 or not 0 <= min_agreement <= 1:
+        raise UserError("the gate takes --max-drop of 0 or more points and --min-agreement between 0 and 1")
+    load_keras_backend("tensorflow")
+    from export.convert import KINDS, artefact_paths
+    from export.pipeline import Options, compare_halves, export, report, write_report
+    from export.report import Gate
+    from train.datasets import default_split, find_data
+    from train.splits import make_split
+
+    make_folder(out)
+    cores = threads or os.cpu_count() or 1
+    with progress_bars() as on_step:
+        source = find_data(data)
+        parts = make_split(source.dataset, split or default_split(source.dataset))
+        options = Options(KINDS, calibration_count, calibration_folder, seed, bias_correction, cores)
+        exported = export(model, parts, options, on_step)
+        gate = Gate(max_drop / 100, min_agreement)
+        found, judgements = report(exported, source, parts, artefact_paths(out), gate, cores, on_step)
+        if two_halves:
+            found = replace(found, halves=compare_halves(exported, parts, options, on_step))
+        write_report(found, judgements, parts, out)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        _print_table(found.table())
+        print(f"written to {out}: fireseg-{{float32,float16,int8}}.tflite, report.json, report.md, worst-drift.png")
+    if found.failures:
+        typer.echo(f"FAILED: {'; '.join(found.failures)}", err=True)
+        raise typer.Exit(EXIT_GATE)
+
+
+@app.command(
+    epilog="Example: `fireseg-export convert runs/mine/best.keras --to int8 --data data/fireseg --out build/mine`"
+)
+def convert(
+    model: Annotated[Path, typer.Argument(help="The .keras model.")],
+    to: Annotated[list[KindName], typer.Option(help="What to convert to; give it several times for several.")] = [  # noqa: B006
+        KindName.float32,
+        KindName.float16,
+        KindName.int8,
+    ],
+    data: DataOption = None,
+    split: SplitOption = None,
+    out: Annotated[Path, typer.Option(help="Folder for the models.")] = Path("build/convert"),
+    calibration_count: CountOption = CALIBRATION_COUNT,
+    calibration_folder: FolderOption = None,
+    seed: SeedOption = 0,
+    bias_correction: BiasOption = True,
+    threads: ThreadsOption = None,
+) -> None:
+    """Convert without judging: the cards then say that nothing was measured."""
+    load_keras_backend("tensorflow")
+    from export.convert import KINDS, artefact_paths
+    from export.pipeline import Options, export, write_models
+    from train.datasets import default_split, find_data
+    from train.splits import make_split
+
+    make_folder(out)
+    kinds = [kind for kind in KINDS if kind in {name.value for name in to}]
+    parts = None
+    with progress_bars() as on_step:
+        if "int8" in kinds and (data or not calibration_folder):
+            source = find_data(data)
+            parts = make_split(source.dataset, split or default_split(source.dataset))
+        options = Options(
+            kinds, calibration_count, calibration_folder, seed, bias_correction, threads or os.cpu_count() or 1
+        )
+        exported = export(model, parts, options, on_step)
+        paths = artefact_paths(out, kinds)
+        write_models(exported, paths)
+    for path in paths.values():
+        print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
+
+
+@app.command(
+    epilog="Example: `fireseg-export drift models/fireseg.keras models/fireseg-int8.tflite --data data/fireseg`"
+)
+def drift(
+    a: Annotated[Path, typer.Argument(help="The model to compare with: .keras or .tflite.")],
+    b: Annotated[Path, typer.Argument(help="The model that may have drifted.")],
+    data: DataOption = None,
+    split: SplitOption = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two models' masks on the same test images, pooled and image by image."""
+    load_keras_backend("tensorflow")
+    from export.drift import compare, per_image_difference
+    from train.datasets import default_split, find_data
+    from train.evaluate import judge, rounded
+    from train.models import load_predictor
+    from train.splits import make_split
+
+    models = {path: load_predictor(path, threads=threads) for path in (a, b)}
+    sizes = {(model.height, model.width) for model in models.values()}
+    if len(sizes) > 1:
+        raise UserError(f"{a} and {b} take frames of different size {sorted(sizes)}: masks of one size are compared")
+    source = find_data(data)
+    parts = make_split(source.dataset, split or default_split(source.dataset))
+    with progress_bars() as on_step:
+        judged = [
+            judge(model, parts.test, on_step(f"judging {path.name}", len(parts.test))) for path, model in models.items()
+        ]
+    if a == b:
+        judged *= 2
+    found = compare(*judged)
+    differences = per_image_difference(*judged)
+    low, high = found.fire_iou_interval
+    if as_json:
+        rows: list[dict[str, Any]] = [
+            {"image": name, "fire_iou_difference": round(difference, 4), "agreement": round(found.per_image[name], 4)}
+            for name, difference in zip(judged[0].names, differences, strict=True)
+        ]
+        facts = {"a": str(a), "b": str(b), "data": source.title, "split": parts.name, "sha256": parts.sha256}
+        measured = {"drift": rounded(found.metrics, 6), "fire_iou_interval": [low, high], "agreement": found.agreement}
+        print(json.dumps({**facts, **measured, "images": rows}, indent=2))
+        return
+    table = Table(
+        "metric",
+        a.name,
+        b.name,
+        "drift, points",
+        title=f"{source.title}, split {parts.name}, {len(differences)} images",
+    )
+    for name, difference in found.metrics.items():
+        table.add_row(name, *(f"{j.metrics[name]:.4f}" for j in judged), f"{difference * 100:+.2f}")
+    _print_table(table)
+    print(f"fire_iou drift, 95 % bootstrap over images: {low * 100:+.2f} to {high * 100:+.2f} points")
+    print(f"agreement: {found.agreement:.4f}")
+    worst = sorted(zip(found.per_image.values(), judged[0].names, differences, strict=True))[:5]
+    print("least agreement: " + ", ".join(f"{name} {value:.3f} ({change * 100:+.1f})" for value, name, change in worst))
+
+
+@app.command(name="inspect", epilog="Example: `fireseg-export inspect models/fireseg-int8.tflite`")
+def inspect_(
+    model: Annotated[Path, typer.Argument(help="A .tflite model, ours or any other.")], as_json: JsonOption = False
+) -> None:
+    """Show what is in a model: operators, dtypes, quantisation, multiply-adds, partitions, card."""
+    from export.inspect import inspect
+
+    found = inspect(model)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    table = Table(title=model.name, show_header=False)
+    for key, value in found.items():
+        if key == "multiply_adds":
+            value = f"{value / 1e6:.1f} million"
+        elif isinstance(value, dict | list):
+            value = json.dumps(value, indent=1).strip("{}[]").replace('"', "").replace("\n ", "\n").strip() or "none"
+        table.add_row(key.replace("_", " "), str(value))
+    _print_table(table)
+
+
+def _print_table(table: Table) -> None:
+    """Print as wide as the table is where nobody looks: a pipe has no width."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def run() -> None:
+    """Entry point."""
+    run_app(app)

@@ -1,0 +1,69 @@
+"""What shrinking cost: two models' masks on the same images, compared pooled, per image, and with an interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.metrics import Counts, agreement, fire_iou
+from train.evaluate import Judgement
+
+BOOTSTRAP_DRAWS = 2000
+INTERVAL = 0.95
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How model B differs from model A; differences are B minus A."""
+
+    metrics: dict[str, float]
+    fire_iou_interval: tuple[float, float]
+    """95 % bootstrap interval of the pooled fire IoU's difference over images."""
+    agreement: float
+    per_image: dict[str, float]
+    """Each image's agreement."""
+
+
+def compare(a: Judgement, b: Judgement, *, seed: int = 0) -> Drift:
+    """Compare two judgements of the same images. Raises ValueError where they are not."""
+    if a.names != b.names or a.masks.shape != b.masks.shape:
+        raise ValueError(
+            f"expected two judgements of the same images at one size, got {a.masks.shape} and {b.masks.shape}"
+        )
+    metrics_a, metrics_b = a.metrics, b.metrics
+    return Drift(
+        metrics={name: metrics_b[name] - metrics_a[name] for name in metrics_a},
+        fire_iou_interval=bootstrap_difference(a.per_image, b.per_image, seed=seed),
+        agreement=agreement(a.masks, b.masks),
+        per_image={name: agreement([a.masks[i]], [b.masks[i]]) for i, name in enumerate(a.names)},
+    )
+
+
+def bootstrap_difference(
+    a: list[Counts], b: list[Counts], *, seed: int = 0, draws: int = BOOTSTRAP_DRAWS
+) -> tuple[float, float]:
+    """Percentile interval of fire_iou(B) - fire_iou(A), images drawn with replacement, the same for both."""
+    drawn = np.random.default_rng(seed).integers(len(a), size=(draws, len(a)))
+    difference = _pooled_fire_iou(b, drawn) - _pooled_fire_iou(a, drawn)
+    tail = (1 - INTERVAL) / 2
+    low, high = np.quantile(difference, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def worst_images(a: Judgement, b: Judgement, count: int) -> list[int]:
+    """Indices of the images whose masks differ in most pixels, worst first."""
+    differing = np.count_nonzero(a.masks != b.masks, axis=(1, 2))
+    return [int(index) for index in np.argsort(-differing, kind="stable")[:count]]
+
+
+def per_image_difference(a: Judgement, b: Judgement) -> list[float]:
+    """fire_iou of B minus that of A, image by image."""
+    return [fire_iou(y) - fire_iou(x) for x, y in zip(a.per_image, b.per_image, strict=True)]
+
+
+def _pooled_fire_iou(counts: list[Counts], drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    overlap = np.array([c.tp for c in counts])[drawn].sum(axis=1)
+    union = np.array([c.tp + c.fp + c.fn for c in counts])[drawn].sum(axis=1)
+    return np.where(union > 0, overlap / np.maximum(union, 1), 1.0)

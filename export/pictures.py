@@ -1,0 +1,48 @@
+"""The images on which int8 lies farthest from the float, side by side: what the figures mean to the eye."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # no screen
+import matplotlib.pyplot as plt
+import numpy as np
+
+from edge.files import replacing
+from edge.images import overlay
+from edge.preprocess import to_model_input
+from export.drift import worst_images
+from train.evaluate import Judgement
+from train.fireseg import Pair
+
+COLUMNS = ("frame", "truth", "float", "int8", "difference")
+MISSING_RGB, ADDED_RGB = (0, 120, 255), (255, 140, 0)
+
+
+def draw_worst(path: Path, pairs: Sequence[Pair], reference: Judgement, int8: Judgement, count: int = 6) -> None:
+    """Draw the `count` images whose masks differ in most pixels: frame, truth, float, int8, and their difference."""
+    worst = worst_images(reference, int8, count)
+    figure, axes = plt.subplots(len(worst), len(COLUMNS), figsize=(11, 2.15 * len(worst)), squeeze=False)
+    for row, index in zip(axes, worst, strict=True):
+        height, width = reference.masks[index].shape
+        frame = to_model_input(pairs[index].read()[0], height, width)
+        difference = (frame // 3).astype(np.uint8)
+        difference[reference.masks[index] & ~int8.masks[index]] = MISSING_RGB
+        difference[int8.masks[index] & ~reference.masks[index]] = ADDED_RGB
+        masks = (reference.truth[index], reference.masks[index], int8.masks[index])
+        for axis, picture in zip(row, (frame, *(overlay(frame, mask) for mask in masks), difference), strict=True):
+            axis.imshow(picture)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        changed = np.count_nonzero(reference.masks[index] != int8.masks[index])
+        row[0].set_ylabel(f"{reference.names[index]}\n{changed} px", fontsize=8)
+    for axis, heading in zip(axes[0], COLUMNS, strict=True):
+        axis.set_title(heading, fontsize=10)
+    axes[0][-1].set_title("difference\nblue: lost, orange: added", fontsize=8)
+    figure.tight_layout()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,268 @@
+"""The main job: a Keras model in; float32, float16 and int8 out, each judged against it, and a gate at the end."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from edge.card import CARD_FORMAT, INPUT_LAYOUT, INPUT_RANGE, Card, attach
+from edge.errors import UserError
+from edge.files import sha256, write_bytes, write_json, write_text
+from edge.progress import OnStep
+from edge.runtime import Runtime, find_runtime
+from edge.segmenter import DEFAULT_THRESHOLD, Segmenter
+from edge.timing import Latency, cpu_name, time_runs
+from export.bias_correction import DEFAULT_FRAMES
+from export.calibration import (
+    CalibrationSet,
+    assert_disjoint,
+    candidates_from_folder,
+    candidates_from_pairs,
+    choose,
+)
+from export.convert import Converted, Kind, convert
+from export.drift import Drift, compare
+from export.pictures import draw_worst
+from export.report import Gate, ModelRow, Report
+from train.datasets import Source
+from train.evaluate import Judgement, judge, rounded
+from train.fireseg import Pair
+from train.models import KerasPredictor, Predictor, load_keras
+from train.splits import Split
+
+PACKAGES = ("fireseg-edge", "tensorflow", "keras", "ai-edge-litert", "numpy", "opencv-python-headless")
+MANIFEST_FILE = "calibration.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to export. `threads` is what the models are timed with and bias correction computes on."""
+
+    kinds: Sequence[Kind]
+    calibration_count: int
+    calibration_folder: Path | None
+    seed: int
+    bias_correction: bool
+    threads: int
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model's conversions, in memory."""
+
+    model: keras.Model
+    keras_path: Path
+    keras_sha256: str
+    calibration: CalibrationSet | None
+    converted: dict[Kind, Converted]
+
+
+def export(keras_path: Path, split: Split | None, options: Options, on_step: OnStep) -> Exported:
+    """Convert a model to each kind. `split` gives the calibration images, and may be None where int8 is not wanted."""
+    model = load_keras(keras_path)
+    runtime = find_runtime("litert")
+    _, height, width, _ = model.input_shape
+    calibration = frames = None
+    if "int8" in options.kinds:
+        calibration = _calibration(split, options, on_step)
+        frames = calibration.frames(height, width)
+    wanted: list[Kind] = list(options.kinds)
+    if "int8" in wanted and options.bias_correction and "float32" not in wanted:
+        wanted.insert(0, "float32")  # what the corrected means are measured against
+    converted: dict[Kind, Converted] = {}
+    for kind in sorted(wanted, key=("float32", "float16", "int8").index):
+        done = on_step(f"converting to {kind}", 1)
+        with_bias = kind == "int8" and options.bias_correction and frames is not None
+        converted[kind] = convert(
+            model,
+            kind,
+            runtime,
+            calibration=frames if kind == "int8" else None,
+            float32=converted["float32"].flatbuffer if with_bias else None,
+            bias_frames=frames[:DEFAULT_FRAMES] if with_bias and frames is not None else None,
+            threads=options.threads,
+            on_converted=done,
+            on_step=on_step,
+        )
+    converted = {kind: converted[kind] for kind in options.kinds}
+    return Exported(model, keras_path, sha256(keras_path), calibration, converted)
+
+
+def write_models(
+    exported: Exported, paths: dict[Kind, Path], measured: dict[Kind, dict[str, Any]] | None = None
+) -> None:
+    """Write each conversion with its card, and the calibration's manifest beside them."""
+    for kind, converted in exported.converted.items():
+        card = make_card(exported, kind, (measured or {}).get(kind))
+        write_bytes(paths[kind], attach(converted.flatbuffer, card))
+    if exported.calibration:
+        write_json(next(iter(paths.values())).parent / MANIFEST_FILE, exported.calibration.manifest())
+
+
+def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -> Card:
+    """What the file says of itself. `measured` is None where nothing has judged it yet."""
+    model, calibration = exported.model, exported.calibration
+    _, height, width, _ = model.input_shape
+    _, encoder, decoder = (*model.name.split("_"), "unknown", "unknown")[:3]
+    int8 = kind == "int8" and calibration is not None
+    return {
+        "format": CARD_FORMAT,
+        "kind": kind,
+        "input": {"height": height, "width": width, "layout": INPUT_LAYOUT, "range": INPUT_RANGE},
+        "threshold": DEFAULT_THRESHOLD,
+        "encoder": encoder,
+        "decoder": decoder,
+        "parameters": model.count_params(),
+        "keras_sha256": exported.keras_sha256,
+        "calibration": {
+            "images": len(calibration.images),
+            "sha256": calibration.sha256,
+            "seed": calibration.seed,
+            "bias_corrected_layers": len(exported.converted[kind].bias_correction),
+        }
+        if int8 and calibration
+        else None,
+        "measured": measured,
+        "versions": versions(),
+    }
+
+
+def report(
+    exported: Exported, source: Source, split: Split, paths: dict[Kind, Path], gate: Gate, threads: int, on_step: OnStep
+) -> tuple[Report, dict[str, Judgement]]:
+    """Judge every conversion and the Keras model itself on the split's test images, and time them."""
+    keras_predictor = KerasPredictor(exported.model)
+    judgements = {"keras": _judge(keras_predictor, split.test, "keras", on_step)}
+    latencies: dict[str, Latency] = {}
+    drifts: dict[str, Drift] = {}
+    frame, _ = split.test[0].read()
+    with tempfile.TemporaryDirectory(prefix="fireseg-") as folder:
+        predictors: dict[str, Predictor] = {"keras": keras_predictor}
+        for kind, converted in exported.converted.items():
+            path = Path(folder) / f"{kind}.tflite"
+            path.write_bytes(attach(converted.flatbuffer, make_card(exported, kind, None)))
+            predictors[kind] = Segmenter(path, threads=threads)
+            judgements[kind] = _judge(predictors[kind], split.test, kind, on_step)
+            drifts[kind] = compare(judgements["keras"], judgements[kind])
+        done = on_step("timing", len(predictors))
+        for name, predictor in predictors.items():
+            latencies[name] = time_runs(lambda run=predictor: run(frame))  # type: ignore[misc]
+            done()
+    data = {
+        "root": source.title if source.is_synthetic else source.dataset.root.name,
+        "split": split.name,
+        "images": len(split.test),
+        "sha256": split.sha256,
+    }
+    write_models(
+        exported, paths, {kind: _measured(data, judgements[kind], drifts[kind]) for kind in exported.converted}
+    )
+    rows = [_row("keras", exported.keras_path, judgements["keras"], latencies["keras"])]
+    for kind, converted in exported.converted.items():
+        row = _row(kind, paths[kind], judgements[kind], latencies[kind])
+        rows.append(
+            replace(row, drift=drifts[kind], delegation=converted.delegation, bias_correction=converted.bias_correction)
+        )
+    assert exported.calibration is not None
+    title = f"{exported.keras_path.name} judged on {source.title}, split {split.name}, {len(split.test)} images"
+    found = Report(data, title, exported.calibration, rows, gate, threads, cpu_name(), versions())
+    return found, judgements
+
+
+def write_report(found: Report, judgements: dict[str, Judgement], split: Split, out: Path) -> None:
+    """report.json, report.md, and the picture of the images whose int8 mask lies farthest from the float's."""
+    write_json(out / "report.json", found.as_json())
+    write_text(out / "report.md", found.as_markdown())
+    draw_worst(out / "worst-drift.png", split.test, judgements["keras"], judgements["int8"])
+
+
+def compare_halves(exported: Exported, split: Split, options: Options, on_step: OnStep) -> dict[str, Any]:
+    """Calibrate on two disjoint halves: how far the two models differ tells whether the set is large enough."""
+    calibration = exported.calibration
+    if calibration is None or len(calibration.images) < 2:
+        raise UserError("two halves need at least 2 calibration images: raise --calibration-count")
+    runtime, float32 = find_runtime("litert"), exported.converted["float32"].flatbuffer
+    judgements = []
+    with tempfile.TemporaryDirectory(prefix="fireseg-") as folder:
+        for number, half in enumerate(calibration.halves(), start=1):
+            done = on_step(f"converting half {number} to int8", 1)
+            converted = _convert_half(exported, half, float32, runtime, options, done, on_step)
+            path = Path(folder) / f"half-{number}.tflite"
+            path.write_bytes(attach(converted.flatbuffer, make_card(exported, "int8", None)))
+            judgements.append(_judge(Segmenter(path, threads=options.threads), split.test, f"half {number}", on_step))
+    drift = compare(*judgements)
+    return {
+        "images": [len(half.images) for half in calibration.halves()],
+        "fire_iou": [round(judgement.metrics["fire_iou"], 6) for judgement in judgements],
+        "agreement": round(drift.agreement, 6),
+    }
+
+
+def _convert_half(
+    exported: Exported,
+    half: CalibrationSet,
+    float32: bytes,
+    runtime: Runtime,
+    options: Options,
+    done: Callable[[], None],
+    on_step: OnStep,
+) -> Converted:
+    _, height, width, _ = exported.model.input_shape
+    frames = half.frames(height, width)
+    return convert(
+        exported.model,
+        "int8",
+        runtime,
+        calibration=frames,
+        float32=float32 if options.bias_correction else None,
+        bias_frames=frames[:DEFAULT_FRAMES] if options.bias_correction else None,
+        threads=options.threads,
+        on_converted=done,
+        on_step=on_step,
+    )
+
+
+def _calibration(split: Split | None, options: Options, on_step: OnStep) -> CalibrationSet:
+    if options.calibration_folder:
+        candidates = candidates_from_folder(options.calibration_folder)
+    elif split:
+        done = on_step("reading training images", len(split.train))
+        candidates = candidates_from_pairs(split.train, done)
+    else:
+        raise UserError("int8 needs calibration images: pass --data DIR with training images")
+    calibration = choose(candidates, options.calibration_count, options.seed)
+    if split:
+        assert_disjoint(calibration.images, split.test)
+    return calibration
+
+
+def _judge(predictor: Predictor, pairs: Sequence[Pair], name: str, on_step: OnStep) -> Judgement:
+    return judge(predictor, pairs, on_step(f"judging {name}", len(pairs)))
+
+
+def _row(name: str, path: Path, judgement: Judgement, latency: Latency) -> ModelRow:
+    return ModelRow(name, path, path.stat().st_size, sha256(path), judgement.metrics, latency)
+
+
+def _measured(data: dict[str, Any], judgement: Judgement, drift: Drift) -> dict[str, Any]:
+    return {
+        "data": data,
+        **rounded(judgement.metrics),
+        "drift": {
+            "fire_iou": round(drift.metrics["fire_iou"], 4),
+            "fire_iou_interval": list(np.round(drift.fire_iou_interval, 4).tolist()),
+            "agreement": round(drift.agreement, 4),
+        },
+    }
+
+
+def versions() -> dict[str, str]:
+    """What made a model."""
+    return {name: version(name) for name in PACKAGES}

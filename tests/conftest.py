@@ -1,0 +1,37 @@
+"""Fixtures shared by the tests of all rooms."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No deadline for a single example: a busy machine is slow, not wrong.
+settings.register_profile("fireseg", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fireseg")
+
+SYNTHETIC_COUNT = 40
+SYNTHETIC_SEED = 7
+
+
+@pytest.fixture(scope="session")
+def synthetic_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small procedural set in FireSeg's layout. Shared by all tests: read it, never write into it."""
+    from train.synthetic import generate
+
+    out = tmp_path_factory.mktemp("synthetic") / "set"
+    generate(out, SYNTHETIC_COUNT, SYNTHETIC_SEED)
+    return out
+
+
+@pytest.fixture(scope="session")
+def fireseg_dir() -> Path:
+    """The real FireSeg, where there is a copy."""
+    root = os.environ.get("FIRESEG_DIR")
+    if not root:
+        pytest.skip("FIRESEG_DIR is not set: set it to a copy of FireSeg to run this test")
+    if not Path(root).is_dir():
+        pytest.skip(f"FIRESEG_DIR={root} does not exist")
+    return Path(root)

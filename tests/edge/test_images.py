@@ -1,0 +1,197 @@
+"""A picture is whole, or an error that names the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.errors import UserError
+from edge.images import FIRE_COLOUR_RGB, Frame, list_images, overlay, read_gray_or_colour, read_rgb, write_picture
+
+JPEG_LOSS = 15  # mean difference in levels: the edges of the checkerboard are what a JPEG is worst at
+
+EXIF_ROTATED_BY_90 = (  # one TIFF entry, Orientation = 6: to be turned clockwise to stand upright
+    b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+)
+
+
+def picture(height: int = 48, width: int = 64) -> Frame:
+    """Red grows to the right, green downwards; a checkerboard in blue, so that a JPEG of it has some length."""
+    frame = np.zeros((height, width, 3), np.uint8)
+    frame[..., 0] = np.linspace(0, 255, width)[None, :]
+    frame[..., 1] = np.linspace(0, 255, height)[:, None]
+    frame[..., 2] = 200 * (np.add.outer(np.arange(height) // 8, np.arange(width) // 8) % 2)
+    return frame
+
+
+def encoded(frame: Frame, suffix: str, *options: int) -> bytes:
+    return bytes(cv2.imencode(suffix, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), options)[1])
+
+
+def with_exif(jpeg: bytes, content: bytes) -> bytes:
+    """A JPEG with an APP1 segment right behind its start, where cameras put it."""
+    return jpeg[:2] + b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content + jpeg[2:]
+
+
+def progressive_jpeg() -> bytes:
+    return encoded(picture(), ".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+
+
+def jpeg_with_thumbnail() -> bytes:
+    return with_exif(encoded(picture(), ".jpg"), b"Exif\x00\x00thumb" + encoded(picture(12, 16), ".jpg"))
+
+
+JPEGS = {
+    "baseline": lambda: encoded(picture(), ".jpg"),
+    "progressive": progressive_jpeg,
+    "with a thumbnail": jpeg_with_thumbnail,
+}
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_whole_jpeg_is_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(JPEGS[kind]())
+    assert np.abs(read_rgb(path).astype(int) - picture()).mean() < JPEG_LOSS
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.7, 0.9, 0.97])
+def test_a_jpeg_that_is_cut_short_is_an_error_that_names_it(tmp_path: Path, kind: str, share: float) -> None:
+    data = JPEGS[kind]()
+    path = tmp_path / "half.jpg"
+    path.write_bytes(data[: round(len(data) * share)])
+    with pytest.raises(UserError, match=r"half\.jpg is (cut short|not a picture)"):
+        read_rgb(path)
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("lacking_bytes", [1, 2, 100])
+def test_a_jpeg_that_lacks_its_last_bytes_is_cut_short(tmp_path: Path, kind: str, lacking_bytes: int) -> None:
+    # The end of a thumbnail must not be taken for the end of the picture.
+    path = tmp_path / "a.jpg"
+    path.write_bytes(JPEGS[kind]()[:-lacking_bytes])
+    with pytest.raises(UserError, match="cut short"):
+        read_rgb(path)
+
+
+def test_bytes_behind_the_end_of_a_jpeg_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "padded.jpg"
+    path.write_bytes(encoded(picture(), ".jpg") + b"\x00" * 100)
+    assert read_rgb(path).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_a_png_that_is_cut_short_is_an_error_that_names_it(tmp_path: Path, share: float) -> None:
+    data = encoded(picture(), ".png")
+    path = tmp_path / "half.png"
+    path.write_bytes(data[: round(len(data) * share)])
+    with pytest.raises(UserError, match=r"half\.png is cut short"):
+        read_rgb(path)
+
+
+def test_text_under_a_pictures_name_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "notes.png"
+    path.write_text("<html>404</html>")
+    with pytest.raises(UserError, match=r"notes\.png is not a picture"):
+        read_rgb(path)
+
+
+def test_an_empty_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "empty.jpg"
+    path.touch()
+    with pytest.raises(UserError, match=r"empty\.jpg"):
+        read_rgb(path)
+
+
+def test_a_missing_file_and_a_folder_are_errors_that_name_them(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone\.jpg could not be read"):
+        read_rgb(tmp_path / "gone.jpg")
+    with pytest.raises(UserError, match="could not be read"):
+        read_rgb(tmp_path)
+
+
+def test_a_photo_taken_upright_is_turned_by_its_exif_orientation(tmp_path: Path) -> None:
+    path = tmp_path / "upright.jpg"
+    path.write_bytes(with_exif(encoded(picture(), ".jpg"), EXIF_ROTATED_BY_90))
+    upright = read_rgb(path)
+    assert upright.shape == (64, 48, 3)
+    assert np.abs(upright.astype(int) - np.rot90(picture(), -1)).mean() < JPEG_LOSS
+
+
+def test_a_grey_png_becomes_rgb_with_three_equal_channels(tmp_path: Path) -> None:
+    path = tmp_path / "grey.png"
+    grey = picture()[..., 0]
+    write_picture(path, grey)
+    assert (read_rgb(path) == grey[..., None]).all()
+    assert (read_gray_or_colour(path) == grey).all()
+
+
+def test_the_transparency_of_a_png_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "clear.png"
+    frame = picture()
+    path.write_bytes(bytes(cv2.imencode(".png", np.dstack([frame[..., ::-1], frame[..., 0]]))[1]))
+    assert (read_rgb(path) == frame).all()
+
+
+def test_a_16_bit_png_keeps_every_value_above_zero_above_zero(tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    values = np.array([[0, 1, 255, 256, 512, 65280, 65535]], np.uint16)
+    path.write_bytes(bytes(cv2.imencode(".png", values)[1]))
+    assert (read_gray_or_colour(path) > 0).tolist() == (values > 0).tolist()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+def test_a_picture_written_without_loss_is_read_back_the_same(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    write_picture(path, picture())
+    assert (read_rgb(path) == picture()).all()
+
+
+def test_a_jpeg_written_and_read_back_keeps_red_red(tmp_path: Path) -> None:
+    path = tmp_path / "red.jpg"
+    red = np.full((16, 16, 3), (255, 0, 0), np.uint8)
+    write_picture(path, red)
+    assert np.abs(read_rgb(path).astype(int) - red).max() < 8
+
+
+def test_a_picture_is_written_only_under_a_pictures_suffix(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"\.jpg"):
+        write_picture(tmp_path / "a.keras", picture())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_are_listed_by_name_and_nothing_else_is(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.png", "notes.txt", "Thumbs.db"):
+        (tmp_path / name).touch()
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "c.png").touch()
+    assert [path.name for path in list_images(tmp_path)] == ["a.png", "b.JPG"]
+
+
+def test_an_overlay_tints_the_mask_outlines_it_and_leaves_the_rest() -> None:
+    frame = np.full((40, 60, 3), 100, np.uint8)
+    mask = np.zeros((40, 60), np.bool_)
+    mask[10:20, 20:40] = True
+    drawn = overlay(frame, mask, opacity=0.5)
+    assert (drawn[~mask] == 100).all()
+    assert (drawn[12:18, 22:38] == [177, 80, 50]).all()  # half way from grey to the fire colour
+    assert (drawn[10, 20:40] == FIRE_COLOUR_RGB).all()
+    assert (drawn[10:20, 20] == FIRE_COLOUR_RGB).all()
+    assert (frame == 100).all(), "the frame itself must not be drawn on"
+
+
+def test_an_overlay_of_no_fire_is_the_frame() -> None:
+    assert (overlay(picture(), np.zeros((48, 64), np.bool_)) == picture()).all()
+
+
+def test_an_overlay_takes_a_mask_of_the_models_size() -> None:
+    frame = np.full((40, 60, 3), 100, np.uint8)
+    mask = np.zeros((4, 6), np.bool_)
+    mask[1, 2] = True
+    changed = (overlay(frame, mask) != frame).any(axis=2)
+    assert changed[10:20, 20:30].all()
+    assert changed.sum() == 100

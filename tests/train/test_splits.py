@@ -1,0 +1,147 @@
+"""No video ever learns on one side and judges on the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.errors import UserError
+from train.fireseg import Dataset, Pair, Part, load_dataset
+from train.splits import FOLDS, hold_out_videos, make_split
+
+
+def pair(video: str, index: int, part: Part = "all") -> Pair:
+    name = f"{part}/{video}-{index}"
+    return Pair(name, Path(name + ".jpg"), Path(name + ".png"), part, video)
+
+
+def dataset_of(pairs: list[Pair]) -> Dataset:
+    return Dataset(Path("data"), "folders", tuple(pairs))
+
+
+def datasets(min_videos: int = FOLDS) -> st.SearchStrategy[Dataset]:
+    """Videos of random lengths, their frames in random order."""
+    lengths = st.lists(st.integers(1, 8), min_size=min_videos, max_size=20)
+    frames = lengths.map(lambda found: [pair(f"v{v:02d}", i) for v, n in enumerate(found) for i in range(n)])
+    return frames.flatmap(st.permutations).map(dataset_of)
+
+
+folds = st.integers(0, FOLDS - 1)
+seeds = st.integers(0, 2**31)
+
+
+@given(datasets(), folds, seeds)
+def test_by_video_keeps_every_video_on_one_side(dataset: Dataset, fold: int, seed: int) -> None:
+    split = make_split(dataset, "by-video", fold=fold, seed=seed)
+    assert split.train and split.test
+    assert not {p.video for p in split.train} & {p.video for p in split.test}
+    assert sorted(p.name for p in split.train + split.test) == sorted(p.name for p in dataset.pairs)
+
+
+@given(datasets(), seeds)
+def test_the_folds_judge_every_pair_exactly_once(dataset: Dataset, seed: int) -> None:
+    judged = [p.name for fold in range(FOLDS) for p in make_split(dataset, "by-video", fold=fold, seed=seed).test]
+    assert sorted(judged) == sorted(p.name for p in dataset.pairs)
+
+
+@given(datasets(), folds, seeds)
+def test_the_same_seed_gives_the_same_split_whatever_the_order_of_the_pairs(
+    dataset: Dataset, fold: int, seed: int
+) -> None:
+    backwards = dataset_of(list(dataset.pairs[::-1]))
+    one, other = (make_split(d, "by-video", fold=fold, seed=seed) for d in (dataset, backwards))
+    assert {p.name for p in one.test} == {p.name for p in other.test}
+    assert one.name == other.name
+
+
+def test_another_seed_gives_another_split_of_another_name() -> None:
+    dataset = dataset_of([pair(f"v{v:02d}", 0) for v in range(20)])
+    splits = [make_split(dataset, "by-video", seed=seed) for seed in range(5)]
+    assert len({frozenset(p.video for p in split.test) for split in splits}) == 5
+    assert len({split.name for split in splits}) == 5
+
+
+@given(datasets(min_videos=2), seeds, st.floats(0.01, 0.99))
+def test_validation_holds_whole_videos_and_leaves_some_to_learn_from(dataset: Dataset, seed: int, share: float) -> None:
+    learn, validate = hold_out_videos(dataset.pairs, seed=seed, share=share)
+    assert learn and validate
+    assert not {p.video for p in learn} & {p.video for p in validate}
+    assert sorted(p.name for p in learn + validate) == sorted(p.name for p in dataset.pairs)
+
+
+def test_validation_holds_about_its_share() -> None:
+    pairs = [pair(f"v{v:02d}", i) for v in range(20) for i in range(30)]
+    _, validate = hold_out_videos(pairs, seed=0, share=0.15)
+    assert len(validate) == 90  # three whole videos
+
+
+def test_validation_needs_a_second_video() -> None:
+    with pytest.raises(UserError, match="expected 2 or more"):
+        hold_out_videos([pair("v01", i) for i in range(10)], seed=0)
+
+
+def official_dataset() -> Dataset:
+    train = [pair(video, i, "train") for video in ("v01", "v02") for i in range(3)]
+    test = [pair(video, i, "test") for video in ("v02", "v03") for i in range(3, 5)]
+    return dataset_of(train + test)
+
+
+def test_official_is_the_published_split_with_its_leak() -> None:
+    split = make_split(official_dataset(), "official")
+    assert (len(split.train), len(split.test)) == (6, 4)
+    assert {p.video for p in split.train} & {p.video for p in split.test} == {"v02"}
+
+
+def test_official_clean_leaves_the_leaked_video_out_of_the_test_alone() -> None:
+    split = make_split(official_dataset(), "official-clean")
+    assert len(split.train) == 6
+    assert [p.video for p in split.test] == ["v03", "v03"]
+
+
+def test_official_clean_of_a_test_that_leaks_altogether_is_an_error() -> None:
+    dataset = dataset_of([pair("v01", 0, "train"), pair("v01", 1, "test")])
+    with pytest.raises(UserError, match="leaves no test images"):
+        make_split(dataset, "official-clean")
+
+
+@pytest.mark.parametrize("name", ["official", "official-clean"])
+def test_a_data_set_without_published_parts_has_no_official_split(name: str) -> None:
+    with pytest.raises(UserError, match="use --split by-video"):
+        make_split(dataset_of([pair("v01", 0)]), name)
+
+
+def test_a_split_that_does_not_exist_is_an_error_that_lists_those_that_do() -> None:
+    with pytest.raises(UserError, match="'random': expected one of official, official-clean, by-video"):
+        make_split(official_dataset(), "random")
+
+
+@pytest.mark.parametrize("fold", [-1, FOLDS])
+def test_a_fold_that_does_not_exist_is_an_error(fold: int) -> None:
+    dataset = dataset_of([pair(f"v{v}", 0) for v in range(FOLDS)])
+    with pytest.raises(UserError, match=f"no fold {fold}: expected 0 to {FOLDS - 1}"):
+        make_split(dataset, "by-video", fold=fold)
+
+
+def test_fewer_videos_than_folds_are_an_error_with_their_number() -> None:
+    dataset = dataset_of([pair(f"v{v}", 0) for v in range(FOLDS - 1)])
+    with pytest.raises(UserError, match=f"at least {FOLDS} videos.* holds {FOLDS - 1}"):
+        make_split(dataset, "by-video")
+
+
+def test_the_hash_of_a_split_is_that_of_its_judging_pairs(synthetic_dir: Path) -> None:
+    dataset = load_dataset(synthetic_dir)
+    split = make_split(dataset, "official-clean")
+    backwards = Dataset(dataset.root, dataset.layout, dataset.pairs[::-1])
+    assert split.sha256 == make_split(backwards, "official-clean").sha256
+    assert split.sha256 != make_split(dataset, "by-video").sha256
+
+
+def test_the_real_fireseg_loses_only_v17_in_its_clean_split(fireseg_dir: Path) -> None:
+    dataset = load_dataset(fireseg_dir)
+    official, clean = make_split(dataset, "official"), make_split(dataset, "official-clean")
+    assert (len(official.train), len(official.test)) == (500, 100)
+    assert (len(clean.train), len(clean.test)) == (500, 90)
+    assert {p.name for p in official.test} - {p.name for p in clean.test} == {f"test/img({n})" for n in range(1, 11)}

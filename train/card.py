@@ -1,0 +1,58 @@
+"""The card beside a trained model: what it was trained on, how, and what it reaches."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from edge.files import sha256, write_json
+from train.datasets import Source
+from train.evaluate import Judgement, rounded
+from train.recipe import MONITOR, Recipe, State
+from train.splits import Split
+
+PACKAGES = ("fireseg-edge", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless")
+
+
+def write_card(model: Path, recipe: Recipe, state: State, source: Source, split: Split, judged: Judgement) -> None:
+    """Write `model`'s card as `.json` beside it."""
+    best = min(state.history, key=lambda row: float(row[MONITOR]))
+    card: dict[str, Any] = {
+        "name": model.stem,
+        "sha256": sha256(model),
+        "data": {
+            "title": source.title,
+            "split": split.name,
+            "train_sha256": state.data_sha256,
+            "train_images": len(split.train),
+        },
+        "recipe": asdict(recipe),
+        "training": {
+            "date": datetime.now(UTC).date().isoformat(),
+            "epochs": len(state.history),
+            "best_epoch": best["epoch"],
+            "best_phase": best["phase"],
+            "validation": rounded({key: best[key] for key in ("val_loss", "val_fire_iou")}),
+            "hours": round(sum(row["seconds"] for row in state.history) / 3600, 2),
+            "backend": keras.backend.backend(),
+        },
+        "metrics": {split.name: {"images": len(split.test), "sha256": split.sha256, **rounded(judged.metrics)}},
+        "versions": installed_versions(),
+    }
+    write_json(model.with_suffix(".json"), card)
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of what trains and judges, of those installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

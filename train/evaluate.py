@@ -1,0 +1,52 @@
+"""How good a model is on a split: every image judged once, at the model's resolution, by `edge.metrics`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.metrics import Counts, count, summarise
+from edge.preprocess import to_model_mask
+from train.fireseg import Pair
+from train.models import Predictor
+
+Masks = npt.NDArray[np.bool_]  # N x H x W
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a model marked on each image, beside the truth; both N x height x width at the model's size."""
+
+    names: tuple[str, ...]
+    masks: Masks
+    truth: Masks
+
+    @property
+    def per_image(self) -> list[Counts]:
+        return [count(mask, truth) for mask, truth in zip(self.masks, self.truth, strict=True)]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return summarise(self.per_image)
+
+
+def judge(predictor: Predictor, pairs: Sequence[Pair], on_progress: Callable[[], None] | None = None) -> Judgement:
+    """Run the model on every pair. Raises `UserError` for a file that is broken."""
+    shape = (len(pairs), predictor.height, predictor.width)
+    masks, truths = np.empty(shape, np.bool_), np.empty(shape, np.bool_)
+    for index, pair in enumerate(pairs):
+        frame, truth = pair.read()
+        np.greater_equal(predictor(frame), predictor.threshold_u8, out=masks[index])
+        truths[index] = to_model_mask(truth, predictor.height, predictor.width)
+        if on_progress:
+            on_progress()
+    return Judgement(tuple(pair.name for pair in pairs), masks, truths)
+
+
+def rounded(metrics: dict[str, Any], digits: int = 4) -> dict[str, Any]:
+    """For cards and tables: more digits than the data carry are noise in every diff."""
+    return {key: round(value, digits) if isinstance(value, float) else value for key, value in metrics.items()}

@@ -120,7 +120,7 @@ class _Activations:
         """Run one operator over all frames; returns the real-valued mean of each channel of its output."""
         model, takes, gives = self.graph.single_op(op_index)
         interpreter = runtime.interpreter(model, threads)
-            inputs = [interpreter.tensor(detail["index"]) for detail in interpreter.get_input_details()]
+        inputs = [interpreter.tensor(detail["index"]) for detail in interpreter.get_input_details()]
         detail = interpreter.get_output_details()[0]
         output = interpreter.tensor(detail["index"])
         count = len(next(iter(self.values.values())))

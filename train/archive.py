@@ -8,7 +8,6 @@ ever unpacked, under those names, so nothing in an archive can choose where it l
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -68,7 +67,7 @@ def choose(paths: Iterable[PurePosixPath], names: Iterable[str]) -> dict[str, Pu
         wanted.setdefault(folder, []).append(file)
 
     def take(root: PurePosixPath) -> dict[str, PurePosixPath]:
-        taken = {}
+        taken: dict[str, PurePosixPath] = {}
         for folder, files in wanted.items():
             offers = (folders.get(root / alias, {}) for alias in _aliases(folder))
             best = max(offers, key=lambda offer: sum(file in offer for file in files))
@@ -130,7 +129,7 @@ def _folder(source: Path, stack: ExitStack) -> list[Member]:
                 found += _archive(path, str(path), stack)
             elif path.is_file():
                 relative = PurePosixPath(path.relative_to(source).as_posix())
-                found.append(Member(relative, partial(path.open, "rb")))
+                found.append(Member(relative, partial(_open, path)))
     return found
 
 
@@ -194,19 +193,16 @@ def _within_limit(called: str, total_bytes: int) -> int:
     return total_bytes
 
 
+def _open(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
 def _copy(file: IO[bytes], target: Path, what: str) -> None:
     """Copy with a limit of its own: the size that an archive declares need not be true."""
+    left_bytes = MAX_PICTURE_BYTES
     with target.open("wb") as out:
-        shutil.copyfileobj(_Limited(file, what), out, COPY_BYTES)
-
-
-class _Limited:
-    def __init__(self, file: IO[bytes], what: str) -> None:
-        self._file, self._what, self._left_bytes = file, what, MAX_PICTURE_BYTES
-
-    def read(self, size_bytes: int) -> bytes:
-        data = self._file.read(size_bytes)
-        self._left_bytes -= len(data)
-        if self._left_bytes < 0:
-            raise UserError(f"{self._what} is larger than {MAX_PICTURE_BYTES >> 20} MiB: expected a picture")
-        return data
+        while data := file.read(COPY_BYTES):
+            left_bytes -= len(data)
+            if left_bytes < 0:
+                raise UserError(f"{what} is larger than {MAX_PICTURE_BYTES >> 20} MiB: expected a picture")
+            out.write(data)

@@ -99,7 +99,7 @@ def verify(root: Path, published: Mapping[str, bytes] | None = None) -> Verifica
         for path in list_images(root / folder)
         if f"{folder}/{path.name}" not in table
     ]
-    return Verification(root, *(tuple(files) for files in found.values()), extra=tuple(extra))
+    return Verification(root, tuple(found["identical"]), tuple(found["changed"]), tuple(found["missing"]), tuple(extra))
 
 
 def shortened(items: tuple[str, ...] | list[str], separator: str = ", ") -> str:

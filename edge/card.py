@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,11 @@ def split_model(path: Path) -> tuple[bytes, Card | None]:
             if CARD_NAME not in archive.namelist():
                 return data, None  # other people's metadata stays with its flatbuffer
             card = json.loads(archive.read(CARD_NAME))
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        if CARD_NAME.encode() in data:  # a file without its end must not pass for one that never had a card
+            raise UserError(
+                f"{path} is cut short or damaged, its card cannot be read ({error}): get the whole file again"
+            ) from error
         return data, None
     except ValueError as error:
         raise UserError(f"the card {CARD_NAME} in {path} is not JSON ({error}): export the model again") from error

@@ -53,12 +53,12 @@ def segment(
 ) -> None:
     """Mark the burning pixels of pictures."""
     segmenter = Segmenter(model, threads=threads, runtime=runtime)
-    make_folder(out)
     taken: dict[str, Path] = {}
     for path in images:
         if path.stem in taken:
             raise UserError(f"{path} and {taken[path.stem]} would both be written as {path.stem}: segment them apart")
         taken[path.stem] = path
+    make_folder(out)
     rows: list[dict[str, Any]] = []
     for path in track(images, "segmenting", console=Console(stderr=True), disable=len(images) < 2, transient=True):
         frame = read_rgb(path)

@@ -10,6 +10,7 @@ import importlib
 import logging
 import platform
 import sys
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -35,7 +36,8 @@ class Runtime:
 
     def interpreter(self, model: bytes, threads: int) -> Any:
         """Make an interpreter of a flatbuffer, its tensors allocated. Raises ValueError or RuntimeError."""
-        with quiet():  # the delegate announces itself on stderr
+        # The delegate announces itself on stderr, and TensorFlow warns that its own interpreter will go.
+        with quiet(), warnings.catch_warnings(action="ignore"):
             interpreter = self.module.Interpreter(model_content=model, num_threads=threads)
             interpreter.allocate_tensors()
         return interpreter

@@ -58,7 +58,7 @@ class Segmenter:
                 stacklevel=2,
             )
         input_, output = self._one_of("input", path), self._one_of("output", path)
-        _, self.height, self.width, _ = (int(size) for size in input_["shape"])
+        _, self.height, self.width, _ = _shape(input_)
         self._read_input = self._interpreter.tensor(input_["index"])
         self._read_output = self._interpreter.tensor(output["index"])
         self._frame = np.empty((self.height, self.width, 3), np.uint8)
@@ -67,7 +67,7 @@ class Segmenter:
         self._output_table = _output_table(output)
         self._check_shapes(input_, output, path)
         threshold = card["threshold"] if card else DEFAULT_THRESHOLD
-        self.threshold_u8 = math.ceil(threshold * OUTPUT_STEPS)
+        self.threshold_u8 = min(math.ceil(threshold * OUTPUT_STEPS), OUTPUT_STEPS - 1)
         """Fire is where the map is at least this."""
 
     def __call__(self, frame: Frame) -> Map:
@@ -115,26 +115,33 @@ class Segmenter:
         if len(details) != 1:
             raise UserError(f"{path} has {len(details)} {kind}s: expected one, as a segmentation model of ours has")
         detail: dict[str, Any] = details[0]
-        allowed = (np.uint8, np.int8, np.float32)
-        if detail["dtype"] not in allowed or len(detail["shape"]) != 4:
+        dtype, shape = np.dtype(detail["dtype"]), _shape(detail)
+        if dtype not in (np.uint8, np.int8, np.float32) or len(shape) != 4:
             raise UserError(
-                f"{path} has the {kind} {np.dtype(detail['dtype'])} {tuple(detail['shape'])}: expected uint8, int8 or "
-                "float32 of shape (1, H, W, channels)"
+                f"{path} has the {kind} {dtype} {shape}: expected uint8, int8 or float32 of shape (1, H, W, channels)"
+            )
+        if kind == "output" and dtype.kind != "f" and not detail["quantization"][0]:
+            raise UserError(
+                f"{path} has the output {dtype} {shape} without a scale: expected one, to know its bytes' probability"
             )
         return detail
 
     def _check_shapes(self, input_: dict[str, Any], output: dict[str, Any], path: Path) -> None:
         size = (self.height, self.width)
-        if tuple(input_["shape"]) != (1, *size, 3) or tuple(output["shape"]) != (1, *size, 1):
+        if _shape(input_) != (1, *size, 3) or _shape(output) != (1, *size, 1):
             raise UserError(
-                f"{path} maps {tuple(input_['shape'])} to {tuple(output['shape'])}: expected an RGB frame (1, H, W, 3) "
-                "to one probability for each of its pixels (1, H, W, 1)"
+                f"{path} maps {_shape(input_)} to {_shape(output)}: expected an RGB frame (1, H, W, 3) to one "
+                "probability for each of its pixels (1, H, W, 1)"
             )
         if self.card and (self.card["input"].get("height"), self.card["input"].get("width")) != size:
             raise UserError(
                 f"the card in {path} speaks of {self.card['input'].get('width')}x{self.card['input'].get('height')} px "
                 f"but its input is {self.width}x{self.height} px: export the model again"
             )
+
+
+def _shape(detail: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(int(size) for size in detail["shape"])
 
 
 def _output_table(output: dict[str, Any]) -> npt.NDArray[np.uint8] | None:

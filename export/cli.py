@@ -56,6 +56,7 @@ FolderOption = Annotated[
     typer.Option(help="Calibrate on the pictures of this folder instead, such as frames of your own camera."),
 ]
 SeedOption = Annotated[int, typer.Option(help="Seed of the choice of calibration images.")]
+RoundingOption = Annotated[bool, typer.Option(help="Round int8 weights layer by layer against the float model.")]
 BiasOption = Annotated[bool, typer.Option(help="Give int8 the float's channel means back.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="Cores to compute and to time on; all by default.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -78,6 +79,7 @@ def int8(
     calibration_count: CountOption = CALIBRATION_COUNT,
     calibration_folder: FolderOption = None,
     seed: SeedOption = 0,
+    weight_rounding: RoundingOption = True,
     bias_correction: BiasOption = True,
     two_halves: Annotated[
         bool, typer.Option(help="Also calibrate on two disjoint halves and compare the two.")
@@ -102,7 +104,7 @@ def int8(
     with progress_bars() as on_step:
         source = find_data(data)
         parts = make_split(source.dataset, split or default_split(source.dataset))
-        options = Options(KINDS, calibration_count, calibration_folder, seed, bias_correction, cores)
+        options = Options(KINDS, calibration_count, calibration_folder, seed, weight_rounding, bias_correction, cores)
         exported = export(model, parts, options, on_step)
         gate = Gate(max_drop / 100, min_agreement)
         found, judgements = report(exported, source, parts, artefact_paths(out), gate, cores, on_step)
@@ -135,6 +137,7 @@ def convert(
     calibration_count: CountOption = CALIBRATION_COUNT,
     calibration_folder: FolderOption = None,
     seed: SeedOption = 0,
+    weight_rounding: RoundingOption = True,
     bias_correction: BiasOption = True,
     threads: ThreadsOption = None,
 ) -> None:
@@ -153,7 +156,13 @@ def convert(
             source = find_data(data)
             parts = make_split(source.dataset, split or default_split(source.dataset))
         options = Options(
-            kinds, calibration_count, calibration_folder, seed, bias_correction, threads or os.cpu_count() or 1
+            kinds,
+            calibration_count,
+            calibration_folder,
+            seed,
+            weight_rounding,
+            bias_correction,
+            threads or os.cpu_count() or 1,
         )
         exported = export(model, parts, options, on_step)
         paths = artefact_paths(out, kinds)

@@ -19,9 +19,9 @@ from edge.images import Frame
 from edge.progress import OnStep
 from edge.quiet import quiet
 from edge.runtime import Runtime
-from export.bias_correction import LayerEffect, correct_bias
 from export.delegation import Delegation, delegation
 from export.flatbuffer import Graph
+from export.refine import DEFAULT_FRAMES, LayerEffect, refine
 
 Kind = Literal["float32", "float16", "int8"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -38,7 +38,19 @@ class Converted:
     kind: Kind
     flatbuffer: bytes
     delegation: Delegation
-    bias_correction: tuple[LayerEffect, ...] = ()
+    refined: tuple[LayerEffect, ...] = ()
+    """What refining did to each layer."""
+
+
+@dataclass(frozen=True)
+class Refining:
+    """How int8 is brought back to the float model, which is given as its flatbuffer."""
+
+    float32: bytes
+    weights: bool = True
+    biases: bool = True
+    frames: int = DEFAULT_FRAMES
+    """How many calibration frames to measure on."""
 
 
 def convert(
@@ -47,8 +59,7 @@ def convert(
     runtime: Runtime,
     *,
     calibration: Frame | None = None,
-    float32: bytes | None = None,
-    bias_frames: Frame | None = None,
+    refining: Refining | None = None,
     threads: int = 1,
     on_converted: Callable[[], None] = lambda: None,
     on_step: OnStep = lambda _, __: lambda: None,
@@ -57,11 +68,10 @@ def convert(
 
     Args:
         calibration: N x H x W x 3 RGB bytes; int8 needs them.
-        float32: the float flatbuffer of the same model; bias correction compares with it.
-        bias_frames: what bias correction measures on; None leaves the biases as the converter made them.
-        threads: cores that bias correction computes on.
+        refining: how to bring int8 back to the float; None leaves it as the converter made it.
+        threads: cores that refining computes on.
         on_converted: called when the converter is done.
-        on_step: told of bias correction; gives the function it calls after each operator.
+        on_step: told of refining; gives the function it calls after each operator.
 
     Raises `UserError` where the model does not come out as the Pi needs it.
     """
@@ -70,10 +80,17 @@ def convert(
     effects: list[LayerEffect] = []
     if kind == "int8":
         check_integer(flatbuffer)
-        if bias_frames is not None and float32 is not None:
-            done = on_step("correcting biases", len(Graph(flatbuffer).subgraph.operators))
-            flatbuffer, effects = correct_bias(
-                flatbuffer, float32, bias_frames, runtime, threads=threads, on_operator=done
+        if refining and calibration is not None and (refining.weights or refining.biases):
+            done = on_step("refining layers", len(Graph(flatbuffer).subgraph.operators))
+            flatbuffer, effects = refine(
+                flatbuffer,
+                refining.float32,
+                calibration[: refining.frames],
+                runtime,
+                weights=refining.weights,
+                biases=refining.biases,
+                threads=threads,
+                on_operator=done,
             )
     found = delegation(flatbuffer, runtime)
     if not found.is_whole:

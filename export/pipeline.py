@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,10 +16,9 @@ from edge.card import CARD_FORMAT, INPUT_LAYOUT, INPUT_RANGE, Card, attach
 from edge.errors import UserError
 from edge.files import sha256, write_bytes, write_json, write_text
 from edge.progress import OnStep
-from edge.runtime import Runtime, find_runtime
+from edge.runtime import find_runtime
 from edge.segmenter import DEFAULT_THRESHOLD, Segmenter
 from edge.timing import Latency, cpu_name, time_runs
-from export.bias_correction import DEFAULT_FRAMES
 from export.calibration import (
     CalibrationSet,
     assert_disjoint,
@@ -27,7 +26,7 @@ from export.calibration import (
     candidates_from_pairs,
     choose,
 )
-from export.convert import Converted, Kind, convert
+from export.convert import KINDS, Converted, Kind, Refining, convert
 from export.drift import Drift, compare
 from export.pictures import draw_worst
 from export.report import Gate, ModelRow, Report
@@ -43,14 +42,22 @@ MANIFEST_FILE = "calibration.json"
 
 @dataclass(frozen=True)
 class Options:
-    """How to export. `threads` is what the models are timed with and bias correction computes on."""
+    """How to export. `threads` is what the models are timed with and refining computes on."""
 
     kinds: Sequence[Kind]
     calibration_count: int
     calibration_folder: Path | None
     seed: int
+    weight_rounding: bool
     bias_correction: bool
     threads: int
+
+    @property
+    def refines(self) -> bool:
+        return self.weight_rounding or self.bias_correction
+
+    def refining(self, float32: bytes) -> Refining:
+        return Refining(float32, self.weight_rounding, self.bias_correction)
 
 
 @dataclass(frozen=True)
@@ -74,21 +81,19 @@ def export(keras_path: Path, split: Split | None, options: Options, on_step: OnS
         calibration = _calibration(split, options, on_step)
         frames = calibration.frames(height, width)
     wanted: list[Kind] = list(options.kinds)
-    if "int8" in wanted and options.bias_correction and "float32" not in wanted:
-        wanted.insert(0, "float32")  # what the corrected means are measured against
+    if "int8" in wanted and options.refines and "float32" not in wanted:
+        wanted.append("float32")  # what the layers are refined towards
     converted: dict[Kind, Converted] = {}
-    for kind in sorted(wanted, key=("float32", "float16", "int8").index):
-        done = on_step(f"converting to {kind}", 1)
-        with_bias = kind == "int8" and options.bias_correction and frames is not None
+    for kind in sorted(wanted, key=KINDS.index):
+        refines = kind == "int8" and options.refines
         converted[kind] = convert(
             model,
             kind,
             runtime,
             calibration=frames if kind == "int8" else None,
-            float32=converted["float32"].flatbuffer if with_bias else None,
-            bias_frames=frames[:DEFAULT_FRAMES] if with_bias and frames is not None else None,
+            refining=options.refining(converted["float32"].flatbuffer) if refines else None,
             threads=options.threads,
-            on_converted=done,
+            on_converted=on_step(f"converting to {kind}", 1),
             on_step=on_step,
         )
     converted = {kind: converted[kind] for kind in options.kinds}
@@ -125,7 +130,7 @@ def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -
             "images": len(calibration.images),
             "sha256": calibration.sha256,
             "seed": calibration.seed,
-            "bias_corrected_layers": len(exported.converted[kind].bias_correction),
+            "refined_layers": len(exported.converted[kind].refined),
         }
         if int8 and calibration
         else None,
@@ -167,9 +172,7 @@ def report(
     rows = [_row("keras", exported.keras_path, judgements["keras"], latencies["keras"])]
     for kind, converted in exported.converted.items():
         row = _row(kind, paths[kind], judgements[kind], latencies[kind])
-        rows.append(
-            replace(row, drift=drifts[kind], delegation=converted.delegation, bias_correction=converted.bias_correction)
-        )
+        rows.append(replace(row, drift=drifts[kind], delegation=converted.delegation, refined=converted.refined))
     assert exported.calibration is not None
     title = f"{exported.keras_path.name} judged on {source.title}, split {split.name}, {len(split.test)} images"
     found = Report(data, title, exported.calibration, rows, gate, threads, cpu_name(), versions())
@@ -188,12 +191,20 @@ def compare_halves(exported: Exported, split: Split, options: Options, on_step: 
     calibration = exported.calibration
     if calibration is None or len(calibration.images) < 2:
         raise UserError("two halves need at least 2 calibration images: raise --calibration-count")
-    runtime, float32 = find_runtime("litert"), exported.converted["float32"].flatbuffer
+    _, height, width, _ = exported.model.input_shape
     judgements = []
     with tempfile.TemporaryDirectory(prefix="fireseg-") as folder:
         for number, half in enumerate(calibration.halves(), start=1):
-            done = on_step(f"converting half {number} to int8", 1)
-            converted = _convert_half(exported, half, float32, runtime, options, done, on_step)
+            converted = convert(
+                exported.model,
+                "int8",
+                find_runtime("litert"),
+                calibration=half.frames(height, width),
+                refining=options.refining(exported.converted["float32"].flatbuffer) if options.refines else None,
+                threads=options.threads,
+                on_converted=on_step(f"converting half {number} to int8", 1),
+                on_step=on_step,
+            )
             path = Path(folder) / f"half-{number}.tflite"
             path.write_bytes(attach(converted.flatbuffer, make_card(exported, "int8", None)))
             judgements.append(_judge(Segmenter(path, threads=options.threads), split.test, f"half {number}", on_step))
@@ -203,30 +214,6 @@ def compare_halves(exported: Exported, split: Split, options: Options, on_step: 
         "fire_iou": [round(judgement.metrics["fire_iou"], 6) for judgement in judgements],
         "agreement": round(drift.agreement, 6),
     }
-
-
-def _convert_half(
-    exported: Exported,
-    half: CalibrationSet,
-    float32: bytes,
-    runtime: Runtime,
-    options: Options,
-    done: Callable[[], None],
-    on_step: OnStep,
-) -> Converted:
-    _, height, width, _ = exported.model.input_shape
-    frames = half.frames(height, width)
-    return convert(
-        exported.model,
-        "int8",
-        runtime,
-        calibration=frames,
-        float32=float32 if options.bias_correction else None,
-        bias_frames=frames[:DEFAULT_FRAMES] if options.bias_correction else None,
-        threads=options.threads,
-        on_converted=done,
-        on_step=on_step,
-    )
 
 
 def _calibration(split: Split | None, options: Options, on_step: OnStep) -> CalibrationSet:

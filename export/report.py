@@ -10,10 +10,10 @@ from typing import Any
 from rich.table import Table
 
 from edge.timing import Latency
-from export.bias_correction import LayerEffect
 from export.calibration import CalibrationSet
 from export.delegation import Delegation
 from export.drift import Drift
+from export.refine import LayerEffect
 from train.evaluate import rounded
 
 METRICS = ("fire_iou", "mean_iou", "fire_iou_per_image", "accuracy")
@@ -33,7 +33,7 @@ class ModelRow:
     latency: Latency
     drift: Drift | None = None
     delegation: Delegation | None = None
-    bias_correction: Sequence[LayerEffect] = ()
+    refined: Sequence[LayerEffect] = ()
 
 
 @dataclass(frozen=True)
@@ -142,15 +142,16 @@ class Report:
                     "",
                     f"{row.name}: {row.delegation.partitions} XNNPACK partition, stranded operators: {outside}.",
                 ]
-            if row.bias_correction:
-                lines += ["", f"## Bias correction of {row.name}", ""]
+            if row.refined:
+                lines += ["", f"## Layers of {row.name}", ""]
                 lines += [
-                    "RMS difference of channel means to the float model, in steps of the layer's int8 output.",
+                    "RMS difference of channel means to the float model, in steps of the layer's int8 output: "
+                    "as the converter rounded it, and refined.",
                     "",
                 ]
                 lines += _markdown_table(
                     ("layer", "operator", "before", "after"),
-                    ((e.layer, e.kind, f"{e.before_steps:.3f}", f"{e.after_steps:.3f}") for e in row.bias_correction),
+                    ((e.layer, e.kind, f"{e.before_steps:.3f}", f"{e.after_steps:.3f}") for e in row.refined),
                 )
         lines += ["", "Versions: " + ", ".join(f"{name} {number}" for name, number in self.versions.items()) + ".", ""]
         return "\n".join(lines)
@@ -203,15 +204,15 @@ def _model_json(row: ModelRow, threads: int) -> dict[str, Any]:
             "stranded": list(row.delegation.stranded),
             "boundary": list(row.delegation.boundary),
         }
-    if row.bias_correction:
-        found["bias_correction"] = [
+    if row.refined:
+        found["layers"] = [
             {
                 "layer": effect.layer,
                 "operator": effect.kind,
                 "before_steps": round(effect.before_steps, 4),
                 "after_steps": round(effect.after_steps, 4),
             }
-            for effect in row.bias_correction
+            for effect in row.refined
         ]
     return found
 

@@ -48,20 +48,20 @@ def decode(pairs: Sequence[Pair], height: int, width: int, on_progress: Callable
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of one epoch after another. With a seed they are shuffled and augmented; without, neither.
+    """The batches of one epoch after another. With a seed they are shuffled and augmented; without, neither.
 
-    Order and augmentation depend on the seed, the epoch and the batch alone: `epoch` may start anywhere.
+    Order and augmentation depend on the seed, the epoch and the batch alone. The epoch is told by `start_epoch`:
+    counting Keras' own `on_epoch_end` would not do, which it calls once more before the first epoch of a fresh model.
     """
 
-    def __init__(self, examples: Examples, batch_size: int, *, seed: int | None = None, first_epoch: int = 0) -> None:
+    def __init__(self, examples: Examples, batch_size: int, *, seed: int | None = None) -> None:
         # One thread beside the training: the layers' generators are shared, and two cores need no more.
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
         self.examples = examples
         self.batch_size = batch_size
         self.seed = seed
-        self.epoch = first_epoch
         self.augment = Augmentation() if seed is not None else None
-        self.order = self._order()
+        self.start_epoch(0)
 
     def __len__(self) -> int:
         return math.ceil(len(self.examples) / self.batch_size)
@@ -74,11 +74,10 @@ class Batches(keras.utils.PyDataset):
         draw = np.random.default_rng((self.seed or 0, self.epoch, index))
         return self.augment(images, masks, seed=int(draw.integers(2**31)))
 
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
-        self.order = self._order()
-
-    def _order(self) -> npt.NDArray[np.int64]:
+    def start_epoch(self, epoch: int) -> None:
+        """Draw from now on what belongs to `epoch`, the first being 0."""
+        self.epoch = epoch
         if self.seed is None:
-            return np.arange(len(self.examples))
-        return np.random.default_rng((self.seed, self.epoch)).permutation(len(self.examples))
+            self.order = np.arange(len(self.examples))
+        else:
+            self.order = np.random.default_rng((self.seed, epoch)).permutation(len(self.examples))

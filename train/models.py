@@ -55,7 +55,7 @@ def load_keras(path: Path) -> keras.Model:
         model = keras.models.load_model(path, compile=False)
     except zipfile.BadZipFile as error:
         raise UserError(f"{path} is cut short or not a Keras 3 model ({error}): save or copy it again") from error
-    except (ValueError, TypeError, OSError, KeyError) as error:
+    except (ValueError, TypeError, OSError, KeyError, RuntimeError) as error:  # NotImplementedError is a RuntimeError
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"{path} could not be loaded by Keras {keras.__version__} ({reason}): train it again"

@@ -1,8 +1,8 @@
 """The training recipe: the encoder frozen at first, then the whole network at a low rate; resumable at any moment.
 
-After every epoch the model with its optimizer goes to `last-NNN.keras`, and then `state.json` points to it: whatever
-moment a run is killed at, `resume` goes on from the last whole epoch, to the same curve (batches are drawn from the
-seed and the epoch, see `batches.py`; early stopping is read off the history).
+After every epoch the model with its optimizer goes to `last-NNN.keras`, then `state.json` points to it, and then the
+best model is kept: whatever moment a run is killed at, `resume` goes on from the last whole epoch, to the same curve
+(batches are drawn from the seed and the epoch, see `batches.py`; early stopping is read off the history).
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ class Recipe:
             raise UserError(
                 f"{self.frozen_epochs} frozen and {self.whole_epochs} whole epochs: expected 1 or more in all"
             )
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed is {self.seed}: expected 0 to {2**32 - 1}")
         for name in ("frozen_rate", "whole_rate"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: expected a learning rate between 0 and 1")
@@ -103,6 +105,8 @@ class State:
     history: list[Row] = field(default_factory=list)
     last: str | None = None
     """The file of the model with its optimizer, as the last epoch left it."""
+    best_epoch: int | None = None
+    """The epoch that best.keras is of."""
 
     def of(self, phase: Phase) -> list[Row]:
         return [row for row in self.history if row["phase"] == phase.name]
@@ -130,6 +134,8 @@ def fit(
     recipe.check()
     state = _open_run(recipe, out, data_sha256, resume)
     keras.utils.set_random_seed(recipe.seed)
+    if state.last:  # the run may have been killed after its state was written and before its best model was
+        _keep_best(keras.models.load_model(out / state.last, compile=False), state, out)
     model: keras.Model | None = None
     for phase in recipe.phases():
         if state.is_done(phase):
@@ -142,12 +148,14 @@ def fit(
             model = model or build_unet(recipe.model, weights=recipe.backbone_weights)
             _compile(model, phase, steps=phase.epochs * -(-len(learn) // recipe.batch_size))
         done = len(state.history)
+        batches = Batches(learn, recipe.batch_size, seed=recipe.seed)
         model.fit(
-            Batches(learn, recipe.batch_size, seed=recipe.seed, first_epoch=done),
+            batches,
             validation_data=Batches(validate, recipe.batch_size),
             initial_epoch=done,
             epochs=done - len(rows) + phase.epochs,
-            callbacks=[_EpochEnd(state, phase, out), *_tensorboard(out)],
+            callbacks=[_Epochs(state, phase, batches, out), *_tensorboard(out)],
+            shuffle=False,  # Keras would shuffle the batches again, by a generator that a resumed run cannot know
             verbose=verbose,
         )
     return keras.models.load_model(out / BEST_FILE, compile=False)
@@ -193,14 +201,15 @@ def _compile(model: keras.Model, phase: Phase, steps: int) -> None:
     )
 
 
-class _EpochEnd(keras.callbacks.Callback):
+class _Epochs(keras.callbacks.Callback):
     """Keeps the run's state on disk, its best model, its table; and ends a phase that has stopped improving."""
 
-    def __init__(self, state: State, phase: Phase, out: Path) -> None:
+    def __init__(self, state: State, phase: Phase, batches: Batches, out: Path) -> None:
         super().__init__()
-        self.state, self.phase, self.out = state, phase, out
+        self.state, self.phase, self.batches, self.out = state, phase, batches, out
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.batches.start_epoch(epoch)
         self.started_s = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -210,20 +219,35 @@ class _EpochEnd(keras.callbacks.Callback):
             "seconds": round(time.monotonic() - self.started_s, 1),
         }
         row |= {name: float(value) for name, value in (logs or {}).items()}
-        earlier = [past[MONITOR] for past in self.state.history]
-        if row[MONITOR] < min(earlier, default=math.inf):
-            # A model that shares the layers but was never compiled is saved without the optimizer.
-            _save(keras.Model(self.model.inputs, self.model.outputs, name=self.model.name), self.out / BEST_FILE)
+        if not math.isfinite(row[MONITOR]):
+            raise UserError(
+                f"the loss is {row[MONITOR]} after epoch {epoch + 1}: the training came apart; "
+                "start again with a lower learning rate"
+            )
         before, last = self.state.last, f"last-{epoch + 1:03d}.keras"
         _save(self.model, self.out / last)
         self.state.history.append(row)
         self.state.last = last
         write_json(self.out / STATE_FILE, asdict(self.state))
+        _keep_best(self.model, self.state, self.out)
         if before and before != last:
             (self.out / before).unlink(missing_ok=True)
         write_history(self.state.history, self.out / HISTORY_FILE)
         if self.state.is_done(self.phase):
             self.model.stop_training = True
+
+
+def _keep_best(model: keras.Model, state: State, out: Path) -> None:
+    """Save `model`, as the last epoch left it, as the best one if it is.
+
+    Only after the state, so that the best model never is of an epoch that a resumed run knows nothing of.
+    """
+    if not state.history or stalled_epochs(state.history) or state.best_epoch == state.history[-1]["epoch"]:
+        return
+    # A model that shares the layers but was never compiled is saved without the optimizer.
+    _save(keras.Model(model.inputs, model.outputs, name=model.name), out / BEST_FILE)
+    state.best_epoch = state.history[-1]["epoch"]
+    write_json(out / STATE_FILE, asdict(state))
 
 
 def write_history(history: list[Row], path: Path) -> None:

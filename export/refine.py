@@ -1,0 +1,87 @@
+"""Brings an int8 model back to its float, layer by layer in order of execution: weights first, then the bias."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.images import Frame
+from edge.runtime import Runtime
+from export.bias_correction import correct_layer, shift_steps
+from export.flatbuffer import Graph
+from export.stepwise import Stepwise
+from export.weight_rounding import round_layer
+
+DEFAULT_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class LayerEffect:
+    """How far a layer's channel means lay from the float's, in steps of its int8 output (RMS over channels): as the
+    converter rounded it, and as it is now; both behind the layers above as they are now."""
+
+    layer: str
+    kind: str
+    before_steps: float
+    after_steps: float
+
+
+def refine(
+    int8: bytes,
+    float32: bytes,
+    frames: Frame,
+    runtime: Runtime,
+    *,
+    weights: bool = True,
+    biases: bool = True,
+    threads: int,
+    on_operator: Callable[[], None] = lambda: None,
+) -> tuple[bytes, list[LayerEffect]]:
+    """Return the int8 flatbuffer with its weights and biases refined, and the effect on each layer.
+
+    Args:
+        int8: a full-integer flatbuffer.
+        float32: the same network in float; layers are matched by the names of their output tensors.
+        frames: N x height x width x 3 RGB bytes to measure on.
+        weights: whether to round weights anew.
+        biases: whether to correct biases.
+        on_operator: called after each operator of the int8 model.
+
+    Raises ValueError where the two are not the same network.
+    """
+    graph, float_graph = Graph(int8), Graph(float32)
+    names = [graph.tensor_name(conv.output) for conv in graph.convolutions]
+    if names != [float_graph.tensor_name(conv.output) for conv in float_graph.convolutions]:
+        raise ValueError("expected the float and the int8 model to be one network with its layers in one order")
+    float_of = dict(zip((conv.op_index for conv in graph.convolutions), float_graph.convolutions, strict=True))
+    layers = {conv.op_index: conv for conv in graph.convolutions}
+    run = Stepwise(graph, frames, runtime, threads)
+    float_run = Stepwise(float_graph, frames.astype(np.float32), runtime, threads)
+    effects: list[LayerEffect] = []
+    for op_index in range(len(graph.subgraph.operators)):
+        run.run(op_index)
+        conv = layers.get(op_index)
+        if conv and conv.bias is not None:
+            float_conv = float_of[op_index]
+            float_run.advance(float_conv.op_index)
+            float_run.run(float_conv.op_index)
+            wanted = float_run.channel_means(float_conv.output)
+            before = shift_steps(conv, run, wanted)
+            if weights and round_layer(conv, run, float_conv, float_run, seed=op_index):
+                run.run(op_index)
+            if biases:
+                correct_layer(conv, run, wanted)
+            float_run.forget(float_conv.op_index)
+            after = shift_steps(conv, run, wanted)
+            effects.append(LayerEffect(_layer_name(names[len(effects)]), conv.kind, before, after))
+        run.forget(op_index)
+        on_operator()
+    return graph.pack(), effects
+
+
+def _layer_name(tensor_name: str) -> str:
+    """The layer a fused tensor's long name speaks of: its first part, without scopes and Keras' counter."""
+    scopes = tensor_name.split(";")[0].split("/")
+    return (scopes[-2] if len(scopes) > 1 else scopes[0]).removesuffix("_1")

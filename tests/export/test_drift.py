@@ -1,0 +1,150 @@
+"""Two models' masks compared: nothing changed is nothing lost, and a known change gives the figures worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export.drift import bootstrap_difference, compare, per_image_difference, worst_images
+from train.evaluate import Judgement
+
+Masks = npt.NDArray[np.bool_]
+
+
+def judgement(masks: Masks, truth: Masks) -> Judgement:
+    return Judgement(tuple(f"img({number})" for number in range(len(masks))), masks, truth)
+
+
+def random_masks(rng: np.random.Generator, images: int, share: float = 0.4) -> Masks:
+    return rng.random((images, 6, 8)) < share
+
+
+def flipped(rng: np.random.Generator, masks: Masks, share: float) -> Masks:
+    """The masks with some pixels turned over."""
+    return masks ^ (rng.random(masks.shape) < share)
+
+
+image_counts = st.integers(1, 12)
+seeds = st.integers(0, 10_000)
+
+
+@given(image_counts, seeds, st.floats(0, 1))
+def test_a_model_has_not_drifted_from_itself(images: int, seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    judged = judgement(random_masks(rng, images, share), random_masks(rng, images))
+    found = compare(judged, judged)
+    assert set(found.metrics.values()) == {0.0}
+    assert found.fire_iou_interval == (0.0, 0.0)
+    assert found.agreement == 1.0
+    assert set(found.per_image.values()) == {1.0}
+    assert per_image_difference(judged, judged) == [0.0] * images
+
+
+def test_a_known_example_gives_the_figures_worked_by_hand() -> None:
+    truth = np.zeros((2, 2, 4), np.bool_)
+    truth[0, 0] = True  # 4 burning pixels on the first image, none on the second
+    float_masks, int8_masks = truth.copy(), truth.copy()
+    float_masks[0, 0, 3] = False  # float: 3 of 4 found
+    int8_masks[0, 0, 2:] = False  # int8: 2 of 4 found, and one false alarm on the second image
+    int8_masks[1, 0, 0] = True
+    found = compare(judgement(float_masks, truth), judgement(int8_masks, truth))
+    assert found.metrics["fire_iou"] == pytest.approx(2 / 5 - 3 / 4)
+    assert found.metrics["mean_iou"] == pytest.approx((2 / 5 + 11 / 14) / 2 - (3 / 4 + 12 / 13) / 2)
+    assert found.metrics["fire_iou_per_image"] == pytest.approx((2 / 4 + 0) / 2 - (3 / 4 + 1) / 2)
+    assert found.metrics["accuracy"] == pytest.approx(13 / 16 - 15 / 16)
+    assert found.metrics["precision"] == pytest.approx(2 / 3 - 1)
+    assert found.metrics["recall"] == pytest.approx(2 / 4 - 3 / 4)
+    assert found.agreement == pytest.approx(2 / 4)
+    assert found.per_image == {"img(0)": pytest.approx(2 / 3), "img(1)": 0.0}
+    assert per_image_difference(judgement(float_masks, truth), judgement(int8_masks, truth)) == [-0.25, -1.0]
+
+
+def test_the_interval_of_two_images_is_that_of_its_four_draws() -> None:
+    # One image lost everything, the other nothing: draws give -1, -0.5 or 0, a quarter, a half and a quarter of them.
+    truth = np.ones((2, 3, 3), np.bool_)
+    lost = truth.copy()
+    lost[0] = False
+    low, high = compare(judgement(truth, truth), judgement(lost, truth)).fire_iou_interval
+    assert (low, high) == (-1.0, 0.0)
+
+
+@given(image_counts, seeds)
+def test_the_other_way_round_every_difference_changes_its_sign(images: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = random_masks(rng, images)
+    a, b = judgement(random_masks(rng, images), truth), judgement(random_masks(rng, images), truth)
+    there, back = compare(a, b), compare(b, a)
+    assert there.metrics == {name: pytest.approx(-value) for name, value in back.metrics.items()}
+    assert there.agreement == back.agreement
+    low, high = back.fire_iou_interval
+    assert there.fire_iou_interval == pytest.approx((-high, -low))
+
+
+@given(image_counts, seeds, st.integers(0, 5))
+def test_the_same_seed_gives_the_same_interval(images: int, seed: int, bootstrap_seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = random_masks(rng, images)
+    a, b = judgement(random_masks(rng, images), truth), judgement(random_masks(rng, images), truth)
+    assert compare(a, b, seed=bootstrap_seed) == compare(a, b, seed=bootstrap_seed)
+    low, high = compare(a, b, seed=bootstrap_seed).fire_iou_interval
+    assert low <= high
+
+
+def test_the_interval_holds_the_measured_difference_but_for_rare_draws() -> None:
+    held = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        truth = random_masks(rng, 25)
+        a = judgement(flipped(rng, truth, 0.1), truth)
+        b = judgement(flipped(rng, truth, 0.15), truth)
+        found = compare(a, b)
+        low, high = found.fire_iou_interval
+        held += low <= found.metrics["fire_iou"] <= high
+    assert held >= 57
+
+
+def test_a_clear_loss_has_an_interval_below_zero_and_noise_has_not() -> None:
+    rng = np.random.default_rng(0)
+    truth = random_masks(rng, 30)
+    good = judgement(flipped(rng, truth, 0.1), truth)
+    alike = judgement(flipped(rng, truth, 0.1), truth)
+    bad = judgement(flipped(rng, truth, 0.4), truth)
+    assert compare(good, bad).fire_iou_interval[1] < 0
+    low, high = compare(good, alike).fire_iou_interval
+    assert low < 0 < high
+
+
+def test_more_draws_hardly_move_the_interval() -> None:
+    rng = np.random.default_rng(3)
+    truth = random_masks(rng, 20)
+    a, b = judgement(flipped(rng, truth, 0.1), truth), judgement(flipped(rng, truth, 0.2), truth)
+    usual = bootstrap_difference(a.per_image, b.per_image)
+    assert usual == pytest.approx(bootstrap_difference(a.per_image, b.per_image, seed=1, draws=20_000), abs=0.01)
+
+
+def test_images_without_any_fire_count_as_whole_agreement() -> None:
+    nothing = judgement(np.zeros((3, 4, 4), np.bool_), np.zeros((3, 4, 4), np.bool_))
+    found = compare(nothing, nothing)
+    assert (found.metrics["fire_iou"], found.agreement, found.fire_iou_interval) == (0.0, 1.0, (0.0, 0.0))
+
+
+def test_the_worst_images_are_those_with_the_most_changed_pixels_worst_first() -> None:
+    a = np.zeros((4, 5, 5), np.bool_)
+    b = a.copy()
+    b[1].flat[:3] = True
+    b[3].flat[:20] = True
+    b[2].flat[:3] = True
+    pair = judgement(a, a), judgement(b, a)
+    assert worst_images(*pair, count=3) == [3, 1, 2]  # equal ones in their own order
+    assert worst_images(*pair, count=99) == [3, 1, 2, 0]
+
+
+def test_judgements_of_different_images_or_sizes_are_not_compared() -> None:
+    small, large = np.zeros((2, 4, 4), np.bool_), np.zeros((2, 8, 8), np.bool_)
+    with pytest.raises(ValueError, match="same images at one size"):
+        compare(judgement(small, small), judgement(large, large))
+    with pytest.raises(ValueError, match="same images"):
+        compare(judgement(small, small), Judgement(("img(1)", "img(0)"), small, small))

@@ -1,0 +1,151 @@
+"""The report: a gate that is open at its bound and shut beyond it, one schema for programs, one table for people."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from edge.timing import Latency
+from export.calibration import CalibrationSet, Candidate
+from export.delegation import Delegation
+from export.drift import Drift
+from export.refine import LayerEffect
+from export.report import Gate, ModelRow, Report
+
+METRICS = {
+    "fire_iou": 0.72,
+    "mean_iou": 0.84,
+    "fire_iou_per_image": 0.7,
+    "accuracy": 0.98,
+    "precision": 0.8,
+    "recall": 0.9,
+}
+
+
+def make_drift(fire_iou: float, agreement: float) -> Drift:
+    metrics = {**dict.fromkeys(METRICS, 0.0), "fire_iou": fire_iou}
+    return Drift(metrics, (fire_iou - 0.002, fire_iou + 0.002), agreement, {"test/img(1)": agreement})
+
+
+def make_row(name: str, drift: Drift | None = None) -> ModelRow:
+    shift = drift.metrics["fire_iou"] if drift else 0.0
+    metrics = {**METRICS, "fire_iou": METRICS["fire_iou"] + shift}
+    row = ModelRow(name, Path(f"fireseg-{name}"), 2_400_000, "ab" * 32, metrics, Latency(50, 12.5, 13.5, 15.0), drift)
+    return replace(row, delegation=Delegation(1, (), ("QUANTIZE in",))) if drift else row
+
+
+@pytest.fixture
+def report() -> Report:
+    images = tuple(
+        Candidate(f"train/img({n})", Path("/somewhere"), f"{n:064}", f"v{n % 3}", "none", "dark") for n in range(5)
+    )
+    int8 = replace(
+        make_row("int8", make_drift(-0.0012, 0.985)), refined=[LayerEffect("decoder_2_skip", "CONV_2D", 0.5, 0.0625)]
+    )
+    rows = [
+        make_row("keras"),
+        make_row("float32", make_drift(0.0, 1.0)),
+        make_row("float16", make_drift(0.0001, 0.999)),
+        int8,
+    ]
+    data = {"root": "fireseg", "split": "official", "images": 100, "sha256": "cd" * 32}
+    title = "best.keras judged on SYNTHETIC data, not FireSeg, split official, 100 images"
+    return Report(data, title, CalibrationSet(images, 3), rows, Gate(), 4, "Some CPU", {"keras": "3.15"})
+
+
+@pytest.mark.parametrize(
+    ("drop", "agreement", "passes"),
+    [
+        (0.0, 1.0, True),
+        (-0.5, 0.97, True),  # better than the float
+        (0.005, 0.97, True),  # both at the bound
+        (0.0051, 1.0, False),
+        (0.0, 0.9699, False),
+    ],
+)
+def test_the_gate_is_open_at_its_bounds_and_shut_beyond_them(drop: float, agreement: float, passes: bool) -> None:
+    assert (Gate(0.005, 0.97).failures(make_drift(-drop, agreement)) == []) is passes
+
+
+def test_a_shut_gate_names_every_reason_with_what_was_found_and_allowed() -> None:
+    by_drop, by_agreement = Gate(0.005, 0.97).failures(make_drift(-0.02, 0.9))
+    assert "2.00 points" in by_drop
+    assert "0.5" in by_drop
+    assert "0.9000" in by_agreement
+    assert "0.97" in by_agreement
+
+
+def test_the_gate_looks_at_int8_alone(report: Report) -> None:
+    lost = make_drift(-0.3, 0.2)
+    rows = [make_row("keras"), make_row("float16", lost), make_row("int8", make_drift(0.0, 1.0))]
+    assert replace(report, models=rows).failures == []
+    assert len(replace(report, models=[make_row("keras"), make_row("int8", lost)]).failures) == 2
+
+
+def test_the_json_has_the_documented_sections_and_fields(report: Report) -> None:
+    found = json.loads(json.dumps(report.as_json()))
+    assert set(found) >= {"data", "calibration", "models", "drift", "gate"}
+    assert found["data"] == {"root": "fireseg", "split": "official", "images": 100, "sha256": "cd" * 32}
+    assert found["calibration"]["images"] == 5
+    assert found["calibration"]["seed"] == 3
+    assert found["calibration"]["sha256"] == report.calibration.sha256
+    assert [model["name"] for model in found["models"]] == ["keras", "float32", "float16", "int8"]
+    for model in found["models"]:
+        assert set(model) >= {"path", "size_bytes", "sha256", *METRICS, "agreement", "latency"}
+    assert found["models"][0]["agreement"] == 1.0
+    assert found["models"][3]["partitions"] == 1
+    assert set(found["drift"]) == {"float32", "float16", "int8"}
+    assert found["drift"]["int8"]["fire_iou"] == -0.0012
+    assert found["drift"]["int8"]["agreement"] == 0.985
+    assert found["drift"]["int8"]["fire_iou_interval"] == [-0.0032, 0.0008]
+    assert (found["gate"]["metric"], found["gate"]["max_drop"], found["gate"]["passed"]) == ("fire_iou", 0.005, True)
+    assert found["gate"]["reasons"] == []
+
+
+def test_the_json_says_why_a_gate_is_shut(report: Report) -> None:
+    gate = replace(report, gate=Gate(0.0, 1.0)).as_json()["gate"]
+    assert gate["passed"] is False
+    assert len(gate["reasons"]) == 2
+
+
+def test_the_markdown_has_a_row_for_every_model_in_columns_of_one_table(report: Report) -> None:
+    lines = report.as_markdown().splitlines()
+    assert lines[0] == f"# {report.title}"
+    start = next(number for number, line in enumerate(lines) if line.startswith("| model "))
+    table = lines[start : start + 2 + len(report.models)]
+    assert len({line.count("|") for line in table}) == 1
+    assert [line.split("|")[1].strip() for line in table[2:]] == ["keras", "float32", "float16", "int8"]
+    assert "-0.12 (-0.32 to +0.08)" in table[-1]
+    assert "0.9850" in table[-1]
+    assert "2.40" in table[-1]
+
+
+def test_the_markdown_names_data_calibration_layers_and_verdict(report: Report) -> None:
+    text = report.as_markdown()
+    assert "SYNTHETIC" in text.splitlines()[0]
+    assert f"`{'cd' * 8}`" in text
+    assert f"`{report.calibration.sha256[:16]}`" in text
+    assert "| decoder_2_skip | CONV_2D | 0.500 | 0.062 |" in text
+    assert "**passed**" in text
+    assert "**FAILED: int8 agrees" in replace(report, gate=Gate(0.5, 1.0)).as_markdown()
+
+
+def test_two_halves_are_told_where_they_were_compared(report: Report) -> None:
+    assert "halves" not in report.as_markdown()
+    assert report.as_json()["two_halves"] is None
+    told = replace(report, halves={"images": [3, 2], "fire_iou": [0.71, 0.72], "agreement": 0.97123})
+    assert "agree on 0.9712" in told.as_markdown()
+    assert told.as_json()["two_halves"]["images"] == [3, 2]
+
+
+def test_the_table_for_a_terminal_has_the_same_cells(report: Report) -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(report.table())
+    text = console.export_text()
+    for cell in ("keras", "float16", "int8", "-0.12 (-0.32 to +0.08)", "0.9850", "SYNTHETIC"):
+        assert cell in text

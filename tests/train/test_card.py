@@ -1,0 +1,85 @@
+"""The card beside a trained model says what it was trained on, how, and what it reaches."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge.files import sha256
+from train.card import installed_versions, write_card
+from train.datasets import Source
+from train.evaluate import Judgement
+from train.fireseg import load_dataset
+from train.recipe import Recipe, State
+from train.splits import make_split
+
+HISTORY = [
+    {"phase": "frozen", "epoch": 1, "seconds": 1800.0, "val_loss": 0.9, "val_fire_iou": 0.5},
+    {"phase": "whole", "epoch": 2, "seconds": 3600.0, "val_loss": 0.4000449, "val_fire_iou": 0.7123456},
+    {"phase": "whole", "epoch": 3, "seconds": 3600.0, "val_loss": 0.6, "val_fire_iou": 0.8},
+]
+
+
+@pytest.fixture
+def card(synthetic_dir: Path, tmp_path: Path) -> dict[str, Any]:
+    model = tmp_path / "best.keras"
+    model.write_bytes(b"a model")
+    dataset = load_dataset(synthetic_dir)
+    split = make_split(dataset, "official")
+    truth = np.zeros((len(split.test), 8, 8), np.bool_)
+    truth[:, :3] = True
+    masks = truth.copy()
+    masks[:, 2] = False
+    judged = Judgement(tuple(pair.name for pair in split.test), masks, truth)
+    source = Source(dataset, "SYNTHETIC data, not FireSeg", is_synthetic=True)
+    write_card(model, Recipe(), State({}, "ab" * 32, HISTORY), source, split, judged)
+    return dict(json.loads((tmp_path / "best.json").read_text()))
+
+
+def test_it_names_the_model_by_its_content(card: dict[str, Any], tmp_path: Path) -> None:
+    assert card["name"] == "best"
+    assert card["sha256"] == sha256(tmp_path / "best.keras")
+
+
+def test_it_names_the_data_as_they_are(card: dict[str, Any], synthetic_dir: Path) -> None:
+    split = make_split(load_dataset(synthetic_dir), "official")
+    assert card["data"] == {
+        "title": "SYNTHETIC data, not FireSeg",
+        "split": "official",
+        "train_sha256": "ab" * 32,
+        "train_images": len(split.train),
+    }
+
+
+def test_metrics_come_with_the_split_its_size_and_its_hash(card: dict[str, Any], synthetic_dir: Path) -> None:
+    split = make_split(load_dataset(synthetic_dir), "official")
+    metrics = card["metrics"]["official"]
+    assert metrics["images"] == len(split.test)
+    assert metrics["sha256"] == split.sha256
+    assert metrics["fire_iou"] == metrics["recall"] == 0.6667
+    assert metrics["precision"] == 1.0
+
+
+def test_the_training_is_told_by_its_best_epoch(card: dict[str, Any]) -> None:
+    training = card["training"]
+    assert (training["epochs"], training["best_epoch"], training["best_phase"]) == (3, 2, "whole")
+    assert training["validation"] == {"val_loss": 0.4, "val_fire_iou": 0.7123}
+    assert training["hours"] == 2.5
+    assert date.fromisoformat(training["date"])
+
+
+def test_the_recipe_is_whole(card: dict[str, Any]) -> None:
+    assert card["recipe"] == asdict(Recipe())
+
+
+def test_versions_of_what_trained_are_listed(card: dict[str, Any]) -> None:
+    assert card["versions"] == installed_versions()
+    assert {"keras", "numpy", "fireseg-edge"} <= card["versions"].keys()
+    assert all(re.match(r"\d+\.\d+", version) for version in card["versions"].values())

@@ -1,0 +1,412 @@
+"""The recipe: what a run leaves behind, when it stops, and that one killed at any moment resumes to the same curve."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import json
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from edge.errors import UserError
+from train import recipe as recipe_module
+from train.batches import Batches, Examples
+from train.losses import BCEDice
+from train.recipe import MONITOR, Phase, Recipe, Row, State, fit, read_state, stalled_epochs
+from train.unet import UNetConfig
+
+SIDE_PX = 16
+
+
+def small_network(config: UNetConfig, weights: str | None = None) -> keras.Model:
+    """A stand-in for the U-Net with its layers' names, since tracing the real one takes most of a test's time."""
+    frame = x = keras.Input((config.height, config.width_px, 3))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(x)
+    for name in ("encoder_1", "decoder_1"):
+        x = keras.layers.Conv2D(8, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
+        x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+        x = keras.layers.ReLU(6.0, name=f"{name}_relu")(x)
+    logits = keras.layers.Conv2D(1, 1, name="head_logits")(x)
+    return keras.Model(frame, keras.layers.Activation("sigmoid", name="head_probability")(logits), name="small")
+
+
+TINY = Recipe(
+    model=UNetConfig(SIDE_PX, SIDE_PX, "original", "separable", width=0.1),
+    backbone_weights=None,
+    frozen_epochs=2,
+    whole_epochs=2,
+    frozen_rate=0.01,
+    batch_size=4,
+    seed=3,
+)
+DATA = "ab" * 32
+PATIENT = Phase("frozen", 25, 1e-3, encoder=False, batch_norm=True, cosine=False, patience=3)
+ENDLESS = replace(PATIENT, name="whole", epochs=4, patience=None)
+
+# Trains what TINY says, and dies by SIGKILL when it is about to draw one batch: epoch and index are arguments.
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+import keras
+import numpy as np
+from train import recipe
+from train.batches import Batches, Examples
+from train.unet import UNetConfig
+
+SMALL_NETWORK
+
+class Mortal(Batches):
+    def __getitem__(self, index):
+        if self.seed is not None and [self.epoch, index] == DEATH:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+DEATH = [int(number) for number in sys.argv[3:5]]
+recipe.Batches = Mortal
+data = np.load(sys.argv[2])
+parts = [Examples(data[part + "_images"], data[part + "_masks"]) for part in ("learn", "validate")]
+tiny = recipe.Recipe(**{**RECIPE, "model": recipe.UNetConfig(**RECIPE["model"])})
+recipe.fit(tiny, *parts, Path(sys.argv[1]), data_sha256=SHA256, resume=True, verbose=0)
+"""
+
+
+def examples(count: int, seed: int) -> Examples:
+    """Bright blocks that burn, in noise that does not."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 100, (count, SIDE_PX, SIDE_PX, 3), np.uint8)
+    masks = np.zeros((count, SIDE_PX, SIDE_PX, 1), np.uint8)
+    for index, (top, left) in enumerate(rng.integers(0, SIDE_PX // 2, (count, 2))):
+        masks[index, top : top + 6, left : left + 6] = 1
+    images[masks[..., 0] == 1] = (250, 150, 40)
+    return Examples(images, masks)
+
+
+LEARN, VALIDATE = examples(12, seed=1), examples(4, seed=2)
+
+
+def train(out: Path, recipe: Recipe = TINY, *, data_sha256: str = DATA, resume: bool = False) -> keras.Model:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe_module, "build_unet", small_network)
+        return fit(recipe, LEARN, VALIDATE, out, data_sha256=data_sha256, resume=resume, verbose=0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run, never interrupted. Shared: read it, never write into it."""
+    out = tmp_path_factory.mktemp("recipe") / "run"
+    train(out)
+    return out
+
+
+def curve(out: Path) -> list[Row]:
+    """The history without its clock."""
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in read_state(out).history]
+
+
+def weights(out: Path, file: str) -> list[np.ndarray[Any, Any]]:
+    return [weight.numpy() for weight in keras.models.load_model(out / file, compile=False).weights]
+
+
+def assert_same_run(out: Path, whole: Path) -> None:
+    mine, theirs = curve(out), curve(whole)
+    assert [(row["phase"], row["epoch"]) for row in mine] == [(row["phase"], row["epoch"]) for row in theirs]
+    for a, b in zip(mine, theirs, strict=True):
+        for name in ("loss", "val_loss", "fire_iou", "val_fire_iou"):
+            assert a[name] == pytest.approx(b[name], rel=1e-5, abs=1e-6), (name, a["epoch"])
+    for file in ("best.keras", str(read_state(whole).last)):
+        for one, other in zip(weights(out, file), weights(whole, file), strict=True):
+            assert np.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def rows(*losses: float, phase: str = "frozen") -> list[Row]:
+    return [{"phase": phase, "epoch": number + 1, MONITOR: loss} for number, loss in enumerate(losses)]
+
+
+def test_a_run_leaves_its_best_model_its_last_its_state_and_its_table(run: Path) -> None:
+    assert {path.name for path in run.iterdir()} - {"tensorboard"} == {
+        "best.keras",
+        "history.csv",
+        "last-004.keras",
+        "state.json",
+    }
+    assert [(row["phase"], row["epoch"]) for row in curve(run)] == [
+        ("frozen", 1),
+        ("frozen", 2),
+        ("whole", 3),
+        ("whole", 4),
+    ]
+
+
+def test_the_best_model_carries_no_optimizer_and_the_last_one_does(run: Path) -> None:
+    best, last = (keras.models.load_model(run / file) for file in ("best.keras", "last-004.keras"))
+    assert getattr(best, "optimizer", None) is None
+    assert last.optimizer is not None
+    with zipfile.ZipFile(run / "best.keras") as archive:
+        assert not json.loads(archive.read("config.json"))["compile_config"]
+    assert (run / "best.keras").stat().st_size < (run / "last-004.keras").stat().st_size
+
+
+def test_the_best_model_is_the_one_with_the_lowest_loss_on_validation(run: Path, tmp_path: Path) -> None:
+    model = keras.models.load_model(run / "best.keras")
+    model.compile(loss=BCEDice())
+    loss = model.evaluate(Batches(VALIDATE, TINY.batch_size), verbose=0)
+    assert loss == pytest.approx(min(row["val_loss"] for row in curve(run)), rel=1e-4)
+
+
+def test_the_table_holds_the_history(run: Path) -> None:
+    with (run / "history.csv").open() as file:
+        table = list(csv.DictReader(file))
+    history = read_state(run).history
+    assert [int(row["epoch"]) for row in table] == [1, 2, 3, 4]
+    for row, kept in zip(table, history, strict=True):
+        assert row["phase"] == kept["phase"]
+        for name in ("loss", "fire_iou", "val_loss", "val_fire_iou", "seconds"):
+            assert float(row[name]) == kept[name]
+
+
+def test_the_encoder_stands_still_while_it_is_frozen(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(TINY.seed)
+    initial = small_network(TINY.model)
+    trained = train(tmp_path / "run", replace(TINY, whole_epochs=0, frozen_epochs=1))
+    for layer in initial.layers:
+        pairs = zip(layer.weights, trained.get_layer(layer.name).weights, strict=True) if layer.weights else []
+        for before, after in pairs:
+            same = (before.numpy() == after.numpy()).all()
+            assert same == layer.name.startswith("encoder_"), after.path
+
+
+def test_resuming_a_finished_run_changes_nothing(run: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.iterdir() if path.is_file()}
+    assert train(run, resume=True).output_shape == (None, SIDE_PX, SIDE_PX, 1)
+    assert {path: path.stat().st_mtime_ns for path in run.iterdir() if path.is_file()} == before
+
+
+def test_a_run_is_not_written_over(run: Path) -> None:
+    with pytest.raises(UserError, match="already holds a training run: pass --resume to go on with it"):
+        train(run)
+
+
+def test_a_run_of_another_recipe_is_not_resumed_and_what_differs_is_named(run: Path) -> None:
+    other = replace(TINY, whole_rate=0.1, model=replace(TINY.model, decoder="transposed"))
+    with pytest.raises(UserError, match="was trained with another model, whole_rate: resume with the same"):
+        train(run, other, resume=True)
+
+
+def test_a_run_on_other_data_is_not_resumed(run: Path) -> None:
+    with pytest.raises(UserError, match="was trained on other data: resume with the same --data and --split"):
+        train(run, data_sha256="cd" * 32, resume=True)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"recipe": {}}', '{"surprise": 1}', "[1, 2]", "null"])
+def test_a_damaged_state_is_one_line_that_says_so(tmp_path: Path, text: str) -> None:
+    (tmp_path / "state.json").write_text(text)
+    with pytest.raises(UserError, match=r"state\.json is not a run's state .* start again"):
+        train(tmp_path, resume=True)
+
+
+def test_resume_in_a_new_folder_simply_starts(tmp_path: Path) -> None:
+    recipe = replace(TINY, frozen_epochs=1, whole_epochs=0)
+    train(tmp_path / "new", recipe, resume=True)
+    assert len(curve(tmp_path / "new")) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_any_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="choose a folder that you may write to"):
+        train(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize(
+    ("losses", "stalled"),
+    [
+        ([], 0),
+        ([1.0], 0),
+        ([1.0, 0.9, 0.8], 0),
+        ([1.0, 0.9, 0.95], 1),
+        ([0.5, 0.6, 0.6, 0.7], 3),
+        ([0.5, 0.5, 0.5], 2),  # as good is no better
+        ([0.5, 0.9, 0.4, 0.8, 0.3], 0),
+    ],
+)
+def test_stalled_epochs_are_those_since_the_best(losses: list[float], stalled: int) -> None:
+    assert stalled_epochs(rows(*losses)) == stalled
+
+
+@pytest.mark.parametrize(
+    ("losses", "done"),
+    [
+        ([], False),
+        ([1.0, 2.0, 3.0], False),
+        ([1.0, 2.0, 3.0, 4.0], True),
+        ([3.0, 2.0, 1.0, 0.9, 0.8, 0.7], False),
+        ([3.0, 1.0, 2.0, 2.0, 2.0], True),
+        ([3.0, 1.0, 2.0, 2.0, 0.9], False),
+        ([1.0 / (n + 1) for n in range(24)], False),
+        ([1.0 / (n + 1) for n in range(25)], True),
+    ],
+)
+def test_a_patient_phase_ends_by_stalling_or_by_its_number_of_epochs(losses: list[float], done: bool) -> None:
+    assert State({}, DATA, rows(*losses)).is_done(PATIENT) is done
+
+
+def test_a_phase_without_patience_ends_by_its_number_of_epochs_alone() -> None:
+    assert not State({}, DATA, rows(1, 2, 3, phase="whole")).is_done(ENDLESS)
+    assert State({}, DATA, rows(1, 2, 3, 4, phase="whole")).is_done(ENDLESS)
+
+
+def test_a_phase_counts_its_own_epochs_only() -> None:
+    state = State({}, DATA, rows(0.1, 2, 3, 4) + rows(1.0, 0.9, phase="whole"))
+    assert state.is_done(PATIENT) and not state.is_done(ENDLESS)
+    assert not state.is_done(replace(ENDLESS, patience=2)), "the frozen phase's best does not count against it"
+
+
+def test_a_phase_that_stalls_is_ended_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def let_nothing_learn(model: keras.Model, **_: bool) -> None:
+        model.trainable = False
+
+    monkeypatch.setattr(recipe_module, "set_trainable", let_nothing_learn)
+    train(tmp_path / "run", replace(TINY, frozen_epochs=12, patience=2, whole_epochs=1))
+    assert [row["phase"] for row in curve(tmp_path / "run")] == ["frozen", "frozen", "frozen", "whole"]
+
+
+def test_a_training_that_comes_apart_ends_in_one_line(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="the loss is nan after epoch 1"):
+        patch.setattr(recipe_module, "build_unet", small_network)
+        patch.setattr(BCEDice, "call", lambda self, truth, predicted: (truth + predicted) * float("nan"))
+        fit(TINY, LEARN, VALIDATE, tmp_path / "run", data_sha256=DATA, resume=False, verbose=0)
+    assert not (tmp_path / "run" / "best.keras").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0: expected at least 1"),
+        ({"patience": 0}, "patience is 0: expected at least 1"),
+        ({"frozen_epochs": 0, "whole_epochs": 0}, "0 frozen and 0 whole epochs: expected 1 or more in all"),
+        ({"frozen_epochs": -1}, "-1 frozen and 2 whole epochs"),
+        ({"frozen_rate": 0.0}, "frozen_rate is 0.0: expected a learning rate between 0 and 1"),
+        ({"whole_rate": 5.0}, "whole_rate is 5.0"),
+        ({"whole_rate": float("nan")}, "whole_rate is nan"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**32}, "seed is 4294967296"),
+        ({"model": UNetConfig(100, 100)}, "input height 100 px"),
+    ],
+)
+def test_a_recipe_that_cannot_be_run_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        train(tmp_path / "run", replace(TINY, **change))
+    assert not (tmp_path / "run").exists()
+
+
+class Stop(Exception):
+    """Ends a run in this process where a power cut would end it in another."""
+
+
+def stop_when(patch: pytest.MonkeyPatch, name: str, is_time: Callable[..., bool]) -> None:
+    """Make a function of the recipe's stop the run, in place of its work, at a call that `is_time` picks."""
+    work = getattr(recipe_module, name)
+
+    def mortal(*args: Any, **options: Any) -> Any:
+        if is_time(*args, **options):
+            raise Stop
+        return work(*args, **options)
+
+    patch.setattr(recipe_module, name, mortal)
+
+
+MOMENTS: dict[str, tuple[str, Callable[..., bool], int]] = {
+    "between the phases": ("set_trainable", lambda model, encoder, batch_norm: encoder, 2),
+    "before the model of an epoch is written": ("_save", lambda model, path: path.name == "last-003.keras", 2),
+    "after the model and before the state": ("write_json", lambda path, state: len(state["history"]) == 3, 2),
+    "after the state and before the best model": (
+        "_keep_best",
+        lambda model, state, out: len(state.history) == state.history[-1]["epoch"] == 4,
+        4,
+    ),
+    "after the best model and before the state says so": (
+        "write_json",
+        lambda path, state: state["best_epoch"] == 2,
+        2,
+    ),
+    "after the state and before the table": ("write_history", lambda history, path: len(history) == 3, 3),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_stopped_at_any_moment_resumes_to_the_same_curve(run: Path, tmp_path: Path, moment: str) -> None:
+    name, is_time, epochs = MOMENTS[moment]
+    out = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        stop_when(patch, name, is_time)
+        train(out)
+    assert len(curve(out)) == epochs
+    train(out, resume=True)
+    assert_same_run(out, run)
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_the_middle_of_an_epoch_of_each_phase_resumes_to_the_same_curve(
+    run: Path, tmp_path: Path
+) -> None:
+    np.savez(
+        tmp_path / "data.npz",
+        learn_images=LEARN.images, learn_masks=LEARN.masks,
+        validate_images=VALIDATE.images, validate_masks=VALIDATE.masks,
+    )  # fmt: skip
+    out = tmp_path / "run"
+    program = f"RECIPE = {asdict(TINY)!r}\nSHA256 = {DATA!r}\n"
+    program += CHILD.replace("SMALL_NETWORK", inspect.getsource(small_network) + "\nrecipe.build_unet = small_network")
+
+    def live(epoch: int, index: int) -> int:
+        command = [sys.executable, "-c", program, str(out), str(tmp_path / "data.npz"), str(epoch), str(index)]
+        return subprocess.run(command, check=False, capture_output=True, timeout=300).returncode
+
+    assert live(1, 1) == -signal.SIGKILL
+    assert len(curve(out)) == 1
+    assert live(3, 2) == -signal.SIGKILL
+    assert len(curve(out)) == 3
+    assert live(-1, -1) == 0
+    assert_same_run(out, run)
+
+
+ONE_STEP = """
+import keras
+import numpy as np
+from train.batches import Batches, Examples
+from train.recipe import Phase, _compile
+from train.unet import UNetConfig, build_unet
+
+assert keras.backend.backend() == BACKEND
+keras.utils.set_random_seed(0)
+rng = np.random.default_rng(0)
+masks = (rng.random((4, 32, 32, 1)) < 0.2).astype(np.uint8)
+batches = Batches(Examples(rng.integers(0, 256, (4, 32, 32, 3), np.uint8), masks), 4, seed=0)
+model = build_unet(UNetConfig(32, 32, "original", width=0.1), weights=None)
+_compile(model, Phase("whole", 1, 1e-3, encoder=True, batch_norm=False, cosine=True, patience=None), steps=1)
+again = Batches(batches.examples, 4, seed=0)
+assert all((a == b).all() for a, b in zip(batches[0], again[0], strict=True))
+loss, iou = model.train_on_batch(*batches[0])
+assert np.isfinite(loss) and 0 <= iou <= 1, (loss, iou)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_another_backend_of_keras_trains_too(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed: pip install {backend} to train with it")
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    program = f"BACKEND = {backend!r}\n{ONE_STEP}"
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

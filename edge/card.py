@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,6 +19,8 @@ from edge.errors import UserError
 
 CARD_NAME = "fireseg.json"
 CARD_FORMAT = 1
+# Fields of the tables Model and Buffer in TFLite's schema.
+BUFFERS_FIELD, DATA_FIELD = 4, 0
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a ZIP can hold: the same card gives the same bytes on any day
 
 INPUT_LAYOUT = "RGB"
@@ -28,6 +31,13 @@ Card = dict[str, Any]
 
 def split_model(path: Path) -> tuple[bytes, Card | None]:
     """Read a `.tflite`: its flatbuffer and its card, None where it carries none. Raises `UserError`."""
+    flatbuffer, card = _divide(path)
+    if not _is_whole(flatbuffer):
+        raise UserError(f"{path} is cut short or damaged ({len(flatbuffer)} bytes): get the whole file again")
+    return flatbuffer, None if card is None else check_card(card, path)
+
+
+def _divide(path: Path) -> tuple[bytes, Any]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -48,7 +58,7 @@ def split_model(path: Path) -> tuple[bytes, Card | None]:
         return data, None
     except ValueError as error:
         raise UserError(f"the card {CARD_NAME} in {path} is not JSON ({error}): export the model again") from error
-    return data[:begins], check_card(card, path)
+    return data[:begins], card
 
 
 def check_card(card: Any, path: Path) -> Card:
@@ -86,3 +96,31 @@ def attach(flatbuffer: bytes, card: Card) -> bytes:
         entry.create_system = 3  # unix, wherever it was written
         archive.writestr(entry, json.dumps(card, indent=1, sort_keys=True))
     return file.getvalue()
+
+
+def _is_whole(flatbuffer: bytes) -> bool:
+    """Whether every constant lies inside of the flatbuffer: tflite-runtime does not look, and crashes on a cut file."""
+
+    def number(form: str, at: int) -> int:
+        return int(struct.unpack_from(form, flatbuffer, at)[0])
+
+    def field(table: int, index: int) -> int | None:
+        """Where a table keeps its field of this index; None where it has none."""
+        vtable = table - number("<i", table)
+        if 4 + 2 * index >= number("<H", vtable):
+            return None
+        offset = number("<H", vtable + 4 + 2 * index)
+        return table + offset if offset else None
+
+    try:
+        if (at := field(number("<I", 0), BUFFERS_FIELD)) is None:
+            return False
+        buffers = at + number("<I", at)
+        for slot in range(buffers + 4, buffers + 4 + 4 * number("<I", buffers), 4):
+            if (at := field(slot + number("<I", slot), DATA_FIELD)) is not None:
+                data = at + number("<I", at)
+                if data + 4 + number("<I", data) > len(flatbuffer):
+                    return False
+    except struct.error:
+        return False
+    return True

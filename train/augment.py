@@ -24,12 +24,12 @@ class Augmentation:
         self.layers: list[keras.Layer] = [
             layers.RandomFlip("horizontal"),
             # A negative factor zooms in: flames get larger far more often than smaller.
-            layers.RandomZoom((-0.5, 0.3), fill_mode="reflect"),
-            layers.RandomTranslation(0.2, 0.2, fill_mode="reflect"),
-            layers.RandomBrightness(0.3, value_range=VALUE_RANGE),
-            layers.RandomContrast(0.4, value_range=VALUE_RANGE),
+            layers.RandomZoom((-0.5, 0.15), fill_mode="reflect"),
+            layers.RandomTranslation(0.15, 0.15, fill_mode="reflect"),
+            layers.RandomBrightness(0.2, value_range=VALUE_RANGE),
+            layers.RandomContrast(0.25, value_range=VALUE_RANGE),
             # Colour is what fire is known by: more than a few degrees of hue and a flame is none.
-            layers.RandomHue(0.05, value_range=VALUE_RANGE),
+            layers.RandomHue(0.03, value_range=VALUE_RANGE),
         ]
 
     def __call__(

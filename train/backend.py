@@ -16,5 +16,7 @@ def load_keras_backend(*modules: str) -> None:
         with quiet():
             for module in ("keras", "matplotlib", *modules):
                 importlib.import_module(module)
+            # Devices are looked for at the first operation, and a CUDA that is not there is told at length.
+            importlib.import_module("keras").ops.zeros(1)
     except ImportError as error:
         raise UserError(f"{error.name} is not installed: run `pip install 'fireseg-edge[train]'`") from error

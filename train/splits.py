@@ -17,7 +17,7 @@ from train.fireseg import Dataset, Pair, content_hash
 SplitName = Literal["official", "official-clean", "by-video"]
 SPLIT_NAMES: tuple[str, ...] = get_args(SplitName)
 FOLDS = 5
-VALIDATION_SHARE = 0.2
+VALIDATION_SHARE = 0.15
 
 
 @dataclass(frozen=True)

@@ -234,7 +234,7 @@ def test_a_flatbuffer_that_is_cut_short_is_refused_though_its_card_is_whole(
     flatbuffer = split_model(models[kind])[0]
     path = tmp_path / "short.tflite"
     path.write_bytes(attach(flatbuffer[: round(len(flatbuffer) * share)], card))
-    with pytest.raises(UserError, match=r"short\.tflite could not be loaded by .*export the model again"):
+    with pytest.raises(UserError, match=r"short\.tflite (is cut short or damaged|could not be loaded by)"):
         Segmenter(path)
 
 

@@ -146,7 +146,10 @@ def test_float16_keeps_constants_in_half_precision_at_about_half_the_size(float1
     constants = [index for index in range(len(graph.subgraph.tensors)) if graph.is_constant(index)]
     for conv in graph.convolutions:  # through a DEQUANTIZE each
         assert not graph.is_constant(conv.weights)
-    sizes = {dtype: sum(np.prod(graph.shape(i)) for i in constants if graph.dtype(i) == dtype) for dtype in ("float16", "float32")}
+    sizes = {
+        dtype: sum(np.prod(graph.shape(i)) for i in constants if graph.dtype(i) == dtype)
+        for dtype in ("float16", "float32")
+    }
     assert sizes["float16"] > 200_000
     assert sizes["float32"] == 0
     assert 0.45 < len(float16) / len(float32) < 0.62
@@ -212,7 +215,9 @@ def test_a_model_with_float_tensors_left_is_not_taken_for_int8(toy_float32: byte
 @pytest.mark.parametrize("activation", ["linear", "tanh"])
 def test_a_model_without_a_sigmoid_at_its_end_is_refused(runtime: Runtime, frames: Frame, activation: str) -> None:
     model = headed(lambda x: one_channel(upsampled(x, "bilinear"), activation))
-    with pytest.raises(UserError, match=r"output is uint8 with scale .* expected uint8 with 0\.00390625 and 0.*sigmoid"):
+    with pytest.raises(
+        UserError, match=r"output is uint8 with scale .* expected uint8 with 0\.00390625 and 0.*sigmoid"
+    ):
         convert(model, "int8", runtime, calibration=frames)
 
 

@@ -23,7 +23,9 @@ from train.evaluate import judge
 from train.splits import Split, make_split
 
 CALIBRATION_COUNT = 12
-OPTIONS = Options(KINDS, CALIBRATION_COUNT, None, 5, True, True, 2)
+# Rounding the weights of a whole U-Net anew takes minutes; the toy's take a second.
+OPTIONS = Options(KINDS, CALIBRATION_COUNT, None, 5, weight_rounding=False, bias_correction=True, threads=2)
+TOY_OPTIONS = replace(OPTIONS, weight_rounding=True, calibration_count=7)
 
 
 def no_step(description: str, total: int) -> Callable[[], None]:
@@ -171,29 +173,31 @@ def test_every_step_is_announced_and_brought_to_its_end(job: Job) -> None:
         assert len(told) == total, description
 
 
-@pytest.mark.slow
-def test_int8_alone_is_the_int8_of_a_whole_export(job: Job, keras_path: Path, split: Split) -> None:
-    kinds: tuple[Kind, ...] = ("int8",)
-    alone = export(keras_path, split, replace(OPTIONS, kinds=kinds, threads=1), no_step)
+def test_int8_alone_is_the_int8_of_a_whole_export(toy_keras: Path, split: Split) -> None:
+    whole = export(toy_keras, split, TOY_OPTIONS, no_step)
+    alone = export(toy_keras, split, replace(TOY_OPTIONS, kinds=("int8",), threads=1), no_step)
     assert list(alone.converted) == ["int8"]
-    assert alone.converted["int8"].flatbuffer == job.exported.converted["int8"].flatbuffer
+    assert alone.converted["int8"].flatbuffer == whole.converted["int8"].flatbuffer
 
 
 @pytest.mark.slow
 def test_two_halves_of_the_calibration_set_are_compared(toy_keras: Path, split: Split) -> None:
-    exported = export(toy_keras, split, replace(OPTIONS, calibration_count=7), no_step)
-    found = compare_halves(exported, split, OPTIONS, no_step)
+    exported = export(toy_keras, split, TOY_OPTIONS, no_step)
+    found = compare_halves(exported, split, TOY_OPTIONS, no_step)
     assert found["images"] == [4, 3]
     assert len(found["fire_iou"]) == 2
     assert 0.5 < found["agreement"] <= 1
-    single = export(toy_keras, split, replace(OPTIONS, calibration_count=1), no_step)
+
+
+def test_two_halves_of_one_image_are_refused(toy_keras: Path, split: Split) -> None:
+    exported = export(toy_keras, split, replace(TOY_OPTIONS, calibration_count=1), no_step)
     with pytest.raises(UserError, match="two halves need at least 2 calibration images"):
-        compare_halves(single, split, OPTIONS, no_step)
+        compare_halves(exported, split, TOY_OPTIONS, no_step)
 
 
 def test_unmeasured_models_say_so_in_their_cards(toy_keras: Path, split: Split, tmp_path: Path) -> None:
     kinds: tuple[Kind, ...] = ("float16", "int8")
-    options = replace(OPTIONS, kinds=kinds, calibration_count=3)
+    options = replace(TOY_OPTIONS, kinds=kinds)
     exported = export(toy_keras, split, options, no_step)
     paths = artefact_paths(tmp_path, kinds)
     write_models(exported, paths)
@@ -208,7 +212,7 @@ def test_unmeasured_models_say_so_in_their_cards(toy_keras: Path, split: Split, 
 
 def test_float_needs_no_data_at_all(toy_keras: Path, tmp_path: Path) -> None:
     kinds: tuple[Kind, ...] = ("float32",)
-    exported = export(toy_keras, None, replace(OPTIONS, kinds=kinds), no_step)
+    exported = export(toy_keras, None, replace(TOY_OPTIONS, kinds=kinds), no_step)
     assert exported.calibration is None
     write_models(exported, artefact_paths(tmp_path, kinds))
     assert [path.name for path in tmp_path.iterdir()] == ["fireseg-float32.tflite"]
@@ -216,4 +220,4 @@ def test_float_needs_no_data_at_all(toy_keras: Path, tmp_path: Path) -> None:
 
 def test_int8_without_any_images_is_refused(toy_keras: Path) -> None:
     with pytest.raises(UserError, match="int8 needs calibration images: pass --data"):
-        export(toy_keras, None, OPTIONS, no_step)
+        export(toy_keras, None, TOY_OPTIONS, no_step)

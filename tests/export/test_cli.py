@@ -1,0 +1,264 @@
+"""The commands as a person runs them: what they print and write, and one line and exit code 2 for what they got wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from edge.card import split_model
+from edge.images import write_picture
+
+pytestmark = pytest.mark.slow  # a process each, which waits seconds for TensorFlow
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs `fireseg-export` in an empty folder, without the settings of whoever runs the tests."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    environment = {key: value for key, value in os.environ.items() if key not in ("FIRESEG_DIR", "MODEL")}
+
+    def run_command(*arguments: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from export.cli import run; run()", *map(str, arguments)]
+        environment_now = {**environment, "COLUMNS": "120", "TERM": "dumb", **settings}
+        return subprocess.run(command, cwd=folder, env=environment_now, capture_output=True, text=True, timeout=300)
+
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def toy_files(toy_float32: bytes, toy_int8: bytes, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The toy in float32 and int8, without cards."""
+    folder = tmp_path_factory.mktemp("toys")
+    for name, flatbuffer in (("float32", toy_float32), ("int8", toy_int8)):
+        (folder / f"{name}.tflite").write_bytes(flatbuffer)
+    return folder / "float32.tflite", folder / "int8.tflite"
+
+
+def assert_refused(ran: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Exit code 2, and one line that says why behind what progress was told of."""
+    assert ran.returncode == 2, ran.stderr
+    assert "Traceback" not in ran.stderr
+    errors = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, ran.stderr
+    assert ran.stderr.rstrip().endswith(errors[0])
+    for word in words:
+        assert word in errors[0]
+    assert ran.stdout == ""
+
+
+def assert_quiet(ran: subprocess.CompletedProcess[str]) -> None:
+    """Nothing of TensorFlow, the converter or the delegate reached the terminal."""
+    for noise in ("WARNING", "oneDNN", "XNNPACK", "Saved artifact", "TensorSpec", "I0000", "E0000", "Warning"):
+        assert noise not in ran.stderr + ran.stdout
+
+
+def test_the_whole_export_writes_models_and_report_and_passes_its_gate(
+    run: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    ran = run(
+        "int8", "--out", out, "--calibration-count", "8", "--max-drop", "100", "--min-agreement", "0", "--two-halves",
+        "--threads", "1", MODEL=str(toy_keras), FIRESEG_DIR=str(synthetic_dir),
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert_quiet(ran)
+    assert "SYNTHETIC data, not FireSeg" in ran.stdout
+    found = json.loads((out / "report.json").read_text())
+    assert found["gate"]["passed"] is True
+    assert found["two_halves"]["images"] == [4, 4]
+    assert found["calibration"]["images"] == 8
+    assert len(list(out.iterdir())) == 7
+
+
+def test_a_gate_that_cannot_be_passed_is_exit_1_with_every_file_whole(
+    run: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    ran = run(
+        "int8", "--model", toy_keras, "--data", synthetic_dir, "--out", out, "--calibration-count", "4",
+        "--max-drop", "0", "--min-agreement", "1", "--json",
+    )  # fmt: skip
+    assert ran.returncode == 1, ran.stderr
+    assert_quiet(ran)
+    assert ran.stderr.rstrip().splitlines()[-1].startswith("FAILED: int8 ")
+    printed = json.loads(ran.stdout)
+    assert printed["gate"]["passed"] is False
+    assert printed["gate"]["reasons"]
+    assert json.loads((out / "report.json").read_text()) == printed
+    assert "**FAILED: " in (out / "report.md").read_text()
+    for kind in ("float32", "float16", "int8"):
+        _, card = split_model(out / f"fireseg-{kind}.tflite")
+        assert card is not None
+        assert card["measured"] is not None
+
+
+def test_float_kinds_convert_without_any_data(run: Run, toy_keras: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ran = run("convert", toy_keras, "--to", "float16", "--out", out)
+    assert ran.returncode == 0, ran.stderr
+    assert_quiet(ran)
+    assert [path.name for path in out.iterdir()] == ["fireseg-float16.tflite"]
+    assert ran.stdout.startswith(f"{out / 'fireseg-float16.tflite'}  0.0")
+    assert not (tmp_path / "cwd" / "build").exists()  # no synthetic set was made on the way
+
+
+def test_int8_converts_with_the_pictures_of_ones_own_camera(
+    run: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path
+) -> None:
+    pictures, out = tmp_path / "pictures", tmp_path / "out"
+    pictures.mkdir()
+    for path in sorted((synthetic_dir / "images_prepped_train").iterdir())[:5]:
+        shutil.copy(path, pictures)
+    ran = run("convert", toy_keras, "--to", "int8", "--calibration-folder", pictures, "--out", out)
+    assert ran.returncode == 0, ran.stderr
+    assert_quiet(ran)
+    assert {path.name for path in out.iterdir()} == {"fireseg-int8.tflite", "calibration.json"}
+    manifest = json.loads((out / "calibration.json").read_text())
+    assert manifest["images"] == 5
+    assert manifest["coverage"]["fire_share"]["unknown"] == 5
+    assert not (tmp_path / "cwd" / "build").exists()
+
+
+def test_drift_is_a_table_for_people(run: Run, toy_files: tuple[Path, Path], synthetic_dir: Path) -> None:
+    ran = run("drift", *toy_files, "--data", synthetic_dir)
+    assert ran.returncode == 0, ran.stderr
+    for words in ("SYNTHETIC data, not FireSeg", "split official", "fire_iou", "float32.tflite", "int8.tflite"):
+        assert words in ran.stdout
+    assert "agreement: " in ran.stdout
+    assert "95 % bootstrap" in ran.stdout
+
+
+def test_drift_is_json_for_programs_and_a_keras_model_can_be_one_of_the_two(
+    run: Run, toy_files: tuple[Path, Path], toy_keras: Path, synthetic_dir: Path
+) -> None:
+    ran = run("drift", toy_keras, toy_files[0], "--data", synthetic_dir, "--json")
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert (found["a"], found["b"]) == (str(toy_keras), str(toy_files[0]))
+    assert found["data"] == "SYNTHETIC data, not FireSeg"
+    assert found["agreement"] > 0.99
+    assert abs(found["drift"]["fire_iou"]) < 0.01
+    assert len(found["images"]) == len(list((synthetic_dir / "images_prepped_test").iterdir()))
+    assert set(found["images"][0]) == {"image", "fire_iou_difference", "agreement"}
+
+
+def test_a_model_has_not_drifted_from_itself(run: Run, toy_files: tuple[Path, Path], synthetic_dir: Path) -> None:
+    found = json.loads(run("drift", toy_files[1], toy_files[1], "--data", synthetic_dir, "--json").stdout)
+    assert found["agreement"] == 1
+    assert set(found["drift"].values()) == {0}
+
+
+def test_inspect_is_a_table_for_people_and_json_for_programs(run: Run, toy_files: tuple[Path, Path]) -> None:
+    table, as_json = run("inspect", toy_files[1]), run("inspect", toy_files[1], "--json")
+    assert (table.returncode, as_json.returncode) == (0, 0)
+    found = json.loads(as_json.stdout)
+    assert found["partitions"] == 1
+    assert found["operators"]["CONV_2D"] == 2
+    for words in ("int8.tflite", f"{found['multiply_adds'] / 1e6:.1f} million", "TRANSPOSE_CONV", "partitions"):
+        assert words in table.stdout
+
+
+@pytest.mark.parametrize("command", ["int8", "convert", "drift", "inspect"])
+def test_help_shows_an_example(run: Run, command: str) -> None:
+    ran = run(command, "--help")
+    assert ran.returncode == 0
+    assert "Example: " in ran.stdout
+    assert "fireseg-export" in ran.stdout
+
+
+def test_a_missing_model_is_refused(run: Run, tmp_path: Path, synthetic_dir: Path) -> None:
+    out = tmp_path / "out"
+    missing = tmp_path / "nothing.keras"
+    assert_refused(run("convert", missing, "--to", "float32", "--out", out), "nothing.keras does not exist")
+    assert_refused(
+        run("int8", "--model", missing, "--data", synthetic_dir, "--out", out), "nothing.keras does not exist"
+    )
+    assert list(out.iterdir()) == []
+    assert_refused(run("inspect", tmp_path / "nothing.tflite"), "nothing.tflite could not be read")
+
+
+def test_a_keras_file_cut_short_is_refused(run: Run, toy_keras: Path, tmp_path: Path) -> None:
+    cut, out = tmp_path / "cut.keras", tmp_path / "out"
+    cut.write_bytes(toy_keras.read_bytes()[:-3000])
+    assert_refused(run("convert", cut, "--to", "float32", "--out", out), "cut.keras is cut short")
+    assert list(out.iterdir()) == []
+
+
+def test_a_tflite_file_cut_short_is_refused(run: Run, toy_files: tuple[Path, Path], tmp_path: Path) -> None:
+    cut = tmp_path / "cut.tflite"
+    cut.write_bytes(toy_files[1].read_bytes()[:3000])
+    assert_refused(run("inspect", cut), "cut.tflite is damaged")
+
+
+def test_models_of_different_input_sizes_are_not_compared(
+    run: Run, toy_files: tuple[Path, Path], tmp_path: Path, synthetic_dir: Path
+) -> None:
+    frame = keras.Input((32, 48, 3))
+    keras.Model(frame, keras.layers.Conv2D(1, 1, activation="sigmoid")(frame)).save(tmp_path / "other.keras")
+    ran = run("drift", toy_files[0], tmp_path / "other.keras", "--data", synthetic_dir)
+    assert_refused(ran, "different size", "other.keras")
+
+
+def test_no_calibration_images_are_refused(run: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path) -> None:
+    out, empty = tmp_path / "out", tmp_path / "empty"
+    empty.mkdir()
+    given = ("convert", toy_keras, "--to", "int8", "--out", out)
+    assert_refused(
+        run(*given, "--data", synthetic_dir, "--calibration-count", "0"), "0 calibration images: int8 needs at least 1"
+    )
+    assert_refused(run(*given, "--calibration-folder", empty), "holds no pictures")
+    assert list(out.iterdir()) == []
+
+
+def test_test_images_may_not_calibrate(run: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ran = run(
+        "int8", "--model", toy_keras, "--data", synthetic_dir, "--out", out,
+        "--calibration-folder", synthetic_dir / "images_prepped_test",
+    )  # fmt: skip
+    assert_refused(ran, "calibration images are among the test images", "calibrate on training images")
+    assert list(out.iterdir()) == []
+
+
+def test_a_broken_calibration_picture_is_named(run: Run, toy_keras: Path, tmp_path: Path) -> None:
+    out, pictures = tmp_path / "out", tmp_path / "pictures"
+    write_picture(pictures / "whole.png", np.random.default_rng(0).integers(0, 255, (40, 40, 3)).astype(np.uint8))
+    (pictures / "cut.png").write_bytes((pictures / "whole.png").read_bytes()[:500])
+    ran = run("convert", toy_keras, "--to", "int8", "--out", out, "--calibration-folder", pictures)
+    assert_refused(ran, "cut.png is cut short")
+    assert list(out.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused(run: Run, toy_keras: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")  # root writes anywhere, but not below a file
+    ran = run("convert", toy_keras, "--to", "float32", "--out", tmp_path / "file" / "out")
+    assert_refused(ran, "could not be written")
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_missing_data_folder_is_refused(
+    run: Run, toy_keras: Path, toy_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    assert_refused(run("drift", *toy_files, "--data", nowhere), "nowhere does not exist")
+    assert_refused(
+        run("int8", "--model", toy_keras, "--out", tmp_path / "out", FIRESEG_DIR=str(nowhere)), "nowhere does not exist"
+    )
+
+
+def test_a_gate_out_of_range_is_refused(run: Run, toy_keras: Path, tmp_path: Path) -> None:
+    for option, value in (("--max-drop", "-1"), ("--min-agreement", "1.5")):
+        assert_refused(run("int8", "--model", toy_keras, option, value, "--out", tmp_path / "out"), "the gate takes")
+    assert not (tmp_path / "out").exists()

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.images import Frame
 from edge.runtime import Runtime
 from export.flatbuffer import Graph
 
@@ -15,7 +14,7 @@ from export.flatbuffer import Graph
 class Stepwise:
     """The tensors of all frames, as far as the operators run so far gave them and later ones will read them."""
 
-    def __init__(self, graph: Graph, frames: Frame, runtime: Runtime, threads: int) -> None:
+    def __init__(self, graph: Graph, frames: npt.NDArray[Any], runtime: Runtime, threads: int) -> None:
         self.graph = graph
         self.runtime, self.threads = runtime, threads
         self.count = len(frames)

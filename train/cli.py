@@ -142,7 +142,7 @@ def fit(
     from train.evaluate import judge
     from train.fireseg import content_hash
     from train.models import KerasPredictor
-    from train.pictures import draw_losses, draw_predictions
+    from train.pictures import PREDICTIONS_FILE, draw_losses, draw_predictions
     from train.recipe import BEST_FILE, Recipe, read_state
     from train.recipe import fit as fit_recipe
     from train.splits import hold_out_videos, make_split
@@ -175,7 +175,7 @@ def fit(
     with progress_bars() as on_step:
         judged = judge(KerasPredictor(model), parts.test, on_step("judging the test images", len(parts.test)))
     draw_losses(read_state(out).history, out)
-    draw_predictions(parts.test, judged, out)
+    draw_predictions(parts.test, judged, out / PREDICTIONS_FILE)
     write_card(out / BEST_FILE, recipe, read_state(out), source, parts, judged)
     _print_metrics({parts.name: judged.metrics}, f"{out / BEST_FILE} on {source.title}, {len(parts.test)} images")
 
@@ -187,6 +187,9 @@ def evaluate(
     split: SplitOption = None,
     fold: FoldOption = 0,
     threads: Annotated[int | None, typer.Option(help="Cores for a .tflite; all by default.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw truth and prediction of test images into this file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Judge a model on the test images of a split."""
@@ -201,6 +204,10 @@ def evaluate(
     parts = make_split(source.dataset, split or default_split(source.dataset), fold=fold)
     with progress_bars() as on_step:
         judged = judge(predictor, parts.test, on_step("judging", len(parts.test)))
+    if picture:
+        from train.pictures import draw_predictions
+
+        draw_predictions(parts.test, judged, picture)
     if as_json:
         facts: dict[str, Any] = {"model": str(model), "data": source.title, "split": parts.name, "sha256": parts.sha256}
         print(json.dumps({**facts, "images": len(parts.test), **rounded(judged.metrics, 6)}, indent=2))

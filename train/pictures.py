@@ -42,7 +42,7 @@ def draw_losses(history: Sequence[dict[str, Any]], out: Path) -> None:
         _save(figure, out / file)
 
 
-def draw_predictions(pairs: Sequence[Pair], judgement: Judgement, out: Path, count: int = 12) -> None:
+def draw_predictions(pairs: Sequence[Pair], judgement: Judgement, path: Path, count: int = 12) -> None:
     """A grid of test images, evenly chosen: truth left, prediction right."""
     chosen = [index * len(pairs) // min(count, len(pairs)) for index in range(min(count, len(pairs)))]
     columns = 3
@@ -62,7 +62,7 @@ def draw_predictions(pairs: Sequence[Pair], judgement: Judgement, out: Path, cou
         ):
             axis.imshow(overlay(frame, mask))
             axis.set_title(label, fontsize=7)
-    _save(figure, out / PREDICTIONS_FILE)
+    _save(figure, path)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The calibration set: every stratum heard, nothing counted twice, nothing that judges, and chosen the same way again."""
+"""The calibration set: every stratum heard, nothing counted twice, nothing that judges, and the same choice again."""
 
 from __future__ import annotations
 

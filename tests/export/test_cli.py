@@ -1,4 +1,4 @@
-"""The commands as a person runs them: what they print and write, and one line and exit code 2 for what they got wrong."""
+"""The commands as a person runs them: what they print and write, and one line and exit code 2 for what went wrong."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,23 +17,47 @@ import pytest
 
 from edge.card import split_model
 from edge.images import write_picture
-
-pytestmark = pytest.mark.slow  # a process each, which waits seconds for TensorFlow
+from export import cli
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+SETTINGS = ("FIRESEG_DIR", "MODEL")
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Runs `fireseg-export` in an empty folder, without the settings of whoever runs the tests."""
+    """Runs `fireseg-export` as a process, in an empty folder, without the settings of whoever runs the tests."""
     folder = tmp_path / "cwd"
     folder.mkdir()
-    environment = {key: value for key, value in os.environ.items() if key not in ("FIRESEG_DIR", "MODEL")}
+    environment = {key: value for key, value in os.environ.items() if key not in SETTINGS}
 
     def run_command(*arguments: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", "from export.cli import run; run()", *map(str, arguments)]
         environment_now = {**environment, "COLUMNS": "120", "TERM": "dumb", **settings}
         return subprocess.run(command, cwd=folder, env=environment_now, capture_output=True, text=True, timeout=300)
+
+    return run_command
+
+
+@pytest.fixture
+def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """The same entry point in this process, where TensorFlow is loaded already."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command puts its own there
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+
+    def run_command(*arguments: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["fireseg-export", *map(str, arguments)])
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.run()
+        out, err = capfd.readouterr()
+        code = left.value.code
+        return subprocess.CompletedProcess(sys.argv, code if isinstance(code, int) else 0, out, err)
 
     return run_command
 
@@ -64,6 +89,7 @@ def assert_quiet(ran: subprocess.CompletedProcess[str]) -> None:
         assert noise not in ran.stderr + ran.stdout
 
 
+@pytest.mark.slow
 def test_the_whole_export_writes_models_and_report_and_passes_its_gate(
     run: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path
 ) -> None:
@@ -82,6 +108,7 @@ def test_the_whole_export_writes_models_and_report_and_passes_its_gate(
     assert len(list(out.iterdir())) == 7
 
 
+@pytest.mark.slow
 def test_a_gate_that_cannot_be_passed_is_exit_1_with_every_file_whole(
     run: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path
 ) -> None:
@@ -104,6 +131,7 @@ def test_a_gate_that_cannot_be_passed_is_exit_1_with_every_file_whole(
         assert card["measured"] is not None
 
 
+@pytest.mark.slow
 def test_float_kinds_convert_without_any_data(run: Run, toy_keras: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ran = run("convert", toy_keras, "--to", "float16", "--out", out)
@@ -114,6 +142,7 @@ def test_float_kinds_convert_without_any_data(run: Run, toy_keras: Path, tmp_pat
     assert not (tmp_path / "cwd" / "build").exists()  # no synthetic set was made on the way
 
 
+@pytest.mark.slow
 def test_int8_converts_with_the_pictures_of_ones_own_camera(
     run: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path
 ) -> None:
@@ -131,8 +160,8 @@ def test_int8_converts_with_the_pictures_of_ones_own_camera(
     assert not (tmp_path / "cwd" / "build").exists()
 
 
-def test_drift_is_a_table_for_people(run: Run, toy_files: tuple[Path, Path], synthetic_dir: Path) -> None:
-    ran = run("drift", *toy_files, "--data", synthetic_dir)
+def test_drift_is_a_table_for_people(run_here: Run, toy_files: tuple[Path, Path], synthetic_dir: Path) -> None:
+    ran = run_here("drift", *toy_files, "--data", synthetic_dir)
     assert ran.returncode == 0, ran.stderr
     for words in ("SYNTHETIC data, not FireSeg", "split official", "fire_iou", "float32.tflite", "int8.tflite"):
         assert words in ran.stdout
@@ -141,9 +170,9 @@ def test_drift_is_a_table_for_people(run: Run, toy_files: tuple[Path, Path], syn
 
 
 def test_drift_is_json_for_programs_and_a_keras_model_can_be_one_of_the_two(
-    run: Run, toy_files: tuple[Path, Path], toy_keras: Path, synthetic_dir: Path
+    run_here: Run, toy_files: tuple[Path, Path], toy_keras: Path, synthetic_dir: Path
 ) -> None:
-    ran = run("drift", toy_keras, toy_files[0], "--data", synthetic_dir, "--json")
+    ran = run_here("drift", toy_keras, toy_files[0], "--data", synthetic_dir, "--json")
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
     assert (found["a"], found["b"]) == (str(toy_keras), str(toy_files[0]))
@@ -154,14 +183,14 @@ def test_drift_is_json_for_programs_and_a_keras_model_can_be_one_of_the_two(
     assert set(found["images"][0]) == {"image", "fire_iou_difference", "agreement"}
 
 
-def test_a_model_has_not_drifted_from_itself(run: Run, toy_files: tuple[Path, Path], synthetic_dir: Path) -> None:
-    found = json.loads(run("drift", toy_files[1], toy_files[1], "--data", synthetic_dir, "--json").stdout)
+def test_a_model_has_not_drifted_from_itself(run_here: Run, toy_files: tuple[Path, Path], synthetic_dir: Path) -> None:
+    found = json.loads(run_here("drift", toy_files[1], toy_files[1], "--data", synthetic_dir, "--json").stdout)
     assert found["agreement"] == 1
     assert set(found["drift"].values()) == {0}
 
 
-def test_inspect_is_a_table_for_people_and_json_for_programs(run: Run, toy_files: tuple[Path, Path]) -> None:
-    table, as_json = run("inspect", toy_files[1]), run("inspect", toy_files[1], "--json")
+def test_inspect_is_a_table_for_people_and_json_for_programs(run_here: Run, toy_files: tuple[Path, Path]) -> None:
+    table, as_json = run_here("inspect", toy_files[1]), run_here("inspect", toy_files[1], "--json")
     assert (table.returncode, as_json.returncode) == (0, 0)
     found = json.loads(as_json.stdout)
     assert found["partitions"] == 1
@@ -170,6 +199,7 @@ def test_inspect_is_a_table_for_people_and_json_for_programs(run: Run, toy_files
         assert words in table.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["int8", "convert", "drift", "inspect"])
 def test_help_shows_an_example(run: Run, command: str) -> None:
     ran = run(command, "--help")
@@ -178,17 +208,18 @@ def test_help_shows_an_example(run: Run, command: str) -> None:
     assert "fireseg-export" in ran.stdout
 
 
-def test_a_missing_model_is_refused(run: Run, tmp_path: Path, synthetic_dir: Path) -> None:
+def test_a_missing_model_is_refused(run_here: Run, tmp_path: Path, synthetic_dir: Path) -> None:
     out = tmp_path / "out"
     missing = tmp_path / "nothing.keras"
-    assert_refused(run("convert", missing, "--to", "float32", "--out", out), "nothing.keras does not exist")
+    assert_refused(run_here("convert", missing, "--to", "float32", "--out", out), "nothing.keras does not exist")
     assert_refused(
-        run("int8", "--model", missing, "--data", synthetic_dir, "--out", out), "nothing.keras does not exist"
+        run_here("int8", "--model", missing, "--data", synthetic_dir, "--out", out), "nothing.keras does not exist"
     )
     assert list(out.iterdir()) == []
-    assert_refused(run("inspect", tmp_path / "nothing.tflite"), "nothing.tflite could not be read")
+    assert_refused(run_here("inspect", tmp_path / "nothing.tflite"), "nothing.tflite could not be read")
 
 
+@pytest.mark.slow
 def test_a_keras_file_cut_short_is_refused(run: Run, toy_keras: Path, tmp_path: Path) -> None:
     cut, out = tmp_path / "cut.keras", tmp_path / "out"
     cut.write_bytes(toy_keras.read_bytes()[:-3000])
@@ -196,35 +227,36 @@ def test_a_keras_file_cut_short_is_refused(run: Run, toy_keras: Path, tmp_path: 
     assert list(out.iterdir()) == []
 
 
-def test_a_tflite_file_cut_short_is_refused(run: Run, toy_files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_tflite_file_cut_short_is_refused(run_here: Run, toy_files: tuple[Path, Path], tmp_path: Path) -> None:
     cut = tmp_path / "cut.tflite"
     cut.write_bytes(toy_files[1].read_bytes()[:3000])
-    assert_refused(run("inspect", cut), "cut.tflite is damaged")
+    assert_refused(run_here("inspect", cut), "cut.tflite", "damaged")
 
 
 def test_models_of_different_input_sizes_are_not_compared(
-    run: Run, toy_files: tuple[Path, Path], tmp_path: Path, synthetic_dir: Path
+    run_here: Run, toy_files: tuple[Path, Path], tmp_path: Path, synthetic_dir: Path
 ) -> None:
     frame = keras.Input((32, 48, 3))
     keras.Model(frame, keras.layers.Conv2D(1, 1, activation="sigmoid")(frame)).save(tmp_path / "other.keras")
-    ran = run("drift", toy_files[0], tmp_path / "other.keras", "--data", synthetic_dir)
+    ran = run_here("drift", toy_files[0], tmp_path / "other.keras", "--data", synthetic_dir)
     assert_refused(ran, "different size", "other.keras")
 
 
-def test_no_calibration_images_are_refused(run: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path) -> None:
+def test_no_calibration_images_are_refused(run_here: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path) -> None:
     out, empty = tmp_path / "out", tmp_path / "empty"
     empty.mkdir()
     given = ("convert", toy_keras, "--to", "int8", "--out", out)
     assert_refused(
-        run(*given, "--data", synthetic_dir, "--calibration-count", "0"), "0 calibration images: int8 needs at least 1"
+        run_here(*given, "--data", synthetic_dir, "--calibration-count", "0"),
+        "0 calibration images: int8 needs at least 1",
     )
-    assert_refused(run(*given, "--calibration-folder", empty), "holds no pictures")
+    assert_refused(run_here(*given, "--calibration-folder", empty), "holds no pictures")
     assert list(out.iterdir()) == []
 
 
-def test_test_images_may_not_calibrate(run: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path) -> None:
+def test_test_images_may_not_calibrate(run_here: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    ran = run(
+    ran = run_here(
         "int8", "--model", toy_keras, "--data", synthetic_dir, "--out", out,
         "--calibration-folder", synthetic_dir / "images_prepped_test",
     )  # fmt: skip
@@ -232,33 +264,36 @@ def test_test_images_may_not_calibrate(run: Run, toy_keras: Path, synthetic_dir:
     assert list(out.iterdir()) == []
 
 
-def test_a_broken_calibration_picture_is_named(run: Run, toy_keras: Path, tmp_path: Path) -> None:
+def test_a_broken_calibration_picture_is_named(run_here: Run, toy_keras: Path, tmp_path: Path) -> None:
     out, pictures = tmp_path / "out", tmp_path / "pictures"
     write_picture(pictures / "whole.png", np.random.default_rng(0).integers(0, 255, (40, 40, 3)).astype(np.uint8))
     (pictures / "cut.png").write_bytes((pictures / "whole.png").read_bytes()[:500])
-    ran = run("convert", toy_keras, "--to", "int8", "--out", out, "--calibration-folder", pictures)
+    ran = run_here("convert", toy_keras, "--to", "int8", "--out", out, "--calibration-folder", pictures)
     assert_refused(ran, "cut.png is cut short")
     assert list(out.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_refused(run: Run, toy_keras: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_refused(run_here: Run, toy_keras: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")  # root writes anywhere, but not below a file
-    ran = run("convert", toy_keras, "--to", "float32", "--out", tmp_path / "file" / "out")
+    ran = run_here("convert", toy_keras, "--to", "float32", "--out", tmp_path / "file" / "out")
     assert_refused(ran, "could not be written")
     assert (tmp_path / "file").read_text() == "in the way"
 
 
 def test_a_missing_data_folder_is_refused(
-    run: Run, toy_keras: Path, toy_files: tuple[Path, Path], tmp_path: Path
+    run_here: Run, toy_keras: Path, toy_files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     nowhere = tmp_path / "nowhere"
-    assert_refused(run("drift", *toy_files, "--data", nowhere), "nowhere does not exist")
+    assert_refused(run_here("drift", *toy_files, "--data", nowhere), "nowhere does not exist")
     assert_refused(
-        run("int8", "--model", toy_keras, "--out", tmp_path / "out", FIRESEG_DIR=str(nowhere)), "nowhere does not exist"
+        run_here("int8", "--model", toy_keras, "--out", tmp_path / "out", FIRESEG_DIR=str(nowhere)),
+        "nowhere does not exist",
     )
 
 
-def test_a_gate_out_of_range_is_refused(run: Run, toy_keras: Path, tmp_path: Path) -> None:
+def test_a_gate_out_of_range_is_refused(run_here: Run, toy_keras: Path, tmp_path: Path) -> None:
     for option, value in (("--max-drop", "-1"), ("--min-agreement", "1.5")):
-        assert_refused(run("int8", "--model", toy_keras, option, value, "--out", tmp_path / "out"), "the gate takes")
+        assert_refused(
+            run_here("int8", "--model", toy_keras, option, value, "--out", tmp_path / "out"), "the gate takes"
+        )
     assert not (tmp_path / "out").exists()

@@ -229,7 +229,7 @@ def test_a_model_that_does_not_see_whole_bytes_is_refused(toy: keras.Model, runt
 def test_an_output_of_another_scale_is_refused_whoever_wrote_it(toy_int8: bytes) -> None:
     graph = Graph(toy_int8)
     graph.subgraph.tensors[graph.outputs[0]].quantization.scale = np.array([1 / 255], np.float32)
-    with pytest.raises(UserError, match="output is uint8 with scale 0.00392157"):
+    with pytest.raises(UserError, match=r"output is uint8 with scale 0\.00392157"):
         check_integer(graph.pack())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from edge.images import Frame
 from edge.runtime import Runtime
 from export.flatbuffer import Graph
 
-Values = npt.NDArray[np.generic]
+Values = npt.NDArray[Any]
 
 # The toy at 64 px: 3x3 convolution to 16 channels, depthwise 3x3 with stride 2, transposed 2x2 back, 1x1 to one.
 TOY_MULTIPLY_ADDS = 64 * 64 * 16 * 3 * 3 * 3 + 32 * 32 * 16 * 3 * 3 + 32 * 32 * 16 * 2 * 2 * 16 + 64 * 64 * 32

@@ -113,7 +113,7 @@ def test_the_cards_say_what_the_report_says(job: Job, keras_path: Path, split: S
 def test_the_report_knows_each_file_by_size_and_hash(job: Job, keras_path: Path) -> None:
     rows = {row["name"]: row for row in job.json["models"]}
     assert list(rows) == ["keras", *KINDS]
-    for name, path in {"keras": keras_path, **artefact_paths(job.out)}.items():
+    for name, path in [("keras", keras_path), *artefact_paths(job.out).items()]:
         assert rows[name]["path"] == str(path)
         assert rows[name]["size_bytes"] == path.stat().st_size
         assert rows[name]["sha256"] == sha256(path)

@@ -96,6 +96,12 @@ def test_another_epoch_augments_anew() -> None:
     assert (first[0] != second[0]).any() and (first[1] != second[1]).any()
 
 
+def test_each_batch_of_an_epoch_is_augmented_its_own_way() -> None:
+    alike = Examples(np.full((8, SIDE_PX, SIDE_PX, 3), 128, np.uint8), examples(8).masks)
+    batches = Batches(alike, 4, seed=0)
+    assert (batches[0][0] != batches[1][0]).any() and (batches[0][1] != batches[1][1]).any()
+
+
 def test_image_and_mask_of_a_batch_belong_together() -> None:
     numbered = examples(6)
     for index in range(6):

@@ -47,7 +47,7 @@ def test_a_phase_without_epochs_gets_no_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 2, 12])
 def test_predictions_are_shown_beside_the_truth(synthetic_dir: Path, tmp_path: Path, count: int) -> None:
     pairs = load_dataset(synthetic_dir).pairs
-    draw_predictions(pairs, judged(pairs, right=True), tmp_path, count=count)
+    draw_predictions(pairs, judged(pairs, right=True), tmp_path / PREDICTIONS_FILE, count=count)
     picture = read_rgb(tmp_path / PREDICTIONS_FILE)
     rows = -(-count // 3)
     assert picture.shape[1] > 1000
@@ -57,14 +57,14 @@ def test_predictions_are_shown_beside_the_truth(synthetic_dir: Path, tmp_path: P
 
 def test_fewer_images_than_places_are_shown_once_each(synthetic_dir: Path, tmp_path: Path) -> None:
     pairs = load_dataset(synthetic_dir).pairs[:2]
-    draw_predictions(pairs, judged(pairs, right=True), tmp_path)
+    draw_predictions(pairs, judged(pairs, right=True), tmp_path / PREDICTIONS_FILE)
     assert read_rgb(tmp_path / PREDICTIONS_FILE).shape[0] < 300
 
 
 def test_a_wrong_prediction_looks_unlike_a_right_one(synthetic_dir: Path, tmp_path: Path) -> None:
     pairs = load_dataset(synthetic_dir).pairs[:3]
     for name, right in (("right", True), ("wrong", False)):
-        draw_predictions(pairs, judged(pairs, right=right), tmp_path / name)
+        draw_predictions(pairs, judged(pairs, right=right), tmp_path / name / PREDICTIONS_FILE)
     right_one, wrong_one = (read_rgb(tmp_path / name / PREDICTIONS_FILE) for name in ("right", "wrong"))
     assert np.abs(right_one.astype(int) - wrong_one).mean() > 2
 
@@ -72,5 +72,5 @@ def test_a_wrong_prediction_looks_unlike_a_right_one(synthetic_dir: Path, tmp_pa
 def test_no_figure_stays_open(synthetic_dir: Path, tmp_path: Path) -> None:
     pairs = load_dataset(synthetic_dir).pairs[:1]
     draw_losses(history("frozen", "whole"), tmp_path)
-    draw_predictions(pairs, judged(pairs, right=True), tmp_path)
+    draw_predictions(pairs, judged(pairs, right=True), tmp_path / PREDICTIONS_FILE)
     assert plt.get_fignums() == []

@@ -186,6 +186,20 @@ def test_the_encoder_stands_still_while_it_is_frozen(tmp_path: Path) -> None:
             assert same == layer.name.startswith("encoder_"), after.path
 
 
+def test_each_epoch_draws_its_own_batches_through_both_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    class Told(Batches):
+        def start_epoch(self, epoch: int) -> None:
+            super().start_epoch(epoch)
+            started.append(epoch)
+
+    monkeypatch.setattr(recipe_module, "Batches", Told)
+    train(tmp_path / "run", replace(TINY, frozen_epochs=2, whole_epochs=1))
+    # Made at 0: one to learn from and one to validate on, in each of the two phases.
+    assert started == [0, 0, 0, 1, 0, 0, 2]
+
+
 def test_resuming_a_finished_run_changes_nothing(run: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.iterdir() if path.is_file()}
     assert train(run, resume=True).output_shape == (None, SIDE_PX, SIDE_PX, 1)

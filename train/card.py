@@ -14,13 +14,17 @@ from edge.files import sha256, write_json
 from train.datasets import Source
 from train.evaluate import Judgement, rounded
 from train.recipe import MONITOR, Recipe, State
-from train.splits import Split
+from train.splits import Split, make_split
 
 PACKAGES = ("fireseg-edge", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless")
 
 
 def write_card(model: Path, recipe: Recipe, state: State, source: Source, split: Split, judged: Judgement) -> None:
-    """Write `model`'s card as `.json` beside it."""
+    """Write `model`'s card as `.json` beside it. `judged` are the split's test images; where the split is `official`,
+    the card has the figures of `official-clean` too."""
+    splits = [split]
+    if split.name == "official" and any(pair.video not in split.train_videos for pair in split.test):
+        splits.append(make_split(source.dataset, "official-clean"))
     best = min(state.history, key=lambda row: float(row[MONITOR]))
     card: dict[str, Any] = {
         "name": model.stem,
@@ -41,7 +45,10 @@ def write_card(model: Path, recipe: Recipe, state: State, source: Source, split:
             "hours": round(sum(row["seconds"] for row in state.history) / 3600, 2),
             "backend": keras.backend.backend(),
         },
-        "metrics": {split.name: {"images": len(split.test), "sha256": split.sha256, **rounded(judged.metrics)}},
+        "metrics": {
+            one.name: {"images": len(one.test), "sha256": one.sha256, **rounded(judged.of(one.test).metrics)}
+            for one in splits
+        },
         "versions": installed_versions(),
     }
     write_json(model.with_suffix(".json"), card)

@@ -129,7 +129,7 @@ def fit(
     frozen_epochs: Annotated[int, typer.Option(help="Epochs with the encoder frozen, at most.")] = 25,
     whole_epochs: Annotated[int, typer.Option(help="Epochs of the whole network after that.")] = 10,
     frozen_rate: Annotated[float, typer.Option(help="Learning rate with the encoder frozen.")] = 1e-3,
-    whole_rate: Annotated[float, typer.Option(help="Learning rate of the whole network; falls along a cosine.")] = 5e-4,
+    whole_rate: Annotated[float, typer.Option(help="Learning rate of the whole network; falls along a cosine.")] = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the split, the order, the augmentation and the weights.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,

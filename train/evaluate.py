@@ -25,6 +25,11 @@ class Judgement:
     masks: Masks
     truth: Masks
 
+    def of(self, pairs: Sequence[Pair]) -> Judgement:
+        """The part that concerns these pairs. Raises ValueError where one was not judged."""
+        chosen = [self.names.index(pair.name) for pair in pairs]
+        return Judgement(tuple(pair.name for pair in pairs), self.masks[chosen], self.truth[chosen])
+
     @property
     def per_image(self) -> list[Counts]:
         return [count(mask, truth) for mask, truth in zip(self.masks, self.truth, strict=True)]

@@ -46,7 +46,7 @@ class Phase:
     batch_norm: bool
     """Whether BatchNorm's statistics and scales move."""
     cosine: bool
-    """Whether the rate falls to zero over the phase along a cosine."""
+    """Whether the rate rises over one epoch and then falls to zero along a cosine."""
     patience: int | None
 
 
@@ -60,7 +60,7 @@ class Recipe:
     frozen_rate: float = 1e-3
     patience: int = 6
     whole_epochs: int = 10
-    whole_rate: float = 5e-4
+    whole_rate: float = 1e-4
     batch_size: int = 8
     seed: int = 0
 
@@ -193,7 +193,13 @@ def read_state(out: Path) -> State:
 
 def _compile(model: keras.Model, phase: Phase, steps: int) -> None:
     set_trainable(model, encoder=phase.encoder, batch_norm=phase.batch_norm)
-    rate = keras.optimizers.schedules.CosineDecay(phase.rate, steps) if phase.cosine else phase.rate
+    rate = phase.rate
+    if phase.cosine:
+        # Adam's first steps are as long as its rate whatever the gradient: a cold start throws pre-trained layers off.
+        warm_up = steps // phase.epochs
+        rate = keras.optimizers.schedules.CosineDecay(
+            phase.rate / 100, max(1, steps - warm_up), warmup_target=phase.rate, warmup_steps=warm_up
+        )
     model.compile(
         optimizer=keras.optimizers.Adam(rate),
         loss=BCEDice(),

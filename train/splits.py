@@ -29,6 +29,10 @@ class Split:
     test: tuple[Pair, ...]
 
     @property
+    def train_videos(self) -> set[str]:
+        return {pair.video for pair in self.train}
+
+    @property
     def sha256(self) -> str:
         return content_hash(self.test)
 
@@ -47,8 +51,8 @@ def make_split(dataset: Dataset, name: str, *, fold: int = 0, seed: int = 0) -> 
         )
     train, test = parts["train"], parts["test"]
     if name == "official-clean":
-        leaked = {pair.video for pair in train}
-        test = [pair for pair in test if pair.video not in leaked]
+        learnt_from = {pair.video for pair in train}
+        test = [pair for pair in test if pair.video not in learnt_from]
     if not test:
         raise UserError(f"split {name} of {dataset.root} leaves no test images: every test video is in training too")
     return Split(name, tuple(train), tuple(test))

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from edge.images import Frame, read_rgb
-from edge.preprocess import to_model_input
+from edge.images import Frame
 from edge.runtime import Runtime, find_runtime
-from export.convert import convert
+from export.calibration import candidates_from_pairs, choose
+from export.convert import KINDS, convert
+from export.pipeline import Exported, Options, export
 from export.refine import LayerEffect, refine
-from train.fireseg import load_dataset
+from train.datasets import find_data
+from train.splits import Split, make_split
 from train.unet import UNetConfig, build_unet
 
 SIDE_PX = 64
-FRAMES = 12
+
+# Rounding the weights of a whole U-Net anew takes minutes; the toy's take a second.
+OPTIONS = Options(KINDS, 12, None, 5, weight_rounding=False, bias_correction=True, threads=2)
+
+Step = tuple[str, int, list[None]]
+Export = tuple[Exported, list[Step]]
 
 
 @pytest.fixture(scope="session")
@@ -27,14 +35,24 @@ def runtime() -> Runtime:
 
 
 @pytest.fixture(scope="session")
-def frames(synthetic_dir: Path) -> Frame:
-    """Synthetic training scenes at the small U-Net's size, 0 and 255 among them. Read only."""
-    pairs = load_dataset(synthetic_dir).parts["train"]
-    chosen = pairs[:: len(pairs) // FRAMES][:FRAMES]
-    stacked = np.stack([to_model_input(read_rgb(pair.image), SIDE_PX, SIDE_PX) for pair in chosen])
-    stacked[0, 0, 0], stacked[0, -1, -1] = 0, 255
+def split(synthetic_dir: Path) -> Split:
+    """The synthetic set's published split."""
+    return make_split(find_data(synthetic_dir).dataset, "official")
+
+
+@pytest.fixture(scope="session")
+def frames(split: Split) -> Frame:
+    """The training scenes that an export with `OPTIONS` calibrates on, at the small U-Net's size. Read only."""
+    chosen = choose(candidates_from_pairs(split.train), OPTIONS.calibration_count, OPTIONS.seed)
+    stacked = chosen.frames(SIDE_PX, SIDE_PX)
     stacked.flags.writeable = False
     return stacked
+
+
+@pytest.fixture(scope="session")
+def options() -> Options:
+    """How the small U-Net is exported."""
+    return OPTIONS
 
 
 @pytest.fixture(scope="session")
@@ -71,15 +89,28 @@ def keras_path(unet: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="session")
-def float32(unet: keras.Model, runtime: Runtime) -> bytes:
-    """The small U-Net in float."""
-    return convert(unet, "float32", runtime).flatbuffer
+def exported(keras_path: Path, split: Split) -> Export:
+    """The small U-Net in all three kinds, and the steps that were told of on the way: what, how much, and how often."""
+    steps: list[Step] = []
+
+    def on_step(description: str, total: int) -> Callable[[], None]:
+        told: list[None] = []
+        steps.append((description, total, told))
+        return lambda: told.append(None)
+
+    return export(keras_path, split, OPTIONS, on_step), steps
 
 
 @pytest.fixture(scope="session")
-def float16(unet: keras.Model, runtime: Runtime) -> bytes:
+def float32(exported: Export) -> bytes:
+    """The small U-Net in float."""
+    return exported[0].converted["float32"].flatbuffer
+
+
+@pytest.fixture(scope="session")
+def float16(exported: Export) -> bytes:
     """The small U-Net with half-precision weights."""
-    return convert(unet, "float16", runtime).flatbuffer
+    return exported[0].converted["float16"].flatbuffer
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,14 @@ from edge.images import Frame
 from edge.runtime import Runtime
 from export.convert import KINDS, Refining, artefact_paths, check_integer, convert
 from export.flatbuffer import Graph
+from export.pipeline import Exported
+from export.refine import LayerEffect
 from train.unet import Decoder, Encoder, UNetConfig, build_unet
 
 SIDE_PX = 64
+
+Step = tuple[str, int, list[None]]
+
 ENVIRONMENT_OF_ANOTHER_DAY = {"PYTHONHASHSEED": "4711", "TZ": "Pacific/Apia"}
 
 CONVERT_ELSEWHERE = """
@@ -94,17 +99,19 @@ def test_int8_weights_have_a_scale_a_channel_and_activations_one_in_all(toy_int8
 
 @pytest.mark.slow
 def test_the_unets_int8_is_integer_in_one_partition_with_scales_per_channel(
-    unet: keras.Model, runtime: Runtime, frames: Frame, plain_int8: bytes
+    plain_int8: bytes,
 ) -> None:
     assert_integer_from_end_to_end(plain_int8)
     assert_weights_per_channel_and_activations_per_tensor(plain_int8)
 
 
 @pytest.mark.slow
-def test_the_unet_converted_twice_gives_the_same_bytes(
-    unet: keras.Model, runtime: Runtime, frames: Frame, plain_int8: bytes
+def test_a_whole_export_made_step_by_step_gives_the_same_bytes(
+    exported: tuple[Exported, list[Step]], corrected: tuple[bytes, list[LayerEffect]]
 ) -> None:
-    assert convert(unet, "int8", runtime, calibration=frames).flatbuffer == plain_int8
+    made = exported[0].converted["int8"]
+    assert made.flatbuffer == corrected[0]
+    assert list(made.refined) == corrected[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)

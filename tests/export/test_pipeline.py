@@ -20,12 +20,9 @@ from export.pipeline import MANIFEST_FILE, Exported, Options, compare_halves, ex
 from export.report import Gate, Report
 from train.datasets import find_data
 from train.evaluate import judge
-from train.splits import Split, make_split
+from train.splits import Split
 
-CALIBRATION_COUNT = 12
-# Rounding the weights of a whole U-Net anew takes minutes; the toy's take a second.
-OPTIONS = Options(KINDS, CALIBRATION_COUNT, None, 5, weight_rounding=False, bias_correction=True, threads=2)
-TOY_OPTIONS = replace(OPTIONS, weight_rounding=True, calibration_count=7)
+Step = tuple[str, int, list[None]]
 
 
 def no_step(description: str, total: int) -> Callable[[], None]:
@@ -40,11 +37,10 @@ def sha256(path: Path) -> str:
 class Job:
     """A finished export of the small U-Net."""
 
-    exported: Exported
     found: Report
     split: Split
     out: Path
-    steps: list[tuple[str, int, list[None]]]
+    steps: list[Step]
 
     @property
     def json(self) -> dict[str, Any]:
@@ -53,26 +49,31 @@ class Job:
 
 
 @pytest.fixture(scope="module")
-def split(synthetic_dir: Path) -> Split:
-    return make_split(find_data(synthetic_dir).dataset, "official")
-
-
-@pytest.fixture(scope="module")
-def job(keras_path: Path, synthetic_dir: Path, split: Split, tmp_path_factory: pytest.TempPathFactory) -> Job:
+def job(
+    exported: tuple[Exported, list[Step]],
+    options: Options,
+    synthetic_dir: Path,
+    split: Split,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Job:
     out = tmp_path_factory.mktemp("export")
-    steps: list[tuple[str, int, list[None]]] = []
+    made, steps = exported
 
     def on_step(description: str, total: int) -> Callable[[], None]:
         told: list[None] = []
         steps.append((description, total, told))
         return lambda: told.append(None)
 
-    exported = export(keras_path, split, OPTIONS, on_step)
     found, judgements = report(
-        exported, find_data(synthetic_dir), split, artefact_paths(out), Gate(1.0, 0.0), 2, on_step
+        made, find_data(synthetic_dir), split, artefact_paths(out), Gate(1.0, 0.0), options.threads, on_step
     )
     write_report(found, judgements, split, out)
-    return Job(exported, found, split, out, steps)
+    return Job(found, split, out, steps)
+
+
+@pytest.fixture
+def toy_options(options: Options) -> Options:
+    return replace(options, weight_rounding=True, calibration_count=7)
 
 
 @pytest.mark.slow
@@ -126,7 +127,7 @@ def test_the_manifest_the_card_and_the_report_speak_of_one_calibration_set(job: 
     _, card = split_model(artefact_paths(job.out)["int8"])
     assert card is not None
     assert card["calibration"]["sha256"] == manifest["sha256"] == job.json["calibration"]["sha256"]
-    assert card["calibration"]["images"] == manifest["images"] == len(manifest["files"]) == CALIBRATION_COUNT
+    assert card["calibration"]["images"] == manifest["images"] == len(manifest["files"]) == 12
     assert card["calibration"]["seed"] == manifest["seed"] == 5
     judging = {sha256(pair.image) for pair in job.split.test}
     assert judging.isdisjoint(row["sha256"] for row in manifest["files"])
@@ -173,31 +174,33 @@ def test_every_step_is_announced_and_brought_to_its_end(job: Job) -> None:
         assert len(told) == total, description
 
 
-def test_int8_alone_is_the_int8_of_a_whole_export(toy_keras: Path, split: Split) -> None:
-    whole = export(toy_keras, split, TOY_OPTIONS, no_step)
-    alone = export(toy_keras, split, replace(TOY_OPTIONS, kinds=("int8",), threads=1), no_step)
+def test_int8_alone_is_the_int8_of_a_whole_export(toy_keras: Path, split: Split, toy_options: Options) -> None:
+    whole = export(toy_keras, split, toy_options, no_step)
+    alone = export(toy_keras, split, replace(toy_options, kinds=("int8",), threads=1), no_step)
     assert list(alone.converted) == ["int8"]
     assert alone.converted["int8"].flatbuffer == whole.converted["int8"].flatbuffer
 
 
 @pytest.mark.slow
-def test_two_halves_of_the_calibration_set_are_compared(toy_keras: Path, split: Split) -> None:
-    exported = export(toy_keras, split, TOY_OPTIONS, no_step)
-    found = compare_halves(exported, split, TOY_OPTIONS, no_step)
+def test_two_halves_of_the_calibration_set_are_compared(toy_keras: Path, split: Split, toy_options: Options) -> None:
+    exported = export(toy_keras, split, toy_options, no_step)
+    found = compare_halves(exported, split, toy_options, no_step)
     assert found["images"] == [4, 3]
     assert len(found["fire_iou"]) == 2
     assert 0.5 < found["agreement"] <= 1
 
 
-def test_two_halves_of_one_image_are_refused(toy_keras: Path, split: Split) -> None:
-    exported = export(toy_keras, split, replace(TOY_OPTIONS, calibration_count=1), no_step)
+def test_two_halves_of_one_image_are_refused(toy_keras: Path, split: Split, toy_options: Options) -> None:
+    exported = export(toy_keras, split, replace(toy_options, calibration_count=1), no_step)
     with pytest.raises(UserError, match="two halves need at least 2 calibration images"):
-        compare_halves(exported, split, TOY_OPTIONS, no_step)
+        compare_halves(exported, split, toy_options, no_step)
 
 
-def test_unmeasured_models_say_so_in_their_cards(toy_keras: Path, split: Split, tmp_path: Path) -> None:
+def test_unmeasured_models_say_so_in_their_cards(
+    toy_keras: Path, split: Split, tmp_path: Path, toy_options: Options
+) -> None:
     kinds: tuple[Kind, ...] = ("float16", "int8")
-    options = replace(TOY_OPTIONS, kinds=kinds)
+    options = replace(toy_options, kinds=kinds)
     exported = export(toy_keras, split, options, no_step)
     paths = artefact_paths(tmp_path, kinds)
     write_models(exported, paths)
@@ -210,14 +213,14 @@ def test_unmeasured_models_say_so_in_their_cards(toy_keras: Path, split: Split, 
     assert sha256(tmp_path / "again" / "fireseg-int8.tflite") == sha256(paths["int8"])
 
 
-def test_float_needs_no_data_at_all(toy_keras: Path, tmp_path: Path) -> None:
+def test_float_needs_no_data_at_all(toy_keras: Path, tmp_path: Path, toy_options: Options) -> None:
     kinds: tuple[Kind, ...] = ("float32",)
-    exported = export(toy_keras, None, replace(TOY_OPTIONS, kinds=kinds), no_step)
+    exported = export(toy_keras, None, replace(toy_options, kinds=kinds), no_step)
     assert exported.calibration is None
     write_models(exported, artefact_paths(tmp_path, kinds))
     assert [path.name for path in tmp_path.iterdir()] == ["fireseg-float32.tflite"]
 
 
-def test_int8_without_any_images_is_refused(toy_keras: Path) -> None:
+def test_int8_without_any_images_is_refused(toy_keras: Path, toy_options: Options) -> None:
     with pytest.raises(UserError, match="int8 needs calibration images: pass --data"):
-        export(toy_keras, None, TOY_OPTIONS, no_step)
+        export(toy_keras, None, toy_options, no_step)

@@ -341,7 +341,6 @@ def stop_when(patch: pytest.MonkeyPatch, name: str, is_time: Callable[..., bool]
 
 MOMENTS: dict[str, tuple[str, Callable[..., bool], int]] = {
     "between the phases": ("set_trainable", lambda model, encoder, batch_norm: encoder, 2),
-    "before the model of an epoch is written": ("_save", lambda model, path: path.name == "last-003.keras", 2),
     "after the model and before the state": ("write_json", lambda path, state: len(state["history"]) == 3, 2),
     "after the state and before the best model": (
         "_keep_best",
@@ -353,7 +352,6 @@ MOMENTS: dict[str, tuple[str, Callable[..., bool], int]] = {
         lambda path, state: state["best_epoch"] == 2,
         2,
     ),
-    "after the state and before the table": ("write_history", lambda history, path: len(history) == 3, 3),
 }
 
 

@@ -18,6 +18,9 @@ from edge.errors import UserError
 from train.losses import BCEDice
 from train.unet import Decoder, Encoder, UNetConfig, build_unet, encoder_layers, parameter_counts, set_trainable
 
+# Keras looks for weights of layers that have none, and tells so one by one.
+pytestmark = pytest.mark.filterwarnings("ignore:Skipping nested container:UserWarning")
+
 COMBINATIONS = [(encoder, decoder) for encoder in get_args(Encoder) for decoder in get_args(Decoder)]
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose)
 

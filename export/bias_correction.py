@@ -28,23 +28,25 @@ def shift_steps(conv: Convolution, int8: Stepwise, wanted: npt.NDArray[np.float6
 
 
 def correct_layer(conv: Convolution, int8: Stepwise, wanted: npt.NDArray[np.float64]) -> None:
-    """Move the layer's bias so that its channel means come to `wanted`. The layer's output must be there, and is new
-    afterwards. A layer that steps over its aim keeps the best bias seen."""
+    """Move the layer's bias so that its channel means come to `wanted`.
+
+    The layer's output must be there, and is new afterwards. A channel that steps over its aim keeps the best bias
+    seen: a channel's output depends on its own bias alone.
+    """
     assert conv.bias is not None
     graph = int8.graph
     limits = np.iinfo(np.int32)
-    best = graph.constant(conv.bias, np.int32)
-    best_shift = shift_steps(conv, int8, wanted)
-    bias = best
+    bias = best = graph.constant(conv.bias, np.int32)
+    error = least = wanted - int8.channel_means(conv.output)
     for _ in range(PASSES):
-        error = wanted - int8.channel_means(conv.output)
         # The bias's own scale is input scale x weight scale, for each channel.
         moved = bias.astype(np.int64) + np.rint(error / graph.scales(conv.bias)).astype(np.int64)
         bias = np.clip(moved, limits.min, limits.max).astype(np.int32)
         graph.set_constant(conv.bias, bias)
         int8.run(conv.op_index)
-        if (shift := shift_steps(conv, int8, wanted)) < best_shift:
-            best, best_shift = bias, shift
-    if best is not bias:
+        error = wanted - int8.channel_means(conv.output)
+        better = np.abs(error) < np.abs(least)
+        best, least = np.where(better, bias, best), np.where(better, error, least)
+    if not np.array_equal(best, bias):
         graph.set_constant(conv.bias, best)
         int8.run(conv.op_index)

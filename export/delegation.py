@@ -39,7 +39,10 @@ class Delegation:
         for culprits, cause in _CAUSES:
             if kinds & culprits:
                 return f"{', '.join(sorted(kinds))} run outside of it: {cause}"
-        return f"{', '.join(sorted(kinds)) or 'no operator'} run outside of it"
+        return (
+            f"{', '.join(sorted(kinds)) or 'no operator'} run outside of it: keep to convolutions, ReLU6, bilinear "
+            "upsampling, concatenation, addition and sigmoid"
+        )
 
 
 _CAUSES: list[tuple[set[str], str]] = [

@@ -10,7 +10,7 @@ import numpy as np
 from edge.images import Frame
 from edge.runtime import Runtime
 from export.bias_correction import correct_layer, shift_steps
-from export.flatbuffer import Graph
+from export.flatbuffer import Convolution, Graph
 from export.stepwise import Stepwise
 from export.weight_rounding import round_layer
 
@@ -52,8 +52,8 @@ def refine(
     Raises ValueError where the two are not the same network.
     """
     graph, float_graph = Graph(int8), Graph(float32)
-    names = [graph.tensor_name(conv.output) for conv in graph.convolutions]
-    if names != [float_graph.tensor_name(conv.output) for conv in float_graph.convolutions]:
+    names = [_layer_name(graph, conv) for conv in graph.convolutions]
+    if names != [_layer_name(float_graph, conv) for conv in float_graph.convolutions]:
         raise ValueError("expected the float and the int8 model to be one network with its layers in one order")
     float_of = dict(zip((conv.op_index for conv in graph.convolutions), float_graph.convolutions, strict=True))
     layers = {conv.op_index: conv for conv in graph.convolutions}
@@ -75,13 +75,16 @@ def refine(
                 correct_layer(conv, run, wanted)
             float_run.forget(float_conv.op_index)
             after = shift_steps(conv, run, wanted)
-            effects.append(LayerEffect(_layer_name(names[len(effects)]), conv.kind, before, after))
+            effects.append(LayerEffect(_layer_name(graph, conv), conv.kind, before, after))
         run.forget(op_index)
         on_operator()
     return graph.pack(), effects
 
 
-def _layer_name(tensor_name: str) -> str:
-    """The layer a fused tensor's long name speaks of: its first part, without scopes and Keras' counter."""
-    scopes = tensor_name.split(";")[0].split("/")
+def _layer_name(graph: Graph, conv: Convolution) -> str:
+    """The layer a fused tensor's long name speaks of: its first part, without scopes and Keras' counter.
+
+    What follows the first part differs between the float and the int8 file of one network.
+    """
+    scopes = graph.tensor_name(conv.output).split(";")[0].split("/")
     return (scopes[-2] if len(scopes) > 1 else scopes[0]).removesuffix("_1")

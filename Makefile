@@ -39,7 +39,7 @@ clean:  ## Remove what was built; runs/ and data/ stay
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "error: this is Python %d.%d, expected 3.11 to 3.13: run make with PYTHON=python3.11" % sys.version_info[:2])'
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/.train: requirements/train.lock pyproject.toml | .venv/bin/python
 	@echo "installing TensorFlow and the rest into .venv (some 700 MB, once)"
@@ -51,4 +51,4 @@ clean:  ## Remove what was built; runs/ and data/ stay
 	@echo "installing TensorFlow, JAX and the test tools into .venv (some 900 MB, once)"
 	@$(PIP) --require-hashes -r requirements/dev.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
-	@touch $@
+	@touch .venv/.train $@

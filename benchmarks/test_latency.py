@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.cli import BENCH_FRAME
 from edge.files import sha256
 from edge.segmenter import Segmenter
-from edge.timing import cpu_name
+from edge.timing import BENCH_FRAME, cpu_name
 
 MODELS = Path(__file__).parents[1] / "models"
 THREADS = [count for count in (1, 2, 4) if count <= (os.cpu_count() or 1)]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import typer
 from rich.console import Console
 from rich.progress import track
@@ -15,9 +17,9 @@ from rich.table import Table
 
 from edge.errors import UserError, run_app
 from edge.files import make_folder
-from edge.images import overlay, read_rgb, write_picture
+from edge.images import Frame, overlay, read_rgb, write_picture
 from edge.segmenter import Segmenter
-from edge.timing import Latency, cpu_name, time_runs
+from edge.timing import BENCH_FRAME, Latency, cpu_name, time_runs
 
 app = typer.Typer(
     help="See fire with a Raspberry Pi camera. Not a life-safety device: never rely on it in place of a smoke alarm.",
@@ -32,8 +34,6 @@ RuntimeOption = Annotated[
     str | None, typer.Option(help="litert, tflite-runtime or tensorflow; the best one installed by default.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-BENCH_FRAME = (720, 1280)  # what a camera gives, so that resizing is counted too
 
 
 @app.callback()
@@ -53,19 +53,13 @@ def segment(
 ) -> None:
     """Mark the burning pixels of pictures."""
     segmenter = Segmenter(model, threads=threads, runtime=runtime)
-    taken: dict[str, Path] = {}
-    for path in images:
-        if path.stem in taken:
-            raise UserError(f"{path} and {taken[path.stem]} would both be written as {path.stem}: segment them apart")
-        taken[path.stem] = path
-    make_folder(out)
+    outputs = output_paths(images, out)
     rows: list[dict[str, Any]] = []
     for path in track(images, "segmenting", console=Console(stderr=True), disable=len(images) < 2, transient=True):
         frame = read_rgb(path)
         mask = segmenter.mask(frame)
-        mask_path, overlay_path = out / f"{path.stem}-mask.png", out / f"{path.stem}-overlay.jpg"
-        write_picture(mask_path, mask.astype(np.uint8) * 255)
-        write_picture(overlay_path, overlay(frame, mask))
+        mask_path, overlay_path = outputs[path]
+        write_mask(frame, mask, mask_path, overlay_path)
         rows.append(
             {
                 "image": str(path),
@@ -120,6 +114,23 @@ def bench(
             name, *(f"{row[key]:.2f}" for key in ("median_ms", "p90_ms", "p99_ms")), f"{row['frames_per_s']:.0f}"
         )
     Console().print(table)
+
+
+def output_paths(images: Sequence[Path], out: Path) -> dict[Path, tuple[Path, Path]]:
+    """Where the mask and the overlay of each picture go; makes `out`. Raises `UserError` where two would be one."""
+    taken: dict[str, Path] = {}
+    for path in images:
+        if path.stem in taken:
+            raise UserError(f"{path} and {taken[path.stem]} would both be written as {path.stem}: segment them apart")
+        taken[path.stem] = path
+    make_folder(out)
+    return {path: (out / f"{path.stem}-mask.png", out / f"{path.stem}-overlay.jpg") for path in images}
+
+
+def write_mask(frame: Frame, mask: npt.NDArray[np.bool_], mask_path: Path, overlay_path: Path) -> None:
+    """Write a mask as 0 and 255, and the frame with the mask laid over it."""
+    write_picture(mask_path, mask.astype(np.uint8) * 255)
+    write_picture(overlay_path, overlay(frame, mask))
 
 
 def latency_row(latency: Latency) -> dict[str, float]:

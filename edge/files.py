@@ -51,16 +51,26 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def make_folder(folder: Path) -> Path:
-    """Make `folder` with its parents; raises `UserError` where that cannot be done."""
+    """Make `folder` with its parents; raises `UserError` where that cannot be done, or where it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise _unwritable(folder, error) from error
     return folder
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `UserError` where `folder` could not be made or written, without making it."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "is no folder" if not there.is_dir() else "may not be written to"
+        raise UserError(f"{folder} could not be written ({there} {reason}): choose a folder that you may write to")
 
 
 def sha256(path: Path) -> str:

@@ -46,4 +46,4 @@ def probability_to_u8(probability: npt.NDArray[np.floating]) -> Map:
 
     Rounded down, so that `u8 >= 128` holds exactly where the probability is at least 0.5.
     """
-    return np.minimum(probability * 256, 255).astype(np.uint8)
+    return np.clip(probability * 256, 0, 255).astype(np.uint8)

@@ -13,6 +13,11 @@ from edge.quiet import terminal
 OnStep = Callable[[str, int], Callable[[], None]]
 
 
+def no_steps(_description: str, _total: int) -> Callable[[], None]:
+    """For work that nobody watches."""
+    return lambda: None
+
+
 @contextmanager
 def progress_bars() -> Iterator[OnStep]:
     """Give a function that adds a bar. The bars go on moving inside `edge.quiet.quiet`."""
@@ -23,10 +28,15 @@ def progress_bars() -> Iterator[OnStep]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=terminal()) as progress:
+    progress = Progress(*columns, console=terminal())
 
-        def on_step(description: str, total: int) -> Callable[[], None]:
-            task = progress.add_task(description, total=total)
-            return lambda: progress.advance(task)
+    def on_step(description: str, total: int) -> Callable[[], None]:
+        progress.start()  # not before there is something to show: an error would stand below an empty line
+        task = progress.add_task(description, total=total)
+        return lambda: progress.advance(task)
 
+    try:
         yield on_step
+    finally:
+        if progress.tasks:
+            progress.stop()

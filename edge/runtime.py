@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import platform
 import sys
 import warnings
@@ -44,6 +45,13 @@ class Runtime:
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
+
+
+def cores_for(threads: int | None) -> int:
+    """How many threads to compute on: those asked for, else one a core. Raises `UserError` for fewer than one."""
+    if threads is not None and threads < 1:
+        raise UserError(f"{threads} threads: expected at least 1")
+    return threads or os.cpu_count() or 1
 
 
 def find_runtime(wanted: str | None = None) -> Runtime:

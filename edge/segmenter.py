@@ -7,7 +7,6 @@ allocation per frame. Float models and int8 models with another quantisation are
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from edge.card import Card, split_model
 from edge.errors import UserError
 from edge.images import Frame, Map
 from edge.preprocess import probability_to_u8, to_model_input
-from edge.runtime import find_runtime
+from edge.runtime import cores_for, find_runtime
 
 DEFAULT_THRESHOLD = 0.5
 OUTPUT_STEPS = 256  # the map's unit is 1/256
@@ -39,11 +38,9 @@ class Segmenter:
 
     def __init__(self, model_path: str | Path, *, threads: int | None = None, runtime: str | None = None) -> None:
         path = Path(model_path)
-        if threads is not None and threads < 1:
-            raise UserError(f"{threads} threads: expected at least 1")
+        self.threads = cores_for(threads)
         flatbuffer, card = split_model(path)
         self.card: Card | None = card
-        self.threads = threads or os.cpu_count() or 1
         self.runtime = find_runtime(runtime)
         try:
             self._interpreter = self.runtime.interpreter(flatbuffer, self.threads)

@@ -23,7 +23,6 @@ from edge.images import Frame, list_images, read_rgb
 from edge.preprocess import to_model_input
 from train.fireseg import Pair
 
-DEFAULT_COUNT = 200
 # Upper bounds of the share of burning pixels, and of the mean brightness in 0..255, that make the strata.
 FIRE_SHARES = {"none": 0.0, "under 1 %": 0.01, "1 to 5 %": 0.05, "5 to 20 %": 0.2, "over 20 %": 1.0}
 BRIGHTNESSES = {"dark": 70.0, "medium": 130.0, "bright": 255.0}
@@ -88,8 +87,12 @@ class CalibrationSet:
         return stacked
 
     def halves(self) -> tuple[CalibrationSet, CalibrationSet]:
-        """Two disjoint sets, alike in coverage: every other image each."""
-        return CalibrationSet(self.images[::2], self.seed), CalibrationSet(self.images[1::2], self.seed)
+        """Two disjoint sets, alike in coverage: every other image of each stratum and video."""
+        ordered = sorted(self.images, key=lambda image: (image.fire_share, image.brightness, image.video, image.sha256))
+        chosen = set(ordered[::2])
+        first = tuple(image for image in self.images if image in chosen)  # in turn from each stratum, as before
+        second = tuple(image for image in self.images if image not in chosen)
+        return CalibrationSet(first, self.seed), CalibrationSet(second, self.seed)
 
 
 def candidates_from_pairs(pairs: Sequence[Pair], on_progress: Callable[[], None] | None = None) -> list[Candidate]:

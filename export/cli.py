@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from dataclasses import replace
 from enum import StrEnum
@@ -18,6 +17,7 @@ from edge.cli import show_warning
 from edge.errors import UserError, run_app
 from edge.files import make_folder
 from edge.progress import progress_bars
+from edge.runtime import cores_for
 from train.backend import load_keras_backend
 
 app = typer.Typer(
@@ -55,6 +55,7 @@ FolderOption = Annotated[
     Path | None,
     typer.Option(help="Calibrate on the pictures of this folder instead, such as frames of your own camera."),
 ]
+FoldOption = Annotated[int, typer.Option(help="Which fifth of the videos by-video judges, 0 to 4.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the choice of calibration images.")]
 RoundingOption = Annotated[bool, typer.Option(help="Round int8 weights layer by layer against the float model.")]
 BiasOption = Annotated[bool, typer.Option(help="Give int8 the float's channel means back.")]
@@ -75,6 +76,7 @@ def int8(
     model: Annotated[Path, typer.Option(envvar="MODEL", help="The .keras model.")] = SHIPPED_MODEL,
     data: DataOption = None,
     split: SplitOption = None,
+    fold: FoldOption = 0,
     out: Annotated[Path, typer.Option(help="Folder for the models and the report.")] = Path("build/export"),
     calibration_count: CountOption = CALIBRATION_COUNT,
     calibration_folder: FolderOption = None,
@@ -92,18 +94,18 @@ def int8(
     """Export to float32, float16 and int8, judge each against the float, and fail if int8 lost too much."""
     if max_drop < 0 or not 0 <= min_agreement <= 1:
         raise UserError("the gate takes --max-drop of 0 or more points and --min-agreement between 0 and 1")
-    load_keras_backend("tensorflow")
+    cores = cores_for(threads)
+    load_keras_backend(needs_tensorflow=True)
     from export.convert import KINDS, artefact_paths
     from export.pipeline import Options, compare_halves, export, report, write_report
     from export.report import Gate
-    from train.datasets import default_split, find_data
-    from train.splits import make_split
+    from train.datasets import open_split
+    from train.models import check_model_file
 
+    check_model_file(model)
     make_folder(out)
-    cores = threads or os.cpu_count() or 1
     with progress_bars() as on_step:
-        source = find_data(data)
-        parts = make_split(source.dataset, split or default_split(source.dataset))
+        source, parts = open_split(data, split, fold, on_step)
         options = Options(KINDS, calibration_count, calibration_folder, seed, weight_rounding, bias_correction, cores)
         exported = export(model, parts, options, on_step)
         gate = Gate(max_drop / 100, min_agreement)
@@ -133,6 +135,7 @@ def convert(
     ],
     data: DataOption = None,
     split: SplitOption = None,
+    fold: FoldOption = 0,
     out: Annotated[Path, typer.Option(help="Folder for the models.")] = Path("build/convert"),
     calibration_count: CountOption = CALIBRATION_COUNT,
     calibration_folder: FolderOption = None,
@@ -142,19 +145,20 @@ def convert(
     threads: ThreadsOption = None,
 ) -> None:
     """Convert without judging: the cards then say that nothing was measured."""
-    load_keras_backend("tensorflow")
+    cores = cores_for(threads)
+    load_keras_backend(needs_tensorflow=True)
     from export.convert import KINDS, artefact_paths
     from export.pipeline import Options, export, write_models
-    from train.datasets import default_split, find_data
-    from train.splits import make_split
+    from train.datasets import open_split
+    from train.models import check_model_file
 
+    check_model_file(model)
     make_folder(out)
     kinds = [kind for kind in KINDS if kind in {name.value for name in to}]
     parts = None
     with progress_bars() as on_step:
         if "int8" in kinds and (data or not calibration_folder):
-            source = find_data(data)
-            parts = make_split(source.dataset, split or default_split(source.dataset))
+            _, parts = open_split(data, split, fold, on_step)
         options = Options(
             kinds,
             calibration_count,
@@ -162,7 +166,7 @@ def convert(
             seed,
             weight_rounding,
             bias_correction,
-            threads or os.cpu_count() or 1,
+            cores,
         )
         exported = export(model, parts, options, on_step)
         paths = artefact_paths(out, kinds)
@@ -179,24 +183,23 @@ def drift(
     b: Annotated[Path, typer.Argument(help="The model that may have drifted.")],
     data: DataOption = None,
     split: SplitOption = None,
+    fold: FoldOption = 0,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare two models' masks on the same test images, pooled and image by image."""
-    load_keras_backend("tensorflow")
+    load_keras_backend(needs_tensorflow=True)
     from export.drift import compare, per_image_difference
-    from train.datasets import default_split, find_data
+    from train.datasets import open_split
     from train.evaluate import judge, rounded
     from train.models import load_predictor
-    from train.splits import make_split
 
     models = {path: load_predictor(path, threads=threads) for path in (a, b)}
     sizes = {(model.height, model.width) for model in models.values()}
     if len(sizes) > 1:
         raise UserError(f"{a} and {b} take frames of different size {sorted(sizes)}: masks of one size are compared")
-    source = find_data(data)
-    parts = make_split(source.dataset, split or default_split(source.dataset))
     with progress_bars() as on_step:
+        source, parts = open_split(data, split, fold, on_step)
         judged = [
             judge(model, parts.test, on_step(f"judging {path.name}", len(parts.test))) for path, model in models.items()
         ]

@@ -16,7 +16,7 @@ import numpy as np
 
 from edge.errors import UserError
 from edge.images import Frame
-from edge.progress import OnStep
+from edge.progress import OnStep, no_steps
 from edge.quiet import quiet
 from edge.runtime import Runtime
 from export.delegation import Delegation, delegation
@@ -62,7 +62,7 @@ def convert(
     refining: Refining | None = None,
     threads: int = 1,
     on_converted: Callable[[], None] = lambda: None,
-    on_step: OnStep = lambda _, __: lambda: None,
+    on_step: OnStep = no_steps,
 ) -> Converted:
     """Convert to one kind.
 

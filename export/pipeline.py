@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from edge.files import sha256, write_bytes, write_json, write_text
 from edge.progress import OnStep
 from edge.runtime import find_runtime
 from edge.segmenter import DEFAULT_THRESHOLD, Segmenter
-from edge.timing import Latency, cpu_name, time_runs
+from edge.timing import BENCH_FRAME, Latency, cpu_name, time_runs
 from export.calibration import (
     CalibrationSet,
     assert_disjoint,
@@ -30,13 +30,13 @@ from export.convert import KINDS, Converted, Kind, Refining, convert
 from export.drift import Drift, compare
 from export.pictures import draw_worst
 from export.report import Gate, ModelRow, Report
+from train.card import installed_versions
 from train.datasets import Source
 from train.evaluate import Judgement, judge, rounded
 from train.fireseg import Pair
-from train.models import KerasPredictor, Predictor, load_keras
+from train.models import KerasPredictor, Predictor, check_model_file, load_keras
 from train.splits import Split
 
-PACKAGES = ("fireseg-edge", "tensorflow", "keras", "ai-edge-litert", "numpy", "opencv-python-headless")
 MANIFEST_FILE = "calibration.json"
 
 
@@ -69,10 +69,13 @@ class Exported:
     keras_sha256: str
     calibration: CalibrationSet | None
     converted: dict[Kind, Converted]
+    options: Options
 
 
 def export(keras_path: Path, split: Split | None, options: Options, on_step: OnStep) -> Exported:
     """Convert a model to each kind. `split` gives the calibration images, and may be None where int8 is not wanted."""
+    check_model_file(keras_path)
+    keras_sha256 = sha256(keras_path)  # of what is loaded: a running training may replace the file meanwhile
     model = load_keras(keras_path)
     runtime = find_runtime("litert")
     _, height, width, _ = model.input_shape
@@ -97,7 +100,7 @@ def export(keras_path: Path, split: Split | None, options: Options, on_step: OnS
             on_step=on_step,
         )
     converted = {kind: converted[kind] for kind in options.kinds}
-    return Exported(model, keras_path, sha256(keras_path), calibration, converted)
+    return Exported(model, keras_path, keras_sha256, calibration, converted, options)
 
 
 def write_models(
@@ -115,8 +118,8 @@ def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -
     """What the file says of itself. `measured` is None where nothing has judged it yet."""
     model, calibration = exported.model, exported.calibration
     _, height, width, _ = model.input_shape
-    _, encoder, decoder = (*model.name.split("_"), "unknown", "unknown")[:3]
-    int8 = kind == "int8" and calibration is not None
+    named = re.fullmatch(r"unet_([a-z0-9]+)_([a-z]+)", model.name)  # as train.unet names its models
+    encoder, decoder = named.groups() if named else ("unknown", "unknown")
     return {
         "format": CARD_FORMAT,
         "kind": kind,
@@ -126,16 +129,19 @@ def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -
         "decoder": decoder,
         "parameters": model.count_params(),
         "keras_sha256": exported.keras_sha256,
-        "calibration": {
-            "images": len(calibration.images),
-            "sha256": calibration.sha256,
-            "seed": calibration.seed,
-            "refined_layers": len(exported.converted[kind].refined),
-        }
-        if int8 and calibration
-        else None,
+        "calibration": _calibration_card(exported, calibration) if kind == "int8" and calibration else None,
         "measured": measured,
-        "versions": versions(),
+        "versions": installed_versions(),
+    }
+
+
+def _calibration_card(exported: Exported, calibration: CalibrationSet) -> dict[str, Any]:
+    return {
+        "images": len(calibration.images),
+        "sha256": calibration.sha256,
+        "seed": calibration.seed,
+        "weight_rounding": exported.options.weight_rounding,
+        "bias_correction": exported.options.bias_correction,
     }
 
 
@@ -147,7 +153,7 @@ def report(
     judgements = {"keras": _judge(keras_predictor, split.test, "keras", on_step)}
     latencies: dict[str, Latency] = {}
     drifts: dict[str, Drift] = {}
-    frame, _ = split.test[0].read()
+    frame = np.random.default_rng(0).integers(0, 256, (*BENCH_FRAME, 3), np.uint8)
     with tempfile.TemporaryDirectory(prefix="fireseg-") as folder:
         predictors: dict[str, Predictor] = {"keras": keras_predictor}
         for kind, converted in exported.converted.items():
@@ -169,13 +175,14 @@ def report(
     write_models(
         exported, paths, {kind: _measured(data, judgements[kind], drifts[kind]) for kind in exported.converted}
     )
-    rows = [_row("keras", exported.keras_path, judgements["keras"], latencies["keras"])]
+    keras_row = _row("keras", exported.keras_path, judgements["keras"], latencies["keras"])
+    rows = [replace(keras_row, sha256=exported.keras_sha256)]
     for kind, converted in exported.converted.items():
         row = _row(kind, paths[kind], judgements[kind], latencies[kind])
         rows.append(replace(row, drift=drifts[kind], delegation=converted.delegation, refined=converted.refined))
     assert exported.calibration is not None
     title = f"{exported.keras_path.name} judged on {source.title}, split {split.name}, {len(split.test)} images"
-    found = Report(data, title, exported.calibration, rows, gate, threads, cpu_name(), versions())
+    found = Report(data, title, exported.calibration, rows, gate, threads, cpu_name(), installed_versions())
     return found, judgements
 
 
@@ -248,8 +255,3 @@ def _measured(data: dict[str, Any], judgement: Judgement, drift: Drift) -> dict[
             "agreement": round(drift.agreement, 4),
         },
     }
-
-
-def versions() -> dict[str, str]:
-    """What made a model."""
-    return {name: version(name) for name in PACKAGES}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge.errors import UserError
 from edge.images import Frame
 from edge.runtime import Runtime
 from export.bias_correction import correct_layer, shift_steps
@@ -49,12 +50,15 @@ def refine(
         biases: whether to correct biases.
         on_operator: called after each operator of the int8 model.
 
-    Raises ValueError where the two are not the same network.
+    Raises `UserError` where the two are not the same network.
     """
     graph, float_graph = Graph(int8), Graph(float32)
     names = [_layer_name(graph, conv) for conv in graph.convolutions]
     if names != [_layer_name(float_graph, conv) for conv in float_graph.convolutions]:
-        raise ValueError("expected the float and the int8 model to be one network with its layers in one order")
+        raise UserError(
+            "the float and the int8 model do not have the same layers in the same order, so int8 cannot be refined: "
+            "pass --no-weight-rounding --no-bias-correction"
+        )
     float_of = dict(zip((conv.op_index for conv in graph.convolutions), float_graph.convolutions, strict=True))
     layers = {conv.op_index: conv for conv in graph.convolutions}
     run = Stepwise(graph, frames, runtime, threads)

@@ -127,7 +127,7 @@ class Report:
             f"Judged on {self.data['images']} images of {self.data['root']}, split {self.data['split']}, content "
             f"`{self.data['sha256'][:16]}`.",
             "",
-            f"Calibrated on {len(self.calibration.images)} training images, seed {self.calibration.seed}, content "
+            f"Calibrated on {len(self.calibration.images)} images, seed {self.calibration.seed}, content "
             f"`{self.calibration.sha256[:16]}`: {_coverage(self.calibration)}.",
         ]
         if self.halves:
@@ -158,7 +158,7 @@ class Report:
 
     def _where(self) -> str:
         threads = f"{self.threads} thread" + ("s" if self.threads != 1 else "")
-        return f"{self.cpu}, {threads}; ms from frame to mask"
+        return f"{self.cpu}, {threads}; ms from a 1280x720 frame to its mask"
 
 
 HEADINGS = (
@@ -186,7 +186,7 @@ def _cells(row: ModelRow) -> list[str]:
 def _model_json(row: ModelRow, threads: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "name": row.name,
-        "path": str(row.path),
+        "path": row.path.name,
         "size_bytes": row.size_bytes,
         "sha256": row.sha256,
         **rounded(row.metrics, 6),

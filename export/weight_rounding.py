@@ -32,15 +32,21 @@ MAX_FAN_IN = 3000
 
 
 def round_layer(conv: Convolution, int8: Stepwise, float_conv: Convolution, float32: Stepwise, seed: int) -> bool:
-    """Replace a convolution's int8 weights, and its bias by what fits them. Returns whether the layer was one to do.
+    """Replace a convolution's int8 weights, and its bias by what fits them. Returns whether the layer was one to do:
+    transposed, dilated and grouped ones stay as the converter rounded them, as do those of more than `MAX_FAN_IN`.
 
     Both graphs must have been run up to this layer, and hold its inputs.
     """
+    if conv.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D") or conv.bias is None:
+        return False
     graph, float_graph = int8.graph, float32.graph
     shape = graph.shape(conv.weights)
     depthwise = conv.kind == "DEPTHWISE_CONV_2D"
     fan_in = int(np.prod(shape[1:3])) * (1 if depthwise else shape[3])
-    if conv.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D") or conv.bias is None or fan_in > MAX_FAN_IN:
+    options = graph.subgraph.operators[conv.op_index].builtinOptions
+    dilated = max(options.dilationHFactor, options.dilationWFactor) > 1
+    grouped = graph.shape(conv.data)[3] != shape[3]  # a grouped convolution, or a depth multiplier
+    if dilated or grouped or fan_in > MAX_FAN_IN:
         return False
     given, wanted = _samples(conv, int8, float_conv, float32, seed, fan_in * (shape[3] if depthwise else 1))
     weights = float_graph.constant(float_conv.weights, np.float32).astype(np.float64)

@@ -198,9 +198,10 @@ def draw_vehicle(
     before = canvas.copy()
     shade = [at(x, y) for x, y in ((-0.06, -0.02), (0.04, 0.06), (0.96, 0.06), (1.06, -0.02))]
     _fill(canvas, shade, (0.08, 0.08, 0.08))
-    outline, panes = np.zeros(canvas.shape[:2], np.uint8), np.zeros(canvas.shape[:2], np.uint8)
-    cv2.fillPoly(outline, [pixels(BODY)], 1)
-    cv2.fillPoly(panes, [pixels(pane) for pane in PANES], 1)
+    outline: npt.NDArray[np.uint8] = np.zeros(canvas.shape[:2], np.uint8)
+    panes: npt.NDArray[np.uint8] = np.zeros(canvas.shape[:2], np.uint8)
+    cv2.fillPoly(outline, [pixels(BODY)], (1.0,))
+    cv2.fillPoly(panes, [pixels(pane) for pane in PANES], (1.0,))
     # The sky lies on roof, bonnet and the shoulder below the windows; the sills are dark.
     up = (base_px - np.arange(canvas.shape[0], dtype=np.float32)) / length_px
     gloss = np.interp(up, (0.08, 0.13, 0.19, 0.235, 0.245, 0.28, 0.41), (0.35, 0.6, 0.85, 1.2, 0.95, 1.0, 1.3))

@@ -55,8 +55,7 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(self, examples: Examples, batch_size: int, *, seed: int | None = None) -> None:
-        # One thread beside the training: the layers' generators are shared, and two cores need no more.
-        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
+        super().__init__(workers=1)  # no more than one: the augmentation's generators are shared
         self.examples = examples
         self.batch_size = batch_size
         self.seed = seed

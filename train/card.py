@@ -16,7 +16,7 @@ from train.evaluate import Judgement, rounded
 from train.recipe import MONITOR, Recipe, State
 from train.splits import Split, make_split
 
-PACKAGES = ("fireseg-edge", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless")
+PACKAGES = ("fireseg-edge", "keras", "tensorflow", "ai-edge-litert", "numpy", "opencv-python-headless")
 
 
 def write_card(model: Path, recipe: Recipe, state: State, source: Source, split: Split, judged: Judgement) -> None:
@@ -35,7 +35,7 @@ def write_card(model: Path, recipe: Recipe, state: State, source: Source, split:
             "train_sha256": state.data_sha256,
             "train_images": len(split.train),
         },
-        "recipe": asdict(recipe),
+        "recipe": {**asdict(recipe), "backbone_weights": _without_folder(recipe.backbone_weights)},
         "training": {
             "date": datetime.now(UTC).date().isoformat(),
             "epochs": len(state.history),
@@ -52,6 +52,11 @@ def write_card(model: Path, recipe: Recipe, state: State, source: Source, split:
         "versions": installed_versions(),
     }
     write_json(model.with_suffix(".json"), card)
+
+
+def _without_folder(weights: str | None) -> str | None:
+    """A path says something of one machine; the file's name says which weights."""
+    return weights and Path(weights).name
 
 
 def installed_versions() -> dict[str, str]:

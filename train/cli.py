@@ -8,17 +8,15 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from edge.cli import show_warning
+from edge.cli import output_paths, show_warning, write_mask
 from edge.errors import UserError, run_app
-from edge.files import make_folder
-from edge.images import overlay, read_rgb, write_picture
+from edge.images import IMAGE_SUFFIXES, read_rgb
 from edge.progress import progress_bars
-from train.backend import load_keras_backend
+from train.backend import load_keras_backend, load_modules
 
 app = typer.Typer(
     help="Train a fire segmentation U-Net on FireSeg and judge it.",
@@ -90,6 +88,7 @@ def fetch_(
     source: Annotated[str, typer.Option("--from", help="mirror, drive, or a folder, archive or URL.")] = "mirror",
 ) -> None:
     """Bring the real FireSeg set, resumable, and verify it against the published files."""
+    load_modules("requests", "gdown")
     from train.fetch import fetch, progress_bar
 
     with progress_bar() as progress:
@@ -131,21 +130,21 @@ def fit(
     frozen_rate: Annotated[float, typer.Option(help="Learning rate with the encoder frozen.")] = 1e-3,
     whole_rate: Annotated[float, typer.Option(help="Learning rate of the whole network; falls along a cosine.")] = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 8,
-    seed: Annotated[int, typer.Option(help="Seed of the split, the order, the augmentation and the weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of validation videos, order, augmentation and weights.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
 ) -> None:
     """Train: the encoder frozen at first, then the whole network at a low rate."""
     load_keras_backend()
     from train.batches import decode
     from train.card import write_card
-    from train.datasets import default_split, find_data
+    from train.datasets import open_split
     from train.evaluate import judge
     from train.fireseg import content_hash
     from train.models import KerasPredictor
     from train.pictures import PREDICTIONS_FILE, draw_losses, draw_predictions
-    from train.recipe import BEST_FILE, Recipe, read_state
+    from train.recipe import BEST_FILE, Recipe, check_out, read_state
     from train.recipe import fit as fit_recipe
-    from train.splits import hold_out_videos, make_split
+    from train.splits import hold_out_videos
     from train.unet import UNetConfig
 
     height, width_px = _size(size)
@@ -156,10 +155,10 @@ def fit(
         whole_epochs=whole_epochs, whole_rate=whole_rate, batch_size=batch_size, seed=seed,
     )  # fmt: skip
     recipe.check()
-    source = find_data(data)
-    parts = make_split(source.dataset, split or default_split(source.dataset), fold=fold)
-    learn, validate = hold_out_videos(parts.train, seed=seed)
+    check_out(out, resume=resume)
     with progress_bars() as on_step:
+        source, parts = open_split(data, split, fold, on_step)
+        learn, validate = hold_out_videos(parts.train, seed=seed)
         learn_from = decode(learn, height, width_px, on_step("reading training images", len(learn)))
         validate_on = decode(validate, height, width_px, on_step("reading validation images", len(validate)))
     print(f"{source.title}, split {parts.name}: {len(learn)} to learn from, {len(validate)} to validate on, into {out}")
@@ -194,15 +193,15 @@ def evaluate(
 ) -> None:
     """Judge a model on the test images of a split."""
     load_keras_backend()
-    from train.datasets import default_split, find_data
+    from train.datasets import open_split
     from train.evaluate import judge, rounded
     from train.models import load_predictor
-    from train.splits import make_split
 
+    if picture and picture.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UserError(f"--picture {picture} has no picture format's suffix: expected {', '.join(IMAGE_SUFFIXES)}")
     predictor = load_predictor(model, threads=threads)
-    source = find_data(data)
-    parts = make_split(source.dataset, split or default_split(source.dataset), fold=fold)
     with progress_bars() as on_step:
+        source, parts = open_split(data, split, fold, on_step)
         judged = judge(predictor, parts.test, on_step("judging", len(parts.test)))
     if picture:
         from train.pictures import draw_predictions
@@ -226,13 +225,11 @@ def predict(
     from train.models import load_predictor
 
     predictor = load_predictor(model)
-    make_folder(out)
+    outputs = output_paths(images, out)
     for path in images:
-        frame = read_rgb(path)
-        mask = predictor(frame) >= predictor.threshold_u8
-        write_picture(out / f"{path.stem}-mask.png", mask.astype(np.uint8) * 255)
-        write_picture(out / f"{path.stem}-overlay.jpg", overlay(frame, mask))
-        print(f"{path}: {mask.mean() * 100:.2f} % fire, {out / f'{path.stem}-overlay.jpg'}")
+        mask = predictor(frame := read_rgb(path)) >= predictor.threshold_u8
+        write_mask(frame, mask, *outputs[path])
+        print(f"{path}: {mask.mean() * 100:.2f} % fire, {outputs[path][1]}")
 
 
 def _size(text: str) -> tuple[int, int]:

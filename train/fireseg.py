@@ -115,8 +115,19 @@ def load_dataset(root: Path) -> Dataset:
         problems += wrong
         # By the highest number, not by how many there are: leaving some images out must not shift the test's videos.
         numbered_before += max((_number(pair.image.stem) or 0 for pair in found), default=0)
+    if unknown := sorted(groups.keys() - {pair.name for pair in pairs}):
+        problems.append(
+            f"{root / GROUPS_FILE} speaks of {len(unknown)} images that are not there (first: {unknown[0]}): "
+            "expected names without suffix"
+        )
     if problems:
         raise UserError(*problems)
+    if layout == "folders" and not groups:
+        warnings.warn(
+            f"{root} has no {GROUPS_FILE}, so every image counts as a video of its own: neighbouring frames on both "
+            "sides of a split flatter every figure",
+            stacklevel=2,
+        )
     return Dataset(root, layout, tuple(pairs))
 
 
@@ -144,13 +155,14 @@ def content_hash(pairs: Sequence[Pair]) -> str:
 def _pair_up(
     part: Part, image_folder: Path, mask_folder: Path, groups: dict[str, str], numbered_before: int
 ) -> tuple[list[Pair], list[str]]:
-    images = {path.stem: path for path in list_images(image_folder)}
-    masks = {path.stem: path for path in list_images(mask_folder)} if mask_folder.is_dir() else {}
+    images, problems = _by_stem(image_folder)
+    masks, doubled_masks = _by_stem(mask_folder) if mask_folder.is_dir() else ({}, [])
+    problems += doubled_masks
     if not images:
         return [], [f"{image_folder} holds no images: expected at least one .jpg or .png"]
     if not masks:
         return [], [f"{mask_folder} holds no masks: expected one .png for each image of {image_folder.name}/"]
-    problems = [
+    problems += [
         f"{path} has no mask: expected {mask_folder / (stem + '.png')}"
         for stem, path in images.items()
         if stem not in masks
@@ -174,6 +186,17 @@ def _pair_up(
     return pairs, problems
 
 
+def _by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """The pictures of a folder by their stems, and a complaint for each stem that stands twice."""
+    found: dict[str, Path] = {}
+    problems = []
+    for path in list_images(folder):
+        if path.stem in found:
+            problems.append(f"{path} and {found[path.stem].name} have one name: expected one picture for each")
+        found.setdefault(path.stem, path)
+    return found, problems
+
+
 def _mask_folder(root: Path, part: str) -> Path:
     candidates = [root / f"{prefix}_{part}" for prefix in MASK_FOLDERS]
     return next((folder for folder in candidates if folder.is_dir()), candidates[0])
@@ -182,10 +205,15 @@ def _mask_folder(root: Path, part: str) -> Path:
 def _read_groups(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # as a spreadsheet saves it
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} could not be read ({error}): expected CSV in UTF-8") from error
     if not rows or not {"stem", "group"} <= rows[0].keys():
         raise UserError(f"{path} has no columns stem and group: expected a first line `stem,group`")
+    if bad := [row["stem"] for row in rows if not row["stem"] or not row["group"]]:
+        raise UserError(f"{path} has {len(bad)} lines without a stem or a group (first: {bad[0]!r}): expected both")
     return {row["stem"]: row["group"] for row in rows}
 
 

@@ -45,13 +45,19 @@ class KerasPredictor:
         return np.asarray(self.model.predict_on_batch(frames.astype(np.float32)))
 
 
-def load_keras(path: Path) -> keras.Model:
-    """Load a segmentation model saved by Keras 3. Raises `UserError` where it is none."""
+def check_model_file(path: Path) -> None:
+    """Raise `UserError` where there is no such file: before minutes go into data that nothing will use."""
     if not path.is_file():
         raise UserError(f"model {path} does not exist: expected a .keras file as `fireseg-train fit` writes it")
+
+
+def load_keras(path: Path) -> keras.Model:
+    """Load a segmentation model saved by Keras 3. Raises `UserError` where it is none."""
+    check_model_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            archive.testzip()
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"{damaged} is damaged")
         model = keras.models.load_model(path, compile=False)
     except zipfile.BadZipFile as error:
         raise UserError(f"{path} is cut short or not a Keras 3 model ({error}): save or copy it again") from error

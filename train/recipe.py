@@ -20,7 +20,7 @@ from typing import Any
 import keras
 
 from edge.errors import UserError
-from edge.files import make_folder, replacing, write_json, write_text
+from edge.files import check_writable, replacing, write_json, write_text
 from train.batches import Batches, Examples
 from train.losses import BCEDice
 from train.unet import UNetConfig, build_unet, set_trainable
@@ -135,17 +135,19 @@ def fit(
     state = _open_run(recipe, out, data_sha256, resume)
     keras.utils.set_random_seed(recipe.seed)
     if state.last:  # the run may have been killed after its state was written and before its best model was
-        _keep_best(keras.models.load_model(out / state.last, compile=False), state, out)
+        _keep_best(_load(out / state.last, compiled=False), state, out)
     model: keras.Model | None = None
     for phase in recipe.phases():
         if state.is_done(phase):
             continue
         rows = state.of(phase)
         if rows and state.last:
-            model = keras.models.load_model(out / state.last)
+            model = _load(out / state.last, compiled=True)
         else:
-            model = keras.models.load_model(out / BEST_FILE, compile=False) if state.history else None
-            model = model or build_unet(recipe.model, weights=recipe.backbone_weights)
+            if state.history:
+                model = _load(out / BEST_FILE, compiled=False)
+            else:
+                model = build_unet(recipe.model, weights=recipe.backbone_weights)
             _compile(model, phase, steps=phase.epochs * -(-len(learn) // recipe.batch_size))
         done = len(state.history)
         batches = Batches(learn, recipe.batch_size, seed=recipe.seed)
@@ -158,17 +160,21 @@ def fit(
             shuffle=False,  # Keras would shuffle the batches again, by a generator that a resumed run cannot know
             verbose=verbose,
         )
-    return keras.models.load_model(out / BEST_FILE, compile=False)
+    return _load(out / BEST_FILE, compiled=False)
+
+
+def check_out(out: Path, *, resume: bool) -> None:
+    """Raise `UserError` where a run cannot begin or go on in `out`: before the data is read."""
+    check_writable(out)
+    if (out / STATE_FILE).is_file() and not resume:
+        raise UserError(f"{out} already holds a training run: pass --resume to go on with it, or another --out")
 
 
 def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> State:
-    path = out / STATE_FILE
+    check_out(out, resume=resume)
     fresh = State(json.loads(json.dumps(asdict(recipe))), data_sha256)
-    if not path.is_file():
-        make_folder(out)
+    if not (out / STATE_FILE).is_file():
         return fresh
-    if not resume:
-        raise UserError(f"{out} already holds a training run: pass --resume to go on with it, or another --out")
     state = read_state(out)
     changed = [key for key in fresh.recipe if state.recipe.get(key) != fresh.recipe[key]]
     if changed:
@@ -180,6 +186,13 @@ def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> Stat
             f"{out} was trained on other data: resume with the same --data and --split, or pass another --out"
         )
     return state
+
+
+def _load(path: Path, *, compiled: bool) -> keras.Model:
+    try:
+        return keras.models.load_model(path, compile=compiled)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is missing or damaged: delete {path.parent} and start again") from error
 
 
 def read_state(out: Path) -> State:

@@ -10,10 +10,9 @@ Sources: U-Net, Ronneberger et al. 2015 (arXiv 1505.04597); MobileNetV2, Sandler
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 from keras import layers
@@ -74,9 +73,6 @@ class UNetConfig:
         if not 0 < self.width <= 2:
             raise UserError(f"encoder width {self.width} is out of range: expected more than 0 and at most 2")
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def build_unet(config: UNetConfig, *, weights: str | Path | None = "imagenet") -> keras.Model:
     """Build the U-Net: float32 (N, height, width, 3) RGB in 0..255 -> float32 (N, height, width, 1) in 0..1.
@@ -125,7 +121,7 @@ def _mobilenetv2(
             backbone = keras.applications.MobileNetV2(
                 input_tensor=rescaled, alpha=width, include_top=False, weights=str(weights) if weights else None
             )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a failed download raises a bare one
         if weights is None:
             raise
         raise UserError(
@@ -206,9 +202,3 @@ def _decoder_scale(width: float) -> float:
 def _channels(wanted: float) -> int:
     """The nearest multiple of 8, at least 16: the shapes XNNPACK's kernels fill."""
     return max(16, int(wanted + 4) // 8 * 8)
-
-
-def parameter_counts(model: keras.Model) -> dict[str, int]:
-    """Parameters in all, and of the encoder."""
-    encoder: Sequence[keras.Layer] = encoder_layers(model)
-    return {"total": model.count_params(), "encoder": sum(layer.count_params() for layer in encoder)}

@@ -103,7 +103,7 @@ MISTAKES = {
     ),
     "no threads": (["bench", "model.tflite", "--threads", "0"], "0 threads: expected at least 1"),
     "an unknown runtime": (["bench", "model.tflite", "--runtime", "onnx"], "there is no runtime 'onnx'"),
-    "a model cut short": (["bench", "half.tflite"], "half.tflite could not be loaded"),
+    "a model cut short": (["bench", "half.tflite"], "half.tflite is cut short or damaged"),
 }
 
 

@@ -122,6 +122,13 @@ def test_halves_are_disjoint_complete_and_of_one_size(found: list[Candidate], se
     assert 0 <= len(first.images) - len(second.images) <= 1
 
 
+@given(candidate_lists(), seeds)
+def test_halves_hold_as_many_of_each_stratum_but_for_one(found: list[Candidate], seed: int) -> None:
+    halves = choose(found, len(found), seed).halves()
+    first, second = (Counter((image.fire_share, image.brightness) for image in half.images) for half in halves)
+    assert all(abs(first[stratum] - second[stratum]) <= 1 for stratum in first | second)
+
+
 def test_the_hash_depends_on_contents_and_their_order_and_not_on_names() -> None:
     one, two = candidate(1), candidate(2)
     renamed = Candidate("other", Path("other.jpg"), one.sha256, "v", "none", "dark")

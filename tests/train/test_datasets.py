@@ -9,8 +9,9 @@ import pytest
 
 from edge.errors import UserError
 from edge.images import write_picture
+from edge.progress import no_steps
 from train import datasets
-from train.datasets import FETCHED_DIR, SYNTHETIC_DIR, default_split, find_data, is_synthetic
+from train.datasets import FETCHED_DIR, SYNTHETIC_DIR, find_data, is_synthetic, open_split
 from train.synthetic import generate
 
 
@@ -20,8 +21,8 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(datasets, "SYNTHETIC_COUNT", 6)
 
 
-def write_pairs(root: Path, images: str, masks: str) -> Path:
-    for number in (1, 2):
+def write_pairs(root: Path, images: str, masks: str, count: int = 2) -> Path:
+    for number in range(1, count + 1):
         write_picture(root / images / f"img({number}).png", np.full((8, 8, 3), number, np.uint8))
         write_picture(root / masks / f"img({number}).png", np.zeros((8, 8), np.uint8))
     return root
@@ -85,5 +86,12 @@ def test_a_missing_folder_is_named_and_nothing_is_painted_in_its_place(tmp_path:
 
 
 def test_the_published_split_is_the_default_where_there_is_one(tmp_path: Path) -> None:
-    assert default_split(find_data(write_fireseg(tmp_path / "mine")).dataset) == "official"
-    assert default_split(find_data(write_pairs(tmp_path / "barn", "images", "masks")).dataset) == "by-video"
+    assert open_split(write_fireseg(tmp_path / "mine"), None, 0, no_steps)[1].name == "official"
+    barn = write_pairs(tmp_path / "barn", "images", "masks", count=10)
+    with pytest.warns(UserWarning, match=r"no groups\.csv"):
+        assert open_split(barn, None, 3, no_steps)[1].name == "by-video fold 3 seed 0"
+
+
+def test_a_fold_of_a_split_that_has_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--fold 2 matters to --split by-video alone"):
+        open_split(write_fireseg(tmp_path / "mine"), "official", 2, no_steps)

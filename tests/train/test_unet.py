@@ -16,7 +16,7 @@ from keras import layers
 
 from edge.errors import UserError
 from train.losses import BCEDice
-from train.unet import Decoder, Encoder, UNetConfig, build_unet, encoder_layers, parameter_counts, set_trainable
+from train.unet import Decoder, Encoder, UNetConfig, build_unet, encoder_layers, set_trainable
 
 # Keras looks for weights of layers that have none, and tells so one by one.
 pytestmark = pytest.mark.filterwarnings("ignore:Skipping nested container:UserWarning")
@@ -76,6 +76,10 @@ def test_0_to_255_becomes_minus_1_to_1_inside_the_model() -> None:
     model = unet("mobilenetv2")
     (rescale,) = children(model, model.layers[0])
     assert np.allclose(rescale(np.array([0.0, 127.5, 255.0])), [-1, 0, 1])
+
+
+def parameter_counts(model: keras.Model) -> dict[str, int]:
+    return {"total": model.count_params(), "encoder": sum(layer.count_params() for layer in encoder_layers(model))}
 
 
 def test_the_default_model_has_1_993_521_parameters() -> None:

@@ -18,7 +18,7 @@ from edge.files import sha256, write_bytes, write_json, write_text
 from edge.progress import OnStep
 from edge.runtime import find_runtime
 from edge.segmenter import DEFAULT_THRESHOLD, Segmenter
-from edge.timing import BENCH_FRAME, Latency, cpu_name, time_runs
+from edge.timing import Latency, cpu_name, time_runs
 from export.calibration import (
     CalibrationSet,
     assert_disjoint,
@@ -153,7 +153,9 @@ def report(
     judgements = {"keras": _judge(keras_predictor, split.test, "keras", on_step)}
     latencies: dict[str, Latency] = {}
     drifts: dict[str, Drift] = {}
-    frame = np.random.default_rng(0).integers(0, 256, (*BENCH_FRAME, 3), np.uint8)
+    # Of the model's own size: what a camera's frame costs to resize is the same for all of them.
+    shape = (keras_predictor.height, keras_predictor.width, 3)
+    frame = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     with tempfile.TemporaryDirectory(prefix="fireseg-") as folder:
         predictors: dict[str, Predictor] = {"keras": keras_predictor}
         for kind, converted in exported.converted.items():

@@ -158,7 +158,7 @@ class Report:
 
     def _where(self) -> str:
         threads = f"{self.threads} thread" + ("s" if self.threads != 1 else "")
-        return f"{self.cpu}, {threads}; ms from a 1280x720 frame to its mask"
+        return f"{self.cpu}, {threads}; ms from a frame of the model's size to its mask"
 
 
 HEADINGS = (

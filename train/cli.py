@@ -250,10 +250,9 @@ def _one_of(value: str, kind: str) -> str:
 
 
 def _print_metrics(rows: dict[str, dict[str, float]], title: str) -> None:
-    names = list(next(iter(rows.values())))
-    table = Table("split", *names, title=title)
-    for split, metrics in rows.items():
-        table.add_row(split, *(f"{metrics[name]:.4f}" for name in names))
+    table = Table("metric", *rows, title=title)
+    for name in next(iter(rows.values())):
+        table.add_row(name, *(f"{metrics[name]:.4f}" for metrics in rows.values()))
     Console().print(table)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edge.errors import UserError
 from edge.images import Frame
 from edge.runtime import Runtime
 from export.flatbuffer import Graph
@@ -193,7 +194,7 @@ def test_progress_is_told_of_every_operator(
 def test_the_float_of_another_network_is_refused(
     toy_int8: bytes, float32: bytes, frames: Frame, runtime: Runtime
 ) -> None:
-    with pytest.raises(ValueError, match="expected the float and the int8 model to be one network"):
+    with pytest.raises(UserError, match="do not have the same layers in the same order"):
         correct_biases(toy_int8, float32, frames, runtime)
 
 

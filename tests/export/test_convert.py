@@ -32,7 +32,7 @@ ENVIRONMENT_OF_ANOTHER_DAY = {"PYTHONHASHSEED": "4711", "TZ": "Pacific/Apia"}
 CONVERT_ELSEWHERE = """
 import hashlib, sys
 from train.backend import load_keras_backend
-load_keras_backend("tensorflow")
+load_keras_backend(needs_tensorflow=True)
 from pathlib import Path
 import numpy as np
 from edge.runtime import find_runtime

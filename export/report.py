@@ -186,7 +186,7 @@ def _cells(row: ModelRow) -> list[str]:
 def _model_json(row: ModelRow, threads: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "name": row.name,
-        "path": row.path.name,
+        "path": str(row.path),
         "size_bytes": row.size_bytes,
         "sha256": row.sha256,
         **rounded(row.metrics, 6),

@@ -30,9 +30,9 @@ bench: .venv/.dev  ## Time the shipped models on this machine (MODEL= another .t
 
 lock: .venv/.dev  ## Pin every dependency anew, from pyproject.toml
 	$(PIP) uv
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.lock
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra train pyproject.toml -o requirements/train.lock
-	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/tflite-runtime.in -o requirements/tflite-runtime.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements/dev.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra train pyproject.toml -o requirements/train.lock
+	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-header requirements/tflite-runtime.in -o requirements/tflite-runtime.lock
 
 clean:  ## Remove what was built; runs/ and data/ stay
 	rm -rf build .venv

@@ -13,12 +13,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edge.cli import show_warning
+from edge.cli import JsonOption, show_warning
 from edge.errors import UserError, run_app
 from edge.files import make_folder
 from edge.progress import progress_bars
 from edge.runtime import cores_for
 from train.backend import load_keras_backend
+from train.cli import DataOption, FoldOption, SplitOption
 
 app = typer.Typer(
     help="Shrink a Keras U-Net to TFLite and measure what that cost.",
@@ -39,28 +40,15 @@ class KindName(StrEnum):
     int8 = "int8"
 
 
-DataOption = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="FIRESEG_DIR",
-        help="FireSeg's folder, or one with images/ and masks/. Default: data/fireseg, else a synthetic set.",
-    ),
-]
-SplitOption = Annotated[
-    str | None,
-    typer.Option(help="official, official-clean or by-video; official where the data has one."),
-]
 CountOption = Annotated[int, typer.Option(help="How many training images calibrate int8.")]
 FolderOption = Annotated[
     Path | None,
     typer.Option(help="Calibrate on the pictures of this folder instead, such as frames of your own camera."),
 ]
-FoldOption = Annotated[int, typer.Option(help="Which fifth of the videos by-video judges, 0 to 4.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the choice of calibration images.")]
 RoundingOption = Annotated[bool, typer.Option(help="Round int8 weights layer by layer against the float model.")]
 BiasOption = Annotated[bool, typer.Option(help="Give int8 the float's channel means back.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="Cores to compute and to time on; all by default.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 CALIBRATION_COUNT = 200
 

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edge.cli import output_paths, show_warning, write_mask
+from edge.cli import JsonOption, output_paths, show_warning, write_mask
 from edge.errors import UserError, run_app
 from edge.images import IMAGE_SUFFIXES, read_rgb
 from edge.progress import progress_bars
@@ -36,7 +36,6 @@ SplitOption = Annotated[
     str | None, typer.Option(help="official, official-clean or by-video; official where the data has one.")
 ]
 FoldOption = Annotated[int, typer.Option(help="Which fifth of the videos by-video judges, 0 to 4.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @app.callback()

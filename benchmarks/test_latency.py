@@ -1,45 +1,41 @@
-"""How fast the shipped models are on this machine: `make bench`, or with MODEL=… another `.tflite`."""
+"""How fast the shipped models are on this machine: `make bench`, or with MODEL=… another `.tflite`.
+
+Imports nothing but the Pi's room, so that it runs on a Pi without TensorFlow.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
+from benchmarks.artefacts import timed_models
 from edge.files import sha256
 from edge.segmenter import Segmenter
-from edge.timing import BENCH_FRAME, cpu_name
+from edge.timing import MIN_RUNS, STAGES, WARM_UP, bench_frame, stages, time_runs
 
-MODELS = Path(__file__).parents[1] / "models"
 THREADS = [count for count in (1, 2, 4) if count <= (os.cpu_count() or 1)]
+SECONDS = 2.0
+MAX_ROUNDS = 5000
 
 
-def models() -> list[Path]:
-    """The `.tflite` that MODEL names, else all that ship."""
-    named = os.environ.get("MODEL", "")
-    return [Path(named)] if named.endswith(".tflite") else sorted(MODELS.glob("*.tflite"))
-
-
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.replace(" ", "-"))
+@pytest.mark.parametrize("path", timed_models(), ids=lambda path: path.stem)
 @pytest.mark.parametrize("threads", THREADS)
-@pytest.mark.parametrize("path", models(), ids=lambda path: path.stem)
-@pytest.mark.parametrize("stage", ["resize", "network", "frame"])
-def test_latency(benchmark: Any, path: Path, threads: int, stage: str) -> None:
+def test_latency(watched: Any, path: Path, threads: int, stage: str) -> None:
     segmenter = Segmenter(path, threads=threads)
-    frame = np.random.default_rng(0).integers(0, 256, (*BENCH_FRAME, 3), np.uint8)
-    segmenter(frame)
-    run = {
-        "resize": lambda: segmenter.load(frame),
-        "network": segmenter.invoke,
-        "frame": lambda: segmenter(frame),
-    }[stage]
-    benchmark.extra_info |= {
+    run = stages(segmenter, bench_frame())[stage]
+    watched.group = f"{stage}, {threads} thread{'s' if threads > 1 else ''}"
+    watched.extra_info |= {
+        "model": path.name,
         "model_sha256": sha256(path),
         "runtime": str(segmenter.runtime),
+        "stage": stage,
         "threads": threads,
-        "cpu": cpu_name(),
-        "load": os.getloadavg()[0],
     }
-    benchmark(run)
+    quick = time_runs(run, min_runs=5, min_seconds=0)
+    rounds = min(max(MIN_RUNS, math.ceil(1000 * SECONDS / quick.median_ms)), MAX_ROUNDS)
+    watched.pedantic(run, rounds=rounds, iterations=1, warmup_rounds=WARM_UP)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,14 +13,24 @@ import numpy as np
 import numpy.typing as npt
 import typer
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, track
 from rich.table import Table
 
 from edge.errors import UserError, run_app
-from edge.files import make_folder
+from edge.files import make_folder, sha256
 from edge.images import Frame, overlay, read_rgb, write_picture
+from edge.machine import conditions, cpu_name, read_state
 from edge.segmenter import Segmenter
-from edge.timing import BENCH_FRAME, Latency, cpu_name, time_runs
+from edge.timing import (
+    BENCH_FRAME,
+    FULL_RUNS,
+    FULL_SECONDS,
+    WHOLE,
+    Latency,
+    bench_frame,
+    stages,
+    time_runs,
+)
 
 app = typer.Typer(
     help="See fire with a Raspberry Pi camera. Not a life-safety device: never rely on it in place of a smoke alarm.",
@@ -83,24 +94,39 @@ def bench(
     threads: ThreadsOption = None,
     runtime: RuntimeOption = None,
     seconds: Annotated[float, typer.Option(help="How long to measure each stage, at least.")] = 2.0,
+    full: Annotated[
+        bool,
+        typer.Option(
+            help=f"Measure whole frames by MLPerf's rule for one stream: {FULL_RUNS} at least, for {FULL_SECONDS:g} s "
+            "at least, and the 90th percentile counts."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Time a model on this machine, from a 1280x720 frame to its map."""
     segmenter = Segmenter(model, threads=threads, runtime=runtime)
-    frame = np.random.default_rng(0).integers(0, 256, (*BENCH_FRAME, 3), np.uint8)
-    stages = {
-        "resize the frame": lambda: segmenter.load(frame),
-        "run the network": segmenter.invoke,
-        "whole frame": lambda: segmenter(frame),
+    before = read_state()
+    timed = {
+        name: time_fully(run, seconds) if full and name == WHOLE else time_runs(run, min_seconds=seconds)
+        for name, run in stages(segmenter, bench_frame()).items()
     }
-    timed = {name: time_runs(run, min_seconds=seconds) for name, run in stages.items()}
+    machine = conditions(before, read_state())
+    whole = timed[WHOLE]
     facts: dict[str, Any] = {
         "model": str(model),
+        "model_sha256": sha256(model),
         "runtime": str(segmenter.runtime),
         "threads": segmenter.threads,
         "cpu": cpu_name(),
+        "machine": machine,
         "frame": f"{BENCH_FRAME[1]}x{BENCH_FRAME[0]}",
+        "full": full,
+        "queries": whole.runs,
+        "seconds": round(whole.seconds, 1),
+        "p90_ms": round(whole.p90_ms, 3),
     }
+    for reason in machine["trouble"]:
+        show_warning(f"{reason}: these times say little; cool it, feed it 5 V at its full current, and measure again")
     if as_json:
         print(
             json.dumps({**facts, "stages": {name: latency_row(latency) for name, latency in timed.items()}}, indent=2)
@@ -114,6 +140,52 @@ def bench(
             name, *(f"{row[key]:.2f}" for key in ("median_ms", "p90_ms", "p99_ms")), f"{row['frames_per_s']:.0f}"
         )
     Console().print(table)
+    if full:
+        print(f"p90 latency: {whole.p90_ms:.2f} ms ({whole.runs} frames one by one in {whole.seconds:.0f} s)")
+    print(conditions_line(machine))
+
+
+def time_fully(run: Callable[[], object], seconds: float) -> Latency:
+    """Time by MLPerf's rule, with a bar that is drawn between runs: a thread that draws would be timed as well."""
+    seconds = max(seconds, FULL_SECONDS)
+    done = 0
+    started_s = time.monotonic()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[runs]} frames"),
+    )
+    with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as progress:
+        task = progress.add_task(f"timing {WHOLE}s", total=100, runs=0)
+        shown = 0
+
+        def on_run() -> None:
+            nonlocal done, shown
+            done += 1
+            percent = int(100 * min(done / FULL_RUNS, (time.monotonic() - started_s) / seconds, 1))
+            if percent > shown:
+                shown = percent
+                progress.update(task, completed=percent, runs=done, refresh=True)
+
+        return time_runs(run, min_runs=FULL_RUNS, min_seconds=seconds, on_run=on_run)
+
+
+def conditions_line(machine: dict[str, Any]) -> str:
+    """What the machine was like, as far as it says."""
+    parts = [machine["cpu"]]
+    if machine["governor"]:
+        parts.append(f"governor {machine['governor']}")
+    if machine["temperature_after_c"] is not None:
+        before_c, after_c = machine["temperature_before_c"], machine["temperature_after_c"]
+        parts.append(
+            f"{after_c:.0f} °C" if before_c is None else f"{before_c:.0f} °C before and {after_c:.0f} °C after"
+        )
+    if machine["throttled_since_boot"] is not None:
+        parts.append("throttled since boot: " + (", ".join(machine["throttled_since_boot"]) or "never"))
+    if machine["load"] is not None:
+        parts.append(f"load {machine['load']:.1f} before")
+    return "; ".join(parts)
 
 
 def output_paths(images: Sequence[Path], out: Path) -> dict[Path, tuple[Path, Path]]:

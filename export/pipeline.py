@@ -15,10 +15,11 @@ import numpy as np
 from edge.card import CARD_FORMAT, INPUT_LAYOUT, INPUT_RANGE, Card, attach
 from edge.errors import UserError
 from edge.files import sha256, write_bytes, write_json, write_text
+from edge.machine import cpu_name
 from edge.progress import OnStep
 from edge.runtime import find_runtime
 from edge.segmenter import DEFAULT_THRESHOLD, Segmenter
-from edge.timing import Latency, cpu_name, time_runs
+from edge.timing import Latency, time_runs
 from export.calibration import (
     CalibrationSet,
     assert_disjoint,

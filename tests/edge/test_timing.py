@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from edge.timing import Latency, cpu_name, time_runs
+from edge.images import Frame
+from edge.timing import BENCH_FRAME, STAGES, Latency, bench_frame, stages, time_runs
 
 
 def test_runs_of_the_warm_up_are_not_counted() -> None:
@@ -41,11 +42,34 @@ def test_a_run_takes_as_long_as_it_takes() -> None:
     assert latency.median_ms >= 10
 
 
+def test_the_seconds_are_those_of_all_counted_runs() -> None:
+    latency = time_runs(lambda: time.sleep(0.005), min_runs=4, min_seconds=0, warm_up=3)
+    assert 4 * 0.005 <= latency.seconds < 1
+
+
+def test_each_stage_does_its_part_of_a_frame_and_the_network_has_one_to_look_at() -> None:
+    class Recorder:
+        def __init__(self) -> None:
+            self.done: list[str] = []
+
+        def load(self, frame: Frame) -> None:
+            self.done.append("load")
+
+        def invoke(self) -> None:
+            self.done.append("invoke")
+
+        def __call__(self, frame: Frame) -> None:
+            assert frame.shape == (*BENCH_FRAME, 3)
+            self.done.append("whole")
+
+    recorder = Recorder()
+    found = stages(recorder, bench_frame())
+    assert recorder.done == ["whole"]
+    for run in found.values():
+        run()
+    assert recorder.done[1:] == ["load", "invoke", "whole"]
+    assert tuple(found) == STAGES
+
+
 def test_frames_per_second_follow_from_the_median() -> None:
     assert Latency(runs=10, median_ms=20, p90_ms=25, p99_ms=30).frames_per_s == pytest.approx(50)
-
-
-def test_the_processor_has_a_name_of_one_line() -> None:
-    assert cpu_name().strip() == cpu_name() != ""
-    assert "\n" not in cpu_name()
-    assert "\x00" not in cpu_name()

@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help export-int8 test test-fast lint bench lock clean
+.PHONY: help export-int8 test test-fast lint bench bench-compare drift ledger lock clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,13 +25,23 @@ lint: .venv/.dev  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.dev  ## Time the shipped models on this machine (MODEL= another .tflite)
-	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,min,rounds
+bench: .venv/.bench  ## Time the shipped models and keep that as this machine's baseline (MODEL= another .tflite)
+	$(BIN)/python -m pytest benchmarks/test_latency.py --benchmark-only --benchmark-autosave --benchmark-columns=median,iqr,min,rounds
+
+bench-compare: .venv/.bench  ## Time them again, and fail where one became slower than the baseline
+	@$(BIN)/python -m benchmarks.compare
+
+drift: .venv/.dev  ## Judge the shipped models against their floats, and note it in the ledger (FIRESEG_DIR=)
+	$(BIN)/python -m pytest benchmarks/test_iou_drift.py
+
+ledger: .venv/.train  ## Draw what the shipped models were measured at over time
+	@$(BIN)/python -m benchmarks.ledger
 
 lock: .venv/.dev  ## Pin every dependency anew, from pyproject.toml
 	$(PIP) uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements/dev.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra train pyproject.toml -o requirements/train.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra bench -c requirements/dev.lock pyproject.toml -o requirements/bench.lock
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-header requirements/tflite-runtime.in -o requirements/tflite-runtime.lock
 
 clean:  ## Remove what was built; runs/ and data/ stay
@@ -40,6 +50,11 @@ clean:  ## Remove what was built; runs/ and data/ stay
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "error: this is Python %d.%d, expected 3.11 to 3.13: run make with PYTHON=python3.11" % sys.version_info[:2])'
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+# The versions are those of dev.lock, so that installing it into a whole environment changes nothing.
+.venv/.bench: requirements/bench.lock pyproject.toml | .venv/bin/python
+	@$(PIP) --require-hashes -r requirements/bench.lock
+	@touch $@
 
 .venv/.train: requirements/train.lock pyproject.toml | .venv/bin/python
 	@echo "installing TensorFlow and the rest into .venv (some 700 MB, once)"
@@ -51,4 +66,4 @@ clean:  ## Remove what was built; runs/ and data/ stay
 	@echo "installing TensorFlow, JAX and the test tools into .venv (some 900 MB, once)"
 	@$(PIP) --require-hashes -r requirements/dev.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
-	@touch .venv/.train $@
+	@touch .venv/.train .venv/.bench $@

@@ -10,11 +10,14 @@ from __future__ import annotations
 import keras
 import numpy as np
 import numpy.typing as npt
-from keras import layers
+from keras import layers, ops
 
 from edge.images import Frame
 
 VALUE_RANGE = (0, 255)
+LUMA = (0.299, 0.587, 0.114)  # how much of grey each of R, G and B makes
+GREY_CHANCE = 0.05
+BLUR_CHANCE = 0.25
 
 
 class Augmentation:
@@ -47,3 +50,66 @@ class Augmentation:
             np.clip(keras.ops.convert_to_numpy(data["images"]), *VALUE_RANGE),
             keras.ops.convert_to_numpy(data["segmentation_masks"]),
         )
+
+
+class StrongAugmentation:
+    """The same and more, for pictures of more places: other distances, tilts, exposures, white balances and cameras.
+
+    On a CPU the layers would take a good part of a training step, so each picture has one affine transformation and
+    one matrix over its colours, whatever they are made of.
+    """
+
+    def __call__(
+        self, images: Frame, masks: npt.NDArray[np.uint8], seed: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """As `Augmentation` does."""
+        draw = np.random.default_rng(seed)
+        moves = _moves(draw, *images.shape[:3])
+        moved = ops.image.affine_transform(images.astype(np.float32), moves, "bilinear", fill_mode="reflect")
+        masks_moved = ops.image.affine_transform(masks.astype(np.float32), moves, "nearest", fill_mode="reflect")
+        return (
+            ops.convert_to_numpy(_degrade(_recolour(moved, draw), draw)),
+            ops.convert_to_numpy(masks_moved),
+        )
+
+
+def _moves(draw: np.random.Generator, count: int, height: int, width: int) -> npt.NDArray[np.float32]:
+    """For each picture the transformation of `ops.image.affine_transform`: where each of its pixels comes from."""
+    zoom = draw.uniform(0.5, 1.3, count)  # below 1 the flames get larger
+    stretch = np.exp(draw.uniform(-0.15, 0.15, count))
+    angle = np.deg2rad(draw.uniform(-8, 8, count))
+    side = np.where(draw.random(count) < 0.5, -1, 1)
+    across, down = draw.uniform(-0.15, 0.15, (2, count)) * [[width], [height]]
+    a, b = side * zoom * stretch * np.cos(angle), -zoom * np.sin(angle)
+    c, d = side * zoom * stretch * np.sin(angle), zoom * np.cos(angle)
+    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
+    x = middle_x + across - a * middle_x - b * middle_y
+    y = middle_y + down - c * middle_x - d * middle_y
+    zero = np.zeros(count)
+    return np.stack([a, b, x, c, d, y, zero, zero], axis=1).astype(np.float32)
+
+
+def _recolour(images: keras.KerasTensor, draw: np.random.Generator) -> keras.KerasTensor:
+    """Exposure, white balance, saturation and contrast as one matrix a picture, then a curve through its mid-tones."""
+    count = images.shape[0]
+    gain = np.exp(draw.uniform(-0.45, 0.35, (count, 1)))  # exposure
+    warmth = draw.uniform(-0.15, 0.15, (count, 1)) * [1, 0, -1]  # red against blue: the colour temperature
+    tint = draw.uniform(-0.05, 0.05, (count, 1)) * [0, 1, 0]
+    saturation = np.where(draw.random((count, 1, 1)) < GREY_CHANCE, 0, draw.uniform(0.5, 1.4, (count, 1, 1)))
+    contrast = draw.uniform(0.6, 1.4, (count, 1, 1))
+    grey = np.broadcast_to(np.array(LUMA).reshape(3, 1), (3, 3))
+    matrix = contrast * (grey + saturation * (np.eye(3) - grey)) * (gain * np.exp(warmth + tint))[:, None, :]
+    offset = (1 - contrast) * 127.5
+    bend = draw.uniform(-0.5, 0.5, (count, 1, 1, 1))
+    flat = ops.reshape(images, (count, -1, 3))
+    mixed = ops.reshape(ops.matmul(flat, matrix.astype(np.float32)) + offset.astype(np.float32), images.shape)
+    level = ops.clip(mixed / 255, 0, 1)
+    # A parabola lifts or sinks the mid-tones as a gamma does, at a fraction of what a power costs.
+    return 255 * level * (1 + bend.astype(np.float32) * (1 - level))
+
+
+def _degrade(images: keras.KerasTensor, draw: np.random.Generator) -> keras.KerasTensor:
+    """Blur some pictures, as a poor lens or a hard compression does."""
+    strength = np.where(draw.random((len(images), 1, 1, 1)) < BLUR_CHANCE, draw.uniform(0.4, 1.0), 0)
+    smooth = ops.average_pool(images, 3, 1, padding="same")
+    return images + strength.astype(np.float32) * (smooth - images)

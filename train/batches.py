@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from edge.images import Frame
 from edge.preprocess import to_model_input, to_model_mask
-from train.augment import Augmentation
+from train.augment import Augmentation, StrongAugmentation
+from train.copy_paste import FlamePaster
 from train.fireseg import Pair
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -50,16 +51,21 @@ def decode(pairs: Sequence[Pair], height: int, width: int, on_progress: Callable
 class Batches(keras.utils.PyDataset):
     """The batches of one epoch after another. With a seed they are shuffled and augmented; without, neither.
 
+    `strong` augmentation also pastes flames of any example onto those of the batch.
     Order and augmentation depend on the seed, the epoch and the batch alone. The epoch is told by `start_epoch`:
     counting Keras' own `on_epoch_end` would not do, which it calls once more before the first epoch of a fresh model.
     """
 
-    def __init__(self, examples: Examples, batch_size: int, *, seed: int | None = None) -> None:
+    def __init__(self, examples: Examples, batch_size: int, *, seed: int | None = None, strong: bool = False) -> None:
         super().__init__(workers=1)  # no more than one: the augmentation's generators are shared
         self.examples = examples
         self.batch_size = batch_size
         self.seed = seed
-        self.augment = Augmentation() if seed is not None else None
+        self.augment: Augmentation | StrongAugmentation | None = None
+        self.paste: FlamePaster | None = None
+        if seed is not None:
+            self.augment = StrongAugmentation() if strong else Augmentation()
+            self.paste = FlamePaster(examples.images, examples.masks) if strong else None
         self.start_epoch(0)
 
     def __len__(self) -> int:
@@ -71,7 +77,10 @@ class Batches(keras.utils.PyDataset):
         if self.augment is None:
             return images.astype(np.float32), masks.astype(np.float32)
         draw = np.random.default_rng((self.seed or 0, self.epoch, index))
-        return self.augment(images, masks, seed=int(draw.integers(2**31)))
+        augment_seed = int(draw.integers(2**31))
+        if self.paste is not None:
+            self.paste(images, masks, draw)
+        return self.augment(images, masks, seed=augment_seed)
 
     def start_epoch(self, epoch: int) -> None:
         """Draw from now on what belongs to `epoch`, the first being 0."""

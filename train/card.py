@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -11,17 +12,29 @@ from typing import Any
 import keras
 
 from edge.files import sha256, write_json
-from train.datasets import Source
+from train.datasets import Source, Supplement
 from train.evaluate import Judgement, rounded
+from train.fireseg import Pair, content_hash
 from train.recipe import MONITOR, Recipe, State
 from train.splits import Split, make_split
 
 PACKAGES = ("fireseg-edge", "keras", "tensorflow", "ai-edge-litert", "numpy", "opencv-python-headless")
 
 
-def write_card(model: Path, recipe: Recipe, state: State, source: Source, split: Split, judged: Judgement) -> None:
+def write_card(
+    model: Path,
+    recipe: Recipe,
+    state: State,
+    source: Source,
+    split: Split,
+    judged: Judgement,
+    supplements: Sequence[Supplement] = (),
+) -> None:
     """Write `model`'s card as `.json` beside it. `judged` are the split's test images; where the split is `official`,
     the card has the figures of `official-clean` too."""
+    sets = [{"title": source.title, **_learnt(split.train)}]
+    for one in supplements:
+        sets.append({"title": one.title, "kind": one.kind, **_learnt(one.learn), "held_out_images": len(one.test)})
     splits = [split]
     if split.name == "official" and any(pair.video not in split.train_videos for pair in split.test):
         splits.append(make_split(source.dataset, "official-clean"))
@@ -33,7 +46,8 @@ def write_card(model: Path, recipe: Recipe, state: State, source: Source, split:
             "title": source.title,
             "split": split.name,
             "train_sha256": state.data_sha256,
-            "train_images": len(split.train),
+            "train_images": sum(one["images"] for one in sets),
+            "sets": sets,
         },
         "recipe": {**asdict(recipe), "backbone_weights": _without_folder(recipe.backbone_weights)},
         "training": {
@@ -52,6 +66,10 @@ def write_card(model: Path, recipe: Recipe, state: State, source: Source, split:
         "versions": installed_versions(),
     }
     write_json(model.with_suffix(".json"), card)
+
+
+def _learnt(pairs: Sequence[Pair]) -> dict[str, Any]:
+    return {"images": len(pairs), "sha256": content_hash(pairs)}
 
 
 def _without_folder(weights: str | None) -> str | None:

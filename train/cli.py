@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +16,11 @@ from edge.errors import UserError, run_app
 from edge.images import IMAGE_SUFFIXES, read_rgb
 from edge.progress import progress_bars
 from train.backend import load_keras_backend, load_modules
+from train.fit_command import fit
+from train.options import DataOption as DataOption
+from train.options import FoldOption as FoldOption
+from train.options import SplitOption as SplitOption
+from train.tables import print_metrics
 
 app = typer.Typer(
     help="Train a fire segmentation U-Net on FireSeg and judge it.",
@@ -24,18 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-
-DataOption = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="FIRESEG_DIR",
-        help="FireSeg's folder, or one with images/ and masks/. Default: data/fireseg, else a synthetic set.",
-    ),
-]
-SplitOption = Annotated[
-    str | None, typer.Option(help="official, official-clean or by-video; official where the data has one.")
-]
-FoldOption = Annotated[int, typer.Option(help="Which fifth of the videos by-video judges, 0 to 4.")]
 
 
 @app.callback()
@@ -111,71 +103,9 @@ def synth(
     print(f"{out}: {count} synthetic images and masks, seed {seed}")
 
 
-@app.command(
+app.command(
     epilog="Example: `fireseg-train fit --data data/fireseg --out runs/mine`, then `… --resume` if interrupted"
-)
-def fit(
-    data: DataOption = None,
-    split: SplitOption = None,
-    fold: FoldOption = 0,
-    out: Annotated[Path, typer.Option(help="Folder for the model, its logs and pictures.")] = Path("runs/fireseg"),
-    encoder: Annotated[str, typer.Option(help="mobilenetv2 or original (Ronneberger's).")] = "mobilenetv2",
-    decoder: Annotated[str, typer.Option(help="separable (light) or transposed (the paper's).")] = "separable",
-    width: Annotated[float, typer.Option(help="Width multiplier of the encoder, such as 0.35 or 1.0.")] = 1.0,
-    size: Annotated[str, typer.Option(help="The model's input: 224, or HEIGHTxWIDTH.")] = "224",
-    backbone_weights: Annotated[str, typer.Option(help="imagenet, a path, or none.")] = "imagenet",
-    frozen_epochs: Annotated[int, typer.Option(help="Epochs with the encoder frozen, at most.")] = 25,
-    whole_epochs: Annotated[int, typer.Option(help="Epochs of the whole network after that.")] = 10,
-    frozen_rate: Annotated[float, typer.Option(help="Learning rate with the encoder frozen.")] = 1e-3,
-    whole_rate: Annotated[float, typer.Option(help="Learning rate of the whole network; falls along a cosine.")] = 1e-4,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 8,
-    seed: Annotated[int, typer.Option(help="Seed of validation videos, order, augmentation and weights.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
-) -> None:
-    """Train: the encoder frozen at first, then the whole network at a low rate."""
-    load_keras_backend()
-    from train.batches import decode
-    from train.card import write_card
-    from train.datasets import open_split
-    from train.evaluate import judge
-    from train.fireseg import content_hash
-    from train.models import KerasPredictor
-    from train.pictures import PREDICTIONS_FILE, draw_losses, draw_predictions
-    from train.recipe import BEST_FILE, Recipe, check_out, read_state
-    from train.recipe import fit as fit_recipe
-    from train.splits import hold_out_videos
-    from train.unet import UNetConfig
-
-    height, width_px = _size(size)
-    config = UNetConfig(height, width_px, _one_of(encoder, "encoder"), _one_of(decoder, "decoder"), width)  # type: ignore[arg-type]
-    weights = None if backbone_weights == "none" else backbone_weights
-    recipe = Recipe(
-        model=config, backbone_weights=weights, frozen_epochs=frozen_epochs, frozen_rate=frozen_rate,
-        whole_epochs=whole_epochs, whole_rate=whole_rate, batch_size=batch_size, seed=seed,
-    )  # fmt: skip
-    recipe.check()
-    check_out(out, resume=resume)
-    with progress_bars() as on_step:
-        source, parts = open_split(data, split, fold, on_step)
-        learn, validate = hold_out_videos(parts.train, seed=seed)
-        learn_from = decode(learn, height, width_px, on_step("reading training images", len(learn)))
-        validate_on = decode(validate, height, width_px, on_step("reading validation images", len(validate)))
-    print(f"{source.title}, split {parts.name}: {len(learn)} to learn from, {len(validate)} to validate on, into {out}")
-    model = fit_recipe(
-        recipe,
-        learn_from,
-        validate_on,
-        out,
-        data_sha256=content_hash(parts.train),
-        resume=resume,
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
-    with progress_bars() as on_step:
-        judged = judge(KerasPredictor(model), parts.test, on_step("judging the test images", len(parts.test)))
-    draw_losses(read_state(out).history, out)
-    draw_predictions(parts.test, judged, out / PREDICTIONS_FILE)
-    write_card(out / BEST_FILE, recipe, read_state(out), source, parts, judged)
-    _print_metrics({parts.name: judged.metrics}, f"{out / BEST_FILE} on {source.title}, {len(parts.test)} images")
+)(fit)
 
 
 @app.command(name="eval", epilog="Example: `fireseg-train eval models/fireseg-int8.tflite --data data/fireseg --json`")
@@ -210,7 +140,7 @@ def evaluate(
         facts: dict[str, Any] = {"model": str(model), "data": source.title, "split": parts.name, "sha256": parts.sha256}
         print(json.dumps({**facts, "images": len(parts.test), **rounded(judged.metrics, 6)}, indent=2))
         return
-    _print_metrics({parts.name: judged.metrics}, f"{model} on {source.title}, {len(parts.test)} images")
+    print_metrics({parts.name: judged.metrics}, f"{model} on {source.title}, {len(parts.test)} images")
 
 
 @app.command(epilog="Example: `fireseg-train predict runs/mine/best.keras photo.jpg --out masks`")
@@ -229,30 +159,6 @@ def predict(
         mask = predictor(frame := read_rgb(path)) >= predictor.threshold_u8
         write_mask(frame, mask, *outputs[path])
         print(f"{path}: {mask.mean() * 100:.2f} % fire, {outputs[path][1]}")
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        sizes = [int(piece) for piece in text.lower().split("x")]
-    except ValueError:
-        sizes = []
-    if len(sizes) not in (1, 2):
-        raise UserError(f"--size {text!r}: expected pixels such as 224, or HEIGHTxWIDTH such as 192x320")
-    return sizes[0], sizes[-1]
-
-
-def _one_of(value: str, kind: str) -> str:
-    allowed = {"encoder": ("mobilenetv2", "original"), "decoder": ("separable", "transposed")}[kind]
-    if value not in allowed:
-        raise UserError(f"there is no {kind} {value!r}: expected one of {', '.join(allowed)}")
-    return value
-
-
-def _print_metrics(rows: dict[str, dict[str, float]], title: str) -> None:
-    table = Table("metric", *rows, title=title)
-    for name in next(iter(rows.values())):
-        table.add_row(name, *(f"{metrics[name]:.4f}" for metrics in rows.values()))
-    Console().print(table)
 
 
 def run() -> None:

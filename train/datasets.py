@@ -1,14 +1,21 @@
-"""Which data a command works on: what was asked for, else FireSeg where it lies, else the synthetic set."""
+"""Which data a command works on: what was asked for, else FireSeg where it lies, else the synthetic set.
+
+Beside it a training may learn from supplements: further pairs, and pictures without flames. A fifth of each is held
+out for testing, and no figure of FireSeg's depends on them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from edge.errors import UserError
+from edge.files import sha256
 from edge.progress import OnStep, no_steps
-from train.fireseg import Dataset, load_dataset
-from train.splits import Split, make_split
+from train.fireseg import Dataset, Pair, load_dataset, load_negatives
+from train.splits import Split, find_shared, hold_out_fifth, make_split
 from train.synthetic import README, README_FILE, generate
 
 FETCHED_DIR = Path("data/fireseg")
@@ -26,6 +33,16 @@ class Source:
     is_synthetic: bool
 
 
+@dataclass(frozen=True)
+class Supplement:
+    """A further set that only ever learns, but for the fifth of it that is held out for testing alone."""
+
+    title: str
+    kind: Literal["extra", "negatives"]
+    learn: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+
+
 def open_split(data: Path | None, name: str | None, fold: int, on_step: OnStep) -> tuple[Source, Split]:
     """The data a command works on, and its split: the one named, else the published one, else by video."""
     source = find_data(data, on_step)
@@ -34,6 +51,30 @@ def open_split(data: Path | None, name: str | None, fold: int, on_step: OnStep) 
     if fold and name != "by-video":
         raise UserError(f"--fold {fold} matters to --split by-video alone, but the split is {name}")
     return source, make_split(source.dataset, name, fold=fold)
+
+
+def open_supplements(extra: Sequence[Path], negatives: Sequence[Path]) -> list[Supplement]:
+    """Load what is to be learnt beside the data, in an order of their own: that of the flags must not matter."""
+    opened = [_supplement("extra", root) for root in extra] + [_supplement("negatives", root) for root in negatives]
+    return sorted(opened, key=lambda one: (one.kind, one.title))
+
+
+def assert_unseen(supplements: Sequence[Supplement], judging: Sequence[Pair]) -> None:
+    """Raise `UserError` where an image that judges would be learnt from too, under whatever name."""
+    judging = [*judging, *(pair for one in supplements for pair in one.test)]
+    learnt = [(f"{one.title}/{pair.name}", sha256(pair.image)) for one in supplements for pair in one.learn]
+    if shared := find_shared(learnt, judging):
+        raise UserError(
+            f"{len(shared)} further images are among those that judge ({', '.join(shared[:3])}): "
+            "take them out, or every figure flatters the model"
+        )
+
+
+def _supplement(kind: Literal["extra", "negatives"], root: Path) -> Supplement:
+    pairs = (load_dataset(root) if kind == "extra" else load_negatives(root)).pairs
+    learn, test = hold_out_fifth(pairs)
+    folder = root.resolve()
+    return Supplement((folder.parent if folder.name == "images" else folder).name, kind, tuple(learn), tuple(test))
 
 
 def find_data(given: Path | None, on_step: OnStep = no_steps) -> Source:

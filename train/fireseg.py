@@ -2,7 +2,8 @@
 
 Two layouts are read: FireSeg's own (`images_prepped_{train,test}/img(N).jpg` with `annotations_prepped_*` or
 `annotations_binary_*`), and plain `images/` + `masks/` with the same stems. Frames of one video look alike, so every
-pair knows its video: from `groups.csv` (stem, group) where there is one, else from FireSeg's numbering.
+pair knows its video: from `groups.csv` (stem, group) where there is one, else from FireSeg's numbering. Pictures
+without flames need no masks: `load_negatives` takes a folder of them.
 """
 
 from __future__ import annotations
@@ -37,13 +38,17 @@ class Pair:
 
     name: str
     image: Path
-    mask: Path
+    mask: Path | None
+    """None where nothing burns."""
     part: Part
     video: str
 
     def read(self) -> tuple[Frame, npt.NDArray[np.bool_]]:
         """RGB `uint8` H x W x 3, and fire as boolean H x W. Raises `UserError` where either is broken."""
-        frame, mask = read_rgb(self.image), read_mask(self.mask)
+        frame = read_rgb(self.image)
+        if self.mask is None:
+            return frame, np.zeros(frame.shape[:2], np.bool_)
+        mask = read_mask(self.mask)
         if frame.shape[:2] != mask.shape:
             raise UserError(
                 f"{self.mask} is {_size(mask)} but its image {self.image.name} is {_size(frame)}: "
@@ -57,7 +62,7 @@ class Dataset:
     """All pairs of a folder, in the order of the parts, then of numbers or names."""
 
     root: Path
-    layout: Literal["fireseg", "folders"]
+    layout: Literal["fireseg", "folders", "negatives"]
     pairs: tuple[Pair, ...]
 
     @property
@@ -131,6 +136,22 @@ def load_dataset(root: Path) -> Dataset:
     return Dataset(root, layout, tuple(pairs))
 
 
+def load_negatives(root: Path) -> Dataset:
+    """Pictures without flames, in `root/images/` or in `root` itself, each a video of its own. Raises `UserError`."""
+    if not root.is_dir():
+        raise UserError(f"negatives folder {root} does not exist: expected a folder of pictures without flames")
+    if (root / "masks").is_dir():
+        raise UserError(f"{root} holds masks, and negatives have none: pass it as --extra, or the folder of its images")
+    folder = root / "images" if (root / "images").is_dir() else root
+    images, problems = _by_stem(folder)
+    if problems:
+        raise UserError(*problems)
+    if not images:
+        raise UserError(f"{folder} holds no images: expected at least one .jpg or .png")
+    pairs = (Pair(stem, images[stem], None, "all", stem) for stem in sorted(images, key=_natural))
+    return Dataset(root, "negatives", tuple(pairs))
+
+
 def find_broken(pairs: Sequence[Pair]) -> list[str]:
     """Open every file and describe each that is unreadable, or whose mask has another size than its image."""
 
@@ -148,8 +169,12 @@ def find_broken(pairs: Sequence[Pair]) -> list[str]:
 def content_hash(pairs: Sequence[Pair]) -> str:
     """SHA-256 over the content of all images and masks, whatever their names and order."""
     with ThreadPoolExecutor() as pool:
-        digests = sorted(pool.map(lambda pair: sha256(pair.image) + sha256(pair.mask), pairs))
+        digests = sorted(pool.map(_digest, pairs))
     return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _digest(pair: Pair) -> str:
+    return sha256(pair.image) + (sha256(pair.mask) if pair.mask else "nothing burns")
 
 
 def _pair_up(

@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -61,22 +61,21 @@ class Recipe:
     patience: int = 6
     whole_epochs: int = 10
     whole_rate: float = 1e-4
+    whole_batch_norm: bool = False
+    """Whether BatchNorm goes on learning with the whole network."""
     batch_size: int = 8
+    augment: Literal["plain", "strong"] = "plain"
     seed: int = 0
 
     def phases(self) -> list[Phase]:
         frozen = Phase(
-            "frozen",
-            self.frozen_epochs,
-            self.frozen_rate,
-            encoder=False,
-            batch_norm=True,
-            cosine=False,
-            patience=self.patience,
-        )
+            "frozen", self.frozen_epochs, self.frozen_rate,
+            encoder=False, batch_norm=True, cosine=False, patience=self.patience,
+        )  # fmt: skip
         whole = Phase(
-            "whole", self.whole_epochs, self.whole_rate, encoder=True, batch_norm=False, cosine=True, patience=None
-        )
+            "whole", self.whole_epochs, self.whole_rate,
+            encoder=True, batch_norm=self.whole_batch_norm, cosine=True, patience=None,
+        )  # fmt: skip
         return [phase for phase in (frozen, whole) if phase.epochs]
 
     def check(self) -> None:
@@ -150,7 +149,7 @@ def fit(
                 model = build_unet(recipe.model, weights=recipe.backbone_weights)
             _compile(model, phase, steps=phase.epochs * -(-len(learn) // recipe.batch_size))
         done = len(state.history)
-        batches = Batches(learn, recipe.batch_size, seed=recipe.seed)
+        batches = Batches(learn, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong")
         model.fit(
             batches,
             validation_data=Batches(validate, recipe.batch_size),
@@ -176,14 +175,18 @@ def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> Stat
     if not (out / STATE_FILE).is_file():
         return fresh
     state = read_state(out)
-    changed = [key for key in fresh.recipe if state.recipe.get(key) != fresh.recipe[key]]
+    # A run begun before the recipe had some field was trained as that field's default says.
+    before = asdict(Recipe()) | state.recipe
+    before["model"] = asdict(UNetConfig()) | state.recipe.get("model", {})
+    changed = [key for key in fresh.recipe if before[key] != fresh.recipe[key]]
     if changed:
         raise UserError(
             f"{out} was trained with another {', '.join(changed)}: resume with the same, or pass another --out"
         )
     if state.data_sha256 != data_sha256:
         raise UserError(
-            f"{out} was trained on other data: resume with the same --data and --split, or pass another --out"
+            f"{out} was trained on other data: resume with the same --data, --split, --extra and --negatives, "
+            "or pass another --out"
         )
     return state
 

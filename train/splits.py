@@ -6,12 +6,14 @@ every figure. FireSeg's published split does so for one video (v17): `official-c
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from edge.errors import UserError
+from edge.files import sha256
 from train.fireseg import Dataset, Pair, content_hash
 
 SplitName = Literal["official", "official-clean", "by-video"]
@@ -75,6 +77,25 @@ def hold_out_videos(
         held.add(video)
         count += sum(pair.video == video for pair in pairs)
     return [p for p in pairs if p.video not in held], [p for p in pairs if p.video in held]
+
+
+def hold_out_fifth(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Keep about a fifth of the videos for testing. Returns (learn, test).
+
+    The video's name alone decides, so that what is held out stays so whatever files come or go, and whatever the seed.
+    """
+    learn: list[Pair] = []
+    test: list[Pair] = []
+    for pair in pairs:
+        fifth = int(hashlib.sha256(pair.video.encode()).hexdigest(), 16) % FOLDS
+        (learn if fifth else test).append(pair)
+    return learn, test
+
+
+def find_shared(images: Iterable[tuple[str, str]], judging: Sequence[Pair]) -> list[str]:
+    """Which of these images, by name and SHA-256, judge too, whatever they are called there: "name is name" each."""
+    judged = {sha256(pair.image): pair.name for pair in judging}
+    return [f"{name} is {judged[digest]}" for name, digest in images if digest in judged]
 
 
 def _by_video(dataset: Dataset, fold: int, seed: int) -> Split:

@@ -7,11 +7,13 @@ import numpy.typing as npt
 import pytest
 
 from edge.images import Frame
-from train.augment import Augmentation
+from train.augment import Augmentation, StrongAugmentation
 
 SIDE_PX = 64
 GEOMETRIC = ("RandomFlip", "RandomZoom", "RandomTranslation")
 SEEDS = range(6)
+KINDS = (Augmentation, StrongAugmentation)
+Kind = type[Augmentation] | type[StrongAugmentation]
 
 
 def scenes(count: int = 4) -> tuple[Frame, npt.NDArray[np.uint8]]:
@@ -32,36 +34,40 @@ def only(*, geometric: bool) -> Augmentation:
     return augmentation
 
 
-def test_the_same_seed_gives_the_same_batch_from_the_same_augmentation_and_from_another() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_gives_the_same_batch_from_the_same_augmentation_and_from_another(kind: Kind) -> None:
     images, masks = scenes()
-    augmentation = Augmentation()
+    augmentation = kind()
     first = augmentation(images, masks, seed=5)
     augmentation(images, masks, seed=6)  # what was drawn in between does not matter
-    for again in (augmentation(images, masks, seed=5), Augmentation()(images, masks, seed=5)):
+    for again in (augmentation(images, masks, seed=5), kind()(images, masks, seed=5)):
         assert (first[0] == again[0]).all()
         assert (first[1] == again[1]).all()
 
 
-def test_another_seed_gives_another_batch() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_seed_gives_another_batch(kind: Kind) -> None:
     images, masks = scenes()
-    augmentation = Augmentation()
+    augmentation = kind()
     drawn = [augmentation(images, masks, seed=seed) for seed in SEEDS]
     for index in range(1, len(drawn)):
         assert np.abs(drawn[index][0] - drawn[0][0]).mean() > 1
         assert (drawn[index][1] != drawn[0][1]).any()
 
 
-def test_each_image_of_a_batch_is_drawn_for_itself() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_image_of_a_batch_is_drawn_for_itself(kind: Kind) -> None:
     images, masks = scenes(1)
     same = np.repeat(images, 4, axis=0), np.repeat(masks, 4, axis=0)
-    changed, _ = Augmentation()(*same, seed=1)
+    changed, _ = kind()(*same, seed=1)
     assert all(np.abs(changed[index] - changed[0]).mean() > 1 for index in range(1, 4))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_masks_stay_0_and_1_and_images_within_0_to_255(seed: int) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_stay_0_and_1_and_images_within_0_to_255(seed: int, kind: Kind) -> None:
     images, masks = scenes()
-    changed, moved = Augmentation()(images, masks, seed=seed)
+    changed, moved = kind()(images, masks, seed=seed)
     assert changed.dtype == moved.dtype == np.float32
     assert changed.shape == images.shape and moved.shape == masks.shape
     assert set(np.unique(moved)) == {0, 1}
@@ -69,14 +75,15 @@ def test_masks_stay_0_and_1_and_images_within_0_to_255(seed: int) -> None:
     assert changed.max() > 100, "the images are in 0..255, not in 0..1"
 
 
-def test_black_and_white_stay_within_range_too() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_black_and_white_stay_within_range_too(kind: Kind) -> None:
     _, masks = scenes(2)
     for value in (0, 255):
-        changed, _ = Augmentation()(np.full((2, SIDE_PX, SIDE_PX, 3), value, np.uint8), masks, seed=2)
+        changed, _ = kind()(np.full((2, SIDE_PX, SIDE_PX, 3), value, np.uint8), masks, seed=2)
         assert changed.min() >= 0 and changed.max() <= 255
 
 
-def alignment(augmentation: Augmentation, seed: int) -> list[float]:
+def alignment(augmentation: Augmentation | StrongAugmentation, seed: int) -> list[float]:
     """The IoU of what an image shows and what its mask says, where the image is a painting of the mask."""
     _, masks = scenes()
     images, moved = augmentation(np.repeat(masks * np.uint8(255), 3, axis=3), masks, seed=seed)
@@ -115,14 +122,65 @@ def test_a_flame_stays_the_colour_of_fire() -> None:
         assert red > blue
 
 
-def test_what_it_is_given_stays_as_it_was() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_it_is_given_stays_as_it_was(kind: Kind) -> None:
     images, masks = scenes()
     before = images.copy(), masks.copy()
-    Augmentation()(images, masks, seed=4)
+    kind()(images, masks, seed=4)
     assert (images == before[0]).all() and (masks == before[1]).all()
 
 
-def test_a_wide_frame_is_augmented_too() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wide_frame_is_augmented_too(kind: Kind) -> None:
     images, masks = np.zeros((2, 32, 64, 3), np.uint8), np.zeros((2, 32, 64, 1), np.uint8)
-    changed, moved = Augmentation()(images, masks, seed=0)
+    changed, moved = kind()(images, masks, seed=0)
     assert changed.shape == (2, 32, 64, 3) and moved.shape == (2, 32, 64, 1)
+
+
+def strong(images: Frame, count: int = 200) -> npt.NDArray[np.float32]:
+    """Many draws of one picture, by the strong augmentation."""
+    many = np.repeat(images[:1], count, axis=0)
+    return StrongAugmentation()(many, np.zeros((*many.shape[:3], 1), np.uint8), seed=0)[0]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_strong_one_moves_image_and_mask_alike(seed: int) -> None:
+    assert min(alignment(StrongAugmentation(), seed)) > 0.9
+
+
+def test_the_strong_one_shows_flames_larger_and_smaller() -> None:
+    masks = np.zeros((300, SIDE_PX, SIDE_PX, 1), np.uint8)
+    masks[:, 28:36, 28:36] = 1
+    areas = StrongAugmentation()(np.repeat(masks, 3, axis=3), masks, seed=0)[1].sum(axis=(1, 2, 3)) / 64
+    assert np.quantile(areas, 0.02) < 0.75
+    assert 3 < areas.max() < 5
+    assert not np.allclose(areas, areas[0])
+
+
+def test_the_strong_one_flips_half_of_the_pictures() -> None:
+    masks = np.zeros((200, SIDE_PX, SIDE_PX, 1), np.uint8)
+    masks[:, 30:34, 20:28] = 1  # left of the middle, and shifts are as often to either side
+    moved = StrongAugmentation()(np.repeat(masks, 3, axis=3), masks, seed=1)[1][..., 0]
+    middles = (moved * np.arange(SIDE_PX)).sum(axis=(1, 2)) / np.maximum(1, moved.sum(axis=(1, 2)))
+    assert 0.35 < (middles > SIDE_PX / 2).mean() < 0.65
+
+
+def test_the_strong_one_changes_exposure_and_the_colour_of_the_light_both_ways() -> None:
+    seen = strong(np.full((1, 16, 16, 3), 110, np.uint8)).mean(axis=(1, 2))
+    assert seen.mean(axis=1).min() < 80 and seen.mean(axis=1).max() > 150
+    warmth = seen[:, 0] - seen[:, 2]
+    assert warmth.min() < -10 and warmth.max() > 10
+
+
+def test_the_strong_one_leaves_few_pictures_grey_and_most_flames_the_colour_of_fire() -> None:
+    seen = strong(np.full((1, 16, 16, 3), (240, 140, 40), np.uint8)).mean(axis=(1, 2))
+    spread = seen.max(axis=1) - seen.min(axis=1)
+    assert 0.01 < (spread < 25).mean() < 0.12
+    assert (seen[:, 0] > seen[:, 2]).mean() > 0.9
+
+
+def test_the_strong_one_blurs_some_pictures() -> None:
+    stripes = np.zeros((1, SIDE_PX, SIDE_PX, 3), np.uint8)
+    stripes[:, :, ::8] = 255
+    drawn = strong(stripes).max(axis=(1, 2, 3))
+    assert 0.05 < (drawn < 0.75 * np.median(drawn)).mean() < 0.5

@@ -11,6 +11,7 @@ import pytest
 from edge.errors import UserError
 from edge.images import write_picture
 from edge.preprocess import to_model_input, to_model_mask
+from train.augment import Augmentation
 from train.batches import Batches, Examples, decode
 from train.fireseg import load_dataset
 
@@ -28,7 +29,7 @@ def examples(count: int = 10) -> Examples:
 
 def unaugmented(batches: Batches) -> list[list[int]]:
     """The numbers of the images in each batch of the epoch, as they are drawn."""
-    assert batches.augment is not None
+    assert isinstance(batches.augment, Augmentation)
     batches.augment.layers.clear()
     return [[int(image[0, 0, 0]) // 20 for image in batches[index][0]] for index in range(len(batches))]
 
@@ -39,8 +40,9 @@ def assert_same_epoch(one: Batches, other: Batches) -> None:
             assert (a == b).all()
 
 
-def test_a_run_started_at_a_later_epoch_draws_what_the_long_run_draws_there() -> None:
-    long, resumed = (Batches(examples(), 4, seed=3) for _ in range(2))
+@pytest.mark.parametrize("strong", [False, True])
+def test_a_run_started_at_a_later_epoch_draws_what_the_long_run_draws_there(strong: bool) -> None:
+    long, resumed = (Batches(examples(), 4, seed=3, strong=strong) for _ in range(2))
     for epoch in (0, 1):  # of its second epoch it draws a part only
         long.start_epoch(epoch)
         for index in range(len(long) - epoch):
@@ -59,8 +61,9 @@ def test_keras_own_hooks_do_not_move_the_epoch() -> None:
     assert (batches[1][0] == before[0]).all()
 
 
-def test_a_batch_does_not_depend_on_those_drawn_before_it() -> None:
-    one, other = (Batches(examples(), 4, seed=3) for _ in range(2))
+@pytest.mark.parametrize("strong", [False, True])
+def test_a_batch_does_not_depend_on_those_drawn_before_it(strong: bool) -> None:
+    one, other = (Batches(examples(), 4, seed=3, strong=strong) for _ in range(2))
     forwards = [one[index] for index in range(3)]
     backwards = [other[index] for index in (2, 1, 0)][::-1]
     for a, b in zip(forwards, backwards, strict=True):
@@ -108,7 +111,7 @@ def test_image_and_mask_of_a_batch_belong_together() -> None:
         numbered.masks[index] = 0
         numbered.masks[index, : index + 1] = 1
     batches = Batches(numbered, 4, seed=2)
-    assert batches.augment is not None
+    assert isinstance(batches.augment, Augmentation)
     batches.augment.layers.clear()
     for images, masks in (batches[0], batches[1]):
         for image, mask in zip(images, masks, strict=True):
@@ -155,3 +158,19 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     write_picture(tmp_path / "masks" / "a.png", np.zeros((20, 20), np.uint8))
     with pytest.raises(UserError, match=r"a\.jpg is cut short"):
         decode(load_dataset(tmp_path).pairs, 32, 32)
+
+
+def test_strong_batches_hold_flames_that_their_images_did_not_and_the_examples_stay_as_they_were() -> None:
+    given = examples(16)
+    given.masks[1:] = 0  # only the first one burns
+    before = given.images.copy(), given.masks.copy()
+    plain, strong = (Batches(given, 16, seed=0, strong=strong)[0][1] for strong in (False, True))
+    assert (plain.max(axis=(1, 2, 3)) > 0).sum() <= 1
+    assert (strong.max(axis=(1, 2, 3)) > 0).sum() >= 4
+    assert (given.images == before[0]).all() and (given.masks == before[1]).all()
+
+
+def test_validation_is_never_augmented_even_where_strong_is_asked_for() -> None:
+    given = examples(4)
+    images, masks = Batches(given, 4, strong=True)[0]
+    assert (images == given.images).all() and (masks == given.masks).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -14,9 +15,9 @@ import pytest
 
 from edge.files import sha256
 from train.card import installed_versions, write_card
-from train.datasets import Source
+from train.datasets import Source, Supplement
 from train.evaluate import Judgement
-from train.fireseg import load_dataset
+from train.fireseg import content_hash, load_dataset
 from train.recipe import Recipe, State
 from train.splits import make_split
 
@@ -29,7 +30,10 @@ HISTORY = [
 
 @pytest.fixture
 def card(synthetic_dir: Path, tmp_path: Path) -> dict[str, Any]:
-    model = tmp_path / "best.keras"
+    return written(synthetic_dir, tmp_path / "best.keras")
+
+
+def written(synthetic_dir: Path, model: Path, supplements: Sequence[Supplement] = ()) -> dict[str, Any]:
     model.write_bytes(b"a model")
     dataset = load_dataset(synthetic_dir)
     split = make_split(dataset, "official")
@@ -39,8 +43,8 @@ def card(synthetic_dir: Path, tmp_path: Path) -> dict[str, Any]:
     masks[:, 2] = False
     judged = Judgement(tuple(pair.name for pair in split.test), masks, truth)
     source = Source(dataset, "SYNTHETIC data, not FireSeg", is_synthetic=True)
-    write_card(model, Recipe(), State({}, "ab" * 32, HISTORY), source, split, judged)
-    return dict(json.loads((tmp_path / "best.json").read_text()))
+    write_card(model, Recipe(), State({}, "ab" * 32, HISTORY), source, split, judged, supplements)
+    return dict(json.loads(model.with_suffix(".json").read_text()))
 
 
 def test_it_names_the_model_by_its_content(card: dict[str, Any], tmp_path: Path) -> None:
@@ -50,12 +54,30 @@ def test_it_names_the_model_by_its_content(card: dict[str, Any], tmp_path: Path)
 
 def test_it_names_the_data_as_they_are(card: dict[str, Any], synthetic_dir: Path) -> None:
     split = make_split(load_dataset(synthetic_dir), "official")
+    title, images = "SYNTHETIC data, not FireSeg", len(split.train)
     assert card["data"] == {
-        "title": "SYNTHETIC data, not FireSeg",
+        "title": title,
         "split": "official",
         "train_sha256": "ab" * 32,
-        "train_images": len(split.train),
+        "train_images": images,
+        "sets": [{"title": title, "images": images, "sha256": content_hash(split.train)}],
     }
+
+
+def test_it_names_every_set_that_was_learnt_from_with_its_count_and_hash(synthetic_dir: Path, tmp_path: Path) -> None:
+    split = make_split(load_dataset(synthetic_dir), "official")
+    more = Supplement("sunsets", "negatives", split.train[:5], split.train[5:8])
+    card = written(synthetic_dir, tmp_path / "more.keras", [more])
+    assert card["data"]["train_images"] == len(split.train) + 5
+    assert card["data"]["sets"][1:] == [
+        {
+            "title": "sunsets",
+            "kind": "negatives",
+            "images": 5,
+            "sha256": content_hash(split.train[:5]),
+            "held_out_images": 3,
+        }
+    ]
 
 
 def test_metrics_come_with_the_split_its_size_and_its_hash(card: dict[str, Any], synthetic_dir: Path) -> None:

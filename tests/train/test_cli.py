@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from edge.files import sha256
-from edge.images import read_gray_or_colour, read_rgb
+from edge.images import read_gray_or_colour, read_rgb, write_picture
 from train.cli import run
 from train.models import KerasPredictor, load_keras
 
@@ -215,6 +215,45 @@ def test_fit_does_not_write_over_a_run_and_resumes_it(
 
 
 @pytest.fixture
+def negatives(tmp_path: Path) -> Path:
+    """A folder of pictures without flames."""
+    for number in range(12):
+        write_picture(tmp_path / "sunsets" / f"sun{number}.png", np.full((40, 40, 3), 100 + number, np.uint8))
+    return tmp_path / "sunsets"
+
+
+@pytest.mark.slow
+def test_fit_learns_from_further_sets_by_a_recipe_file_and_its_card_names_them(
+    here: Here, synthetic_dir: Path, negatives: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'size = 32\nwidth = 0.35\nbackbone-weights = "none"\nfrozen-epochs = 1\nwhole-epochs = 9\naugment = "strong"\n'
+    )
+    arguments = ["fit", "--data", synthetic_dir, "--recipe", "mine.toml", "--whole-epochs", "0", "--out", "run"]
+    done = here(*arguments, "--negatives", negatives)
+    assert done.code == 0, done.err
+    assert "negatives sunsets: 10 of them to learn from, 2 held out" in done.out
+    card = json.loads((tmp_path / "run" / "best.json").read_text())
+    assert [(one["title"], one["images"]) for one in card["data"]["sets"]][1:] == [("sunsets", 10)]
+    assert card["data"]["train_images"] == card["data"]["sets"][0]["images"] + 10
+    assert (card["recipe"]["augment"], card["recipe"]["whole_epochs"]) == ("strong", 0)
+    assert card["metrics"].keys() == {"official", "official-clean"}
+    assert here(*arguments, "--negatives", negatives, "--resume").code == 0
+    (line,) = refused(here(*arguments, "--resume"))
+    assert "was trained on other data: resume with the same --data, --split, --extra and --negatives" in line
+
+
+def test_fit_refuses_to_learn_from_a_test_image(here: Here, synthetic_dir: Path, negatives: Path) -> None:
+    for number in range(12):  # of which some are held out and may be anything
+        shutil.copy(sorted((synthetic_dir / "images_prepped_test").iterdir())[0], negatives / f"copy{number}.jpg")
+    (line,) = refused(
+        here("fit", "--data", synthetic_dir, "--size", "32", "--backbone-weights", "none", "--negatives", negatives)
+    )
+    assert "further images are among those that judge (sunsets/copy" in line
+    assert "take them out" in line
+
+
+@pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A model that takes bright red for fire."""
     frame = keras.Input((32, 48, 3))
@@ -270,6 +309,10 @@ def test_predict_refuses_what_is_no_picture(here: Here, model: Path, tmp_path: P
         (("--frozen-epochs", "0", "--whole-epochs", "0"), "expected 1 or more in all"),
         (("--seed", "-1"), "seed is -1: expected 0 to"),
         (("--data", "nowhere"), "data folder nowhere does not exist"),
+        (("--extra", "nowhere"), "data folder nowhere does not exist"),
+        (("--negatives", "nowhere"), "negatives folder nowhere does not exist"),
+        (("--augment", "stronger"), "there is no augmentation 'stronger': expected one of plain, strong"),
+        (("--recipe", "large"), "recipe large does not exist: expected a .toml file, or one of base, small"),
     ],
 )
 def test_fit_refuses_what_cannot_be_trained_in_one_line(

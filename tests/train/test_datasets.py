@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,15 @@ from edge.errors import UserError
 from edge.images import write_picture
 from edge.progress import no_steps
 from train import datasets
-from train.datasets import FETCHED_DIR, SYNTHETIC_DIR, find_data, is_synthetic, open_split
+from train.datasets import (
+    FETCHED_DIR,
+    SYNTHETIC_DIR,
+    assert_unseen,
+    find_data,
+    is_synthetic,
+    open_split,
+    open_supplements,
+)
 from train.synthetic import generate
 
 
@@ -95,3 +104,67 @@ def test_the_published_split_is_the_default_where_there_is_one(tmp_path: Path) -
 def test_a_fold_of_a_split_that_has_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--fold 2 matters to --split by-video alone"):
         open_split(write_fireseg(tmp_path / "mine"), "official", 2, no_steps)
+
+
+def write_extra(root: Path, groups: int = 20) -> Path:
+    """Two pictures of each of some groups."""
+    lines = ["stem,group"]
+    for number in range(2 * groups):
+        lines.append(f"p{number},g{number // 2}")
+        write_picture(root / "images" / f"p{number}.png", np.full((8, 8, 3), number, np.uint8))
+        write_picture(root / "masks" / f"p{number}.png", np.full((8, 8), 255, np.uint8))
+    (root / "groups.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def write_negatives(root: Path, count: int = 20) -> Path:
+    for number in range(count):
+        write_picture(root / f"n{number}.png", np.full((8, 8, 3), 100 + number, np.uint8))
+    return root
+
+
+def test_a_supplement_holds_whole_groups_out_and_calls_itself_by_its_folder(tmp_path: Path) -> None:
+    (found,) = open_supplements([write_extra(tmp_path / "web")], [])
+    assert (found.title, found.kind) == ("web", "extra")
+    assert len(found.learn) + len(found.test) == 40
+    assert 0 < len(found.test) < len(found.learn)
+    assert not {pair.video for pair in found.learn} & {pair.video for pair in found.test}
+
+
+def test_negatives_are_held_out_one_by_one_and_named_by_the_set_and_not_by_images(tmp_path: Path) -> None:
+    (found,) = open_supplements([], [write_negatives(tmp_path / "sunsets" / "images")])
+    assert (found.title, found.kind) == ("sunsets", "negatives")
+    assert found == open_supplements([], [tmp_path / "sunsets" / "images"])[0]
+    assert len(found.learn) + len(found.test) == 20 and found.learn and found.test
+    assert not any(pair.read()[1].any() for pair in found.learn + found.test)
+
+
+def test_the_order_of_the_flags_does_not_matter(tmp_path: Path) -> None:
+    one, other = write_negatives(tmp_path / "a"), write_negatives(tmp_path / "b")
+    extra = write_extra(tmp_path / "web")
+    found = open_supplements([extra], [one, other])
+    assert [set_.title for set_ in found] == ["web", "a", "b"]
+    assert found == open_supplements([extra], [other, one])
+
+
+def test_an_image_that_judges_must_not_be_learnt_from_under_another_name(tmp_path: Path) -> None:
+    supplements = open_supplements([write_extra(tmp_path / "web")], [])
+    learnt, held_out = supplements[0].learn[0], supplements[0].test[0]
+    data = find_data(write_pairs(tmp_path / "data", "images", "masks")).dataset
+    others = [pair for pair in data.pairs if pair.image.read_bytes() != learnt.image.read_bytes()]
+    assert_unseen([], data.pairs)
+    others[0].image.write_bytes(held_out.image.read_bytes())  # is not learnt from, so it does no harm
+    assert_unseen(supplements, others[:1])
+    others[0].image.write_bytes(learnt.image.read_bytes())
+    with pytest.raises(UserError, match=rf"1 further images .*\(web/{learnt.name} is {re.escape(others[0].name)}\)"):
+        assert_unseen(supplements, others[:1])
+
+
+def test_an_image_held_out_of_one_set_must_not_be_learnt_from_in_another(tmp_path: Path) -> None:
+    negatives = write_negatives(tmp_path / "n")
+    held_out = open_supplements([], [negatives])[0].test[0]
+    extra = write_extra(tmp_path / "web")
+    learnt = open_supplements([extra], [])[0].learn[0]
+    learnt.image.write_bytes(held_out.image.read_bytes())
+    with pytest.raises(UserError, match=f"web/{learnt.name} is {held_out.name}"):
+        assert_unseen(open_supplements([extra], [negatives]), [])

@@ -11,7 +11,7 @@ import pytest
 
 from edge.errors import UserError
 from edge.images import write_picture
-from train.fireseg import content_hash, find_broken, load_dataset, read_mask
+from train.fireseg import content_hash, find_broken, load_dataset, load_negatives, read_mask
 
 HEIGHT, WIDTH = 12, 16
 
@@ -49,7 +49,7 @@ def test_firesegs_own_layout_gives_both_parts_in_the_order_of_the_numbers(tmp_pa
 
 def test_the_copy_with_binary_annotations_is_read_too(tmp_path: Path) -> None:
     write_fireseg(tmp_path, train=[1], test=[1], masks="annotations_binary")
-    assert [pair.mask.parent.name for pair in load_dataset(tmp_path).pairs] == [
+    assert [pair.mask and pair.mask.parent.name for pair in load_dataset(tmp_path).pairs] == [
         "annotations_binary_train",
         "annotations_binary_test",
     ]
@@ -249,7 +249,7 @@ def test_the_real_fireseg_has_its_published_parts_and_videos(fireseg_dir: Path) 
 
 
 def test_the_real_fireseg_has_four_empty_masks_and_its_share_of_fire(fireseg_dir: Path) -> None:
-    shares = {pair.name: float(read_mask(pair.mask).mean()) for pair in load_dataset(fireseg_dir).pairs}
+    shares = {pair.name: float(pair.read()[1].mean()) for pair in load_dataset(fireseg_dir).pairs}
     assert [name for name, share in shares.items() if share == 0] == [
         "train/img(193)",
         "train/img(194)",
@@ -259,3 +259,46 @@ def test_the_real_fireseg_has_four_empty_masks_and_its_share_of_fire(fireseg_dir
     for part, expected in (("train", 0.056), ("test", 0.106)):
         of_part = [share for name, share in shares.items() if name.startswith(part)]
         assert np.mean(of_part) == pytest.approx(expected, abs=0.0005)
+
+
+@pytest.mark.parametrize("below", ["images", ""])
+def test_pictures_without_flames_need_no_masks_and_none_of_their_pixels_burns(tmp_path: Path, below: str) -> None:
+    for stem in ("sun10", "sun9"):
+        write_image(tmp_path / below / f"{stem}.jpg")
+    dataset = load_negatives(tmp_path)
+    assert dataset.layout == "negatives"
+    assert [(pair.name, pair.video) for pair in dataset.pairs] == [("sun9", "sun9"), ("sun10", "sun10")]
+    frame, mask = dataset.pairs[0].read()
+    assert frame.shape == (HEIGHT, WIDTH, 3)
+    assert mask.shape == (HEIGHT, WIDTH) and mask.dtype == np.bool_ and not mask.any()
+
+
+def test_a_picture_known_not_to_burn_hashes_unlike_one_with_a_mask_and_by_its_content(tmp_path: Path) -> None:
+    write_folders(tmp_path / "pairs", ["a"])
+    write_image(tmp_path / "negatives" / "a.jpg")
+    write_image(tmp_path / "renamed" / "b.jpg")
+    write_image(tmp_path / "other" / "a.jpg", height=5)
+    pairs = load_dataset(tmp_path / "pairs").pairs
+    negatives, renamed, other = (load_negatives(tmp_path / name).pairs for name in ("negatives", "renamed", "other"))
+    assert content_hash(negatives) == content_hash(renamed)
+    assert len({content_hash(found) for found in (pairs, negatives, other)}) == 3
+
+
+def test_a_negative_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sun.jpg").write_text("no picture")
+    assert find_broken(load_negatives(tmp_path).pairs) == [
+        f"{tmp_path / 'sun.jpg'} is not a picture that can be read: expected a whole JPEG, PNG, BMP, WebP or TIFF"
+    ]
+
+
+def test_folders_that_are_no_negatives_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"negatives folder .*nowhere does not exist: expected a folder of pictures"):
+        load_negatives(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="holds no images: expected at least one"):
+        load_negatives(tmp_path)
+    write_folders(tmp_path, ["a"])
+    with pytest.raises(UserError, match="holds masks, and negatives have none: pass it as --extra"):
+        load_negatives(tmp_path)
+    write_image(tmp_path / "images" / "a.png")
+    with pytest.raises(UserError, match=r"a\.png and a\.jpg have one name"):
+        load_negatives(tmp_path / "images")

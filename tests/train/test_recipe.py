@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import inspect
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -218,8 +219,49 @@ def test_a_run_of_another_recipe_is_not_resumed_and_what_differs_is_named(run: P
 
 
 def test_a_run_on_other_data_is_not_resumed(run: Path) -> None:
-    with pytest.raises(UserError, match="was trained on other data: resume with the same --data and --split"):
+    with pytest.raises(UserError, match="was trained on other data: resume with the same --data, --split, --extra"):
         train(run, data_sha256="cd" * 32, resume=True)
+
+
+def test_a_run_begun_before_the_recipe_had_some_field_is_one_of_that_fields_default(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    state = json.loads((out / "state.json").read_text())
+    for field in ("augment", "whole_batch_norm"):
+        del state["recipe"][field]
+    del state["recipe"]["model"]["decoder"]
+    (out / "state.json").write_text(json.dumps(state))
+    train(out, resume=True)
+    for change in ({"augment": "strong"}, {"whole_batch_norm": True}):
+        with pytest.raises(UserError, match=f"was trained with another {next(iter(change))}:"):
+            train(out, replace(TINY, **change), resume=True)
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_batch_norm_stands_still_in_the_whole_network_unless_it_is_asked_to_learn(tmp_path: Path, learns: bool) -> None:
+    keras.utils.set_random_seed(TINY.seed)
+    before = small_network(TINY.model).get_layer("encoder_1_bn").weights
+    trained = train(tmp_path / "run", replace(TINY, frozen_epochs=0, whole_epochs=1, whole_batch_norm=learns))
+    for one, other in zip(before, trained.get_layer("encoder_1_bn").weights, strict=True):
+        assert (one.numpy() != other.numpy()).any() == learns, one.path
+
+
+def test_a_strongly_augmented_run_learns_from_other_batches_than_a_plain_one(tmp_path: Path) -> None:
+    drawn = []
+
+    class Told(Batches):
+        def __getitem__(self, index: int) -> Any:
+            batch = super().__getitem__(index)
+            if self.seed is not None and (self.epoch, index) == (0, 0):
+                drawn.append(batch[0])
+            return batch
+
+    for name in ("plain", "strong"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(recipe_module, "Batches", Told)
+            train(tmp_path / name, replace(TINY, frozen_epochs=1, whole_epochs=0, augment=name))
+    plain, strong = (Batches(LEARN, TINY.batch_size, seed=TINY.seed, strong=strong)[0][0] for strong in (False, True))
+    assert any((batch == plain).all() for batch in drawn) and any((batch == strong).all() for batch in drawn)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"recipe": {}}', '{"surprise": 1}', "[1, 2]", "null"])

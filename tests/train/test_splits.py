@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge.errors import UserError
 from train.fireseg import Dataset, Pair, Part, load_dataset
-from train.splits import FOLDS, hold_out_videos, make_split
+from train.splits import FOLDS, find_shared, hold_out_fifth, hold_out_videos, make_split
 
 
 def pair(video: str, index: int, part: Part = "all") -> Pair:
@@ -29,6 +30,7 @@ def datasets(min_videos: int = FOLDS) -> st.SearchStrategy[Dataset]:
     return frames.flatmap(st.permutations).map(dataset_of)
 
 
+HELD_OUT_OF_30 = ["v5", "v7", "v8", "v9", "v11", "v13", "v16", "v21"]  # of v0 to v29
 folds = st.integers(0, FOLDS - 1)
 seeds = st.integers(0, 2**31)
 
@@ -81,6 +83,43 @@ def test_validation_holds_about_its_share() -> None:
 def test_validation_needs_a_second_video() -> None:
     with pytest.raises(UserError, match="expected 2 or more"):
         hold_out_videos([pair("v01", i) for i in range(10)], seed=0)
+
+
+def names(pairs: list[Pair]) -> set[str]:
+    return {p.name for p in pairs}
+
+
+@given(datasets(min_videos=1))
+def test_the_held_out_fifth_takes_whole_videos_and_every_pair_falls_on_one_side(dataset: Dataset) -> None:
+    learn, test = hold_out_fifth(dataset.pairs)
+    assert not {p.video for p in learn} & {p.video for p in test}
+    assert sorted(p.name for p in learn + test) == sorted(p.name for p in dataset.pairs)
+
+
+@given(datasets(min_videos=1), datasets(min_videos=1))
+def test_what_is_held_out_stays_so_whatever_else_is_added_or_taken_away(one: Dataset, other: Dataset) -> None:
+    both = {p.name: p for p in one.pairs + other.pairs}.values()
+    learn, test = hold_out_fifth(one.pairs)
+    learn_of_both, test_of_both = hold_out_fifth(list(both))
+    assert names(learn) <= names(learn_of_both) and names(test) <= names(test_of_both)
+
+
+def test_about_a_fifth_of_the_videos_is_held_out() -> None:
+    _, test = hold_out_fifth([pair(f"v{v}", i) for v in range(2000) for i in range(2)])
+    assert 0.17 < len(test) / 4000 < 0.23
+
+
+def test_the_rule_is_sha256_of_the_videos_name_so_that_every_machine_holds_out_the_same() -> None:
+    _, test = hold_out_fifth([pair(f"v{v}", 0) for v in range(30)])
+    assert [p.video for p in test] == HELD_OUT_OF_30
+
+
+def test_images_that_judge_are_found_by_their_content_under_any_name(tmp_path: Path) -> None:
+    (tmp_path / "judge.jpg").write_bytes(b"a picture")
+    judging = [Pair("test/img(1)", tmp_path / "judge.jpg", None, "test", "v01")]
+    digest = hashlib.sha256(b"a picture").hexdigest()
+    assert find_shared([("copy", digest), ("other", "00" * 32)], judging) == ["copy is test/img(1)"]
+    assert find_shared([("copy", digest)], []) == []
 
 
 def official_dataset() -> Dataset:

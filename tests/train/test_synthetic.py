@@ -39,6 +39,7 @@ def test_it_loads_as_fireseg_does(synthetic_dir: Path) -> None:
 
 def test_masks_are_one_channel_of_0_and_255(synthetic_dir: Path) -> None:
     for pair in load_dataset(synthetic_dir).pairs:
+        assert pair.mask
         mask = read_gray_or_colour(pair.mask)
         assert mask.ndim == 2
         assert set(np.unique(mask)) <= {0, 255}

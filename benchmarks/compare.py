@@ -28,6 +28,8 @@ THRESHOLD = 0.10
 NOISY = 0.10
 """Above this share of the median, the interquartile range says that the median is the machine's doing."""
 EXIT_SLOWER = 1
+# What may explain a change, by the field that tells.
+NOTED = {"model_sha256": "another model", "runtime": "another runtime", "governor": "another governor"}
 
 Saved = dict[str, dict[str, Any]]
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -96,13 +98,7 @@ def compare(before: Saved, now: Saved, threshold: float = THRESHOLD) -> list[Cha
         statistic, reason = pick_statistic(old["stats"], new["stats"])
         before_ms, now_ms = (1000 * bench["stats"][statistic] for bench in (old, new))
         differing = [
-            label
-            for field, label in (
-                ("model_sha256", "another model"),
-                ("runtime", "another runtime"),
-                ("governor", "another governor"),
-            )
-            if old["extra_info"].get(field) != new["extra_info"].get(field)
+            label for field, label in NOTED.items() if old["extra_info"].get(field) != new["extra_info"].get(field)
         ]
         is_slower = now_ms > before_ms * (1 + threshold)
         changes.append(Change(name, statistic, reason, before_ms, now_ms, ", ".join(differing), is_slower))

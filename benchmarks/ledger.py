@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from edge.errors import UserError
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edge.cli import JsonOption
+from edge.errors import UserError, run_app
+from edge.quiet import quiet
 
 LEDGER = Path(__file__).with_name("ledger.jsonl")
 
@@ -25,7 +32,14 @@ CAUSES = ("model_sha256", "keras_sha256", "data_sha256", "versions")
 MOVED = 1e-4
 """How far a ratio may move with no cause: a hundredth of a point is the order in which floats were added up."""
 
+# What the table shows of a kind whose lines hold more; --json shows all.
+HEADLINES = {
+    "drift": ("fire_iou", "fire_iou_drift", "fire_iou_interval[0]", "fire_iou_interval[1]", "agreement"),
+}
+DAY = len("2026-01-01")
+
 Entry = dict[str, Any]
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def read(path: Path = LEDGER) -> list[Entry]:
@@ -152,3 +166,59 @@ def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _sorted(value[key]) for key in sorted(value)}
     return [_sorted(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def newest(entries: Sequence[Entry]) -> list[Entry]:
+    """The last line of every series, versions of a runtime being one series, oldest series first."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        found[json.dumps(series_of(entry) | {"runtime": runtime_name(entry)})] = entry
+    return list(found.values())
+
+
+def runtime_name(entry: Entry) -> str:
+    """The runtime without its version, which changes in the middle of a curve."""
+    return re.sub(r" [\d.]+", "", entry.get("runtime") or "")
+
+
+@app.command()
+def main(
+    ledger: Annotated[Path, typer.Option(help="The ledger to read.")] = LEDGER,
+    out: Annotated[Path, typer.Option(help="Where to draw it.")] = Path("build/ledger/ledger.png"),
+    as_json: JsonOption = False,
+) -> None:
+    """Draw what the shipped models were measured at over time, and show the newest line of each."""
+    entries = read(ledger)
+    if not entries:
+        raise UserError(f"{ledger} holds no line: expected what `make drift` writes; run that first")
+    with quiet():  # the gate, which is drawn too, comes with Keras and TensorFlow
+        from benchmarks.ledger_picture import draw
+    draw(entries, out)
+    if as_json:
+        print(json.dumps(newest(entries), indent=2))
+        return
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=240)  # a pipe has no width
+    for kind in dict.fromkeys(entry.get("kind") for entry in entries):
+        console.print(table(str(kind), [entry for entry in newest(entries) if entry.get("kind") == kind]))
+    print(f"{len(entries)} lines drawn in {out}")
+
+
+def table(kind: str, entries: Sequence[Entry]) -> Table:
+    """Lines of one kind: what they are of, when that was measured, and their figures."""
+    facts = [field for field in (*SERIES[1:], "date") if any(entry.get(field) for entry in entries)]
+    known = list(dict.fromkeys(name for entry in entries for name in figures_of(entry)))
+    figures = [name for name in HEADLINES.get(kind, known) if name in known]
+    made = Table(title=kind, title_justify="left")
+    for heading in (*facts, *figures):
+        made.add_column(heading.replace("_", " "), justify="right" if heading in figures else "left")
+    for entry in entries:
+        found = figures_of(entry)
+        cells = [str(entry.get(field) or "–")[: DAY if field == "date" else None] for field in facts]
+        made.add_row(*cells, *(f"{round(found[name], 5):,}" if name in found else "–" for name in figures))
+    return made
+
+
+if __name__ == "__main__":
+    run_app(app)

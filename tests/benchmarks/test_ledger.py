@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from benchmarks.ledger import append, canonical, figures_of, last, moved, read, stamp
+from benchmarks.ledger import app, append, canonical, figures_of, last, moved, read, stamp
 from edge.errors import UserError
+from edge.images import read_rgb
 
 DRIFT: dict[str, Any] = {
     "kind": "drift",
@@ -146,3 +148,35 @@ def test_what_was_appended_is_read_back_and_is_never_appended_twice(
     assert not append(figures, path)
     assert moved(figures, read(path)) == []
     assert all(isinstance(value, int | float) for value in figures_of(figures).values())
+
+
+def shown(*arguments: str | Path) -> Any:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def test_the_table_and_the_picture_show_the_newest_of_each_series(path: Path, tmp_path: Path) -> None:
+    drift = DRIFT | {"fire_iou_drift": 0.0007, "fire_iou_interval": [-0.0002, 0.0016]}
+    counted = INSTRUCTIONS | {"instructions_per_frame": 67_000_000, "runtime": "ai-edge-litert 2.3.0"}
+    for day, fire_iou in (("2026-01-01", 0.5), ("2026-02-01", 0.6)):
+        append({"date": f"{day}T00:00:00+00:00", **drift, "fire_iou": fire_iou}, path)
+        append({"date": f"{day}T00:00:00+00:00", **counted, "runtime": f"ai-edge-litert {day[6]}.0"}, path)
+    done = shown("--ledger", path, "--out", tmp_path / "ledger.png")
+    assert done.exit_code == 0, done.output
+    assert all(word in done.stdout for word in ("0.6", "2026-02-01", "67,000,000", "4 lines"))
+    assert "2026-01-01" not in done.stdout
+    assert read_rgb(tmp_path / "ledger.png").std() > 0
+
+
+def test_the_json_is_the_newest_line_of_each_series(path: Path, tmp_path: Path) -> None:
+    line = INSTRUCTIONS | {"date": "2026-01-01T00:00:00+00:00", "instructions_per_frame": 1}
+    append(line, path)
+    done = shown("--ledger", path, "--out", tmp_path / "ledger.png", "--json")
+    assert json.loads(done.stdout) == [line]
+
+
+def test_an_empty_ledger_has_nothing_to_draw(path: Path, tmp_path: Path) -> None:
+    assert "make drift" in str(shown("--ledger", path, "--out", tmp_path / "ledger.png").exception)
+
+
+def test_the_ledger_that_ships_can_be_read() -> None:
+    assert all({"date", "kind", "machine", "model"} <= entry.keys() for entry in read())

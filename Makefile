@@ -32,7 +32,7 @@ bench-compare: .venv/.bench  ## Time them again, and fail where one became slowe
 	@$(BIN)/python -m benchmarks.compare
 
 drift: .venv/.dev  ## Judge the shipped models against their floats, and note it in the ledger (FIRESEG_DIR=)
-	$(BIN)/python -m pytest benchmarks/test_iou_drift.py
+	$(BIN)/python -m pytest benchmarks/test_iou_drift.py --show-capture=no
 
 ledger: .venv/.train  ## Draw what the shipped models were measured at over time
 	@$(BIN)/python -m benchmarks.ledger
@@ -42,6 +42,7 @@ lock: .venv/.dev  ## Pin every dependency anew, from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements/dev.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra train pyproject.toml -o requirements/train.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra bench -c requirements/dev.lock pyproject.toml -o requirements/bench.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock pyproject.toml -o requirements/edge.lock
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-header requirements/tflite-runtime.in -o requirements/tflite-runtime.lock
 
 clean:  ## Remove what was built; runs/ and data/ stay

@@ -21,6 +21,7 @@ from edge.quiet import quiet
 from edge.runtime import Runtime
 from export.delegation import Delegation, delegation
 from export.flatbuffer import Graph
+from export.folding import fold_rescaling
 from export.refine import DEFAULT_FRAMES, LayerEffect, refine
 
 Kind = Literal["float32", "float16", "int8"]
@@ -132,7 +133,9 @@ def _run_converter(model: keras.Model, kind: Kind, calibration: Frame | None) ->
         )
     _, height, width, channels = model.input_shape
     frame = keras.Input(batch_shape=(1, height, width, channels), name="frame")
-    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(frame, model(frame), name="fireseg"))
+    converter = tf.lite.TFLiteConverter.from_keras_model(
+        keras.Model(frame, fold_rescaling(model)(frame), name="fireseg")
+    )
     if kind != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if kind == "float16":

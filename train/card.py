@@ -16,7 +16,7 @@ from train.datasets import Source, Supplement
 from train.evaluate import Judgement, rounded
 from train.fireseg import Pair, content_hash
 from train.recipe import MONITOR, Recipe, State
-from train.splits import Split, make_split
+from train.splits import Split, with_clean
 
 PACKAGES = ("fireseg-edge", "keras", "tensorflow", "ai-edge-litert", "numpy", "opencv-python-headless")
 
@@ -35,9 +35,6 @@ def write_card(
     sets = [{"title": source.title, **_learnt(split.train)}]
     for one in supplements:
         sets.append({"title": one.title, "kind": one.kind, **_learnt(one.learn), "held_out_images": len(one.test)})
-    splits = [split]
-    if split.name == "official" and any(pair.video not in split.train_videos for pair in split.test):
-        splits.append(make_split(source.dataset, "official-clean"))
     best = min(state.history, key=lambda row: float(row[MONITOR]))
     card: dict[str, Any] = {
         "name": model.stem,
@@ -61,7 +58,7 @@ def write_card(
         },
         "metrics": {
             one.name: {"images": len(one.test), "sha256": one.sha256, **rounded(judged.of(one.test).metrics)}
-            for one in splits
+            for one in with_clean(source.dataset, split)
         },
         "versions": installed_versions(),
     }

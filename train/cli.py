@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from edge.cli import JsonOption, output_paths, show_warning, write_mask
-from edge.errors import UserError, run_app
-from edge.images import IMAGE_SUFFIXES, read_rgb
+from edge.errors import run_app
+from edge.images import read_rgb
 from edge.progress import progress_bars
 from train.backend import load_keras_backend, load_modules
+from train.eval_command import evaluate
 from train.fit_command import fit
 from train.options import DataOption as DataOption
 from train.options import FoldOption as FoldOption
 from train.options import SplitOption as SplitOption
-from train.tables import print_metrics
 
 app = typer.Typer(
     help="Train a fire segmentation U-Net on FireSeg and judge it.",
@@ -108,39 +108,10 @@ app.command(
 )(fit)
 
 
-@app.command(name="eval", epilog="Example: `fireseg-train eval models/fireseg-int8.tflite --data data/fireseg --json`")
-def evaluate(
-    model: Annotated[Path, typer.Argument(help="A .keras or a .tflite model.")],
-    data: DataOption = None,
-    split: SplitOption = None,
-    fold: FoldOption = 0,
-    threads: Annotated[int | None, typer.Option(help="Cores for a .tflite; all by default.")] = None,
-    picture: Annotated[
-        Path | None, typer.Option(help="Draw truth and prediction of test images into this file.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Judge a model on the test images of a split."""
-    load_keras_backend()
-    from train.datasets import open_split
-    from train.evaluate import judge, rounded
-    from train.models import load_predictor
-
-    if picture and picture.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UserError(f"--picture {picture} has no picture format's suffix: expected {', '.join(IMAGE_SUFFIXES)}")
-    predictor = load_predictor(model, threads=threads)
-    with progress_bars() as on_step:
-        source, parts = open_split(data, split, fold, on_step)
-        judged = judge(predictor, parts.test, on_step("judging", len(parts.test)))
-    if picture:
-        from train.pictures import draw_predictions
-
-        draw_predictions(parts.test, judged, picture)
-    if as_json:
-        facts: dict[str, Any] = {"model": str(model), "data": source.title, "split": parts.name, "sha256": parts.sha256}
-        print(json.dumps({**facts, "images": len(parts.test), **rounded(judged.metrics, 6)}, indent=2))
-        return
-    print_metrics({parts.name: judged.metrics}, f"{model} on {source.title}, {len(parts.test)} images")
+app.command(
+    name="eval",
+    epilog="Example: `fireseg-train eval models/fireseg-int8.tflite --data data/fireseg --split all --details out`",
+)(evaluate)
 
 
 @app.command(epilog="Example: `fireseg-train predict runs/mine/best.keras photo.jpg --out masks`")

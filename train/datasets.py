@@ -56,6 +56,9 @@ def open_split(data: Path | None, name: str | None, fold: int, on_step: OnStep) 
 def open_supplements(extra: Sequence[Path], negatives: Sequence[Path]) -> list[Supplement]:
     """Load what is to be learnt beside the data, in an order of their own: that of the flags must not matter."""
     opened = [_supplement("extra", root) for root in extra] + [_supplement("negatives", root) for root in negatives]
+    titles = [one.title for one in opened]
+    if twice := sorted({title for title in titles if titles.count(title) > 1}):
+        raise UserError(f"two further sets are called {twice[0]}: give each once, in a folder of its own name")
     return sorted(opened, key=lambda one: (one.kind, one.title))
 
 

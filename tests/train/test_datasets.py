@@ -168,3 +168,9 @@ def test_an_image_held_out_of_one_set_must_not_be_learnt_from_in_another(tmp_pat
     learnt.image.write_bytes(held_out.image.read_bytes())
     with pytest.raises(UserError, match=f"web/{learnt.name} is {held_out.name}"):
         assert_unseen(open_supplements([extra], [negatives]), [])
+
+
+def test_two_sets_of_one_name_are_refused_since_no_table_could_tell_them_apart(tmp_path: Path) -> None:
+    one, other = write_negatives(tmp_path / "a" / "suns"), write_negatives(tmp_path / "b" / "suns")
+    with pytest.raises(UserError, match="two further sets are called suns: give each once"):
+        open_supplements([], [one, other])

@@ -11,7 +11,7 @@ from edge.errors import UserError
 from edge.images import Frame, Map, write_picture
 from edge.metrics import summarise
 from edge.preprocess import to_model_mask
-from train.evaluate import judge, rounded
+from train.evaluate import histogram, judge, rounded
 from train.fireseg import Pair, load_dataset
 
 SIDE_PX = 48
@@ -76,6 +76,23 @@ def test_the_metrics_are_those_of_the_counts_image_by_image(pairs: tuple[Pair, .
     assert len(judged.per_image) == 4
     assert judged.per_image[0].tn == 32 * 32
     assert judged.metrics == summarise(judged.per_image)
+
+
+def test_what_was_sure_of_which_pixels_is_counted_image_by_image(pairs: tuple[Pair, ...]) -> None:
+    judged = judge(Painter(32, 32, fire=200, rest=3), pairs)
+    assert judged.histograms is not None and judged.histograms.shape == (4, 2, 256)
+    assert (judged.histograms.sum(axis=(1, 2)) == 32 * 32).all()
+    for found, counts in zip(judged.histograms, judged.per_image, strict=True):
+        assert (found[1, 200], found[0, 3]) == (counts.tp, counts.tn)
+    chosen = judged.of(pairs[1:3])
+    assert chosen.histograms is not None and (chosen.histograms == judged.histograms[1:3]).all()
+
+
+def test_a_histogram_keeps_levels_and_truth_apart_at_both_ends() -> None:
+    levels = np.array([[0, 0, 255], [255, 7, 7]], np.uint8)
+    found = histogram(levels, np.array([[True, False, True], [False, True, True]]))
+    assert found.sum() == 6
+    assert (found[0, 0], found[0, 255], found[1, 0], found[1, 255], found[1, 7]) == (1, 1, 1, 1, 2)
 
 
 def test_progress_is_told_once_an_image(pairs: tuple[Pair, ...]) -> None:

@@ -250,12 +250,8 @@ def test_the_real_fireseg_has_its_published_parts_and_videos(fireseg_dir: Path) 
 
 def test_the_real_fireseg_has_four_empty_masks_and_its_share_of_fire(fireseg_dir: Path) -> None:
     shares = {pair.name: float(pair.read()[1].mean()) for pair in load_dataset(fireseg_dir).pairs}
-    assert [name for name, share in shares.items() if share == 0] == [
-        "train/img(193)",
-        "train/img(194)",
-        "train/img(195)",
-        "test/img(46)",
-    ]
+    empty = [name for name, share in shares.items() if share == 0]
+    assert empty == ["train/img(193)", "train/img(194)", "train/img(195)", "test/img(46)"]
     for part, expected in (("train", 0.056), ("test", 0.106)):
         of_part = [share for name, share in shares.items() if name.startswith(part)]
         assert np.mean(of_part) == pytest.approx(expected, abs=0.0005)
@@ -299,6 +295,3 @@ def test_folders_that_are_no_negatives_are_refused(tmp_path: Path) -> None:
     write_folders(tmp_path, ["a"])
     with pytest.raises(UserError, match="holds masks, and negatives have none: pass it as --extra"):
         load_negatives(tmp_path)
-    write_image(tmp_path / "images" / "a.png")
-    with pytest.raises(UserError, match=r"a\.png and a\.jpg have one name"):
-        load_negatives(tmp_path / "images")

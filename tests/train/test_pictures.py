@@ -13,7 +13,15 @@ from edge.images import read_rgb
 from edge.preprocess import to_model_mask
 from train.evaluate import Judgement
 from train.fireseg import Pair, load_dataset
-from train.pictures import PICTURES, PREDICTIONS_FILE, draw_losses, draw_predictions
+from train.pictures import (
+    PICTURES,
+    PREDICTIONS_FILE,
+    draw_losses,
+    draw_precision_recall,
+    draw_predictions,
+    draw_reliability,
+    draw_worst,
+)
 
 
 def history(*phases: str) -> list[dict[str, Any]]:
@@ -73,4 +81,26 @@ def test_no_figure_stays_open(synthetic_dir: Path, tmp_path: Path) -> None:
     pairs = load_dataset(synthetic_dir).pairs[:1]
     draw_losses(history("frozen", "whole"), tmp_path)
     draw_predictions(pairs, judged(pairs, right=True), tmp_path / PREDICTIONS_FILE)
+    assert plt.get_fignums() == []
+
+
+def test_the_worst_images_are_shown_with_their_frames(synthetic_dir: Path, tmp_path: Path) -> None:
+    pairs = load_dataset(synthetic_dir).pairs[:4]
+    for name, worst in (("one", [1]), ("all", [3, 0, 2])):
+        draw_worst(pairs, judged(pairs, right=False), worst, tmp_path / f"{name}.png")
+    one, several = (read_rgb(tmp_path / f"{name}.png") for name in ("one", "all"))
+    assert one.shape[1] == several.shape[1] > 1000
+    assert several.shape[0] > 1.8 * one.shape[0], "two of them stand in a row"
+    assert plt.get_fignums() == []
+
+
+def test_curves_are_drawn(tmp_path: Path) -> None:
+    rows = [
+        {"threshold": at / 10, "precision": 0.5 + at / 20, "recall": 1 - at / 10, "fire_iou": 0.4} for at in range(10)
+    ]
+    draw_precision_recall(rows, 0.5, tmp_path / "pr.png")
+    draw_reliability([{"predicted": 0.1, "burning": 0.2}, {"predicted": 0.9, "burning": 0.7}], tmp_path / "rel.png")
+    for name in ("pr.png", "rel.png"):
+        picture = read_rgb(tmp_path / name)
+        assert picture.shape[0] > 300 and picture.std() > 5
     assert plt.get_fignums() == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge.errors import UserError
 from train.fireseg import Dataset, Pair, Part, load_dataset
-from train.splits import FOLDS, find_shared, hold_out_fifth, hold_out_videos, make_split
+from train.splits import FOLDS, find_shared, hold_out_fifth, hold_out_videos, make_split, with_clean
 
 
 def pair(video: str, index: int, part: Part = "all") -> Pair:
@@ -144,6 +144,14 @@ def test_official_clean_of_a_test_that_leaks_altogether_is_an_error() -> None:
     dataset = dataset_of([pair("v01", 0, "train"), pair("v01", 1, "test")])
     with pytest.raises(UserError, match="leaves no test images"):
         make_split(dataset, "official-clean")
+
+
+def test_official_is_judged_beside_its_clean_one_wherever_there_is_one() -> None:
+    dataset = official_dataset()
+    assert [one.name for one in with_clean(dataset, make_split(dataset, "official"))] == ["official", "official-clean"]
+    assert [one.name for one in with_clean(dataset, make_split(dataset, "official-clean"))] == ["official-clean"]
+    leaky = dataset_of([pair("v01", 0, "train"), pair("v01", 1, "test")])
+    assert [one.name for one in with_clean(leaky, make_split(leaky, "official"))] == ["official"]
 
 
 @pytest.mark.parametrize("name", ["official", "official-clean"])

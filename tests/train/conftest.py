@@ -1,0 +1,66 @@
+"""What the tests of `fireseg-train`'s commands share."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from edge.images import write_picture
+from tests.train.typed import Done, Here
+from train.cli import run
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Here:
+    """Run the command in this process, where Keras is loaded already: a tenth of the time, for the many mistakes."""
+
+    def call(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["fireseg-train", *map(str, arguments)])
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("FIRESEG_DIR", raising=False)
+        capfd.readouterr()
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as left:
+            run()
+        code = left.value.code
+        return Done(code if isinstance(code, int) else 0, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def broken_dir(synthetic_dir: Path, tmp_path: Path) -> Path:
+    """A set with a truncated JPEG and a mask of another size."""
+    root = tmp_path / "broken"
+    shutil.copytree(synthetic_dir, root)
+    image = root / "images_prepped_train" / "img(2).jpg"
+    image.write_bytes(image.read_bytes()[:2000])
+    cv2.imwrite(str(root / "annotations_prepped_train" / "img(5).png"), np.zeros((9, 9), np.uint8))
+    return root
+
+
+@pytest.fixture
+def negatives(tmp_path: Path) -> Path:
+    """A folder of pictures without flames."""
+    for number in range(12):
+        write_picture(tmp_path / "sunsets" / f"sun{number}.png", np.full((40, 40, 3), 100 + number, np.uint8))
+    return tmp_path / "sunsets"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model that takes bright red for fire."""
+    frame = keras.Input((32, 48, 3))
+    seen = keras.layers.Conv2D(1, 1, activation="sigmoid", name="red")(keras.layers.Rescaling(1 / 255)(frame))
+    network = keras.Model(frame, seen)
+    network.get_layer("red").set_weights(
+        [np.array([20, -10, -10], np.float32).reshape(1, 1, 3, 1), np.array([-8], np.float32)]
+    )
+    network.save(tmp_path / "red.keras")
+    return tmp_path / "red.keras"

@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help export-int8 test test-fast lint bench bench-compare drift ledger lock clean
+.PHONY: help export-int8 test test-fast lint bench bench-compare bench-peers drift ledger lock clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,9 @@ bench: .venv/.bench  ## Time the shipped models and keep that as this machine's 
 bench-compare: .venv/.bench  ## Time them again, and fail where one became slower than the baseline
 	@$(BIN)/python -m benchmarks.compare
 
+bench-peers: .venv/.train  ## Compare runtimes on the shipped network, how fast and how well (FIRESEG_DIR=, MODEL= a .keras)
+	@$(BIN)/python -m benchmarks.peers
+
 drift: .venv/.dev  ## Judge the shipped models against their floats, and note it in the ledger (FIRESEG_DIR=)
 	$(BIN)/python -m pytest benchmarks/test_iou_drift.py --show-capture=no
 
@@ -44,6 +47,10 @@ lock: .venv/.dev  ## Pin every dependency anew, from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra bench -c requirements/dev.lock pyproject.toml -o requirements/bench.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock pyproject.toml -o requirements/edge.lock
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-header requirements/tflite-runtime.in -o requirements/tflite-runtime.lock
+	$(BIN)/uv pip compile -q --no-build --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/peers/litert.in -o requirements/peers/litert.lock
+	$(BIN)/uv pip compile -q --no-build --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/peers/keras.in -o requirements/peers/keras.lock
+	for peer in onnxruntime openvino ncnn opencv; do $(BIN)/uv pip compile -q --no-build --universal --python-version 3.11 --generate-hashes --no-header requirements/peers/$$peer.in -o requirements/peers/$$peer.lock || exit 1; done
+	$(BIN)/uv pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-header requirements/peers/pnnx.in -o requirements/peers/pnnx.lock
 
 clean:  ## Remove what was built; runs/ and data/ stay
 	rm -rf build .venv

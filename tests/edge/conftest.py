@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,18 @@ def models(card: Card, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
         paths[kind] = folder / f"tiny-{kind}.tflite"
         paths[kind].write_bytes(attach(converted.flatbuffer, card))
     return paths
+
+
+@pytest.fixture(scope="session")
+def videos_dir() -> Path:
+    """The recordings with and without fire, where there is a copy: FIRESEG_VIDEOS, else beside FireSeg."""
+    beside = Path(os.environ.get("FIRESEG_DIR", "none")).parent / "videos"
+    folder = Path(os.environ.get("FIRESEG_VIDEOS") or beside)
+    if not (folder / "visifire_housefire_14.avi").is_file():
+        pytest.skip(
+            "set FIRESEG_VIDEOS to the folder of the recordings (visifire_housefire_14.avi, …) to run this test"
+        )
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -114,7 +114,7 @@ class Report:
     def as_markdown(self) -> str:
         """report.md: the same table, and what went into it."""
         lines = [f"# {self.title}", "", self._where(), ""]
-        lines += _markdown_table(HEADINGS, map(_cells, self.models))
+        lines += markdown_table(HEADINGS, map(_cells, self.models))
         passed = "passed" if not self.failures else "FAILED: " + "; ".join(self.failures)
         lines += [
             "",
@@ -149,7 +149,7 @@ class Report:
                     "as the converter rounded it, and refined.",
                     "",
                 ]
-                lines += _markdown_table(
+                lines += markdown_table(
                     ("layer", "operator", "before", "after"),
                     ((e.layer, e.kind, f"{e.before_steps:.3f}", f"{e.after_steps:.3f}") for e in row.refined),
                 )
@@ -233,6 +233,6 @@ def _coverage(calibration: CalibrationSet) -> str:
     return f"{len(coverage['videos'])} videos, " + ", ".join(parts)
 
 
-def _markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     rule = ["---", *[MARKDOWN_RIGHT] * (len(headings) - 1)]
     return [f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows)]

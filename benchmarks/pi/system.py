@@ -21,10 +21,17 @@ from edge.files import sha256
 
 BUILD = Path("build/pi")
 SUITES = {"bookworm": "3.11", "trixie": "3.13"}  # Debian's release, and so Raspberry Pi OS's -> its Python
-TOOLS = {"debootstrap": "debootstrap", "qemu-aarch64": "qemu-user", "dpkg": "dpkg", "gcc": "gcc"}  # command -> package
+# Command -> Debian package.
+TOOLS = {
+    "debootstrap": "debootstrap",
+    "qemu-aarch64": "qemu-user",
+    "dpkg": "dpkg",
+    "gcc": "gcc",
+    "setarch": "util-linux",
+}
 PLUGIN_SOURCE = Path(__file__).with_name("count_instructions.c")
 REQUIREMENTS = Path(__file__).parents[2] / "requirements"
-EMULATOR = "/opt/qemu/lib/ld-linux-x86-64.so.2 --library-path /opt/qemu/lib /opt/qemu/qemu-aarch64".split()
+EMULATOR = ["/opt/qemu/lib/ld-linux-x86-64.so.2", "--library-path", "/opt/qemu/lib", "/opt/qemu/qemu-aarch64"]
 COUNTS = "tmp/counts"
 # What a run inside sees; nothing of this machine's. A fixed seed, so that sets and dictionaries fall the same way.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"}
@@ -53,7 +60,8 @@ class System:
         (self.root / "proc/cpuinfo").write_text(cpu.cpuinfo)
         plugin = ["-plugin", f"/opt/qemu/count_instructions.so,to=/{COUNTS}"] if counting else []
         return subprocess.run(
-            [_chroot(), str(self.root.resolve()), *EMULATOR, "-cpu", cpu.name, *plugin, *command],
+            # Addresses that differ from run to run order Python's sets differently: some hundred instructions.
+            ["setarch", "-R", _chroot(), str(self.root.resolve()), *EMULATOR, "-cpu", cpu.name, *plugin, *command],
             env=ENVIRONMENT | environment,
             capture_output=True,
             text=True,
@@ -137,9 +145,7 @@ def _unpack_debian(system: System) -> None:
     log = making.with_name(f"{system.suite}.log")
     command = ["debootstrap", "--arch=arm64", "--foreign", "--variant=minbase", "--include=python3,python3-venv"]
     with log.open("w") as out:
-        done = subprocess.run(
-            [*command, system.suite, str(making)], stdout=out, stderr=subprocess.STDOUT, check=False
-        )
+        done = subprocess.run([*command, system.suite, str(making)], stdout=out, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         raise UserError(f"debootstrap could not bring Debian {system.suite}: is there a network? its log is {log}")
     for package in (making / "var/cache/apt/archives").glob("*.deb"):

@@ -72,18 +72,34 @@ def test_raw_frames_go_in_and_a_probability_a_pixel_comes_out(encoder: Encoder, 
     assert made.std() > 0
 
 
-def test_0_to_255_becomes_minus_1_to_1_inside_the_model() -> None:
+def test_0_to_255_is_scaled_by_a_factor_alone_which_folds_into_the_first_convolution() -> None:
     model = unet("mobilenetv2")
     (rescale,) = children(model, model.layers[0])
-    assert np.allclose(rescale(np.array([0.0, 127.5, 255.0])), [-1, 0, 1])
+    assert np.allclose(rescale(np.array([0.0, 127.5, 255.0])), [0, 1, 2])
+
+
+def test_pre_trained_features_are_those_of_a_frame_in_minus_1_to_1_but_at_the_padding(tmp_path: Path) -> None:
+    frame = keras.Input((64, 64, 3))
+    published = keras.applications.MobileNetV2(
+        input_tensor=layers.Rescaling(1 / 127.5, offset=-1)(frame), alpha=0.35, include_top=False, weights=None
+    )
+    published.save_weights(tmp_path / "published.weights.h5")
+    ours = build_unet(UNetConfig(64, 64, width=0.35), weights=tmp_path / "published.weights.h5")
+    features = [
+        np.asarray(keras.Model(model.inputs, model.get_layer("Conv1_relu").output)(noise(64, 64)))
+        for model in (published, ours)
+    ]
+    assert features[0].std() > 0
+    assert np.allclose(features[0][:, :-1, :-1], features[1][:, :-1, :-1], atol=1e-4)
+    assert not np.allclose(*features, atol=1e-4)  # the last row and column see zeros that were grey and are black
 
 
 def parameter_counts(model: keras.Model) -> dict[str, int]:
     return {"total": model.count_params(), "encoder": sum(layer.count_params() for layer in encoder_layers(model))}
 
 
-def test_the_default_model_has_1_993_521_parameters() -> None:
-    assert parameter_counts(build_unet(UNetConfig(), weights=None)) == {"total": 1_993_521, "encoder": 1_843_264}
+def test_the_default_model_has_1_992_260_parameters() -> None:
+    assert parameter_counts(build_unet(UNetConfig(), weights=None)) == {"total": 1_992_260, "encoder": 1_843_264}
 
 
 @pytest.mark.parametrize("decoder", get_args(Decoder))
@@ -141,19 +157,32 @@ def test_after_batch_norm_comes_relu6_so_that_what_is_concatenated_shares_one_ra
     for layer in model.layers:
         if isinstance(layer, layers.Concatenate):
             for parent in parents(layer):
-                clipped = parents(parent)[0] if isinstance(parent, layers.UpSampling2D) else parent
+                moves_only = not isinstance(parent, layers.ReLU)  # upsampling, depth to space
+                clipped = parents(parent)[0] if moves_only else parent
                 assert isinstance(clipped, layers.ReLU) and clipped.max_value == 6, parent.name
 
 
-def test_the_separable_decoder_has_no_full_3x3_and_nothing_but_one_channel_at_full_resolution() -> None:
-    model = unet("mobilenetv2", "separable")
-    for layer in filter(is_ours, model.layers):
-        assert not isinstance(layer, layers.Conv2DTranspose)
-        if isinstance(layer, layers.Conv2D) and not isinstance(layer, layers.DepthwiseConv2D):
-            assert layer.kernel_size == (1, 1), layer.name
-        if layer.output.shape[1:3] == (32, 64):
-            assert layer.output.shape[3] == 1, layer.name
-    assert model.get_layer("head_logits").output.shape == (None, 16, 32, 1)
+@pytest.mark.parametrize(("width", "full"), [(1.0, ["decoder_2_conv"]), (0.35, [])])
+def test_the_separable_decoder_has_one_full_3x3_if_wide_and_nothing_but_one_channel_at_full_resolution(
+    width: float, full: list[str]
+) -> None:
+    model = build_unet(UNetConfig(32, 64, width=width), weights=None)
+    ours = [layer for layer in convolutions(model) if is_ours(layer)]
+    assert not any(isinstance(layer, layers.Conv2DTranspose) for layer in ours)
+    plain = [layer for layer in ours if not isinstance(layer, layers.DepthwiseConv2D)]
+    assert [layer.name for layer in plain if layer.kernel_size != (1, 1)] == full
+    fine = [layer.output.shape[3] for layer in model.layers[1:] if layer.output.shape[1:3] == (32, 64)]
+    assert set(fine) == {1, 3}  # the mask, and the frame before the first convolution
+    assert model.get_layer("head_logits").output.shape == (None, 16, 32, 4)
+
+
+def test_each_logit_of_half_resolution_becomes_its_own_pixel_of_a_2x2_block() -> None:
+    model = unet("mobilenetv2")
+    logits = keras.Model(model.inputs, model.get_layer("head_logits").output)(noise())
+    expected = 1 / (1 + np.exp(-np.asarray(logits)))
+    made = np.asarray(model(noise()))
+    for place in range(4):
+        assert np.allclose(made[:, place // 2 :: 2, place % 2 :: 2, 0], expected[..., place], atol=1e-6)
 
 
 def test_the_transposed_decoder_is_the_papers() -> None:
@@ -170,7 +199,7 @@ def test_a_wider_encoder_has_more_channels_and_the_decoder_no_fewer_than_half() 
     assert decoders[0] < decoders[1] < decoders[2] < 8 * decoders[0]
     narrow, half = (UNetConfig(32, 32, "original", width=width) for width in (0.25, 0.5))
     narrow_model, half_model = (build_unet(config, weights=None) for config in (narrow, half))
-    for name in ("decoder_2_pointwise_conv", "decoder_4_pointwise_conv"):
+    for name in ("decoder_2_skip_conv", "decoder_4_pointwise_conv"):
         assert narrow_model.get_layer(name).filters == half_model.get_layer(name).filters
 
 
@@ -269,7 +298,8 @@ def test_weights_from_a_file_reach_the_encoder(tmp_path: Path) -> None:
     assert len(loaded) == 2 * 51
     for layer in loaded:
         for mine, theirs in zip(layer.weights, backbone.get_layer(layer.name).weights, strict=True):
-            assert (mine.numpy() == theirs.numpy()).all(), mine.path
+            # That one takes the offset of the input: see the features' own test.
+            assert (mine.numpy() == theirs.numpy()).all() or mine.path == "bn_Conv1/moving_mean", mine.path
 
 
 @pytest.mark.parametrize("width", [0.35, 1.0])

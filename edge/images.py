@@ -7,6 +7,7 @@ names the file.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +25,18 @@ Map = npt.NDArray[np.uint8]  # H x W
 
 def read_rgb(path: Path) -> Frame:
     """Read a picture as RGB `uint8`, H x W x 3, turned upright by its EXIF orientation. Raises `UserError`."""
-    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return to_rgb(_decode(path, cv2.IMREAD_COLOR))
+
+
+def to_rgb(bgr: npt.NDArray[Any]) -> Frame:
+    """OpenCV's order of channels -> ours, in a new array."""
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def encode_jpeg(frame: Frame, quality: int = 85) -> bytes:
+    """An RGB picture as the bytes of a JPEG."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes()
 
 
 def read_gray_or_colour(path: Path) -> Frame | Map:

@@ -49,9 +49,7 @@ def videos_dir() -> Path:
     beside = Path(os.environ.get("FIRESEG_DIR", "none")).parent / "videos"
     folder = Path(os.environ.get("FIRESEG_VIDEOS") or beside)
     if not (folder / "visifire_housefire_14.avi").is_file():
-        pytest.skip(
-            "set FIRESEG_VIDEOS to the folder of the recordings (visifire_housefire_14.avi, …) to run this test"
-        )
+        pytest.skip("set FIRESEG_VIDEOS to the folder of visifire_housefire_14.avi and others to run this test")
     return folder
 
 

@@ -1,0 +1,61 @@
+"""Credentials never show, whatever they are made of."""
+
+from __future__ import annotations
+
+import logging
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.redact import RedactingFormatter, redact
+
+# What no text around a URL holds, so that finding it there means that it leaked.
+SIGNS = string.ascii_letters + string.digits + "@:/?#[]!$&'()*+,;=%\"\\~^{}|<>-._"
+secrets = st.text(SIGNS, min_size=3, max_size=20).map(lambda text: f"hunter2{text}hunter2")
+users = st.text(SIGNS.replace("/", "").replace("@", ""), max_size=8)
+schemes = st.sampled_from(["rtsp", "rtsps", "http", "https", "RTSP", "mqtt+tls"])
+around = st.sampled_from(["", "could not open ", "source=", "('", "x" * 30 + " "])
+
+
+@given(secret=secrets, user=users, scheme=schemes, before=around, path=st.sampled_from(["", "/", "/live?ch=1", "/a@b"]))
+def test_a_password_before_the_host_never_shows(secret: str, user: str, scheme: str, before: str, path: str) -> None:
+    shown = redact(f"{before}{scheme}://{user}:{secret}@camera.local:554{path} refused")
+    assert "hunter2" not in shown
+    assert f"{scheme}://***" in shown
+    assert shown.endswith(" refused")
+
+
+@given(secret=secrets, key=st.sampled_from(["token", "pwd", "usr", "loginpas", "x"]), scheme=schemes)
+def test_no_value_of_a_query_shows(secret: str, key: str, scheme: str) -> None:
+    shown = redact(f"{scheme}://camera.local/video?channel=1&{key}={secret.replace('&', '').replace(';', '')} refused")
+    assert "hunter2" not in shown
+    assert "camera.local/video" in shown or "@" in secret
+
+
+@given(text=st.text())
+def test_redacting_twice_is_redacting_once(text: str) -> None:
+    assert redact(redact(text)) == redact(text)
+
+
+@pytest.mark.parametrize("text", ["rtsp://camera.local:554/live", "frame 3 of 4", "user@host", "C://x", "50 % @ 3 fps"])
+def test_what_holds_no_credentials_stays_as_it_is(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_every_address_in_a_line_is_redacted() -> None:
+    assert redact("http://a:b@one then http://c:d@two:81/x?p=1&q=2") == (
+        "http://***@one then http://***@two:81/x?p=***&q=***"
+    )
+
+
+def test_a_log_line_and_its_traceback_hold_no_credentials() -> None:
+    try:
+        raise OSError("cannot open rtsp://admin:hunter2@cam/1")
+    except OSError as error:
+        raised = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("x", logging.ERROR, "f.py", 1, "lost %s", ("http://u:hunter2@cam",), raised)
+    shown = RedactingFormatter("%(message)s").format(record)
+    assert "OSError" in shown
+    assert "hunter2" not in shown

@@ -88,13 +88,12 @@ class Histogram:
         self.limit = 2.0**-10
 
     def add(self, values: Floats) -> None:
-        """Count values of either sign; the largest counts, whichever are thinned out."""
+        """Count values of either sign."""
         magnitudes = np.abs(values.ravel())
         while magnitudes.max() > self.limit:
             self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(axis=1), np.zeros(BINS // 2, np.int64)])
             self.limit *= 2
-        thinned = np.append(magnitudes[::THINNED], magnitudes.max())
-        self.counts += np.histogram(thinned, BINS, (0, self.limit))[0]
+        self.counts += np.histogram(magnitudes[::THINNED], BINS, (0, self.limit))[0]
 
     def scale(self) -> float:
         """What a value is multiplied by to become int8, with the least squared error of rounding and clipping."""
@@ -125,6 +124,7 @@ def activations(param: Path, frames: npt.NDArray[np.uint8], blobs: Sequence[str]
 
     net = ncnn.Net()
     net.opt.lightmode = False  # or blobs would be gone before they are asked for
+    net.opt.num_threads = 1  # several wait for each other, spinning, where the machine is busy
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     if net.load_param(str(param)) or net.load_model(str(param.with_suffix(".bin"))):
         raise RuntimeError(f"ncnn could not load {param.name}")

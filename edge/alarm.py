@@ -12,20 +12,39 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, replace
 
+from edge.settings import setting
+
 
 @dataclass(frozen=True)
 class Rules:
     """When an alarm comes on and goes off."""
 
-    on_share: float = 0.005
-    off_share: float = 0.002
-    on_results: int = 5
-    of_results: int = 8
-    off_after_s: float = 5.0
-    lively: bool = True
-    min_change: float = 0.06
-    memory_s: float = 30.0
-    """Results older than this do not count for coming on: a camera that was away begins anew."""
+    on_share: float = setting(
+        0.005, "The on-level: a result burns where at least this share of a zone does.", low=0.00001, high=1
+    )
+    off_share: float = setting(
+        0.002, "The off-level: an alarm holds while more than this share of a zone burns.", low=0, high=1
+    )
+    on_results: int = setting(5, "The alarm comes on when so many of the last results burn …", low=1)
+    of_results: int = setting(8, "… of this many last results.", low=1)
+    off_after_s: float = setting(
+        5.0, "The alarm goes off after so many seconds under the off-level, without a break.", low=0
+    )
+    lively: bool = setting(
+        True,
+        "Whether what burns must look alive for an alarm to come on: flames do, a lamp, a sunset and a red truck do "
+        "not. Switch it off for pictures that come seconds apart from different places.",
+    )
+    min_change: float = setting(
+        0.06,
+        "What looks alive: how much the picture of what burns changes within a fifth of a second, 0 to 1; the median "
+        "of the last results counts. Fires reach 0.15 and more, lamps stay below 0.01, what passes by below 0.06.",
+        low=0,
+        high=1,
+    )
+    memory_s: float = setting(
+        30.0, "Results older than this do not count for coming on: a camera that was away begins anew.", low=0
+    )
 
 
 @dataclass(frozen=True)

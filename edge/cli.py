@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, track
 from rich.table import Table
 
+from edge.config_commands import config_app
 from edge.errors import UserError, run_app
 from edge.files import make_folder, sha256
 from edge.images import Frame, overlay, read_rgb, write_picture
@@ -38,8 +39,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(config_app, name="config")
 
-ModelArgument = Annotated[Path, typer.Argument(help="A .tflite model, such as models/fireseg-int8.tflite.")]
+ModelArgument = Annotated[Path, typer.Argument(help="A .tflite model, such as models/fireseg-base-int8.tflite.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="Cores to compute on; all by default.")]
 RuntimeOption = Annotated[
     str | None, typer.Option(help="litert, tflite-runtime or tensorflow; the best one installed by default.")
@@ -53,7 +55,7 @@ def main() -> None:
     warnings.showwarning = show_warning
 
 
-@app.command(epilog="Example: `fireseg-edge segment models/fireseg-int8.tflite photo.jpg --out masks`")
+@app.command(epilog="Example: `fireseg-edge segment models/fireseg-base-int8.tflite photo.jpg --out masks`")
 def segment(
     model: ModelArgument,
     images: Annotated[list[Path], typer.Argument(help="Pictures to look at.")],
@@ -88,7 +90,7 @@ def segment(
     Console().print(table)
 
 
-@app.command(epilog="Example: `fireseg-edge bench models/fireseg-int8.tflite --threads 1`")
+@app.command(epilog="Example: `fireseg-edge bench models/fireseg-base-int8.tflite --threads 1`")
 def bench(
     model: ModelArgument,
     threads: ThreadsOption = None,

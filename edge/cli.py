@@ -21,6 +21,7 @@ from edge.errors import UserError, run_app
 from edge.files import make_folder, sha256
 from edge.images import Frame, overlay, read_rgb, write_picture
 from edge.machine import conditions, cpu_name, read_state
+from edge.run_command import run_command
 from edge.segmenter import Segmenter
 from edge.timing import (
     BENCH_FRAME,
@@ -40,6 +41,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(config_app, name="config")
+app.command("run", epilog="Example: `fireseg-edge run --source test-pattern --max-frames 300`")(run_command)
 
 ModelArgument = Annotated[Path, typer.Argument(help="A .tflite model, such as models/fireseg-base-int8.tflite.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="Cores to compute on; all by default.")]

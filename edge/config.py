@@ -62,8 +62,8 @@ class LoopSection:
 @dataclass(frozen=True)
 class ClipsSection:
     folder: str = setting("", 'Where pictures and clips of fires are kept, such as "events"; empty for nowhere.')
-    before_s: float = setting(5.0, "A clip begins so many seconds before the alarm.", low=0, high=60)
-    after_s: float = setting(10.0, "A clip ends so many seconds after the alarm.", low=0, high=300)
+    before_s: float = setting(5.0, "A clip begins so many seconds before the alarm.", low=0, high=30)
+    after_s: float = setting(10.0, "A clip ends so many seconds after the alarm.", low=0, high=60)
     max_mb: float = setting(500.0, "The folder holds at most so many megabytes; the oldest go first.", low=1)
     max_days: float = setting(30.0, "Pictures and clips are kept so many days.", low=0.01)
 

@@ -38,10 +38,10 @@ class Looks:
     def __init__(self) -> None:
         self._past: deque[tuple[float, Map, Cells]] = deque()
 
-    def change(self, t_s: float, grey: Map, cells: Cells) -> float | None:
+    def change(self, t_s: float, grey: Map, cells: Cells, *, compare: bool = True) -> float | None:
         """How much what burned a moment ago has changed since, 0..1; None where nothing burned or nobody looked.
 
-        `grey` and `cells` are kept: hand in new arrays each time.
+        `grey` and `cells` are kept: hand in new arrays each time. Without `compare` they are kept and no more.
         """
         past = self._past
         if past and t_s < past[-1][0]:
@@ -51,7 +51,7 @@ class Looks:
             past.popleft()
         before = past[0] if past and past[0][0] <= old_s else None
         past.append((t_s, grey, cells))
-        return None if before is None else picture_change(before[1], grey, before[2])
+        return picture_change(before[1], grey, before[2]) if compare and before else None
 
 
 def picture_change(before: Map, after: Map, burning: Cells) -> float | None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edge.card import CARD_FORMAT, INPUT_LAYOUT, INPUT_RANGE, Card, attach
+from edge.config import DEFAULT_MODEL
 
 HEIGHT, WIDTH = 32, 48
 SEED = 7  # a network that calls two thirds of a random frame fire, with most values there are
@@ -51,6 +52,15 @@ def videos_dir() -> Path:
     if not (folder / "visifire_housefire_14.avi").is_file():
         pytest.skip("set FIRESEG_VIDEOS to the folder of visifire_housefire_14.avi and others to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shipped_model() -> Path:
+    """The int8 model that runs where none is named."""
+    path = Path(__file__).parents[2] / DEFAULT_MODEL
+    if not path.is_file():
+        pytest.skip(f"{DEFAULT_MODEL} is missing: export one to run this test")
+    return path
 
 
 @pytest.fixture(scope="session")

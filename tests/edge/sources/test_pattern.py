@@ -7,7 +7,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 
 from edge.alarm import Rules
 from edge.images import Map
@@ -15,7 +14,6 @@ from edge.liveliness import picture_change
 from edge.segmenter import Segmenter
 from edge.sources.pattern import BURNS_FROM_S, BURNS_TO_S, PERIOD_S, Pattern, burns
 
-SHIPPED_MODEL = Path(__file__).parents[3] / "models" / "fireseg-int8.tflite"
 FPS = 10.0
 
 
@@ -45,9 +43,8 @@ def test_its_frames_follow_at_their_rate_and_may_be_written_upon() -> None:
     assert pattern.read().rgb.any()
 
 
-@pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason=f"models/{SHIPPED_MODEL.name} is missing: export one first")
-def test_the_shipped_model_sees_the_flames_and_nothing_else_and_they_look_alive() -> None:
-    pattern, segmenter = Pattern(fps=FPS), Segmenter(SHIPPED_MODEL, threads=1)
+def test_the_shipped_model_sees_the_flames_and_nothing_else_and_they_look_alive(shipped_model: Path) -> None:
+    pattern, segmenter = Pattern(fps=FPS), Segmenter(shipped_model, threads=1)
     rules = Rules()
     assert segmenter.mask(pattern.frame(0.0)).mean() < rules.off_share
     frames = [pattern.frame(BURNS_FROM_S + number * 0.2) for number in range(12)]

@@ -1,0 +1,57 @@
+"""Where results and events go: one file a kind, behind one small interface."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from edge.events import Event, Result
+
+log = logging.getLogger(__name__)
+
+QUIET_S = 60.0
+"""How long a sink that keeps failing is not logged again."""
+
+
+class Sink(Protocol):
+    """Gets every result and every event, in order, in the loop's own thread: what takes long belongs in another.
+
+    The frames and masks are shared: read them, never write into them.
+    """
+
+    def on_result(self, result: Result) -> None: ...
+    def on_event(self, event: Event) -> None: ...
+    def close(self) -> None:
+        """The run ends, and in under a second."""
+
+
+class Sinks:
+    """All sinks of a run. One that raises is logged and keeps neither the others nor the loop from going on."""
+
+    def __init__(self, sinks: Sequence[Sink], clock: Callable[[], float]) -> None:
+        self._sinks = sinks
+        self._clock = clock
+        self._logged_s: dict[str, float] = {}
+
+    def on_result(self, result: Result) -> None:
+        for sink in self._sinks:
+            self._guard(sink, lambda sink=sink: sink.on_result(result))  # type: ignore[misc]
+
+    def on_event(self, event: Event) -> None:
+        for sink in self._sinks:
+            self._guard(sink, lambda sink=sink: sink.on_event(event))  # type: ignore[misc]
+
+    def close(self) -> None:
+        for sink in self._sinks:
+            self._guard(sink, sink.close)
+
+    def _guard(self, sink: Sink, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            name, now_s = type(sink).__name__, self._clock()
+            if now_s - self._logged_s.get(name, -QUIET_S) >= QUIET_S:
+                self._logged_s[name] = now_s
+                log.error("%s failed and is passed over (%s: %s)", name, type(error).__name__, error)
+                log.debug("where it failed", exc_info=error)

@@ -88,7 +88,8 @@ def make_models(source: Source, frames: Frame, folder: Path, prepare: Prepare, o
     folder.mkdir(parents=True, exist_ok=True)
     np.save(calibration, frames)
     height, width = (str(size) for size in frames.shape[1:3])
-    files: dict[str, Path | PeerError] = {"keras": source.keras.resolve()}
+    files: dict[str, Path | PeerError] = {"keras": folder / source.keras.name}
+    write_bytes(folder / source.keras.name, source.keras.read_bytes())  # a training may replace the file meanwhile
     files["int8"] = folder / f"{name}-int8.tflite"
     # Without the card: other readers need not know of a ZIP archive behind the flatbuffer.
     write_bytes(folder / f"{name}-int8.tflite", split_model(source.int8)[0])
@@ -104,8 +105,8 @@ def make_models(source: Source, frames: Frame, folder: Path, prepare: Prepare, o
         jobs.append((f"onnx int8{suffix}", KERAS, "onnx_from_tflite", [tflite, kind], target))
         target = folder / int8_onnx.format(f"own-{kind}-activations")
         jobs.append((f"onnx int8 own{suffix}", ONNXRUNTIME, "onnx_int8", [float_onnx, calibration, kind], target))
-    own_xml, float_param = folder / f"{name}-int8-own.xml", folder / f"{name}-float32.param"
-    own_param = folder / f"{name}-int8-own.param"
+    own_xml, float_param = folder / f"{name}-int8-own.openvino.xml", folder / f"{name}-float32.ncnn.param"
+    own_param = folder / f"{name}-int8-own.ncnn.param"
     jobs += [
         ("openvino int8 own", OPENVINO, "openvino_int8", [float_onnx, calibration], own_xml),
         ("ncnn float32", PNNX, "ncnn_float", [float_onnx, height, width], float_param),

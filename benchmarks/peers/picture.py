@@ -9,47 +9,51 @@ import matplotlib
 
 matplotlib.use("Agg")  # no screen
 import matplotlib.pyplot as plt
+from matplotlib.lines import Line2D
 
 from benchmarks.peers.report import Report, Row
 from edge.files import replacing
 
 MARKERS = {"int8": "o", "float32": "s", "float16": "D", "bfloat16": "D"}
-SIZE_IN = (7.5, 5.2)
+PANEL_IN, LEGEND_IN, HEIGHT_IN = 6.5, 2.6, 5.2
+MARKER_PT = 15
 
 
 def draw(report: Report, path: Path) -> None:
-    """Scatter every peer that was both judged and timed. Left is faster, up is better."""
+    """Scatter every peer that was both judged and timed. Left is faster, up is better.
+
+    Points are numbered and named beside the panels: all floats lie on one line, where names would cover each other.
+    """
     panels = len(report.threads)
-    figure, axes = plt.subplots(1, panels, figsize=(SIZE_IN[0] * panels, SIZE_IN[1]), sharey=True, squeeze=False)
+    size = (PANEL_IN * panels + LEGEND_IN, HEIGHT_IN)
+    figure, axes = plt.subplots(1, panels, figsize=size, sharey=True, squeeze=False, layout="constrained")
     runtimes = list(dict.fromkeys(row.peer.runtime for row in report.rows))
+    shown: dict[str, Line2D] = {}
     for axis, count in zip(axes[0], report.threads, strict=True):
-        points = sorted(_points(report.rows, count), key=lambda point: point[0])
-        for number, (time_ms, iou, row) in enumerate(points):
+        for number, (time_ms, iou, row) in _points(report.rows, count):
             colour = f"C{runtimes.index(row.peer.runtime) % 10}"
-            axis.plot(time_ms, iou, MARKERS[row.peer.precision], color=colour, markersize=8, alpha=0.85)
-            # Floats all lie on one line: labels fan out upwards and downwards in turn.
-            rise, turn = (9, 40) if number % 2 == 0 else (-9, -40)
-            style = {"ha": "left", "va": "bottom" if rise > 0 else "top", "rotation": turn, "fontsize": 8}
-            axis.annotate(
-                row.peer.title, (time_ms, iou), (3, rise), textcoords="offset points", rotation_mode="anchor", **style
-            )
+            style = {"marker": MARKERS[row.peer.precision], "color": colour, "markeredgecolor": "white"}
+            (point,) = axis.plot(time_ms, iou, linestyle="", markersize=MARKER_PT, alpha=0.9, **style)
+            axis.annotate(str(number), (time_ms, iou), ha="center", va="center", color="white", fontsize=8)
+            shown.setdefault(f"{number}  {row.peer.title}", point)
         axis.set_xscale("log")
         axis.set_xlabel("milliseconds a frame")
         axis.set_title(f"{count} thread" + ("s" if count != 1 else ""))
         axis.grid(alpha=0.3, which="both")
-        axis.margins(x=0.15, y=0.25)
+        axis.margins(x=0.1, y=0.15)
     axes[0, 0].set_ylabel("fire_iou")
-    figure.suptitle(report.title, fontsize=10)
-    figure.tight_layout()
+    figure.legend(list(shown.values()), list(shown), loc="outside right center", markerscale=0.6, fontsize=9)
+    figure.suptitle(report.title)
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=110)
     plt.close(figure)
 
 
-def _points(rows: Sequence[Row], threads: int) -> list[tuple[float, float, Row]]:
+def _points(rows: Sequence[Row], threads: int) -> list[tuple[int, tuple[float, float, Row]]]:
+    """What can be drawn, each with its row's number."""
     return [
-        (timing.median_ms, row.metrics["fire_iou"], row)
-        for row in rows
+        (number, (timing.median_ms, row.metrics["fire_iou"], row))
+        for number, row in enumerate(rows, start=1)
         for timing in row.timings
         if row.metrics and timing.threads == threads
     ]

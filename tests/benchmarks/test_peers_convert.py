@@ -1,0 +1,190 @@
+"""One network in every peer's form: which files belong together, what is made again, and what a failure costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.peers import convert
+from benchmarks.peers.catalogue import PEERS
+from benchmarks.peers.convert import Models, Source, find_source, make_models
+from benchmarks.peers.environments import Environment, PeerError
+from benchmarks.peers.inputs import calibration_frames, write_frames
+from edge.errors import UserError
+from edge.files import sha256
+from edge.progress import no_steps
+from export.calibration import candidates_from_pairs, choose
+from train.datasets import find_data
+from train.splits import Split, make_split
+
+SIDE = 32
+FRAMES = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+FLATBUFFER = b"a network"
+
+
+@pytest.fixture
+def keras(tmp_path: Path) -> Path:
+    """A .keras with its int8 file beside it, as far as their names go."""
+    path = tmp_path / "some.keras"
+    path.write_bytes(b"weights")
+    path.with_name("some-int8.tflite").write_bytes(FLATBUFFER + b" and its card")
+    return path
+
+
+@pytest.fixture
+def source(keras: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+    monkeypatch.setattr(convert, "split_model", lambda path: (FLATBUFFER, {"keras_sha256": sha256(keras)}))
+    monkeypatch.setattr(convert, "_float_tflite", lambda keras, target: target.write_bytes(keras.read_bytes()))
+    return find_source(keras, None)
+
+
+class Converters:
+    """Stand in for the programs in the peers' environments: each writes its target, unless told to fail."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.failing = ""
+
+    def run(self, command: list[str], limit_s: float, failure: str, **_: Any) -> None:
+        target = Path(command[-1])
+        if self.failing and self.failing in target.name:
+            raise PeerError(f"{failure}: no such operator")
+        self.made.append(target.name)
+        target.write_text(" ".join(command))
+
+
+@pytest.fixture
+def converters(monkeypatch: pytest.MonkeyPatch) -> Converters:
+    found = Converters()
+    monkeypatch.setattr(convert, "run", found.run)
+    return found
+
+
+def make(source: Source, folder: Path) -> Models:
+    return make_models(source, FRAMES, folder, lambda environment: Path("python"), no_steps)
+
+
+def test_every_peer_has_a_form_to_read_and_no_two_forms_share_a_file(
+    source: Source, converters: Converters, tmp_path: Path
+) -> None:
+    models = make(source, tmp_path / "models")
+    assert {peer.model for peer in PEERS} <= set(models.files)
+    paths = [models.file(form) for form in models.files]
+    # OpenVINO's .xml and ncnn's .param both have their weights in a .bin of the same name beside them.
+    beside = [path.with_suffix(".bin") for path in paths if path.suffix in (".xml", ".param")]
+    assert max(Counter([*paths, *beside]).values()) == 1
+
+
+def test_the_card_is_taken_off_for_other_readers(source: Source, converters: Converters, tmp_path: Path) -> None:
+    assert make(source, tmp_path / "models").file("int8").read_bytes() == FLATBUFFER
+
+
+def test_the_keras_model_is_kept_as_it_was_when_the_comparison_began(
+    source: Source, converters: Converters, tmp_path: Path
+) -> None:
+    models = make(source, tmp_path / "models")
+    source.keras.unlink()
+    assert models.file("keras").read_bytes() == b"weights"
+
+
+def test_nothing_is_converted_again_while_nothing_has_changed(
+    source: Source, converters: Converters, tmp_path: Path
+) -> None:
+    make(source, tmp_path / "models")
+    assert converters.made
+    converters.made.clear()
+    make(source, tmp_path / "models")
+    assert converters.made == []
+
+
+def test_other_calibration_images_make_what_they_calibrated_anew_and_nothing_else(
+    source: Source, converters: Converters, tmp_path: Path
+) -> None:
+    make(source, tmp_path / "models")
+    converters.made.clear()
+    make_models(source, FRAMES + 1, tmp_path / "models", lambda environment: Path("python"), no_steps)
+    assert converters.made and all("-own" in name for name in converters.made)
+
+
+def test_a_conversion_that_fails_is_a_reason_for_those_that_read_it_and_for_what_is_made_of_it(
+    source: Source, converters: Converters, tmp_path: Path
+) -> None:
+    converters.failing = "float32.onnx"
+    models = make(source, tmp_path / "models")
+    with pytest.raises(PeerError, match=r"some-float32\.onnx could not be made: no such operator"):
+        models.file("onnx float32")
+    with pytest.raises(PeerError, match=r"some-float32\.onnx, from which .* is made, could not be made"):
+        models.file("ncnn float32")
+    assert models.file("onnx int8").is_file()
+
+
+def test_a_stale_conversion_does_not_pass_for_one_that_fails_now(
+    source: Source, converters: Converters, tmp_path: Path
+) -> None:
+    make(source, tmp_path / "models")
+    converters.failing = "own"
+    models = make_models(source, FRAMES + 1, tmp_path / "models", lambda environment: Path("python"), no_steps)
+    with pytest.raises(PeerError, match="no such operator"):
+        models.file("ncnn int8 own")
+    assert not list((tmp_path / "models").glob("*own*.param"))
+
+
+def test_an_environment_that_cannot_be_made_costs_only_its_own_conversions(
+    source: Source, converters: Converters, tmp_path: Path
+) -> None:
+    def prepare(environment: Environment) -> Path:
+        if environment.name == "pnnx":
+            raise PeerError("pip could not install pnnx.lock")
+        return Path("python")
+
+    models = make_models(source, FRAMES, tmp_path / "models", prepare, no_steps)
+    with pytest.raises(PeerError, match=r"pip could not install pnnx\.lock"):
+        models.file("ncnn float32")
+    assert models.file("openvino int8 own").is_file()
+
+
+def test_an_int8_file_of_another_network_is_refused(keras: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convert, "split_model", lambda path: (FLATBUFFER, {"keras_sha256": "another"}))
+    with pytest.raises(UserError, match=r"some-int8\.tflite was not made from .*some\.keras"):
+        find_source(keras, None)
+
+
+def test_a_model_without_its_int8_file_says_how_to_make_one(keras: Path) -> None:
+    keras.with_name("some-int8.tflite").unlink()
+    with pytest.raises(UserError, match=r"MODEL=.*some\.keras make export-int8, and pass --int8 PATH"):
+        find_source(keras, None)
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent\.keras does not exist"):
+        find_source(tmp_path / "absent.keras", None)
+
+
+@pytest.fixture(scope="module")
+def split(synthetic_dir: Path) -> Split:
+    return make_split(find_data(synthetic_dir).dataset, "official")
+
+
+def test_the_calibration_images_are_those_that_the_card_names(split: Split) -> None:
+    expected = choose(candidates_from_pairs(split.train), 5, 3)
+    card = {"calibration": {"images": 5, "seed": 3, "sha256": expected.sha256}}
+    frames, facts = calibration_frames(card, split, SIDE, SIDE, no_steps)
+    np.testing.assert_array_equal(frames, expected.frames(SIDE, SIDE))
+    assert facts == {"images": 5, "sha256": expected.sha256, "same_as_int8": True}
+
+
+def test_other_data_cannot_give_the_calibration_images_and_the_facts_say_so(split: Split) -> None:
+    card = {"calibration": {"images": 5, "seed": 3, "sha256": "of FireSeg"}}
+    _, facts = calibration_frames(card, split, SIDE, SIDE, no_steps)
+    assert facts["same_as_int8"] is False
+
+
+def test_the_test_frames_are_written_at_the_models_size(split: Split, tmp_path: Path) -> None:
+    path = tmp_path / "maps" / "frames.npy"
+    write_frames(split.test, SIDE, SIDE, path)
+    frames = np.load(path)
+    assert frames.shape == (len(split.test), SIDE, SIDE, 3) and frames.dtype == np.uint8

@@ -84,7 +84,7 @@ class Capture:
         make: gives the source anew for each opening.
         replay: how a recording is played.
         stall_s: a camera without a frame for so long has stalled.
-        reconnect_limit: how many failures in a row to take; None for any number.
+        reconnect_limit: how many failures in a row to bear with; None for any number.
         wait_s: how long to wait after so many failures in a row.
     """
 
@@ -161,7 +161,8 @@ class Capture:
                 return
             failures = 1 if attempt.frames else failures + 1
             if self._reconnect_limit is not None and failures > self._reconnect_limit:
-                self._end(UserError(f"{trouble}; gave up after {failures} failures in a row"), name)
+                gave_up = f"; gave up after {failures} failures in a row" if failures > 1 else ""
+                self._end(UserError(f"{trouble}{gave_up}"), name)
                 return
             wait_s = self._wait_s(failures)
             log.warning("%s; trying again in %.0f s", trouble, wait_s)

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, t
 from rich.table import Table
 
 from edge.config_commands import config_app
+from edge.doctor import doctor_command
 from edge.errors import UserError, run_app
 from edge.files import make_folder, sha256
 from edge.images import Frame, overlay, read_rgb, write_picture
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 app.command("run", epilog="Example: `fireseg-edge run --source test-pattern --max-frames 300`")(run_command)
+app.command("doctor", epilog="Example: `fireseg-edge doctor --source /dev/video0`")(doctor_command)
 
 ModelArgument = Annotated[Path, typer.Argument(help="A .tflite model, such as models/fireseg-base-int8.tflite.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="Cores to compute on; all by default.")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -125,14 +126,13 @@ def load_watched(config: Config) -> tuple[Segmenter, ZoneMap, str]:
     return segmenter, ZoneMap(config.zones, config.ignored, segmenter.height, segmenter.width), sha256(path)
 
 
-def source_settings(config: Config, segmenter: Segmenter) -> SourceSettings:
+def source_settings(config: Config, segmenter: Segmenter | None) -> SourceSettings:
+    """How to open the source; without a model, at the size that most models have."""
     source = config.source
-    return SourceSettings(
-        size=(source.width, source.height),
-        model_size=(segmenter.width, segmenter.height),
-        fps=source.fps,
-        timeout_s=SOURCE_SHARE * source.stall_s,
+    settings = SourceSettings(
+        size=(source.width, source.height), fps=source.fps, timeout_s=SOURCE_SHARE * source.stall_s
     )
+    return replace(settings, model_size=(segmenter.width, segmenter.height)) if segmenter else settings
 
 
 def make_sinks(config: Config, *, as_json: bool, record: Path | None) -> list[Sink]:

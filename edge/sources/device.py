@@ -21,7 +21,7 @@ class Device(OpenCvCamera):
 
     def open(self) -> None:
         if not Path(self.name).exists():
-            raise SourceError(f"there is no {self.name}: plug the camera in, or name one of {devices()}")
+            raise SourceError(f"there is no {self.name} (there is {devices()}): plug the camera in, or name another")
         if not os.access(self.name, os.R_OK | os.W_OK):
             raise SourceError(f"{self.name} may not be opened: run `sudo usermod -aG video $USER` and log in again")
         # OpenCV waits for a V4L2 frame as long as this says, 10 s by itself.
@@ -46,4 +46,4 @@ class Device(OpenCvCamera):
 
 def devices() -> str:
     """The V4L2 devices there are, for a message."""
-    return ", ".join(str(path) for path in sorted(Path("/dev").glob("video*"))) or "none (no camera is connected)"
+    return ", ".join(str(path) for path in sorted(Path("/dev").glob("video*"))) or "no camera at all"

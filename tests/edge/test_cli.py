@@ -19,7 +19,7 @@ from edge.card import split_model
 from edge.images import read_gray_or_colour, read_rgb, write_picture
 from edge.segmenter import Segmenter
 
-COMMANDS = ("segment", "bench")
+COMMANDS = ("segment", "bench", "run", "doctor")
 WAIT_S = 60  # for what takes a second on an idle machine
 
 

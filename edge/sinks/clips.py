@@ -22,7 +22,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.errors import UserError
 from edge.events import END, START, Event, Result
 from edge.files import replacing, write_bytes, write_json
 from edge.images import Frame, encode_jpeg, overlay
@@ -112,7 +111,8 @@ class Clips:
 
     def _finish(self, clip: Clip) -> None:
         self._clips.remove(clip)
-        self._work.put(lambda: self._write_clip(clip))
+        if clip.frames:
+            self._work.put(lambda: self._write_clip(clip))
 
     # The writing thread.
 
@@ -121,7 +121,7 @@ class Clips:
             try:
                 job()
                 prune(self._folder, self._max_bytes, self._max_age_s, self._now())
-            except (UserError, OSError, cv2.error) as error:
+            except Exception as error:  # of whatever kind: the next fire's pictures may succeed
                 log.error("pictures of a fire are lost (%s); the alarm goes on", error)
 
     def _write_pictures(self, event: Event) -> None:

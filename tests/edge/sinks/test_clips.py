@@ -97,6 +97,19 @@ def test_a_folder_that_cannot_be_written_costs_the_pictures_and_nothing_else(
     assert "pictures of a fire are lost" in caplog.text
 
 
+def test_after_pictures_that_were_lost_the_next_ones_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = clips(tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr("edge.sinks.clips.overlay", lambda *_: 1 / 0)
+        sink.on_event(event(START))
+        time.sleep(0.2)
+    sink.on_event(event(PEAK))
+    sink.close()
+    assert (tmp_path / f"{ID}-peak-overlay.jpg").is_file()
+
+
 def test_a_slow_disk_does_not_hold_up_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.sinks.clips.write_bytes", lambda *_: time.sleep(0.5))
     sink = clips(tmp_path)

@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help export-int8 test test-fast lint bench bench-compare bench-peers drift ledger lock clean
+.PHONY: help export-int8 test test-fast lint bench bench-compare bench-peers bench-pi drift ledger lock clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,9 @@ bench-compare: .venv/.bench  ## Time them again, and fail where one became slowe
 
 bench-peers: .venv/.train  ## Compare runtimes on the shipped network, how fast and how well (FIRESEG_DIR=, MODEL= a .keras)
 	@$(BIN)/python -m benchmarks.peers
+
+bench-pi: .venv/.train  ## Count instructions on a Pi 4 and a Pi 5 under QEMU, and compare masks (as root; FIRESEG_DIR=)
+	@$(BIN)/python -m benchmarks.pi
 
 drift: .venv/.dev  ## Judge the shipped models against their floats, and note it in the ledger (FIRESEG_DIR=)
 	$(BIN)/python -m pytest benchmarks/test_iou_drift.py --show-capture=no

@@ -29,7 +29,7 @@ app = typer.Typer(
 )
 
 EXIT_GATE = 1
-SHIPPED_MODEL = Path("models/fireseg.keras")
+SHIPPED_MODEL = Path("models/fireseg-base.keras")
 
 
 class KindName(StrEnum):
@@ -164,7 +164,7 @@ def convert(
 
 
 @app.command(
-    epilog="Example: `fireseg-export drift models/fireseg.keras models/fireseg-int8.tflite --data data/fireseg`"
+    epilog="Example: `fireseg-export drift models/fireseg-base.keras models/fireseg-base-int8.tflite`"
 )
 def drift(
     a: Annotated[Path, typer.Argument(help="The model to compare with: .keras or .tflite.")],
@@ -221,7 +221,7 @@ def drift(
     print("least agreement: " + ", ".join(f"{name} {value:.3f} ({change * 100:+.1f})" for value, name, change in worst))
 
 
-@app.command(name="inspect", epilog="Example: `fireseg-export inspect models/fireseg-int8.tflite`")
+@app.command(name="inspect", epilog="Example: `fireseg-export inspect models/fireseg-base-int8.tflite`")
 def inspect_(
     model: Annotated[Path, typer.Argument(help="A .tflite model, ours or any other.")], as_json: JsonOption = False
 ) -> None:

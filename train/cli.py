@@ -110,7 +110,7 @@ app.command(
 
 app.command(
     name="eval",
-    epilog="Example: `fireseg-train eval models/fireseg-int8.tflite --data data/fireseg --split all --details out`",
+    epilog="Example: `fireseg-train eval models/fireseg-base-int8.tflite --split all --details out`",
 )(evaluate)
 
 

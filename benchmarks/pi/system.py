@@ -151,6 +151,11 @@ def _unpack_debian(system: System) -> None:
     for package in (making / "var/cache/apt/archives").glob("*.deb"):
         subprocess.run(["dpkg", "-x", str(package), str(making)], check=True)
     shutil.rmtree(making / "var/cache/apt/archives")
+    # What configuring would have made, and Debian's pip reads when it starts, with or without a network.
+    certificates = making / "etc/ssl/certs/ca-certificates.crt"
+    certificates.parent.mkdir(parents=True, exist_ok=True)
+    trusted = sorted((making / "usr/share/ca-certificates/mozilla").glob("*.crt"))
+    certificates.write_bytes(b"".join(path.read_bytes() for path in trusted))
     cpus = making / "sys/devices/system/cpu"
     cpus.mkdir(parents=True, exist_ok=True)
     for name in ("possible", "present"):

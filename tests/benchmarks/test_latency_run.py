@@ -53,10 +53,10 @@ def test_a_throttled_run_says_so_and_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_a_keras_model_is_refused_in_one_line(tmp_path: Path) -> None:
-    done = run_bench(tmp_path / "saved", tmp_path / "bin", model=Path("models/fireseg.keras"), throttled="0x0")
+    done = run_bench(tmp_path / "saved", tmp_path / "bin", model=Path("models/fireseg-base.keras"), throttled="0x0")
     assert done.returncode != 0
     (line,) = done.stderr.split("\n\n")[0].splitlines()
-    assert "MODEL=models/fireseg.keras cannot be timed here: expected a .tflite" in line
+    assert "MODEL=models/fireseg-base.keras cannot be timed here: expected a .tflite" in line
 
 
 def test_the_model_named_is_the_only_one_timed_and_must_exist(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from train.fireseg import load_dataset
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements" / "tflite-runtime.lock"
-SHIPPED_MODEL = ROOT / "models" / "fireseg-int8.tflite"
+SHIPPED_MODEL = ROOT / "models" / "fireseg-base-int8.tflite"
 INSTALL_LIMIT_S = 600
 FRAMES = 20
 MIN_AGREEMENT = 0.95  # IoU of the fire masks, pooled

@@ -13,7 +13,7 @@ import pytest
 from edge.images import write_picture
 from tests.train.typed import Here, refused
 
-SHIPPED = Path(__file__).parents[2] / "models" / "fireseg-int8.tflite"
+SHIPPED = Path(__file__).parents[2] / "models" / "fireseg-base-int8.tflite"
 DETAILS = {
     "precision-recall.json", "precision-recall.png", "reliability.json", "reliability.png",
     "videos.json", "videos.md", "worst.png",

@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")  # no screen
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.peers.report import Report, Row
 from edge.files import replacing
@@ -37,6 +38,9 @@ def draw(report: Report, path: Path) -> None:
             axis.annotate(str(number), (time_ms, iou), ha="center", va="center", color="white", fontsize=8)
             shown.setdefault(f"{number}  {row.peer.title}", point)
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel("milliseconds a frame")
         axis.set_title(f"{count} thread" + ("s" if count != 1 else ""))
         axis.grid(alpha=0.3, which="both")

@@ -15,7 +15,7 @@ from export.flatbuffer import Convolution, Graph
 from export.stepwise import Stepwise
 from export.weight_rounding import round_layer
 
-DEFAULT_FRAMES = 64
+DEFAULT_FRAMES = 200
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.peers.conversions.ncnn_float import with_pixel_shuffles
 from benchmarks.peers.conversions.ncnn_int8 import (
     INT8_TAG,
     LARGEST,
@@ -130,3 +131,26 @@ def test_a_blob_that_is_always_zero_has_a_scale_too() -> None:
     histogram = Histogram()
     histogram.add(np.zeros(100, np.float32))
     assert np.isfinite(histogram.scale())
+
+
+DESCRIBED = "Input in 0 1 0\nDepthToSpace d2s_1 1 1 0 1 blocksize=2 #0=(1,4,8,8)f32\n"
+
+
+def test_depth_to_space_gets_the_name_that_ncnn_knows_and_its_block() -> None:
+    param = "7767517\n2 2\nInput in0 0 1 in0\nDepthToSpace             d2s_1         1 1 in0 out0\n"
+    expected = "7767517\n2 2\nInput in0 0 1 in0\nPixelShuffle d2s_1 1 1 in0 out0 0=2 1=1\n"
+    assert with_pixel_shuffles(param, DESCRIBED) == expected
+
+
+def test_a_network_without_depth_to_space_stays_as_it_is() -> None:
+    assert with_pixel_shuffles(PARAM, DESCRIBED) == PARAM
+
+
+def test_a_block_of_unknown_size_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="how large the blocks of other are"):
+        with_pixel_shuffles("DepthToSpace other 1 1 in0 out0\n", DESCRIBED)
+
+
+def test_blocks_in_another_order_are_refused() -> None:
+    with pytest.raises(RuntimeError, match=r"TensorFlow's order, got DepthToSpace .*mode=CRD"):
+        with_pixel_shuffles(PARAM, DESCRIBED.replace("blocksize=2", "blocksize=2 mode=CRD"))

@@ -8,11 +8,14 @@ The input is called `in0`, the output `out0`.
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+DEPTH_FIRST = 1  # PixelShuffle's mode of ONNX's default order, which is TensorFlow's: a block's pixels apart in depth
 
 
 def convert(source: Path, height: int, width: int, target: Path) -> None:
@@ -31,6 +34,27 @@ def convert(source: Path, height: int, width: int, target: Path) -> None:
             if not made.is_file():
                 raise RuntimeError(f"pnnx wrote no {made.name}")
             shutil.copy(made, target.with_suffix(suffix))
+        described = (Path(folder) / "model.pnnx.param").read_text()
+    target.write_text(with_pixel_shuffles(target.read_text(), described))
+
+
+def with_pixel_shuffles(param: str, described: str) -> str:
+    """Name each depth-to-space as ncnn does: pnnx hands on ONNX's name for it, which ncnn does not know.
+
+    Args:
+        param: the ncnn network.
+        described: pnnx' own description of it, which alone tells the size of the blocks.
+    """
+    blocks = dict(re.findall(r"^DepthToSpace +(\S+) .*?\bblocksize=(\d+)", described, re.MULTILINE))
+    if unlike := re.search(r"^DepthToSpace .*\bmode=(?!DCR)\S*", described, re.MULTILINE):
+        raise RuntimeError(f"expected blocks in TensorFlow's order, got {unlike[0]}")
+
+    def renamed(match: re.Match[str]) -> str:
+        if match["name"] not in blocks:
+            raise RuntimeError(f"pnnx does not say how large the blocks of {match['name']} are")
+        return f"PixelShuffle {match['name']} {match['blobs']} 0={blocks[match['name']]} 1={DEPTH_FIRST}"
+
+    return re.sub(r"^DepthToSpace +(?P<name>\S+) +(?P<blobs>1 1 \S+ \S+)[^\n]*", renamed, param, flags=re.MULTILINE)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ FORMS: tuple[tuple[str, str, str, str, Environment | None], ...] = (
     ("-float32.onnx", "float32", "float32", "onnxruntime", ONNXRUNTIME),
     ("-int8-int8-activations.onnx", "int8", "int8", "onnxruntime", ONNXRUNTIME),
     ("-int8-own-int8-activations.onnx", "int8 own", "int8", "onnxruntime", ONNXRUNTIME),
-    ("-float32.param", "float32", "float32", "ncnn", NCNN),
-    ("-float32.param", "float16", "float16", "ncnn", NCNN),
-    ("-int8-own.param", "int8 own", "int8", "ncnn", NCNN),
+    ("-float32.ncnn.param", "float32", "float32", "ncnn", NCNN),
+    ("-float32.ncnn.param", "float16", "float16", "ncnn", NCNN),
+    ("-int8-own.ncnn.param", "int8 own", "int8", "ncnn", NCNN),
     ("-float32.onnx", "float32", "float32", "opencv", OPENCV),
 )
 

@@ -157,7 +157,7 @@ def test_peers_are_those_whose_models_were_converted_and_the_others_are_named(tm
     assert peers_of(family, tmp_path) == []
     (missing,) = missing_peers(family, tmp_path)
     assert "fireseg-base-float32.onnx" in missing and "make bench-peers" in missing
-    (tmp_path / "fireseg-base-float32.param").touch()
+    (tmp_path / "fireseg-base-float32.ncnn.param").touch()
     labels = [(network.adapter, network.label) for network, _ in peers_of(family, tmp_path)]
     assert labels == [("ncnn", "fireseg-base-float32"), ("ncnn", "fireseg-base-float16")]
     for suffix, *_ in FORMS:
@@ -167,11 +167,11 @@ def test_peers_are_those_whose_models_were_converted_and_the_others_are_named(tm
 
 
 def test_a_machine_without_the_tools_or_without_root_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system.shutil, "which", lambda command, **_: None if command == "debootstrap" else command)
+    monkeypatch.setattr(shutil, "which", lambda command, **_: None if command == "debootstrap" else command)
     with pytest.raises(UserError, match=r"debootstrap not found: run `sudo apt-get install .*qemu-user"):
         check_machine()
-    monkeypatch.setattr(system.shutil, "which", lambda command, **_: command)
-    monkeypatch.setattr(system.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(shutil, "which", lambda command, **_: command)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(UserError, match="needs root: run `sudo make bench-pi`"):
         check_machine()
 

@@ -85,13 +85,13 @@ def test_pre_trained_features_are_those_of_a_frame_in_minus_1_to_1_but_at_the_pa
     )
     published.save_weights(tmp_path / "published.weights.h5")
     ours = build_unet(UNetConfig(64, 64, width=0.35), weights=tmp_path / "published.weights.h5")
-    features = [
+    theirs, mine = (
         np.asarray(keras.Model(model.inputs, model.get_layer("Conv1_relu").output)(noise(64, 64)))
         for model in (published, ours)
-    ]
-    assert features[0].std() > 0
-    assert np.allclose(features[0][:, :-1, :-1], features[1][:, :-1, :-1], atol=1e-4)
-    assert not np.allclose(*features, atol=1e-4)  # the last row and column see zeros that were grey and are black
+    )
+    assert theirs.std() > 0
+    assert np.allclose(theirs[:, :-1, :-1], mine[:, :-1, :-1], atol=1e-4)
+    assert not np.allclose(theirs, mine, atol=1e-4)  # the last row and column see zeros that were grey and are black
 
 
 def parameter_counts(model: keras.Model) -> dict[str, int]:

@@ -163,9 +163,7 @@ def convert(
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
 
 
-@app.command(
-    epilog="Example: `fireseg-export drift models/fireseg-base.keras models/fireseg-base-int8.tflite`"
-)
+@app.command(epilog="Example: `fireseg-export drift models/fireseg-base.keras models/fireseg-base-int8.tflite`")
 def drift(
     a: Annotated[Path, typer.Argument(help="The model to compare with: .keras or .tflite.")],
     b: Annotated[Path, typer.Argument(help="The model that may have drifted.")],

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -68,7 +69,8 @@ class Client:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
-                pipe.close()
+                with suppress(BrokenPipeError):  # an order that a dead worker never read is written once more
+                    pipe.close()
 
     def __enter__(self) -> Client:
         return self
@@ -80,11 +82,9 @@ class Client:
 
     def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin
-        try:
+        with suppress(BrokenPipeError):  # it has died: what it left behind tells more than the broken pipe
             self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
-        except OSError:
-            pass  # it has died: what it left behind tells more than the broken pipe
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:

@@ -156,6 +156,7 @@ def test_a_worker_that_was_killed_is_told_by_its_signal(
 ) -> None:
     client = connect(tflite)
     client._process.kill()
+    client._process.wait()  # so that the order meets a broken pipe
     with pytest.raises(PeerError, match=r"it crashed \(SIGKILL\)"):
         client.time(frames, runs=1, warm_up=0)
 

@@ -23,8 +23,9 @@ COMPARE_S = 0.2
 """How much older the picture is that a new one is compared with, at least: neighbouring frames of a fast camera are
 alike even in a fire."""
 ROUNDING_S = 0.001  # times of frames are multiples of what no float holds exactly
-REACH_PX = 8
-"""How far things may have moved meanwhile, in the model's pixels."""
+REACH_PX = 24
+"""How far things may have moved meanwhile, in the model's pixels: an orange lorry that crosses the picture in three
+seconds moves 16 to 25 between two frames of a slow camera. Fires look no more alike for being sought further."""
 MARGIN_PX = 2
 MIN_AREA_PX = 12
 """Less is a speck, without a look of its own."""

@@ -91,7 +91,7 @@ def test_biases_pushed_off_through_the_whole_network_are_put_back(
     corrected: tuple[bytes, list[LayerEffect]], float32: bytes, frames: Frame, runtime: Runtime
 ) -> None:
     good, _ = corrected
-    broken = shifted(good, every=3, offset=0.15)
+    broken = shifted(good, every=3, offset=0.2)
     restored, effects = correct_biases(broken, float32, frames, runtime)
     wanted, float_maps = outputs(runtime, good, frames), outputs(runtime, float32, frames)
     lost = mean_error(outputs(runtime, broken, frames), wanted)

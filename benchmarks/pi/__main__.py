@@ -25,6 +25,8 @@ from train.cli import DataOption
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
+WIDTH = 160
+
 
 @app.command(epilog="Example: `python -m benchmarks.pi --suite bookworm --cpu cortex-a76 --short`")
 def main(
@@ -78,7 +80,9 @@ def _print(rows: Sequence[dict[str, Any]], said: Sequence[str]) -> None:
         table.add_column(heading, justify="left" if heading in ("model", "runtime", "cpu") else "right")
     for row in rows:
         table.add_row(*row.values())
-    Console().print(table)
+    console = Console()
+    # A pipe has no width, and the figures are what one pipes it for.
+    (console if console.is_terminal else Console(width=WIDTH)).print(table)
     for text in said:
         print(text)
 

@@ -22,6 +22,7 @@ from edge.files import sha256
 from edge.images import Frame, list_images, read_rgb
 from edge.preprocess import to_model_input
 from train.fireseg import Pair
+from train.splits import find_shared
 
 # Upper bounds of the share of burning pixels, and of the mean brightness in 0..255, that make the strata.
 FIRE_SHARES = {"none": 0.0, "under 1 %": 0.01, "1 to 5 %": 0.05, "5 to 20 %": 0.2, "over 20 %": 1.0}
@@ -142,8 +143,7 @@ def choose(candidates: Sequence[Candidate], count: int, seed: int) -> Calibratio
 
 def assert_disjoint(calibration: Sequence[Candidate], judging: Sequence[Pair]) -> None:
     """Raise `UserError` where an image that judges is among those that calibrate, whatever their names."""
-    judged = {sha256(pair.image): pair.name for pair in judging}
-    shared = [f"{image.name} is {judged[image.sha256]}" for image in calibration if image.sha256 in judged]
+    shared = find_shared(((image.name, image.sha256) for image in calibration), judging)
     if shared:
         raise UserError(
             f"{len(shared)} calibration images are among the test images ({', '.join(shared[:3])}): "

@@ -64,8 +64,8 @@ def main(
     rows = [as_row(line) for line in report["instructions"]]
     write_json(out / "pi.json", report)
     markdown = [*markdown_table(tuple(rows[0]), [tuple(row.values()) for row in rows]), ""]
-    markdown += [f"- {text}" for text in (*sentences(report), "")]
-    write_text(out / "pi.md", "\n".join(markdown))
+    markdown += [f"- {text}" for text in sentences(report)]
+    write_text(out / "pi.md", "\n".join(markdown) + "\n")
     if as_json:
         print(json.dumps(report, indent=2))
     else:

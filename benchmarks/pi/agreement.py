@@ -17,7 +17,7 @@ from benchmarks.drift import Loaded, entries
 from benchmarks.ledger import Entry
 from benchmarks.pi.cpus import Cpu
 from benchmarks.pi.instructions import MACHINE
-from benchmarks.pi.system import System
+from benchmarks.pi.system import HANDED_IN, System, last_words
 from edge.errors import UserError
 from train.datasets import Source
 from train.evaluate import Judgement, Masks, judge
@@ -59,27 +59,23 @@ def segment_here(model: Path, pairs: Sequence[Pair], out: Path) -> Masks:
         [*command, *images, "--out", str(out), "--threads", THREADS], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise UserError(f"fireseg-edge segment failed here: {done.stderr.strip()}")
+        raise UserError(f"fireseg-edge segment failed here: {last_words(done)}")
     return read_masks(out, pairs)
 
 
 def segment_inside(system: System, cpu: Cpu, model: Path, pairs: Sequence[Pair]) -> Masks:
     """The masks that the command inside writes: our own wheel, its base dependencies and nothing else."""
-    work = system.root / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    for path in (model, *(pair.image for pair in pairs)):
-        shutil.copy(path, work)
+    folder = system.hand_in([model, *(pair.image for pair in pairs)])
     inside = system.environment("fireseg")
-    images = [f"/work/{pair.image.name}" for pair in pairs]
+    images = [f"{HANDED_IN}/{pair.image.name}" for pair in pairs]
     done = system.run(
-        cpu, f"{inside}/bin/python", f"{inside}/bin/fireseg-edge", "segment", f"/work/{model.name}", *images,
-        "--out", "/work/masks", "--threads", THREADS, "--json",
+        cpu, f"{inside}/bin/python", f"{inside}/bin/fireseg-edge", "segment", f"{HANDED_IN}/{model.name}", *images,
+        "--out", f"{HANDED_IN}/masks", "--threads", THREADS, "--json",
     )  # fmt: skip
     if done.returncode:
-        raise UserError(f"fireseg-edge segment failed on {cpu.name}: {(done.stderr or done.stdout).strip()}")
+        raise UserError(f"fireseg-edge segment failed on {cpu.name}: {last_words(done)}")
     json.loads(done.stdout)  # the whole command ran, to its last line
-    return read_masks(work / "masks", pairs)
+    return read_masks(folder / "masks", pairs)
 
 
 def read_masks(folder: Path, pairs: Sequence[Pair]) -> Masks:

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.pi.counted import ASKING_DESCRIPTOR
 from benchmarks.pi.cpus import Cpu
-from benchmarks.pi.system import System
+from benchmarks.pi.system import System, last_words
 from edge.errors import UserError
 
 # Asked before and after: the interpreter's own start is not ours.
@@ -60,6 +60,5 @@ def installed(environment: Path) -> list[str]:
 def _run(system: System, cpu: Cpu, *command: str, counting: bool = False) -> str:
     done = system.run(cpu, *command, counting=counting)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise UserError(f"{command[0]} failed on {cpu.name} under Debian {system.suite}: {last}")
+        raise UserError(f"{command[0]} failed on {cpu.name} under Debian {system.suite}: {last_words(done)}")
     return done.stdout

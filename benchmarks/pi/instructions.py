@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ledger import Entry, last, runtime_name, stamp
-from benchmarks.pi.cpus import Cpu
-from benchmarks.pi.system import System
+from benchmarks.pi.cpus import CPUS, Cpu
+from benchmarks.pi.system import HANDED_IN, System, last_words
 from edge.card import split_model
 from edge.errors import UserError
 from edge.files import sha256
@@ -58,31 +58,28 @@ def shape_of(tflite: Path) -> Shape:
 
 
 def prepare(system: System) -> None:
-    """Copy in what counts, and only that."""
+    """Copy in what counts, and only that, with its byte code: a first run that compiles lays memory out otherwise."""
     shutil.rmtree(system.root / "opt/counting", ignore_errors=True)
     adapters = [f"peers/adapters/{path.name}" for path in (HERE / "peers/adapters").glob("*.py")]
     for name in (*INSIDE_FILES, *adapters):
         to = system.root / "opt/counting/benchmarks" / name
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(HERE / name, to)
+    system.must(CPUS["cortex-a76"], "/usr/bin/python3", "-m", "compileall", "-q", "/opt/counting")
 
 
 def count(system: System, cpu: Cpu, network: Network, shape: Shape) -> Entry:
     """One line of the ledger. Raises `UserError` where the runtime cannot run the network, with its own words."""
-    folder = system.root / "work"
-    folder.mkdir(exist_ok=True)
-    for path in [network.path, *([network.path.with_suffix(network.sidecar)] if network.sidecar else [])]:
-        shutil.copy(path, folder)
+    system.hand_in([network.path, *([network.path.with_suffix(network.sidecar)] if network.sidecar else [])])
     done = system.run(
         cpu,
         f"{system.environment(network.environment)}/bin/python", "-m", "benchmarks.pi.counted",
-        network.adapter, f"/work/{network.path.name}", network.precision, str(FRAMES),
+        network.adapter, f"{HANDED_IN}/{network.path.name}", network.precision, str(FRAMES),
         counting=True, PYTHONPATH="/opt/counting", HEIGHT=str(shape.height), WIDTH=str(shape.width),
     )  # fmt: skip
     counts = system.counts() if done.returncode == 0 else []
     if len(counts) != FRAMES + 1:
-        last_words = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise UserError(f"{network.label} does not run on {cpu.name}: {last_words}")
+        raise UserError(f"{network.label} does not run on {cpu.name}: {last_words(done)}")
     runtime = next(line for line in reversed(done.stdout.splitlines()) if line.strip())
     return entry(system, cpu, network, shape, runtime, min(b - a for a, b in pairwise(counts)))
 

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,9 @@ PLUGIN_SOURCE = Path(__file__).with_name("count_instructions.c")
 REQUIREMENTS = Path(__file__).parents[2] / "requirements"
 EMULATOR = ["/opt/qemu/lib/ld-linux-x86-64.so.2", "--library-path", "/opt/qemu/lib", "/opt/qemu/qemu-aarch64"]
 COUNTS = "tmp/counts"
+# Room set aside for the guest's memory, so that where it lies does not hang on what the emulator's own threads do.
+RESERVED = "0x200000000"
+HANDED_IN = "/srv/handed-in"
 # What a run inside sees; nothing of this machine's. A fixed seed, so that sets and dictionaries fall the same way.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"}
 TIME_LIMIT_S = 900
@@ -61,7 +65,19 @@ class System:
         plugin = ["-plugin", f"/opt/qemu/count_instructions.so,to=/{COUNTS}"] if counting else []
         return subprocess.run(
             # Addresses that differ from run to run order Python's sets differently: some hundred instructions.
-            ["setarch", "-R", _chroot(), str(self.root.resolve()), *EMULATOR, "-cpu", cpu.name, *plugin, *command],
+            [
+                "setarch",
+                "-R",
+                _chroot(),
+                str(self.root.resolve()),
+                *EMULATOR,
+                "-R",
+                RESERVED,
+                "-cpu",
+                cpu.name,
+                *plugin,
+                *command,
+            ],
             env=ENVIRONMENT | environment,
             capture_output=True,
             text=True,
@@ -96,20 +112,35 @@ class System:
             shutil.copy(own_wheel, folder)
             what = ["fireseg-edge"]
         cpu = next(iter(CPUS.values()))
-        self._must(cpu, "/usr/bin/python3", "-m", "venv", "--without-pip", inside)
+        self.must(cpu, "/usr/bin/python3", "-m", "venv", "--without-pip", inside)
         pip = next((self.root / "usr/share/python-wheels").glob("pip-*.whl"))
-        self._must(
+        self.must(
             cpu, f"{inside}/bin/python", f"/usr/share/python-wheels/{pip.name}/pip", "install", "-q",
-            "--no-compile", "--no-index", "--find-links", f"/wheels/{name}", *what,
+            "--no-index", "--find-links", f"/wheels/{name}", *what,
         )  # fmt: skip
         shutil.rmtree(folder)
         stamp.write_text(wanted)
 
-    def _must(self, cpu: Cpu, *command: str) -> None:
+    def hand_in(self, paths: Iterable[Path]) -> Path:
+        """Copy files into an empty folder inside, HANDED_IN there; returns it as seen from here."""
+        folder = self.root / HANDED_IN.lstrip("/")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for path in paths:
+            shutil.copy(path, folder)
+        return folder
+
+    def must(self, cpu: Cpu, *command: str) -> None:
+        """Run what makes the system. Raises `UserError` where it fails."""
         done = self.run(cpu, *command)
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-            raise UserError(f"{' '.join(command[:4])} failed in {self.root} ({last}): delete {self.root} and try again")
+            said = f"{' '.join(command[:4])} failed in {self.root} ({last_words(done)})"
+            raise UserError(f"{said}: delete {self.root} and try again")
+
+
+def last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """What a command that failed said last: of a traceback, the error."""
+    return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
 
 
 def _chroot() -> str:

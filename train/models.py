@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import UserError
+from edge.files import replacing
 from edge.images import Frame, Map
 from edge.preprocess import probability_to_u8, to_model_input
 from edge.segmenter import DEFAULT_THRESHOLD, OUTPUT_STEPS, Segmenter
@@ -68,6 +69,15 @@ def load_keras(path: Path) -> keras.Model:
         ) from error
     check_shapes(model, path)
     return model
+
+
+def deflate(path: Path) -> None:
+    """Compress what a `.keras` holds, in place: Keras only stores it, and weights shrink by a seventh."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(member.filename, archive.read(member)) for member in archive.infolist()]
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members:
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
 
 
 def check_shapes(model: keras.Model, path: Path) -> None:

@@ -23,6 +23,7 @@ from edge.errors import UserError
 from edge.files import check_writable, replacing, write_json, write_text
 from train.batches import Batches, Examples
 from train.losses import BCEDice
+from train.models import deflate
 from train.unet import UNetConfig, build_unet, set_trainable
 
 STATE_FILE = "state.json"
@@ -267,7 +268,7 @@ def _keep_best(model: keras.Model, state: State, out: Path) -> None:
     if not state.history or stalled_epochs(state.history) or state.best_epoch == state.history[-1]["epoch"]:
         return
     # A model that shares the layers but was never compiled is saved without the optimizer.
-    _save(keras.Model(model.inputs, model.outputs, name=model.name), out / BEST_FILE)
+    _save(keras.Model(model.inputs, model.outputs, name=model.name), out / BEST_FILE, compress=True)
     state.best_epoch = state.history[-1]["epoch"]
     write_json(out / STATE_FILE, asdict(state))
 
@@ -282,9 +283,11 @@ def write_history(history: list[Row], path: Path) -> None:
     write_text(path, text.getvalue())
 
 
-def _save(model: keras.Model, path: Path) -> None:
+def _save(model: keras.Model, path: Path, *, compress: bool = False) -> None:
     with replacing(path) as temporary:
         model.save(temporary)
+        if compress:
+            deflate(temporary)
 
 
 def _tensorboard(out: Path) -> list[keras.callbacks.Callback]:

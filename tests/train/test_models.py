@@ -12,7 +12,7 @@ from keras import layers
 
 from edge.errors import UserError
 from edge.preprocess import to_model_input
-from train.models import KerasPredictor, load_keras, load_predictor
+from train.models import KerasPredictor, deflate, load_keras, load_predictor
 
 HEIGHT, WIDTH = 16, 24
 
@@ -47,6 +47,16 @@ def test_a_saved_model_predicts_as_keras_does(path: Path) -> None:
     assert (predictor.height, predictor.width) == (HEIGHT, WIDTH)
     expected = network().predict(frames.astype(np.float32), verbose=0)
     assert np.allclose(predictor.predict(frames), expected, atol=1e-6)
+
+
+def test_a_compressed_model_is_smaller_loads_as_it_did_and_is_the_same_file_each_time(path: Path) -> None:
+    stored, before = path.stat().st_size, load_keras(path).get_weights()
+    deflate(path)
+    once = path.read_bytes()
+    assert len(once) < stored
+    assert all(np.array_equal(one, other) for one, other in zip(before, load_keras(path).get_weights(), strict=True))
+    deflate(path)
+    assert path.read_bytes() == once
 
 
 def test_a_frame_of_any_size_becomes_a_map_in_steps_of_1_256(path: Path) -> None:

@@ -112,6 +112,8 @@ class Capture:
         self.state = State.CONNECTING
         self.frames = 0
         """Frames that the source gave so far."""
+        self.openings = 0
+        """How often the source was opened."""
 
     def __enter__(self) -> Capture:
         self._watcher.start()
@@ -153,6 +155,7 @@ class Capture:
                 self._end(error)
                 return
             name = attempt.source.name
+            self.openings += 1
             self._show(State.RECONNECTING if failures else State.CONNECTING, name)
             threading.Thread(target=self._read, args=(attempt,), name="camera", daemon=True).start()
             trouble = self._wait_for_trouble(attempt)

@@ -13,59 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from edge.alarm import Rules
-from edge.capture import Replay
 from edge.errors import UserError
-from edge.settings import documented, read_section, setting, show, unknown_key
-from edge.sources import KINDS
+from edge.sections import (
+    ClipsSection,
+    LoopSection,
+    ModelSection,
+    MqttSection,
+    SourceSection,
+    SpoolSection,
+    WebhookSection,
+    WebSection,
+)
+from edge.settings import documented, read_section, show, unknown_key
 from edge.zones import Point, Zone, ZoneMap
 
-DEFAULT_MODEL = "models/fireseg-base-int8.tflite"
 CHECK_GRID = 224
 """Zones are tried on a grid of this many cells a side before a model is there to say its own."""
-
-
-@dataclass(frozen=True)
-class SourceSection:
-    address: str = setting("picamera2", f"Where frames come from: {KINDS}.")
-    replay: str = setting(
-        "realtime",
-        "How a recording is played: at its own speed, dropping frames as a camera does, or whole.",
-        choices=[kind.value for kind in Replay],
-    )
-    width: int = setting(640, "Width asked of a camera, in pixels; for snapshots and clips.", low=64, high=8192)
-    height: int = setting(480, "Height asked of a camera, in pixels.", low=64, high=8192)
-    fps: float = setting(
-        10.0, "Frames a second asked of a camera, painted, or taken from a folder of pictures.", low=0.01, high=240
-    )
-    stall_s: float = setting(10.0, "A camera without a frame for so many seconds is opened anew.", low=0.5)
-    reconnect_limit: int = setting(
-        0, "How many failures of a camera in a row to take before giving up; 0 for any number.", low=0
-    )
-
-
-@dataclass(frozen=True)
-class ModelSection:
-    path: str = setting(DEFAULT_MODEL, "The .tflite model.")
-    threads: int = setting(0, "Cores to compute on; 0 for all.", low=0)
-
-
-@dataclass(frozen=True)
-class LoopSection:
-    max_fps: float = setting(
-        10.0, "At most so many results a second; 0 for as many as the machine gives. An alarm needs no more.", low=0
-    )
-    spare_heat: bool = setting(
-        True, "Whether to halve the rate while the machine is too hot or throttled, down to one result a second."
-    )
-
-
-@dataclass(frozen=True)
-class ClipsSection:
-    folder: str = setting("", 'Where pictures and clips of fires are kept, such as "events"; empty for nowhere.')
-    before_s: float = setting(5.0, "A clip begins so many seconds before the alarm.", low=0, high=30)
-    after_s: float = setting(10.0, "A clip ends so many seconds after the alarm.", low=0, high=60)
-    max_mb: float = setting(500.0, "The folder holds at most so many megabytes; the oldest go first.", low=1)
-    max_days: float = setting(30.0, "Pictures and clips are kept so many days.", low=0.01)
 
 
 # Every table of the file but the lists of zones, by its name.
@@ -75,7 +38,21 @@ SECTIONS: dict[str, type] = {
     "alarm": Rules,
     "loop": LoopSection,
     "clips": ClipsSection,
+    "web": WebSection,
+    "mqtt": MqttSection,
+    "webhook": WebhookSection,
+    "spool": SpoolSection,
 }
+# The keys that name files and folders.
+FILES = (
+    ("model", "path"),
+    ("clips", "folder"),
+    ("web", "password_file"),
+    ("mqtt", "ca_file"),
+    ("mqtt", "password_file"),
+    ("webhook", "secret_file"),
+    ("spool", "folder"),
+)
 
 ZONES_TEXT = """\
 # Zones are watched each by itself; without any, the whole frame is one. The corners are fractions of the frame, [x, y]
@@ -106,6 +83,10 @@ class Config:
     alarm: Rules = field(default_factory=Rules)
     loop: LoopSection = field(default_factory=LoopSection)
     clips: ClipsSection = field(default_factory=ClipsSection)
+    web: WebSection = field(default_factory=WebSection)
+    mqtt: MqttSection = field(default_factory=MqttSection)
+    webhook: WebhookSection = field(default_factory=WebhookSection)
+    spool: SpoolSection = field(default_factory=SpoolSection)
     zones: tuple[Zone, ...] = ()
     ignored: tuple[tuple[Point, ...], ...] = ()
 
@@ -167,10 +148,11 @@ def _from_tables(tables: dict[str, Any], file: str, errors: list[str]) -> Config
 
 def _seen_from(folder: Path, config: Config, tables: dict[str, Any]) -> Config:
     """The same with the file's own paths made relative to its folder: a service runs elsewhere."""
-    if "path" in tables.get("model", {}):
-        config = replace(config, model=replace(config.model, path=str(folder / config.model.path)))
-    if config.clips.folder:
-        config = replace(config, clips=replace(config.clips, folder=str(folder / config.clips.folder)))
+    for name, key in FILES:
+        section = getattr(config, name)
+        if getattr(section, key) and key in tables.get(name, {}):
+            seen = replace(section, **{key: str(folder / getattr(section, key))})
+            config = replace(config, **{name: seen})
     address = config.source.address
     if "address" in tables.get("source", {}) and (folder / address).exists():
         config = replace(config, source=replace(config.source, address=str(folder / address)))

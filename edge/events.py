@@ -145,7 +145,7 @@ class EventLog:
         new_id: Callable[[datetime, str], str] | None = None,
     ) -> None:
         self.model_sha256 = model_sha256
-        self._source = source
+        self.source = source
         self._now = now
         self._new_id = new_id or fire_id
         self._fires: dict[str, _Fire] = {}
@@ -182,7 +182,7 @@ class EventLog:
             peak_share=fire.peak_share,
             age_ms=of.age_ms,
             model_sha256=self.model_sha256,
-            source=self._source,
+            source=self.source,
             rgb=of.rgb,
             mask=of.mask,
         )

@@ -12,13 +12,16 @@ from types import FrameType
 
 from edge.capture import Capture
 from edge.errors import UserError
-from edge.events import START
+from edge.events import START, EventLog
 from edge.pace import Pace
 from edge.sinks import Sinks
+from edge.status import Status
 from edge.watch import Watch
 
 log = logging.getLogger(__name__)
 
+STATUS_S = 1.0
+"""How often the sinks are told how the run fares."""
 TICK_S = 0.1
 """How long the loop waits at most before it looks whether it should end."""
 
@@ -53,6 +56,40 @@ class Summary:
         )
 
 
+class Teller:
+    """Tells the sinks how the run fares, at its beginning and then about once a second."""
+
+    def __init__(self, capture: Capture, sinks: Sinks, pace: Pace, events: EventLog, began_s: float) -> None:
+        self._capture, self._sinks, self._pace, self._events = capture, sinks, pace, events
+        self._began_s = self._result_s = began_s
+        self._told_s: float | None = None
+        self._told_results = 0
+
+    def had_result(self) -> None:
+        self._result_s = time.monotonic()
+
+    def tell(self, summary: Summary) -> None:
+        """Tell, where it is time to."""
+        now_s = time.monotonic()
+        since_s = STATUS_S if self._told_s is None else now_s - self._told_s
+        if since_s < STATUS_S:
+            return
+        status = Status(
+            source=self._events.source,
+            source_state=self._capture.state,
+            openings=self._capture.openings,
+            running_s=now_s - self._began_s,
+            results=summary.results,
+            dropped=summary.dropped,
+            fps=(summary.results - self._told_results) / since_s,
+            quiet_s=now_s - self._result_s,
+            machine=self._pace.machine,
+            model_sha256=self._events.model_sha256,
+        )
+        self._told_s, self._told_results = now_s, summary.results
+        self._sinks.on_status(status)
+
+
 def run_loop(
     capture: Capture,
     watch: Watch,
@@ -60,11 +97,13 @@ def run_loop(
     pace: Pace,
     orders: Orders,
     *,
+    events: EventLog,
     reload: Callable[[], None],
     max_frames: int | None = None,
 ) -> Summary:
     """Run until the source ends, `max_frames` results are out, or `orders.stop`. Raises the capture's `UserError`."""
     summary, began_s = Summary(), time.monotonic()
+    teller = Teller(capture, sinks, pace, events, began_s)
     while not orders.stop and not capture.ended and (max_frames is None or summary.results < max_frames):
         if orders.reload:
             orders.reload = False
@@ -72,6 +111,8 @@ def run_loop(
                 reload()
             except UserError as error:
                 log.error("the new configuration is refused, the old one goes on: %s", "; ".join(error.args))
+        pace.look_after()
+        teller.tell(summary)
         if (wait_s := pace.wait_s()) > 0:
             time.sleep(min(wait_s, TICK_S))
             continue
@@ -79,15 +120,16 @@ def run_loop(
         if frame is None:
             continue
         pace.took()
-        result, events = watch.look(frame)
+        result, news = watch.look(frame)
         sinks.on_result(result)
-        for event in events:
+        for event in news:
             sinks.on_event(event)
             summary.fires += event.kind == START
         summary.results += 1
         summary.dropped = frame.number - summary.results
         summary.ages_ms = [*summary.ages_ms[-999:], result.age_ms]
         pace.done()
+        teller.had_result()
     summary.seconds = time.monotonic() - began_s
     return summary
 

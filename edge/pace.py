@@ -42,6 +42,8 @@ class Pace:
         self._look = look
         self._halvings = 0
         self._looked_s = clock()
+        self.machine = look()
+        """How the machine fared when it was last looked at."""
         self._took_s = clock() - SLOWEST_S
         self._busy_s = 0.0
 
@@ -62,12 +64,16 @@ class Pace:
         self._took_s = self._clock()
 
     def done(self) -> None:
-        """Its result is out; looks after the machine now and then."""
+        """Its result is out."""
+        self._busy_s = self._clock() - self._took_s
+
+    def look_after(self) -> None:
+        """Look at the machine now and then, and heed what it says."""
         now_s = self._clock()
-        self._busy_s = now_s - self._took_s
-        if self.spare_heat and now_s - self._looked_s >= LOOK_EVERY_S:
-            self._looked_s = now_s
-            self._heed(self._look())
+        if now_s - self._looked_s >= LOOK_EVERY_S:
+            self._looked_s, self.machine = now_s, self._look()
+            if self.spare_heat:
+                self._heed(self.machine)
 
     def _heed(self, state: State) -> None:
         held = state.throttling.now if state.throttling else []

@@ -13,16 +13,18 @@ from typing import Annotated, Any
 import typer
 
 from edge.capture import Capture, Replay
-from edge.config import DEFAULT_MODEL, Config, load_config
+from edge.config import Config, load_config
 from edge.errors import UserError
 from edge.events import EventLog
-from edge.files import check_writable, sha256
+from edge.files import sha256
 from edge.loop import Orders, obeying_signals, run_loop
 from edge.pace import Pace
 from edge.redact import RedactingFormatter, redact
+from edge.sections import DEFAULT_MODEL
 from edge.segmenter import Segmenter
-from edge.sinks import Sink, Sinks
-from edge.sinks.terminal import CLEAR_LINE, JsonLines, PlainLines, StatusLine
+from edge.sinks import Sinks
+from edge.sinks.chosen import make_sinks
+from edge.sinks.terminal import CLEAR_LINE
 from edge.sources import KINDS, Source, SourceSettings, make_source
 from edge.watch import Watch
 from edge.zones import ZoneMap
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 SOURCE_SHARE = 0.8
 """A source's own time-outs, as a share of the stall time: its own error says more than that nothing came."""
+NEEDS_RESTART = ("source", "clips", "web", "mqtt", "webhook", "spool")
 
 
 class LogKind(StrEnum):
@@ -49,6 +52,9 @@ def run_command(
     log_kind: Annotated[
         LogKind, typer.Option("--log", help="text for people; json for a line a result and a line an event.")
     ] = LogKind.TEXT,
+    web: Annotated[str | None, typer.Option(help="Serve the live page here, such as 127.0.0.1:8080.")] = None,
+    mqtt: Annotated[str | None, typer.Option(help="Tell this MQTT broker, and Home Assistant by it.")] = None,
+    webhook: Annotated[str | None, typer.Option(help="Post each event to this URL.")] = None,
     record: Annotated[Path | None, typer.Option(help="Write what is seen, fire marked, to this .mp4.")] = None,
     clips: Annotated[Path | None, typer.Option(help="Keep pictures and clips of fires in this folder.")] = None,
     verbose: Annotated[bool, typer.Option(help="Log more.")] = False,
@@ -65,6 +71,9 @@ def run_command(
         model={"path": str(model) if model else None, "threads": threads},
         loop={"max_fps": max_fps},
         clips={"folder": str(clips) if clips else None},
+        web={"listen": web},
+        mqtt={"host": mqtt},
+        webhook={"url": webhook},
     )
     log_to_stderr(verbose)
     try:
@@ -102,7 +111,7 @@ def run(
         watch.renew(segmenter, zones, new.alarm)
         if not whole:
             pace.max_fps, pace.spare_heat = new.loop.max_fps, new.loop.spare_heat
-        for section in ("source", "clips"):
+        for section in NEEDS_RESTART:
             if getattr(new, section) != getattr(config, section):
                 log.warning("[%s] has changed: restart for that to count", section)
         log.info("the configuration was read anew; the model is %s", new.model.path)
@@ -113,7 +122,7 @@ def run(
     )
     try:
         with obeying_signals(orders), capture:
-            summary = run_loop(capture, watch, sinks, pace, orders, reload=reload, max_frames=max_frames)
+            summary = run_loop(capture, watch, sinks, pace, orders, events=events, reload=reload, max_frames=max_frames)
     finally:
         sinks.close()
     print(summary.line(name), file=sys.stderr if as_json else sys.stdout)
@@ -133,36 +142,6 @@ def source_settings(config: Config, segmenter: Segmenter | None) -> SourceSettin
         size=(source.width, source.height), fps=source.fps, timeout_s=SOURCE_SHARE * source.stall_s
     )
     return replace(settings, model_size=(segmenter.width, segmenter.height)) if segmenter else settings
-
-
-def make_sinks(config: Config, *, as_json: bool, record: Path | None) -> list[Sink]:
-    """The sinks that were asked for; what writes videos is imported only then."""
-    sinks: list[Sink] = [terminal_sink(as_json)]
-    if record:
-        from edge.sinks.record import Record
-
-        check_writable(record.parent)
-        sinks.append(Record(record, config.source.fps))
-    if config.clips.folder:
-        from edge.sinks.clips import Clips
-
-        kept = config.clips
-        sinks.append(
-            Clips(
-                Path(kept.folder),
-                before_s=kept.before_s,
-                after_s=kept.after_s,
-                max_bytes=kept.max_mb * 1e6,
-                max_age_s=kept.max_days * 86400,
-            )
-        )
-    return sinks
-
-
-def terminal_sink(as_json: bool) -> Sink:
-    if as_json:
-        return JsonLines()
-    return StatusLine(sys.stdout) if sys.stdout.isatty() else PlainLines(sys.stdout)
 
 
 def options(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:

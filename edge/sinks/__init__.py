@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from edge.events import Event, Result
+from edge.status import Status
 
 log = logging.getLogger(__name__)
 
@@ -14,14 +14,22 @@ QUIET_S = 60.0
 """How long a sink that keeps failing is not logged again."""
 
 
-class Sink(Protocol):
-    """Gets every result and every event, in order, in the loop's own thread: what takes long belongs in another.
+class Sink:
+    """Gets every result and every event, in order, and a status about once a second; all in the loop's own thread.
 
-    The frames and masks are shared: read them, never write into them.
+    What takes long belongs in another thread. The frames and masks are shared: read them, never write into them.
+    A sink overrides what it has use for.
     """
 
-    def on_result(self, result: Result) -> None: ...
-    def on_event(self, event: Event) -> None: ...
+    def on_result(self, result: Result) -> None:
+        """One frame was looked at."""
+
+    def on_event(self, event: Event) -> None:
+        """There is news of a fire; comes after the result that brought it."""
+
+    def on_status(self, status: Status) -> None:
+        """How the run fares, whether or not frames come."""
+
     def close(self) -> None:
         """The run ends, and in under a second."""
 
@@ -41,6 +49,10 @@ class Sinks:
     def on_event(self, event: Event) -> None:
         for sink in self._sinks:
             self._guard(sink, lambda sink=sink: sink.on_event(event))  # type: ignore[misc]
+
+    def on_status(self, status: Status) -> None:
+        for sink in self._sinks:
+            self._guard(sink, lambda sink=sink: sink.on_status(status))  # type: ignore[misc]
 
     def close(self) -> None:
         for sink in self._sinks:

@@ -25,6 +25,7 @@ import numpy as np
 from edge.events import END, START, Event, Result
 from edge.files import replacing, write_bytes, write_json
 from edge.images import Frame, encode_jpeg, overlay
+from edge.sinks import Sink
 from edge.sinks.video import open_writer
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Clip:
     frames: list[Kept] = field(default_factory=list)
 
 
-class Clips:
+class Clips(Sink):
     """Writes ID-start.jpg, ID-start-overlay.jpg and so on for peak and end, ID.mp4, and ID.json with the event.
 
     Args:

@@ -7,12 +7,13 @@ from pathlib import Path
 import cv2
 
 from edge.errors import UserError
-from edge.events import Event, Result
+from edge.events import Result
 from edge.images import overlay
+from edge.sinks import Sink
 from edge.sinks.video import open_writer
 
 
-class Record:
+class Record(Sink):
     """One frame a result. `fps` is how fast the video plays."""
 
     def __init__(self, path: Path, fps: float) -> None:
@@ -33,9 +34,6 @@ class Record:
         if (width, height) != self._size:
             drawn = cv2.resize(drawn, self._size).astype(drawn.dtype)
         self._writer.write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-
-    def on_event(self, event: Event) -> None:
-        pass  # the alarm shows in what was seen
 
     def close(self) -> None:
         if self._writer is not None:

@@ -7,6 +7,7 @@ import sys
 from typing import Any, TextIO
 
 from edge.events import END, PEAK, START, Event, Result
+from edge.sinks import Sink
 
 PLAIN_EVERY_S = 60.0
 """How often a plain log says that all is well."""
@@ -14,7 +15,7 @@ WORDS = {START: "FIRE", PEAK: "at its largest so far", END: "over"}
 CLEAR_LINE = "\r\x1b[2K"
 
 
-class JsonLines:
+class JsonLines(Sink):
     """One JSON object a line on stdout, results and events."""
 
     def __init__(self, out: TextIO | None = None) -> None:
@@ -26,14 +27,11 @@ class JsonLines:
     def on_event(self, event: Event) -> None:
         self._write(event.as_json())
 
-    def close(self) -> None:
-        pass
-
     def _write(self, line: dict[str, Any]) -> None:
         print(json.dumps(line), file=self._out, flush=True)
 
 
-class StatusLine:
+class StatusLine(Sink):
     """One line on a terminal that is written over, events above it."""
 
     def __init__(self, out: TextIO) -> None:
@@ -52,7 +50,7 @@ class StatusLine:
         self._out.flush()
 
 
-class PlainLines:
+class PlainLines(Sink):
     """Events as lines, and once a minute that all is well."""
 
     def __init__(self, out: TextIO) -> None:
@@ -66,9 +64,6 @@ class PlainLines:
 
     def on_event(self, event: Event) -> None:
         print(told(event), file=self._out, flush=True)
-
-    def close(self) -> None:
-        pass
 
 
 def status(result: Result) -> str:

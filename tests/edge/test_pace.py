@@ -28,6 +28,7 @@ class Machine:
             pace.took()
             self.now_s += busy_s
             pace.done()
+            pace.look_after()
         return round(pace.interval_s(), 6)
 
 

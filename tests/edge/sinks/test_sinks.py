@@ -7,11 +7,11 @@ import logging
 import pytest
 
 from edge.events import START, Event, Result
-from edge.sinks import QUIET_S, Sinks
+from edge.sinks import QUIET_S, Sink, Sinks
 from tests.edge.watching import event, result
 
 
-class Broken:
+class Broken(Sink):
     def on_result(self, result: Result) -> None:
         raise OSError("broker is gone")
 
@@ -22,7 +22,7 @@ class Broken:
         raise RuntimeError("will not close")
 
 
-class Kept:
+class Kept(Sink):
     def __init__(self) -> None:
         self.seen: list[str] = []
 

@@ -86,6 +86,7 @@ class Capture:
         stall_s: a camera without a frame for so long has stalled.
         reconnect_limit: how many failures in a row to bear with; None for any number.
         wait_s: how long to wait after so many failures in a row.
+        prepare: makes a frame's `small`, beside the model instead of before it, where no frame is dropped anyway.
     """
 
     def __init__(
@@ -96,12 +97,14 @@ class Capture:
         stall_s: float = 10.0,
         reconnect_limit: int | None = None,
         wait_s: Callable[[int], float] = wait_before,
+        prepare: Callable[[Frame], Frame] | None = None,
     ) -> None:
         self._make = make
         self._replay = replay
         self._stall_s = stall_s
         self._reconnect_limit = reconnect_limit
         self._wait_s = wait_s
+        self._prepare = prepare if replay is Replay.EVERY_FRAME else None
         self._changed = threading.Condition()
         self._slot: Captured | None = None
         self._stop = False
@@ -230,6 +233,9 @@ class Capture:
 
     def _offer(self, attempt: Attempt, shot: Shot) -> None:
         """Put a frame where `newest` finds it, at the time it is due."""
+        small = shot.small
+        if small is None and self._prepare is not None:
+            small = self._prepare(shot.rgb)
         with self._changed:
             if not attempt.frames:
                 attempt.alive_s = time.monotonic()
@@ -250,5 +256,5 @@ class Capture:
             self.frames += 1
             captured_s = now_s if shot.captured_s is None else shot.captured_s
             t_s = captured_s - self._began_s if shot.t_s is None else shot.t_s
-            self._slot = Captured(self.frames, shot.rgb, shot.small, t_s, captured_s)
+            self._slot = Captured(self.frames, shot.rgb, small, t_s, captured_s)
             self._changed.notify_all()

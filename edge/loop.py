@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -42,8 +44,8 @@ class Summary:
     dropped: int = 0
     fires: int = 0
     seconds: float = 0.0
-    ages_ms: list[float] = field(default_factory=list)
-    """Of the last results, at most a thousand."""
+    ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
+    """Of the last results."""
 
     def line(self, source: str) -> str:
         ages = sorted(self.ages_ms)
@@ -71,7 +73,7 @@ class Teller:
     def tell(self, summary: Summary) -> None:
         """Tell, where it is time to."""
         now_s = time.monotonic()
-        since_s = STATUS_S if self._told_s is None else now_s - self._told_s
+        since_s = math.inf if self._told_s is None else now_s - self._told_s
         if since_s < STATUS_S:
             return
         status = Status(
@@ -127,7 +129,7 @@ def run_loop(
             summary.fires += event.kind == START
         summary.results += 1
         summary.dropped = frame.number - summary.results
-        summary.ages_ms = [*summary.ages_ms[-999:], result.age_ms]
+        summary.ages_ms.append(result.age_ms)
         pace.done()
         teller.had_result()
     summary.seconds = time.monotonic() - began_s

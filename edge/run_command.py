@@ -118,7 +118,11 @@ def run(
 
     sinks = Sinks(make_sinks(config, as_json=as_json, record=record), time.monotonic)
     capture = Capture(
-        make, replay=replay, stall_s=config.source.stall_s, reconnect_limit=config.source.reconnect_limit or None
+        make,
+        replay=replay,
+        stall_s=config.source.stall_s,
+        reconnect_limit=config.source.reconnect_limit or None,
+        prepare=watch.prepare,
     )
     try:
         with obeying_signals(orders), capture:

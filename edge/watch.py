@@ -11,6 +11,7 @@ import numpy as np
 from edge.alarm import AlarmState, Observation, Rules, step
 from edge.capture import Captured
 from edge.events import Event, EventLog, Result
+from edge.images import Frame
 from edge.liveliness import Looks
 from edge.preprocess import to_model_input
 from edge.segmenter import Segmenter
@@ -29,7 +30,7 @@ class Watch:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._events = events
+        self.events = events
         self._clock = clock
         self._states: dict[str, AlarmState] = {}
         self.renew(segmenter, zones, rules)
@@ -40,13 +41,17 @@ class Watch:
         self._states = {name: self._states.get(name, AlarmState()) for name in zones.cells}
         self._looks = {name: Looks() for name in zones.cells}
 
+    def prepare(self, rgb: Frame) -> Frame:
+        """A frame at the model's size, for `Captured.small`; may be called by another thread."""
+        return to_model_input(rgb, self._segmenter.height, self._segmenter.width)
+
     def look(self, frame: Captured) -> tuple[Result, list[Event]]:
         """What one frame comes to."""
         began_s = self._clock()
         size = (self._segmenter.height, self._segmenter.width)
         small = frame.small
         if small is None or small.shape[:2] != size:
-            small = to_model_input(frame.rgb, *size)
+            small = self.prepare(frame.rgb)
         mask = self._segmenter.mask(small)
         done_s = self._clock()
         grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
@@ -68,4 +73,4 @@ class Watch:
             rgb=frame.rgb,
             mask=mask,
         )
-        return result, self._events.news(result)
+        return result, self.events.news(result)

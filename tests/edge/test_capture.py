@@ -274,3 +274,22 @@ def test_the_wait_doubles_up_to_a_minute(attempt: int) -> None:
     wait_s = wait_before(attempt)
     assert FIRST_WAIT_S <= wait_s <= LONGEST_WAIT_S
     assert wait_before(attempt + 1) == min(2 * wait_s, LONGEST_WAIT_S)
+
+
+def test_where_nothing_is_dropped_the_reading_thread_prepares_the_frames() -> None:
+    readers: set[str] = set()
+
+    def prepare(rgb: Frame) -> Frame:
+        readers.add(threading.current_thread().name)
+        return rgb[::2, ::2]
+
+    with capture(recording(5), replay=Replay.EVERY_FRAME, prepare=prepare) as source:
+        taken = frames(source, 5)
+    assert all(np.array_equal(one.small, one.rgb[::2, ::2]) for one in taken if one.small is not None)
+    assert [one.small is None for one in taken] == [False] * 5
+    assert readers == {"camera"}
+
+
+def test_where_frames_may_be_dropped_none_is_prepared_for_nothing() -> None:
+    with capture(recording(5), replay=Replay.REALTIME, prepare=lambda rgb: rgb) as source:
+        assert all(one.small is None for one in frames(source, 1))

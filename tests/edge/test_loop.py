@@ -1,0 +1,123 @@
+"""The loop tells its sinks everything in order, and once a second how it fares, with or without frames."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from edge.capture import Capture, Replay, State
+from edge.errors import UserError
+from edge.events import Event, Result
+from edge.loop import Orders, run_loop
+from edge.machine import State as MachineState
+from edge.pace import Pace
+from edge.sinks import Sink, Sinks
+from edge.sources.base import Shot, Source
+from edge.sources.pattern import Pattern
+from edge.status import Status
+from tests.edge.watching import MODEL_HASH, watch
+
+MACHINE = MachineState(None, 55.0, None, 0.1)
+
+
+class Silent:
+    """A camera that is there and gives nothing, until it is let go."""
+
+    name, live = "silent", True
+
+    def __init__(self, let_go: threading.Event) -> None:
+        self._let_go = let_go
+
+    def open(self) -> None:
+        pass
+
+    def read(self) -> Shot | None:
+        self._let_go.wait()
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+class Kept(Sink):
+    def __init__(self) -> None:
+        self.told: list[Result | Event | Status] = []
+
+    def on_result(self, result: Result) -> None:
+        self.told.append(result)
+
+    def on_event(self, event: Event) -> None:
+        self.told.append(event)
+
+    def on_status(self, status: Status) -> None:
+        self.told.append(status)
+
+    @property
+    def statuses(self) -> list[Status]:
+        return [one for one in self.told if isinstance(one, Status)]
+
+
+def loop(
+    make: Callable[[], Source],
+    *,
+    orders: Orders | None = None,
+    reload: Callable[[], None] = lambda: None,
+    max_frames: int | None = None,
+) -> Kept:
+    kept, watched = Kept(), watch()
+    pace = Pace(0, spare_heat=False, look=lambda: MACHINE)
+    with Capture(make, replay=Replay.EVERY_FRAME, prepare=watched.prepare) as capture:
+        run_loop(
+            capture, watched, Sinks([kept], time.monotonic), pace, orders or Orders(),
+            events=watched.events, reload=reload, max_frames=max_frames,
+        )  # fmt: skip
+    return kept
+
+
+def test_sinks_hear_of_the_run_first_then_each_result_before_its_events() -> None:
+    told = loop(lambda: Pattern(fps=10), max_frames=80).told
+    assert isinstance(told[0], Status)
+    results = [one for one in told if isinstance(one, Result)]
+    assert [result.frame for result in results] == list(range(1, 81))
+    (at,) = (at for at, one in enumerate(told) if isinstance(one, Event))
+    before = next(one for one in reversed(told[:at]) if isinstance(one, Result))
+    assert before.alarm
+
+
+def test_the_status_says_what_the_run_came_to_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.loop.STATUS_S", 0.001)
+    first, *_, last = loop(lambda: Pattern(fps=10), max_frames=20).statuses
+    assert (first.results, first.source, first.model_sha256) == (0, "test", MODEL_HASH)
+    assert (last.results, last.dropped, last.openings, last.source_state) == (19, 0, 1, State.STREAMING)
+    assert last.machine is MACHINE
+    assert last.fps > 0
+    assert last.quiet_s < last.running_s
+
+
+def test_a_camera_that_gives_nothing_is_told_of_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.loop.STATUS_S", 0.05)
+    orders, let_go = Orders(), threading.Event()
+
+    def stop() -> None:
+        orders.stop = True
+        let_go.set()
+
+    threading.Timer(0.6, stop).start()
+    statuses = loop(lambda: Silent(let_go), orders=orders).statuses
+    assert 3 <= len(statuses) <= 13
+    quiet = [status.quiet_s for status in statuses]
+    assert all(later > earlier for earlier, later in itertools.pairwise(quiet))
+    assert {(status.results, status.fps) for status in statuses} == {(0, 0.0)}
+
+
+def test_a_refused_reload_is_logged_and_the_loop_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse() -> None:
+        raise UserError("model gone.tflite could not be read")
+
+    told = loop(lambda: Pattern(fps=10), orders=Orders(reload=True), reload=refuse, max_frames=3).told
+    assert sum(isinstance(one, Result) for one in told) == 3
+    assert "refused, the old one goes on: model gone.tflite could not be read" in caplog.text

@@ -90,9 +90,13 @@ def test_sinks_hear_of_the_run_first_then_each_result_before_its_events() -> Non
 
 def test_the_status_says_what_the_run_came_to_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.loop.STATUS_S", 0.001)
-    first, *_, last = loop(lambda: Pattern(fps=10), max_frames=20).statuses
-    assert (first.results, first.source, first.model_sha256) == (0, "test", MODEL_HASH)
-    assert (last.results, last.dropped, last.openings, last.source_state) == (19, 0, 1, State.STREAMING)
+    told = loop(lambda: Pattern(fps=10), max_frames=20).told
+    for at, status in enumerate(told):
+        if isinstance(status, Status):
+            assert status.results == sum(isinstance(one, Result) for one in told[:at])
+    first, *_, last = (one for one in told if isinstance(one, Status))
+    assert (first.source, first.model_sha256) == ("test", MODEL_HASH)
+    assert (last.dropped, last.openings, last.source_state) == (0, 1, State.STREAMING)
     assert last.machine is MACHINE
     assert last.fps > 0
     assert last.quiet_s < last.running_s

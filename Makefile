@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help export-int8 test test-fast lint bench bench-compare bench-peers bench-pi drift ledger lock clean
+.PHONY: help export-int8 test test-fast lint bench bench-compare bench-peers bench-pi soak demo drift ledger lock clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,14 @@ bench-peers: .venv/.train  ## Compare runtimes on the shipped network, how fast 
 
 bench-pi: .venv/.train  ## Count instructions on a Pi 4 and a Pi 5 under QEMU, and compare masks (as root; FIRESEG_DIR=)
 	@$(BIN)/python -m benchmarks.pi
+
+soak: .venv/.dev  ## Run the camera loop for ten minutes under load and under faults (with mosquitto; as root for a full disk)
+	@$(BIN)/python -m benchmarks.soak
+
+demo: .venv/.bench  ## Mark fire in the test pattern, or in VIDEO=, and write build/demo.mp4 (MODEL= another .tflite)
+	@$(BIN)/python -c 'from edge.cli import run; run()' run --model $(or $(MODEL),models/fireseg-base-int8.tflite) \
+	  --source $(or $(VIDEO),test-pattern) --replay every-frame $(if $(VIDEO),,--max-frames 200) --record build/demo.mp4
+	@echo "build/demo.mp4 shows what it marked"
 
 drift: .venv/.dev  ## Judge the shipped models against their floats, and note it in the ledger (FIRESEG_DIR=)
 	$(BIN)/python -m pytest benchmarks/test_iou_drift.py --show-capture=no

@@ -1,0 +1,1 @@
+"""The camera loop under load and under fire: what it costs, how it ages, what it survives."""

@@ -18,6 +18,7 @@ from edge.progress import progress_bars
 from train.backend import load_keras_backend, load_modules
 from train.eval_command import evaluate
 from train.fit_command import fit
+from train.folds_command import folds
 from train.options import DataOption as DataOption
 from train.options import FoldOption as FoldOption
 from train.options import SplitOption as SplitOption
@@ -112,6 +113,9 @@ app.command(
     name="eval",
     epilog="Example: `fireseg-train eval models/fireseg-base-int8.tflite --split all --details out`",
 )(evaluate)
+
+
+app.command(epilog="Example: `fireseg-train folds runs/fold-0 runs/fold-1 --data data/fireseg`")(folds)
 
 
 @app.command(epilog="Example: `fireseg-train predict runs/mine/best.keras photo.jpg --out masks`")

@@ -24,7 +24,8 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="A .keras or a .tflite model.")],
     data: DataOption = None,
     split: Annotated[
-        str | None, typer.Option(help="official, official-clean, by-video, or all: the published ones side by side.")
+        str | None,
+        typer.Option(help="official, official-clean, by-video, random, or all: the published ones side by side."),
     ] = None,
     fold: FoldOption = 0,
     extra: ExtraOption = None,

@@ -15,7 +15,8 @@ DataOption = Annotated[
     ),
 ]
 SplitOption = Annotated[
-    str | None, typer.Option(help="official, official-clean or by-video; official where the data has one.")
+    str | None,
+    typer.Option(help="official, official-clean or by-video, or random, which leaks; official where the data has one."),
 ]
 FoldOption = Annotated[int, typer.Option(help="Which fifth of the videos by-video judges, 0 to 4.")]
 ExtraOption = Annotated[

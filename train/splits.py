@@ -1,7 +1,9 @@
-"""Which pairs learn, which judge: by video or by group, never by frame.
+"""Which pairs learn, which judge: by video or by group.
 
 Neighbouring frames of a video are near copies; a split that puts one into training and one into the test flatters
-every figure. FireSeg's published split does so for one video (v17): `official-clean` leaves it out of the test.
+every figure. FireSeg's published split does so for one video (v17): `official-clean` leaves it out of the test. The
+split `random` does so for all of them, and says it in its name: it is there to compare with figures that others
+reached in that way, and for nothing else.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from edge.errors import UserError
 from edge.files import sha256
 from train.fireseg import Dataset, Pair, content_hash
 
-SplitName = Literal["official", "official-clean", "by-video"]
+SplitName = Literal["official", "official-clean", "by-video", "random"]
 SPLIT_NAMES: tuple[str, ...] = get_args(SplitName)
 FOLDS = 5
 VALIDATION_SHARE = 0.15
+LEAKING = "random by frame, leaking"
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,11 @@ class Split:
 
 
 def make_split(dataset: Dataset, name: str, *, fold: int = 0, seed: int = 0) -> Split:
-    """Split a data set. `fold` (0 to 4) and `seed` matter to `by-video` alone. Raises `UserError`."""
+    """Split a data set. `fold` (0 to 4) matters to `by-video` alone, `seed` to `random` too. Raises `UserError`."""
     if name == "by-video":
         return _by_video(dataset, fold, seed)
+    if name == "random":
+        return _random(dataset, seed)
     if name not in SPLIT_NAMES:
         raise UserError(f"there is no split {name!r}: expected one of {', '.join(SPLIT_NAMES)}")
     parts = dataset.parts
@@ -117,6 +122,16 @@ def _by_video(dataset: Dataset, fold: int, seed: int) -> Split:
         tuple(pair for pair in dataset.pairs if pair.video not in held),
         tuple(pair for pair in dataset.pairs if pair.video in held),
     )
+
+
+def _random(dataset: Dataset, seed: int) -> Split:
+    """A fifth of the frames to judge by, whatever videos they are of."""
+    pairs = sorted(dataset.pairs, key=lambda pair: pair.name)
+    random.Random(seed).shuffle(pairs)
+    count = max(1, len(pairs) // FOLDS)
+    if count == len(pairs):
+        raise UserError(f"split random needs at least 2 pairs, but {dataset.root} holds {len(pairs)}")
+    return Split(f"{LEAKING}, seed {seed}", tuple(pairs[count:]), tuple(pairs[:count]))
 
 
 def _shuffled_videos(pairs: Sequence[Pair], seed: int) -> list[str]:

@@ -161,8 +161,24 @@ def test_a_data_set_without_published_parts_has_no_official_split(name: str) -> 
 
 
 def test_a_split_that_does_not_exist_is_an_error_that_lists_those_that_do() -> None:
-    with pytest.raises(UserError, match="'random': expected one of official, official-clean, by-video"):
-        make_split(official_dataset(), "random")
+    with pytest.raises(UserError, match="'lucky': expected one of official, official-clean, by-video, random"):
+        make_split(official_dataset(), "lucky")
+
+
+def test_a_random_split_judges_by_a_fifth_of_the_frames_and_says_that_it_leaks() -> None:
+    dataset = dataset_of([pair(f"v{number // 10:02d}", number) for number in range(100)])
+    split = make_split(dataset, "random", seed=3)
+    assert "leaking" in split.name
+    assert (len(split.train), len(split.test)) == (80, 20)
+    assert {one.name for one in split.train} | {one.name for one in split.test} == {p.name for p in dataset.pairs}
+    assert {one.video for one in split.test} & split.train_videos, "it leaks, or it is no random split"
+    assert make_split(dataset, "random", seed=3) == split
+    assert make_split(dataset, "random", seed=4).test != split.test
+
+
+def test_a_random_split_of_a_single_pair_is_an_error() -> None:
+    with pytest.raises(UserError, match="at least 2 pairs"):
+        make_split(dataset_of([pair("v01", 0)]), "random")
 
 
 @pytest.mark.parametrize("fold", [-1, FOLDS])

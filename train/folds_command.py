@@ -1,0 +1,143 @@
+"""`fireseg-train folds`: the five models of a by-video cross-validation, each judged on the videos it never saw."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edge.card import split_model
+from edge.cli import JsonOption
+from edge.errors import UserError
+from edge.progress import progress_bars
+from train.backend import load_keras_backend
+from train.options import DataOption
+
+SPLIT = re.compile(r"by-video fold (\d+) seed (\d+)")
+METRICS = ("fire_iou", "mean_iou", "fire_iou_per_image", "accuracy")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fold's training, as its card tells it."""
+
+    folder: Path
+    fold: int
+    seed: int
+    keras_sha256: str
+
+    @property
+    def split(self) -> str:
+        return f"by-video fold {self.fold} seed {self.seed}"
+
+
+def folds(
+    runs: Annotated[list[Path], typer.Argument(help="The --out folders of `fit --split by-video --fold N`.")],
+    data: DataOption = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Judge best-int8.tflite in each folder instead of best.keras.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge each fold's model on its own held-out videos; mean and spread over the folds, and every video."""
+    found = sorted((read_run(folder) for folder in runs), key=lambda run: run.fold)
+    check_runs(found)
+    paths = {run: model_of(run, int8) for run in found}
+    load_keras_backend()
+    from train.datasets import find_data
+    from train.details import by_video
+    from train.evaluate import judge, rounded
+    from train.models import load_predictor
+    from train.splits import FOLDS, make_split
+
+    judged: dict[str, dict[str, Any]] = {}
+    videos: list[dict[str, Any]] = []
+    with progress_bars() as on_step:
+        source = find_data(data, on_step)
+        for run in found:
+            split = make_split(source.dataset, "by-video", fold=run.fold, seed=run.seed)
+            if split.name != run.split:
+                raise UserError(f"{run.folder} was trained on {run.split}, which this data has not: check --data")
+            predictor = load_predictor(paths[run])
+            one = judge(predictor, split.test, on_step(f"judging fold {run.fold}", len(split.test)))
+            judged[f"fold {run.fold}"] = {"images": len(split.test), **rounded(one.metrics, 6)}
+            videos += [{"fold": run.fold, **rounded(row, 6)} for row in by_video(split.test, one.per_image)]
+    report = {
+        "data": source.title,
+        "split": f"by-video seed {found[0].seed}",
+        "folds": judged,
+        "missing": sorted(set(range(FOLDS)) - {run.fold for run in found}),
+        "mean": {name: over(judged, name, statistics.fmean) for name in METRICS},
+        "spread": {name: over(judged, name, statistics.stdev) if len(judged) > 1 else None for name in METRICS},
+        "videos": sorted(videos, key=lambda row: row["fire_iou"]),
+    }
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        show(report, "best-int8.tflite" if int8 else "best.keras")
+
+
+def read_run(folder: Path) -> Run:
+    """Raises `UserError` where the folder holds no fold's training that is done."""
+    try:
+        card = json.loads((folder / "best.json").read_text())
+        match = SPLIT.fullmatch(card["data"]["split"])
+        sha256 = card["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder} holds no finished training (best.json): expected what `fit` leaves"
+        ) from error
+    if match is None:
+        raise UserError(f"{folder} was trained on split {card['data']['split']}: expected by-video")
+    return Run(folder, int(match[1]), int(match[2]), sha256)
+
+
+def check_runs(runs: list[Run]) -> None:
+    """Raise `UserError` where the runs do not belong to one cross-validation."""
+    if len({run.seed for run in runs}) > 1:
+        raise UserError("the runs are of different seeds, and so their folds overlap: expected one seed")
+    if len({run.fold for run in runs}) < len(runs):
+        raise UserError("two of the runs are of the same fold: expected one run for each")
+
+
+def model_of(run: Run, int8: bool) -> Path:
+    """The model to judge. Raises `UserError` where the int8 one was made of another training."""
+    if not int8:
+        return run.folder / "best.keras"
+
+    path = run.folder / "best-int8.tflite"
+    if not path.is_file():
+        raise UserError(f"{path} is not there: make it with `fireseg-export int8` of best.keras, and copy it there")
+    _, card = split_model(path)
+    if not card or card.get("keras_sha256") != run.keras_sha256:
+        raise UserError(f"{path} was not made of {run.folder / 'best.keras'}: export that one")
+    return path
+
+
+def over(judged: dict[str, dict[str, Any]], name: str, what: Any) -> float:
+    return round(float(what([row[name] for row in judged.values()])), 6)
+
+
+def show(report: dict[str, Any], model: str) -> None:
+    table = Table("", "images", *METRICS, title=f"{model} on {report['data']}, {report['split']}")
+    for name, row in report["folds"].items():
+        table.add_row(name, str(row["images"]), *(f"{row[metric]:.4f}" for metric in METRICS))
+    table.add_section()
+    table.add_row("mean", "", *(f"{report['mean'][metric]:.4f}" for metric in METRICS))
+    if report["spread"]["fire_iou"] is not None:
+        table.add_row("standard deviation", "", *(f"{report['spread'][metric]:.4f}" for metric in METRICS))
+    Console().print(table)
+    worst = Table("video", "fold", "images", "fire_iou", "precision", "recall", title="every video, the worst first")
+    for row in report["videos"]:
+        figures = (f"{row[metric]:.4f}" for metric in ("fire_iou", "precision", "recall"))
+        worst.add_row(row["video"], str(row["fold"]), str(row["images"]), *figures)
+    Console().print(worst)
+    if report["missing"]:
+        print(f"folds {', '.join(map(str, report['missing']))} are missing: the mean is of the others alone")

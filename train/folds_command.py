@@ -91,9 +91,7 @@ def read_run(folder: Path) -> Run:
         match = SPLIT.fullmatch(card["data"]["split"])
         sha256 = card["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder} holds no finished training (best.json): expected what `fit` leaves"
-        ) from error
+        raise UserError(f"{folder} holds no finished training (best.json): expected what `fit` leaves") from error
     if match is None:
         raise UserError(f"{folder} was trained on split {card['data']['split']}: expected by-video")
     return Run(folder, int(match[1]), int(match[2]), sha256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -32,6 +33,12 @@ def make_sinks(config: Config, *, as_json: bool, record: Path | None) -> list[Si
                 max_age_s=kept.max_days * 86400,
             )
         )
+    if os.environ.get("NOTIFY_SOCKET"):
+        from edge.sinks import systemd
+
+        # Stays the last to be told: what it calls alive went all the way through.
+        if service := systemd.from_environment():
+            sinks.append(service)
     return sinks
 
 

@@ -24,6 +24,7 @@ from edge.images import Frame, overlay, read_rgb, write_picture
 from edge.machine import conditions, cpu_name, read_state
 from edge.run_command import run_command
 from edge.segmenter import Segmenter
+from edge.service import install_service_command
 from edge.timing import (
     BENCH_FRAME,
     FULL_RUNS,
@@ -44,6 +45,9 @@ app = typer.Typer(
 app.add_typer(config_app, name="config")
 app.command("run", epilog="Example: `fireseg-edge run --source test-pattern --max-frames 300`")(run_command)
 app.command("doctor", epilog="Example: `fireseg-edge doctor --source /dev/video0`")(doctor_command)
+app.command("install-service", epilog="Example: `sudo fireseg-edge install-service --config fireseg.toml`")(
+    install_service_command
+)
 
 ModelArgument = Annotated[Path, typer.Argument(help="A .tflite model, such as models/fireseg-base-int8.tflite.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="Cores to compute on; all by default.")]

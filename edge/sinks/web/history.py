@@ -1,0 +1,136 @@
+"""What was seen so far, kept small and in memory, as the page and scripts ask for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from edge.events import END, Event, Result
+from edge.status import Status
+
+POINTS = 600
+"""Burning areas are kept for the last ten minutes, a point for each status."""
+FIRES = 20
+
+
+@dataclass
+class Fire:
+    """The events of one fire, by kind; of several peaks the last, which is the largest."""
+
+    told: dict[str, Event] = field(default_factory=dict)
+    pictures: dict[str, bytes] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        first, last = next(iter(self.told.values())), list(self.told.values())[-1]
+        return {
+            "id": first.id,
+            "zone": first.zone,
+            "time": first.time,
+            "burns": END not in self.told,
+            "duration_s": round(last.t_s - last.started_t_s, 1),
+            "peak_share": round(max(event.peak_share for event in self.told.values()), 5),
+            "pictures": list(self.pictures),
+        }
+
+
+class History:
+    """Written by the loop's thread, read by the server's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._result: dict[str, Any] | None = None
+        self._result_s = self._status_s = 0.0
+        self._status: Status | None = None
+        self._largest: dict[str, float] = {}
+        self._points: deque[tuple[float, dict[str, float]]] = deque(maxlen=POINTS)
+        self._fires: OrderedDict[str, Fire] = OrderedDict()
+        self._news = 0
+
+    def on_result(self, result: Result) -> None:
+        told = result.as_json()
+        with self._lock:
+            self._result, self._result_s = told, time.monotonic()
+            for zone, share in result.shares.items():
+                self._largest[zone] = max(share, self._largest.get(zone, 0.0))
+
+    def on_event(self, event: Event) -> None:
+        with self._lock:
+            fire = self._fires.setdefault(event.id, Fire())
+            fire.told.pop(event.kind, None)
+            fire.told[event.kind] = without_frame(event)
+            while len(self._fires) > FIRES:
+                self._fires.popitem(last=False)
+            self._news += 1
+
+    def on_status(self, status: Status) -> None:
+        with self._lock:
+            self._status, self._status_s = status, time.monotonic()
+            point = {zone: round(share, 5) for zone, share in self._largest.items()}
+            self._points.append((round(status.running_s, 1), point))
+            self._largest = {}
+
+    def keep_picture(self, id_: str, kind: str, jpeg: bytes) -> None:
+        with self._lock:
+            if fire := self._fires.get(id_):
+                fire.pictures[kind] = jpeg
+                self._news += 1
+
+    def picture(self, id_: str, kind: str) -> bytes | None:
+        with self._lock:
+            fire = self._fires.get(id_)
+            return fire.pictures.get(kind) if fire else None
+
+    def events(self) -> list[dict[str, Any]]:
+        """The last fires, the newest first."""
+        with self._lock:
+            return [fire.as_json() for fire in reversed(self._fires.values())]
+
+    def points(self) -> list[tuple[float, dict[str, float]]]:
+        """By the run's seconds, the largest share of each zone since the point before."""
+        with self._lock:
+            return list(self._points)
+
+    def state(self) -> dict[str, Any]:
+        """How it stands at this moment."""
+        with self._lock:
+            result, status, now_s = self._result, self._status, time.monotonic()
+            state: dict[str, Any] = {
+                "alarm": bool(result and result["alarm"]),
+                "zones": result["zones"] if result else {},
+                "picture_s": round(now_s - self._result_s, 1) if result else None,
+                "age_ms": result["age_ms"] if result else None,
+                "inference_ms": result["inference_ms"] if result else None,
+                "news": self._news,
+                "point": self._points[-1] if self._points else None,
+            }
+        if status:
+            throttling = status.machine.throttling
+            state |= {
+                "source": status.source,
+                "source_state": status.source_state.value,
+                "openings": status.openings,
+                "running_s": round(status.running_s, 1),
+                "results": status.results,
+                "dropped": status.dropped,
+                "fps": round(status.fps, 1),
+                "temperature_c": status.machine.temperature_c,
+                "throttled": throttling.now if throttling else None,
+                "load": status.machine.load,
+                "model_sha256": status.model_sha256,
+            }
+        return state
+
+    def ages_s(self) -> tuple[float | None, float | None, Status | None]:
+        """How long ago the last result and the last status came, and that status."""
+        with self._lock:
+            now_s = time.monotonic()
+            result_s = None if self._result is None else now_s - self._result_s
+            return result_s, None if self._status is None else now_s - self._status_s, self._status
+
+
+def without_frame(event: Event) -> Event:
+    """The same with pictures of no size: full frames of twenty fires would fill a small machine's memory."""
+    return replace(event, rgb=event.rgb[:0].copy(), mask=event.mask[:0].copy())

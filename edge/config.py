@@ -199,4 +199,18 @@ def _contradictions(config: Config) -> list[str]:
         ZoneMap(config.zones, config.ignored, CHECK_GRID, CHECK_GRID)
     except UserError as error:
         found += error.args
+    if config.web.listen:
+        from edge.sinks.web.access import parse_listen
+
+        try:
+            parse_listen(config.web.listen)
+        except UserError as error:
+            found += error.args
+    if config.webhook.url:
+        from edge.sinks.webhook import check_url
+
+        try:
+            check_url(config.webhook.url)
+        except UserError as error:
+            found += error.args
     return found

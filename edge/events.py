@@ -69,6 +69,8 @@ class Event:
 
     id: str
     """The same from start to end."""
+    number: int
+    """Which news of this fire it is, from 1: with the id a name for good, by which a copy can be told."""
     kind: str
     zone: str
     time: str
@@ -91,6 +93,7 @@ class Event:
         return {
             "type": "event",
             "id": self.id,
+            "number": self.number,
             "kind": self.kind,
             "zone": self.zone,
             "time": self.time,
@@ -115,6 +118,8 @@ class _Fire:
         self.id = id_
         self.started_t_s = result.t_s
         self.peak = result
+        self.told = 0
+        """How many events it has made."""
         self.told_share = 0.0
         """The largest peak that was told."""
         self.zone = zone
@@ -171,8 +176,10 @@ class EventLog:
         return events
 
     def _event(self, fire: _Fire, kind: str, of: Result, share: float) -> Event:
+        fire.told += 1
         return Event(
             id=fire.id,
+            number=fire.told,
             kind=kind,
             zone=fire.zone,
             time=self._now().isoformat(timespec="milliseconds"),

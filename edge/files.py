@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,20 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write the whole file at once, or leave what was there."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """As `write_bytes`, and a power cut right after cannot undo it."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # not every file system can
+            os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -53,6 +53,7 @@ def test_an_event_is_a_line_of_json_without_pictures() -> None:
     assert line == {
         "type": "event",
         "id": "frame-1",
+        "number": 3,
         "kind": "end",
         "zone": "frame",
         "time": "2026-11-22T12:00:00.000+00:00",

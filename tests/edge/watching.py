@@ -73,10 +73,11 @@ def result(t_s: float, share: float, *, on: bool, number: int = 1, zone: str = "
     )
 
 
-def event(kind: str, *, id_: str = "20261122T120000Z-frame-abcd", t_s: float = 1.0) -> Event:
+def event(kind: str, *, id_: str = "20261122T120000Z-frame-abcd", number: int = 1, t_s: float = 1.0) -> Event:
     seen = result(t_s, 0.1, on=True)
     return Event(
         id=id_,
+        number=number,
         kind=kind,
         zone="frame",
         time=NOON.isoformat(),

@@ -192,7 +192,9 @@ def watchdog_s(config: Config) -> int:
 
 
 def unit(service: Service) -> str:
-    """The unit's text."""
+    """The unit's text. Raises `UserError` where a path cannot stand in one."""
+    if set(str(service.program)) & set("'\"\\"):
+        raise UserError(f"systemd takes no program with a quote or a backslash: install {service.program} elsewhere")
     # With a colon, dollar signs mean themselves.
     arguments = [f":{service.program}", "run", *(["--config", str(service.config)] if service.config else [])]
     seen = [*service.reads, *service.writes, service.program, Path(sys.base_prefix), Path(__file__)]

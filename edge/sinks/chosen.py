@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 from edge.config import Config
+from edge.credentials import WEBHOOK_SECRET, read_secret
 from edge.files import check_writable
 from edge.sinks import Sink
 from edge.sinks.terminal import JsonLines, PlainLines, StatusLine
+from edge.spool import Spool, spool_folder
 
 
 def make_sinks(config: Config, *, as_json: bool, record: Path | None) -> list[Sink]:
@@ -33,6 +35,13 @@ def make_sinks(config: Config, *, as_json: bool, record: Path | None) -> list[Si
                 max_age_s=kept.max_days * 86400,
             )
         )
+    sinks += told_sinks(config)
+    if config.web.listen:
+        from edge.sinks.prometheus import Prometheus
+        from edge.sinks.web.page import WebPage
+
+        metrics = Prometheus()
+        sinks += [metrics, WebPage(config, metrics)]
     if os.environ.get("NOTIFY_SOCKET"):
         from edge.sinks import systemd
 
@@ -40,6 +49,34 @@ def make_sinks(config: Config, *, as_json: bool, record: Path | None) -> list[Si
         if service := systemd.from_environment():
             sinks.append(service)
     return sinks
+
+
+def told_sinks(config: Config) -> list[Sink]:
+    """Those that tell other machines of events, each with a spool of its own."""
+    told: list[Sink] = []
+    spools, max_bytes = spool_folder(config.spool.folder), config.spool.max_mb * 1e6
+    if config.mqtt.host:
+        from edge.sinks.mqtt import Mqtt
+        from edge.sinks.mqtt_link import broker_address
+
+        mqtt = config.mqtt
+        told.append(
+            Mqtt(
+                broker_address(mqtt),
+                Spool(spools / "mqtt", max_bytes),
+                name=mqtt.name,
+                topic=mqtt.topic,
+                discovery_prefix=mqtt.discovery,
+                pictures=mqtt.snapshots,
+            )
+        )
+    if config.webhook.url:
+        from edge.sinks.webhook import Webhook
+
+        secret = read_secret(WEBHOOK_SECRET, config.webhook.secret_file)
+        spool = Spool(spools / "webhook", max_bytes)
+        told.append(Webhook(config.webhook.url, spool, secret=secret, timeout_s=config.webhook.timeout_s))
+    return told
 
 
 def terminal_sink(as_json: bool) -> Sink:

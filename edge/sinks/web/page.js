@@ -150,6 +150,10 @@ function zones(whole) {
     return row;
   });
   by("zones").tBodies[0].replaceChildren(...rows);
+  // A zone that is watched no longer, since the configuration was read anew, is drawn no longer.
+  for (const drawn of by("areas").querySelectorAll("[data-zone]")) {
+    drawn.toggleAttribute("hidden", !(drawn.dataset.zone in state.zones));
+  }
 }
 
 function drawAreas() {
@@ -161,7 +165,11 @@ function drawAreas() {
   };
   by("areas").replaceChildren(
     ...areas.ignored.map((corners) => polygon(corners, "ignored")),
-    ...areas.zones.map(({ polygon: corners }, number) => polygon(corners, `s${number % COLOURS}`)),
+    ...areas.zones.map(({ name, polygon: corners }, number) => {
+      const drawn = polygon(corners, `s${number % COLOURS}`);
+      drawn.dataset.zone = name;
+      return drawn;
+    }),
   );
 }
 

@@ -112,6 +112,7 @@ class Capture:
         self._began_s = time.monotonic()
         self._hanging: list[Attempt] = []
         self._watcher = threading.Thread(target=self._watch, name="capture", daemon=True)
+        self._reader: threading.Thread | None = None
         self.state = State.CONNECTING
         self.frames = 0
         """Frames that the source gave so far."""
@@ -126,7 +127,11 @@ class Capture:
         with self._changed:
             self._stop = True
             self._changed.notify_all()
-        self._watcher.join(CLOSE_WAIT_S)
+        # The reading thread too, so that the camera is closed; one that hangs in its driver is left to itself.
+        gives_up_s = time.monotonic() + CLOSE_WAIT_S
+        for thread in (self._watcher, self._reader):
+            if thread is not None:
+                thread.join(max(0.0, gives_up_s - time.monotonic()))
 
     @property
     def ended(self) -> bool:
@@ -160,7 +165,8 @@ class Capture:
             name = attempt.source.name
             self.openings += 1
             self._show(State.RECONNECTING if failures else State.CONNECTING, name)
-            threading.Thread(target=self._read, args=(attempt,), name="camera", daemon=True).start()
+            self._reader = threading.Thread(target=self._read, args=(attempt,), name="camera", daemon=True)
+            self._reader.start()
             trouble = self._wait_for_trouble(attempt)
             if trouble is None or self._stop:
                 self._end(attempt.error if isinstance(attempt.error, UserError) else None, name)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -233,4 +236,20 @@ def show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 def run() -> None:
     """Entry point."""
-    run_app(app)
+    try:
+        run_app(app)
+    except SystemExit as ending:
+        leave(ending)
+
+
+def leave(ending: SystemExit) -> NoReturn:
+    """End the process, at once where a thread still hangs in a camera's driver or in a slow disk.
+
+    Python shuts down under the feet of such a thread, and ends it by force when it comes back: inside C++ that aborts
+    the whole process, with "FATAL: exception not rethrown" as its last words.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ending.code if isinstance(ending.code, int) else 0 if ending.code is None else 1)
+    raise ending

@@ -1,6 +1,6 @@
 // The burning share of each zone over the last ten minutes, on a canvas.
 
-const SPAN_S = 600;
+const SPAN_S = 600, SHORTEST_S = 60;
 const LEFT = 44, BOTTOM = 20, TOP = 8;
 const SMALLEST = 0.02;  // so that noise does not look like a fire
 
@@ -20,7 +20,9 @@ export function plot(canvas, points, names, level) {
   const shares = points.flatMap(([, zones]) => Object.values(zones));
   const top = Math.min(1, Math.max(SMALLEST, level * 1.5, ...shares) * 1.1);
   const end = points.length ? points[points.length - 1][0] : 0;
-  const x = (t) => LEFT + (width - LEFT - 4) * (1 - (end - t) / SPAN_S);
+  // A run that is young fills the width too.
+  const span = Math.min(SPAN_S, Math.max(SHORTEST_S, points.length ? end - points[0][0] : 0));
+  const x = (t) => LEFT + (width - LEFT - 4) * (1 - (end - t) / span);
   const y = (share) => TOP + (height - TOP - BOTTOM) * (1 - share / top);
 
   draw.strokeStyle = colour("--line");
@@ -31,7 +33,7 @@ export function plot(canvas, points, names, level) {
     draw.fillText(`${(100 * top * part).toFixed(top < 0.1 ? 1 : 0)} %`, LEFT - 6, y(top * part) + 4);
   }
   draw.textAlign = "center";
-  for (const minutes of [8, 6, 4, 2]) draw.fillText(`−${minutes} min`, x(end - 60 * minutes), height - 4);
+  for (const part of [0.8, 0.6, 0.4, 0.2]) draw.fillText(`−${ago(span * part)}`, x(end - span * part), height - 4);
   draw.setLineDash([4, 4]);
   draw.strokeStyle = colour("--soft");
   line(draw, [[LEFT, y(level)], [width, y(level)]]);
@@ -50,6 +52,8 @@ export function plot(canvas, points, names, level) {
     line(draw, piece);
   });
 }
+
+const ago = (s) => (s < 120 ? `${s.toFixed(0)} s` : `${(s / 60).toFixed(s % 60 < 1 ? 0 : 1)} min`);
 
 function line(draw, corners) {
   draw.beginPath();

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the loop's thread must not wait for asyncio to be loaded
+    import asyncio
 
 
 class Closed(Exception):
@@ -33,6 +36,8 @@ class Bell:
 
     async def wait(self, seen: int) -> int:
         """Wait until it has rung more often than `seen`; gives how often. Raises `Closed` at the end."""
+        import asyncio
+
         waiting = asyncio.get_running_loop().create_future()
         self._waiting.add(waiting)
         try:

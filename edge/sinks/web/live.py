@@ -6,11 +6,11 @@ others get the same. Who is slow asks seldom, which costs nobody else anything.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -19,6 +19,9 @@ from edge.events import Result
 from edge.images import Frame, encode_jpeg, overlay
 from edge.sinks.web.bell import Bell
 from edge.zones import Mask
+
+if TYPE_CHECKING:  # the loop's thread must not wait for asyncio to be loaded
+    import asyncio
 
 WIDTH_PX = 960
 """Pictures are at most so wide: a browser shows no more of them, and a Pi's network is soon full."""
@@ -85,6 +88,8 @@ class Live:
         return self._newest is not None and time.monotonic() - self._came_s <= FRESH_S
 
     async def _picture(self, marked: bool) -> Picture:
+        import asyncio
+
         assert self._newest is not None
         made = self._made.get(marked)
         if made is not None and made.number == self._newest.frame:
@@ -96,6 +101,8 @@ class Live:
         return await asyncio.shield(making)  # a viewer that leaves must not take it from the others
 
     async def _make(self, marked: bool) -> Picture:
+        import asyncio
+
         await asyncio.sleep(self._next_s.get(marked, 0.0) - time.monotonic())
         self._next_s[marked] = time.monotonic() + INTERVAL_S
         result = self._newest

@@ -136,7 +136,7 @@ def test_the_fire_is_listed_with_its_picture(browser: Any, run: str) -> None:
     assert text(browser, "events").startswith("Fire: stove, ")
     assert not browser.find_element("id", "none").is_displayed()
     wait(lambda: burning(browser) and float(text(browser, "age").split()[0]) > 0)
-    desk = {"width": 960, "height": 1180, "deviceScaleFactor": 1, "mobile": False}
+    desk = {"width": 840, "height": 1090, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", desk)
     time.sleep(1)  # so that the plot has climbed
     SCREENSHOT.parent.mkdir(exist_ok=True)

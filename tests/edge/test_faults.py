@@ -1,0 +1,148 @@
+"""What happens around a run: it is told to end, its model is spoilt, its clock steps, its disk fills up."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from benchmarks.soak.camera import camera
+from benchmarks.soak.clock import WallClock
+from benchmarks.soak.faults import fill, small_disk
+from benchmarks.soak.subject import COMMAND, ROOT, Subject, subject
+from edge.sources.pattern import BURNS_FROM_S
+
+WAIT_S = 60.0
+TERMINATIONS, AT_ONCE = 20, 5
+"""How often a run is ended, and how many of them in its first 100 ms."""
+ENDS_WITHIN_S = 2.0
+STARTED_WITHIN_S = 2.5
+FIRE_FRAMES = 290
+"""Of the test pattern: with them its fire is over."""
+STEP_BACK = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def burning_camera() -> Iterator[str]:
+    """The address of a camera whose room burns now and then."""
+    with camera(fps=15, burning=True) as (address, _):
+        yield address
+
+
+def moments_s() -> list[float]:
+    draw = random.Random(0)
+    return [draw.uniform(0, 0.1) for _ in range(AT_ONCE)] + [
+        draw.uniform(0.1, STARTED_WITHIN_S) for _ in range(TERMINATIONS - AT_ONCE)
+    ]
+
+
+def test_sigterm_at_any_moment_ends_a_run_in_two_seconds_without_a_traceback(
+    burning_camera: str, shipped_model: Path, tmp_path: Path
+) -> None:
+    arguments = ["--source", burning_camera, "--model", str(shipped_model), "--clips", str(tmp_path / "events")]
+
+    def end_at(moment_s: float) -> tuple[int, float, str, str]:
+        with subprocess.Popen(
+            [*COMMAND, *arguments, "--log", "json"],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            time.sleep(moment_s)
+            process.send_signal(signal.SIGTERM)
+            began_s = time.monotonic()
+            out, said = process.communicate(timeout=WAIT_S)
+            return process.returncode, time.monotonic() - began_s, out, said
+
+    with ThreadPoolExecutor(2) as pool:
+        ends = list(zip(moments_s(), pool.map(end_at, moments_s()), strict=True))
+    for moment_s, (code, took_s, out, said) in ends:
+        # Before the loop begins nothing is there to be put in order, and the signal does what it does by itself.
+        expected = {0} if out else {0, -signal.SIGTERM}
+        assert code in expected, f"exit code {code} after {moment_s:.3f} s: {said}"
+        assert took_s < ENDS_WITHIN_S, f"took {took_s:.1f} s after {moment_s:.3f} s"
+        assert "Traceback" not in said
+        assert "FATAL" not in said
+    assert {code for _, (code, *_) in ends} == {0, -signal.SIGTERM}, "some moments fall before the loop, some in it"
+
+
+def test_a_model_that_is_spoilt_under_a_run_is_refused_in_one_line_and_the_old_one_goes_on(
+    shipped_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model.tflite"
+    shutil.copy(shipped_model, model)
+    good = model.read_bytes()
+    by_rename = tmp_path / "new.tflite"
+    with subject("--model", model, "--source", "test-pattern") as watched:
+        watched.wait_for_results(2, WAIT_S)
+        # A file that is mapped and then cut short would end the run with SIGBUS.
+        assert str(model) not in Path(f"/proc/{watched.process.pid}/maps").read_text()
+        for spoil in (
+            lambda: os.truncate(model, len(good) // 2),
+            lambda: model.write_bytes(b"rubbish" * 1000),
+            lambda: by_rename.write_bytes(good[: len(good) // 2]) and by_rename.rename(model),
+            lambda: os.truncate(model, 0),
+        ):
+            said = len(watched.said)
+            spoil()
+            watched.wait_for_results(3, WAIT_S)
+            watched.process.send_signal(signal.SIGHUP)
+            wait_for_words(watched, "refused, the old one goes on", since=said)
+            watched.wait_for_results(3, WAIT_S)
+            assert len(watched.said) == said + 1, watched.said[said:]
+        model.write_bytes(good)
+        watched.process.send_signal(signal.SIGHUP)
+        wait_for_words(watched, "was read anew")
+        watched.wait_for_results(3, WAIT_S)
+        watched.terminate()
+    assert watched.process.returncode == 0
+
+
+def wait_for_words(watched: Subject, words: str, *, since: int = 0) -> None:
+    watched.wait_for(lambda: any(words in line for line in watched.said[since:]), words, WAIT_S)
+
+
+def test_a_clock_that_steps_back_an_hour_moves_no_alarm(shipped_model: Path, tmp_path: Path) -> None:
+    try:
+        clock = WallClock(tmp_path)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    arguments = ("--model", shipped_model, "--source", "test-pattern")
+    with subject(*arguments, environment=clock.environment) as watched:
+        watched.wait_for_results(5, WAIT_S)
+        clock.step(-round(STEP_BACK.total_seconds()))
+        stepped_s, before = time.monotonic(), watched.results
+        watched.wait_for(lambda: bool(watched.events), "a fire", WAIT_S)
+        rate = (watched.results - before) / (time.monotonic() - stepped_s)
+        watched.terminate()
+    start = watched.events[0]
+    told = datetime.fromisoformat(start["time"])
+    assert abs(datetime.now(UTC) - STEP_BACK - told) < timedelta(minutes=5), "the clock did not step"
+    assert BURNS_FROM_S < start["t_s"] < BURNS_FROM_S + 2
+    assert 0 < min(watched.ages_ms) <= max(watched.ages_ms) < 5000
+    assert rate > 2
+    assert watched.process.returncode == 0
+
+
+def test_a_full_disk_costs_the_pictures_and_neither_the_alarm_nor_its_events(
+    shipped_model: Path, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        if not disk.is_mount():
+            pytest.skip("only root can mount a small disk")
+        fill(disk / "ballast")
+        arguments = ("--model", shipped_model, "--source", "test-pattern", "--clips", disk / "events")
+        with subject(*arguments, "--replay", "every-frame", "--max-frames", str(FIRE_FRAMES)) as watched:
+            watched.process.wait(WAIT_S)
+    assert [event["kind"] for event in watched.events] == ["start", "peak", "end"]
+    assert watched.results == FIRE_FRAMES
+    assert watched.process.returncode == 0
+    assert any("could not be written" in line for line in watched.said)
+    assert not any("Traceback" in line for line in watched.said)

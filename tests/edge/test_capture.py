@@ -293,3 +293,15 @@ def test_where_nothing_is_dropped_the_reading_thread_prepares_the_frames() -> No
 def test_where_frames_may_be_dropped_none_is_prepared_for_nothing() -> None:
     with capture(recording(5), replay=Replay.REALTIME, prepare=lambda rgb: rgb) as source:
         assert all(one.small is None for one in frames(source, 1))
+
+
+def test_the_camera_is_closed_when_the_capture_is_over_even_in_the_middle_of_a_read() -> None:
+    def slow() -> Iterator[Shot]:
+        yield Shot(picture())
+        time.sleep(0.2)
+        yield Shot(picture())
+
+    source = Scripted(slow, live=True)
+    with Capture(lambda: source) as watched:
+        frames(watched, 1)
+    assert source.closed.is_set()

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -146,3 +147,24 @@ def test_a_full_disk_costs_the_pictures_and_neither_the_alarm_nor_its_events(
     assert watched.process.returncode == 0
     assert any("could not be written" in line for line in watched.said)
     assert not any("Traceback" in line for line in watched.said)
+
+
+LEAVE = """
+import atexit, sys, threading, time
+import edge.cli
+
+atexit.register(print, "shut down")
+if "hangs" in sys.argv:
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+edge.cli.run_app = lambda _: sys.exit(2)
+print("said", end="")
+edge.cli.run()
+"""
+
+
+@pytest.mark.parametrize(("thread", "said"), [("hangs", "said"), ("none", "saidshut down\n")])
+def test_python_is_not_shut_down_under_the_feet_of_a_thread_that_hangs(thread: str, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVE, thread], cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S
+    )
+    assert (done.returncode, done.stdout) == (2, said), done.stderr

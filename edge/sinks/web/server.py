@@ -47,9 +47,11 @@ class Server:
             if self._server:
                 self._server.should_exit = True
             self._thread.join(GRACE_S)
-            if self._server:
+            if self._server and self._thread.is_alive():
+                # Who reads nothing cannot be told good-bye; that his answer breaks off is no mistake to be logged.
+                logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
                 self._server.force_exit = True
-            self._thread.join(END_S)
+                self._thread.join(END_S)
         self._socket.close()
 
     def _serve(self) -> None:

@@ -72,6 +72,16 @@ def test_a_picture_is_encoded_once_however_many_watch_and_not_by_the_loops_threa
         assert len(set.union(*seen)) <= 4  # the camera's pictures: the same bytes for all
 
 
+def test_a_picture_that_was_asked_for_before_is_not_encoded_again(encoded: list[str]) -> None:
+    with serving() as page:
+        page.on_result(gray(1))
+        assert ask(page, "/snapshot.jpg")[2] == ask(page, "/snapshot.jpg")[2]
+        assert len(encoded) == 1
+        page.on_result(gray(2))
+        ask(page, "/snapshot.jpg")
+        assert len(encoded) == 2
+
+
 def test_viewers_get_ten_pictures_a_second_at_most_however_fast_results_come(encoded: list[str]) -> None:
     with serving() as page, Camera(page, fps=60), Viewer(page) as viewer:
         viewer.picture()
@@ -196,11 +206,14 @@ def test_the_state_is_told_with_each_status_and_at_once_with_an_event() -> None:
     with serving() as page, Viewer(page, "/state") as viewer:
         assert viewer.answer.headers["Content-Type"].startswith("text/event-stream")
         assert viewer.message()["alarm"] is False
+        drawn = threading.Event()
+        page._executor.submit(drawn.wait, 5)  # its picture may take a while
         page.on_result(result(1.0, 0.25, on=True))
         page.on_event(event(START))
         began_s = time.monotonic()
         told = viewer.message()
-        assert told["alarm"] is True
+        assert (told["alarm"], told["news"]) == (True, 1)
+        drawn.set()
         while told["news"] < 2:  # the event, and then its picture
             told = viewer.message()
         assert time.monotonic() - began_s < 0.5
@@ -303,7 +316,8 @@ def test_a_run_is_ready_while_frames_come_and_alive_while_its_loop_goes_on(monke
         page.on_status(status())
         assert verdicts() == [(200, None), (200, None)]
         monkeypatch.setattr(health, "READY_S", 0.0)
-        assert verdicts()[0] == (200, None)
+        page.on_result(gray(2))
+        assert verdicts() == [(200, None), (200, None)]
         time.sleep(3.1 / config().loop.max_fps)  # so long may pass between results where all is well
         assert verdicts() == [(200, None), (503, "no frame has come for 0 s")]
         monkeypatch.setattr(health, "ALIVE_S", 0.0)
@@ -313,7 +327,7 @@ def test_a_run_is_ready_while_frames_come_and_alive_while_its_loop_goes_on(monke
 # Beginning and end
 
 
-def test_the_page_ends_in_under_a_second_whoever_is_connected() -> None:
+def test_the_page_ends_in_under_a_second_whoever_is_connected(capfd: pytest.CaptureFixture[str]) -> None:
     with serving() as page, ExitStack() as watching, Camera(page, fps=20, size=(720, 960)):
         quick, _, reader = (
             watching.enter_context(Viewer(page, path)) for path in ("/live.mjpeg", "/live.mjpeg", "/state")
@@ -324,9 +338,11 @@ def test_the_page_ends_in_under_a_second_whoever_is_connected() -> None:
         began_s = time.monotonic()
         page.close()
         assert time.monotonic() - began_s < 1
+        assert reader.answer.read() == b""  # to its proper end
         until(lambda: not any(thread.name == "web" for thread in threading.enumerate()))
         with pytest.raises(OSError):
             ask(page, "/")
+    assert capfd.readouterr().err == ""
 
 
 def test_a_page_that_was_never_served_ends_too() -> None:

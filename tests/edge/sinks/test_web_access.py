@@ -172,8 +172,9 @@ def test_with_a_password_the_page_may_have_any_name(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
 def test_nothing_can_be_sent(method: str) -> None:
     with serving() as page:
-        code, headers, _ = ask(page, "/", method=method)
-        assert (code, headers["Allow"]) == (405, "GET, HEAD")
+        for path in ("/", "/nothing-here"):
+            code, headers, _ = ask(page, path, method=method)
+            assert (code, headers["Allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.parametrize("path", ["/", "/page.js", "/live.mjpeg", "/state", "/metrics", "/healthz", "/nothing-here"])
@@ -187,6 +188,18 @@ def test_every_answer_carries_the_headers_that_keep_others_out(path: str) -> Non
         assert policy.startswith("default-src 'none'; script-src 'self'")
         assert "unsafe" not in policy
         assert headers["Server"] is None
+
+
+@pytest.mark.parametrize("path", ["/live.mjpeg", "/state"])
+def test_who_asks_for_the_head_of_a_stream_does_not_wait_for_its_end(path: str) -> None:
+    with serving() as page:
+        connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=2)
+        for method, asked in (("HEAD", path), ("GET", "/healthz")):
+            connection.request(method, asked)
+            answer = connection.getresponse()
+            assert answer.status == 200
+            answer.read()
+        connection.close()
 
 
 def test_the_page_listens_where_it_was_told_and_nowhere_else() -> None:

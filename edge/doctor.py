@@ -28,6 +28,7 @@ MIN_FREE_BYTES = 200e6
 CAMERA_WAIT_S = 15.0
 SLOW_MS = 500.0
 COMMAND_WAIT_S = 5.0
+BROKER_WAIT_S = 5.0
 BUILT = datetime(2026, 11, 1, tzinfo=UTC)
 """No clock that is right says a time before this."""
 
@@ -50,7 +51,7 @@ def doctor_command(
     model: Annotated[Path | None, typer.Option(help="The .tflite model to try.")] = None,
     config: Annotated[Path | None, typer.Option(help="The configuration of the run.")] = None,
 ) -> None:
-    """Check camera, model, runtime, temperature, disk and clock; exit code 1 where something is wrong."""
+    """Check camera, model, runtime, temperature, disk, clock and broker; exit code 1 where something is wrong."""
     told = options(source={"address": source}, model={"path": str(model) if model else None})
     findings = []
     for finding in examine(load_config(config, told)):
@@ -74,6 +75,8 @@ def examine(config: Config) -> Iterator[Finding]:
         yield runtime(segmenter)
     except UserError as error:
         yield Finding("model", *halves(error))
+    if config.mqtt.host:
+        yield broker(config)
     yield camera(config, segmenter)
 
 
@@ -137,6 +140,20 @@ def runtime(segmenter: Segmenter) -> Finding:
     if took_ms > SLOW_MS:
         return Finding("runtime", said, "an alarm needs several frames; use the int8 model, or a smaller one")
     return Finding("runtime", said)
+
+
+def broker(config: Config) -> Finding:
+    """Be let in once."""
+    from edge.sinks.mqtt_link import broker_address, try_broker
+
+    try:
+        address = broker_address(config.mqtt)
+        trouble = try_broker(address, BROKER_WAIT_S)
+    except UserError as error:
+        return Finding("broker", *halves(error))
+    if trouble:
+        return Finding("broker", f"{address} {trouble}", "check [mqtt] host, port, tls, user and password")
+    return Finding("broker", f"{address} lets us in")
 
 
 def camera(config: Config, segmenter: Segmenter | None) -> Finding:

@@ -1,4 +1,4 @@
-"""A real MQTT broker that is killed, and a listener that counts what arrives."""
+"""A real MQTT broker that can be killed, and a listener that keeps what arrives."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import shutil
 import subprocess
 import threading
-from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -17,36 +17,41 @@ from paho.mqtt.properties import Properties
 from benchmarks.soak.camera import free_port, wait_for_port
 from edge.errors import UserError
 
-PLACES = ("/usr/sbin", "/usr/local/sbin")  # where Debian and others put it, outside of a user's path
-SESSION_S = 3600
-# What arrived is on the disk before the next message: a broker that forgets is not what is tried here.
-SETTINGS = """\
-listener {port} 127.0.0.1
-allow_anonymous true
+PLACES = (None, "/usr/sbin", "/usr/local/sbin")  # Debian and others put it outside of a user's path
+SESSION_S = 0xFFFFFFFF  # for ever: mosquitto 2.0 takes a session that would end for ended when it was killed
+LONG_S = 20.0
+# What arrived is on the disk before the next message.
+REMEMBERS = """\
 persistence true
 persistence_location {folder}/
 autosave_on_changes true
 autosave_interval 1
 """
 
-Key = tuple[str, str]  # id and kind of an event
+Key = tuple[str, int]  # id and number of an event
 
 
 class Broker:
-    """Mosquitto on a port of its own."""
+    """Mosquitto on a port of its own.
 
-    def __init__(self, folder: Path) -> None:
-        program = shutil.which("mosquitto") or next(
-            (found for place in PLACES if (found := shutil.which("mosquitto", path=place))), None
-        )
+    Args:
+        remembers: whether sessions and messages outlive a kill.
+        settings: further lines of its configuration.
+    Raises `UserError` where it is not installed.
+    """
+
+    def __init__(self, folder: Path, *, remembers: bool = True, settings: str = "allow_anonymous true") -> None:
+        found = (shutil.which("mosquitto", path=place) for place in PLACES)
+        program = next((path for path in found if path), None)
         if program is None:
-            raise UserError("mosquitto is not installed: the soak needs a broker to kill; apt-get install mosquitto")
+            raise UserError("mosquitto is not installed: expected a broker to kill; apt-get install mosquitto")
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o777)  # as root, mosquitto becomes a user of its own
         self.port = free_port()
-        settings = folder / "mosquitto.conf"
-        settings.write_text(SETTINGS.format(port=self.port, folder=folder))
-        self._command = [program, "-c", str(settings)]
+        path = folder / "mosquitto.conf"
+        memory = REMEMBERS.format(folder=folder) if remembers else ""
+        path.write_text(f"listener {self.port} 127.0.0.1\n{memory}{settings}\n")
+        self._command = [program, "-c", str(path)]
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -63,27 +68,63 @@ class Broker:
 
 
 class Listener:
-    """Counts events by id and kind, under a session that the broker keeps while either is away."""
+    """Keeps all that comes by below a topic, in order, in a session that the broker keeps while either is away."""
 
-    def __init__(self, port: int, topic: str) -> None:
-        self.arrived: Counter[Key] = Counter()
-        self.order: list[Key] = []
-        self._lock = threading.Lock()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="soak", protocol=paho.MQTTv5)
+    def __init__(
+        self,
+        port: int,
+        topic: str = "#",
+        *,
+        name: str = "listener",
+        login: tuple[str, str] | None = None,
+        ca_file: str = "",
+    ) -> None:
+        self.heard: list[tuple[str, bytes]] = []
+        """Topics and payloads."""
+        self.changed = threading.Condition()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5)
         self._client.reconnect_delay_set(1, 1)
+        if login:
+            self._client.username_pw_set(*login)
+        if ca_file:
+            self._client.tls_set(ca_certs=ca_file)
+        self._subscribed = threading.Event()
+        self._client.on_disconnect = lambda *_: self._subscribed.clear()
         self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=2)
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = self._take
         keep = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         keep.SessionExpiryInterval = SESSION_S
         self._client.connect("127.0.0.1", port, clean_start=False, properties=keep)
         self._client.loop_start()
+        self.wait_until_listening()
+
+    def wait_until_listening(self) -> None:
+        """Wait until the broker lets it hear. Raises TimeoutError."""
+        if not self._subscribed.wait(LONG_S):
+            raise TimeoutError("the broker does not let anybody listen")
 
     def _take(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        event = json.loads(message.payload)
-        with self._lock:
-            self.arrived[event["id"], event["kind"]] += 1
-            self.order.append((event["id"], event["kind"]))
+        with self.changed:
+            self.heard.append((message.topic, bytes(message.payload)))
+            self.changed.notify_all()
+
+    def of(self, ending: str) -> list[bytes]:
+        """What came under topics that end so."""
+        with self.changed:
+            return [payload for topic, payload in self.heard if topic.endswith(ending)]
+
+    @property
+    def events(self) -> list[Key]:
+        return [key_of(json.loads(payload)) for payload in self.of("/event")]
+
+    def tell(self, topic: str, payload: str) -> None:
+        self._client.publish(topic, payload).wait_for_publish(LONG_S)
 
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+
+def key_of(event: dict[str, Any]) -> Key:
+    return event["id"], event["number"]

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.soak.broker import Broker, Key, Listener
+from benchmarks.soak.broker import Broker, Key, Listener, key_of
 from benchmarks.soak.camera import BURNING_S, CALM_S, camera, free_port
 from benchmarks.soak.subject import Subject, subject
 
@@ -123,7 +123,7 @@ class Scene:
             finally:
                 if watched.process.poll() is None:
                     watched.terminate()
-        self.emitted += [(event["id"], event["kind"]) for event in watched.events]
+        self.emitted += map(key_of, watched.events)
 
 
 def try_faults(model: Path, topic: str, on_step: Callable[[], None]) -> Faults:
@@ -142,13 +142,15 @@ def try_faults(model: Path, topic: str, on_step: Callable[[], None]) -> Faults:
         wait_until(lambda: not missing(scene), ARRIVES_WITHIN_S)
         faults.emitted = len(scene.emitted)
         faults.lost = missing(scene)
-        faults.doubled = [key for key, count in scene.listener.arrived.items() if count > 1]
-        faults.in_order = list(dict.fromkeys(scene.listener.order)) == scene.emitted
+        arrived = scene.listener.events
+        faults.doubled = [key for key, count in Counter(arrived).items() if count > 1]
+        faults.in_order = list(dict.fromkeys(arrived)) == scene.emitted
     return faults
 
 
 def missing(scene: Scene) -> list[Key]:
-    return [key for key, _ in (Counter(scene.emitted) - scene.listener.arrived).items()]
+    arrived = set(scene.listener.events)
+    return [key for key in scene.emitted if key not in arrived]
 
 
 def kill_camera(scene: Scene, watched: Subject, on_step: Callable[[], None]) -> Trial:
@@ -170,7 +172,7 @@ def kill_broker(scene: Scene, watched: Subject, on_step: Callable[[], None]) -> 
         well, _ = recovery(lambda told=told: watched.wait_for(lambda: len(watched.events) > told, "an event", 60.0))  # type: ignore[misc]
         scene.broker.start()
         began_s = time.monotonic()
-        arrived = wait_until(lambda: all(key_of(event) in scene.listener.arrived for event in watched.events), 60.0)
+        arrived = wait_until(lambda: {*map(key_of, watched.events)} <= {*scene.listener.events}, ARRIVES_WITHIN_S)
         trial.was(well and arrived, time.monotonic() - began_s)
         on_step()
     return trial
@@ -249,10 +251,6 @@ def terminate(scene: Scene, on_step: Callable[[], None]) -> Trial:
             trial.was(clean and took_s < ENDS_WITHIN_S, took_s)
         on_step()
     return trial
-
-
-def key_of(event: dict[str, str]) -> Key:
-    return event["id"], event["kind"]
 
 
 def recovery(wait: Callable[[], float]) -> tuple[bool, float]:

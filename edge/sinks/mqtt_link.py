@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import re
 import threading
 from collections import deque
@@ -33,8 +34,8 @@ log = logging.getLogger(__name__)
 
 PORT, TLS_PORT = 1883, 8883
 KEEPALIVE_S = 30
-SESSION_S = 24 * 3600
-"""How long the broker keeps the session of a camera that is away."""
+SESSION_S = 0xFFFFFFFF
+"""For ever, as MQTT 5 writes it: mosquitto 2.0 takes a session that is to end for ended when it was killed itself."""
 LONGEST_WAIT_S = 30
 LOOK_S = 0.2
 FAREWELL_S = 0.4
@@ -54,8 +55,12 @@ class Address:
     user: str | None = None
     password: str | None = None
 
+    @property
+    def actual_port(self) -> int:
+        return self.port or (TLS_PORT if self.tls else PORT)
+
     def __str__(self) -> str:
-        return f"{self.host}:{self.port or (TLS_PORT if self.tls else PORT)}"
+        return f"{self.host}:{self.actual_port}"
 
 
 def broker_address(told: MqttSection) -> Address:
@@ -147,35 +152,21 @@ class Link:
         self._client.disconnect()  # and no waiting for paho's thread, which may be in the middle of connecting
 
     def _connect(self) -> paho.Client:
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"fireseg-{self._name}",
-            protocol=paho.MQTTv5,
-            reconnect_on_failure=True,
-        )
-        address = self._address
-        if address.user or address.password:
-            client.username_pw_set(address.user or "", address.password)
-        if address.tls:
-            try:
-                client.tls_set(ca_certs=address.ca_file or None)
-            except OSError as error:  # ssl's errors are of this kind too
-                raise UserError(
-                    f"[mqtt] ca_file {address.ca_file} could not be read ({error}): expected certificates in PEM"
-                ) from error
+        client = make_client(self._address, f"fireseg-{self._name}")
         client.will_set(self._status_topic, OFFLINE, qos=1, retain=True)
         client.reconnect_delay_set(1, LONGEST_WAIT_S)
         client.on_connect, client.on_connect_fail = self._connected, self._failed
         client.on_disconnect, client.on_publish = self._disconnected, self._published
         client.on_message = lambda _client, _data, message: self._on_message(bytes(message.payload))
         client.suppress_exceptions = True
-        client.enable_logger(log.getChild("paho"))
-        log.getChild("paho").setLevel(logging.ERROR)
         keep = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         keep.SessionExpiryInterval = SESSION_S
-        port = address.port or (TLS_PORT if address.tls else PORT)
         client.connect_async(
-            address.host, port, KEEPALIVE_S, clean_start=paho.MQTT_CLEAN_START_FIRST_ONLY, properties=keep
+            self._address.host,
+            self._address.actual_port,
+            KEEPALIVE_S,
+            clean_start=paho.MQTT_CLEAN_START_FIRST_ONLY,
+            properties=keep,
         )
         client.loop_start()
         return client
@@ -233,6 +224,40 @@ class Link:
         if trouble != self._said:
             self._said = trouble
             log.warning("MQTT broker %s %s; events wait, and it is tried again", self._address, trouble)
+
+
+def make_client(address: Address, id_: str) -> paho.Client:
+    """A client that knows how to be let in, not connected yet. Raises `UserError` for certificates that are none."""
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=id_, protocol=paho.MQTTv5)
+    if address.user or address.password:
+        client.username_pw_set(address.user or "", address.password)
+    if address.tls:
+        try:
+            client.tls_set(ca_certs=address.ca_file or None)
+        except OSError as error:  # ssl's errors are of this kind too
+            raise UserError(
+                f"[mqtt] ca_file {address.ca_file} could not be read ({error}): expected certificates in PEM"
+            ) from error
+    return client
+
+
+def try_broker(address: Address, timeout_s: float) -> str:
+    """Connect once. What is wrong; empty where the broker lets us in. Raises `UserError` for bad certificates."""
+    client = make_client(address, f"fireseg-doctor-{os.getpid()}")
+    answers: queue.SimpleQueue[ReasonCode] = queue.SimpleQueue()
+    client.on_connect = lambda _client, _data, _flags, reason, _properties: answers.put(reason)
+    client.connect_timeout = timeout_s
+    try:
+        client.connect(address.host, address.actual_port, KEEPALIVE_S)
+        client.loop_start()
+        reason = answers.get(timeout=timeout_s)
+    except OSError as error:
+        return f"cannot be reached ({error.strerror or error})"
+    except queue.Empty:
+        return "does not answer as a broker would"
+    finally:
+        client.disconnect()
+    return f"refuses ({reason})" if reason.is_failure else ""
 
 
 def slug(name: str) -> str:

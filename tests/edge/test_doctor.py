@@ -11,8 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 import edge.doctor
+from benchmarks.soak.broker import Broker
 from edge.cli import app
 from edge.doctor import clock, clock_is_synchronised, disk, power, temperature
+from edge.errors import UserError
 from edge.machine import State, Throttling
 
 NOW = datetime(2027, 5, 1, tzinfo=UTC)
@@ -93,3 +95,25 @@ def test_a_machine_without_systemd_says_nothing_of_its_clock() -> None:
         raise FileNotFoundError
 
     assert clock_is_synchronised(run) is None
+
+
+def test_a_broker_is_tried_where_one_is_configured(well: None, tmp_path: Path) -> None:
+    config = tmp_path / "fireseg.toml"
+
+    def told(port: int) -> str:
+        config.write_text(f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n')
+        return doctor("--config", config, "--model", "gone.tflite", "--source", "test-pattern")[1]["broker"]
+
+    try:
+        running = Broker(tmp_path / "open")
+        closed = Broker(tmp_path / "closed", settings="allow_anonymous false")
+    except UserError as error:
+        pytest.skip(error.args[0])
+    try:
+        assert told(running.port).startswith("ok ")
+        assert "lets us in" in told(running.port)
+        assert "refuses (Not authorized): check [mqtt]" in told(closed.port)
+    finally:
+        running.kill()
+        closed.kill()
+    assert "cannot be reached (Connection refused): check [mqtt]" in told(running.port)

@@ -15,7 +15,7 @@ from edge.files import sha256, write_json
 from train.datasets import Source, Supplement
 from train.evaluate import Judgement, rounded
 from train.fireseg import Pair, content_hash
-from train.recipe import MONITOR, Recipe, State
+from train.recipe import Recipe, State, best_of
 from train.splits import Split, with_clean
 
 PACKAGES = ("fireseg-edge", "keras", "tensorflow", "ai-edge-litert", "numpy", "opencv-python-headless")
@@ -35,7 +35,7 @@ def write_card(
     sets = [{"title": source.title, **_learnt(split.train)}]
     for one in supplements:
         sets.append({"title": one.title, "kind": one.kind, **_learnt(one.learn), "held_out_images": len(one.test)})
-    best = min(state.history, key=lambda row: float(row[MONITOR]))
+    best = best_of(state.history)
     card: dict[str, Any] = {
         "name": model.stem,
         "sha256": sha256(model),
@@ -52,7 +52,7 @@ def write_card(
             "epochs": len(state.history),
             "best_epoch": best["epoch"],
             "best_phase": best["phase"],
-            "validation": rounded({key: best[key] for key in ("val_loss", "val_fire_iou")}),
+            "validation": rounded({key: best[key] for key in ("val_loss", "val_fire_iou") if key in best}) or None,
             "hours": round(sum(row["seconds"] for row in state.history) / 3600, 2),
             "backend": keras.backend.backend(),
         },

@@ -45,6 +45,9 @@ def fit(
     ] = False,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 8,
     augment: Annotated[str, typer.Option(help="plain, or strong: more of it, and flames pasted elsewhere.")] = "plain",
+    validation: Annotated[
+        float, typer.Option(help="Share of the training videos that chooses the best epoch; 0 keeps the last one.")
+    ] = 0.15,
     seed: Annotated[int, typer.Option(help="Seed of validation videos, order, augmentation and weights.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
 ) -> None:
@@ -68,13 +71,13 @@ def fit(
     plan = Recipe(
         model=config, backbone_weights=weights, frozen_epochs=frozen_epochs, frozen_rate=frozen_rate,
         whole_epochs=whole_epochs, whole_rate=whole_rate, whole_batch_norm=whole_batch_norm, batch_size=batch_size,
-        augment=_one_of(augment, "augmentation"), seed=seed,  # type: ignore[arg-type]
+        augment=_one_of(augment, "augmentation"), validation=validation, seed=seed,  # type: ignore[arg-type]
     )  # fmt: skip
     plan.check()
     check_out(out, resume=resume)
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
-        learn, validate = hold_out_videos(parts.train, seed=seed)
+        learn, validate = hold_out_videos(parts.train, seed=seed, share=validation)
         supplements = open_supplements(extra or [], negatives or [])
         assert_unseen(supplements, [*parts.test, *validate])
         further = [pair for one in supplements for pair in one.learn]

@@ -35,7 +35,8 @@ def draw_losses(history: Sequence[dict[str, Any]], out: Path) -> None:
         figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
         for axis, name in zip(axes, ("loss", "fire_iou"), strict=True):
             axis.plot(epochs, [row[name] for row in rows], marker=".", label="training (augmented)")
-            axis.plot(epochs, [row[f"val_{name}"] for row in rows], marker=".", label="validation videos")
+            if f"val_{name}" in rows[0]:
+                axis.plot(epochs, [row[f"val_{name}"] for row in rows], marker=".", label="validation videos")
             axis.set_xlabel("epoch")
             axis.set_ylabel(name)
             axis.grid(alpha=0.3)

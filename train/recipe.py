@@ -24,6 +24,7 @@ from edge.files import check_writable, replacing, write_json, write_text
 from train.batches import Batches, Examples
 from train.losses import BCEDice
 from train.models import deflate
+from train.splits import VALIDATION_SHARE
 from train.unet import UNetConfig, build_unet, set_trainable
 
 STATE_FILE = "state.json"
@@ -66,6 +67,8 @@ class Recipe:
     """Whether BatchNorm goes on learning with the whole network."""
     batch_size: int = 8
     augment: Literal["plain", "strong"] = "plain"
+    validation: float = VALIDATION_SHARE
+    """Share of the training pairs, in whole videos, that chooses the best epoch; with 0 the last one is kept."""
     seed: int = 0
 
     def phases(self) -> list[Phase]:
@@ -89,6 +92,8 @@ class Recipe:
             raise UserError(
                 f"{self.frozen_epochs} frozen and {self.whole_epochs} whole epochs: expected 1 or more in all"
             )
+        if not 0 <= self.validation <= 0.5:
+            raise UserError(f"validation is {self.validation}: expected a share from 0 to 0.5")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed is {self.seed}: expected 0 to {2**32 - 1}")
         for name in ("frozen_rate", "whole_rate"):
@@ -118,16 +123,20 @@ class State:
 
 def stalled_epochs(rows: list[Row]) -> int:
     """How many epochs have passed since the best one."""
-    if not rows:
-        return 0
-    values = [row[MONITOR] for row in rows]
-    return len(values) - 1 - values.index(min(values))
+    return len(rows) - 1 - rows.index(best_of(rows)) if rows else 0
+
+
+def best_of(rows: list[Row]) -> Row:
+    """The epoch that validation likes best; where nothing was kept for validation, the last one."""
+    return min(rows, key=lambda row: float(row[MONITOR])) if MONITOR in rows[-1] else rows[-1]
 
 
 def fit(
     recipe: Recipe, learn: Examples, validate: Examples, out: Path, *, data_sha256: str, resume: bool, verbose: int
 ) -> keras.Model:
     """Train, and return the best model by the loss on the validation videos; it lies in `out` as best.keras too.
+
+    Without any to validate on, the last epoch's is the best.
 
     Raises `UserError` where `out` already holds a run and `resume` is off, or holds one of another recipe or data.
     """
@@ -153,7 +162,7 @@ def fit(
         batches = Batches(learn, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong")
         model.fit(
             batches,
-            validation_data=Batches(validate, recipe.batch_size),
+            validation_data=Batches(validate, recipe.batch_size) if len(validate) else None,
             initial_epoch=done,
             epochs=done - len(rows) + phase.epochs,
             callbacks=[_Epochs(state, phase, batches, out), *_tensorboard(out)],
@@ -242,9 +251,9 @@ class _Epochs(keras.callbacks.Callback):
             "seconds": round(time.monotonic() - self.started_s, 1),
         }
         row |= {name: float(value) for name, value in (logs or {}).items()}
-        if not math.isfinite(row[MONITOR]):
+        if not math.isfinite(loss := row[MONITOR] if MONITOR in row else row["loss"]):
             raise UserError(
-                f"the loss is {row[MONITOR]} after epoch {epoch + 1}: the training came apart; "
+                f"the loss is {loss} after epoch {epoch + 1}: the training came apart; "
                 "start again with a lower learning rate"
             )
         before, last = self.state.last, f"last-{epoch + 1:03d}.keras"

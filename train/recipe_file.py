@@ -29,6 +29,7 @@ FLAGS: dict[str, tuple[type, ...]] = {
     "whole-batch-norm": (bool,),
     "batch-size": (int,),
     "augment": (str,),
+    "validation": (float, int),
     "seed": (int,),
 }
 WORDS = {str: "a text in quotes", float: "a number", int: "a whole number", bool: "true or false"}

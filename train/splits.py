@@ -75,7 +75,12 @@ def with_clean(dataset: Dataset, split: Split) -> list[Split]:
 def hold_out_videos(
     pairs: Sequence[Pair], *, seed: int, share: float = VALIDATION_SHARE
 ) -> tuple[list[Pair], list[Pair]]:
-    """Keep whole videos for validation until they hold about `share` of the pairs. Returns (learn, validate)."""
+    """Keep whole videos for validation until they hold about `share` of the pairs. Returns (learn, validate).
+
+    Raises `UserError` where there are not two videos to part. A share of 0 keeps none.
+    """
+    if not share:
+        return list(pairs), []
     videos = _shuffled_videos(pairs, seed)
     if len(videos) < 2:
         raise UserError(

@@ -244,7 +244,7 @@ def test_a_page_whose_run_has_ended_says_so_and_shows_no_old_picture(browser: An
         wait(lambda: text(browser, "banner") == "No fire")
         process.terminate()
         process.wait(WAIT_S)
-    wait(lambda: text(browser, "banner") == "Connection lost", 6)
+    wait(lambda: text(browser, "banner") == "Connection lost", 2.5)
     assert text(browser, "cover").startswith("Connection lost.")
     cover, frame = (browser.find_element("id", name).rect for name in ("cover", "frame"))
     assert cover == frame

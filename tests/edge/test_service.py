@@ -21,7 +21,7 @@ from edge.service import STATE, Service, check_access, plan, quoted, run_as, uni
 
 MOST_EXPOSURE = 2.0
 WAIT_S = 60
-ODD, QUOTES = "a b%i $HOME ${x} é;#", "'q' \"r\" \\n"
+ODD = "a b%i $HOME ${x} é;#"
 PYTHON_OF_ALL = Path("/usr/bin/python3")
 PR_SET_MDWE = 65
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -92,12 +92,17 @@ def test_odd_signs_in_paths_mean_themselves(tmp_path: Path) -> None:
     program.parent.mkdir()
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    folder = tmp_path / (ODD + QUOTES)
+    folder = tmp_path / (ODD + "'q'")
     # systemd-analyze looks whether it can execute what it read, and whether what it read is an absolute path.
     text = unit(service(program, config=folder / "c.toml", writes=(folder,), folder=folder))
     assert analyze(text, tmp_path, "verify") == ""
     program.unlink()
     assert f"Command {program} is not executable" in analyze(text, tmp_path, "verify")
+
+
+def test_quotes_and_backslashes_in_a_word_are_escaped_as_in_c() -> None:
+    assert quoted(r'/my "own" \n') == r'"/my \"own\" \\n"'
+    assert quoted("/etc/fireseg.toml") == "/etc/fireseg.toml"
 
 
 def test_a_path_that_no_unit_can_hold_is_refused() -> None:

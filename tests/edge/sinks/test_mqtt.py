@@ -103,6 +103,10 @@ def keep_telling(sink: Mqtt, happened: Callable[[], object]) -> None:
     wait_for(tell)
 
 
+def listener_has(listener: Listener, count: int) -> Callable[[], bool]:
+    return lambda: len(listener.events) >= count
+
+
 def fire(number: int) -> list[Event]:
     return [event(kind, id_=f"fire-{number}", number=n) for n, kind in enumerate((START, PEAK, END), 1)]
 
@@ -137,13 +141,13 @@ def test_a_broker_killed_in_the_middle_of_an_alarm_costs_no_event_and_doubles_no
             sink.on_event(start)
             emitted += [start, peak, end]
             # What the broker has taken over and not passed on yet is lost with it, whatever we do.
-            wait_for(lambda heard=len(emitted) - 2: len(listener.events) == heard)  # type: ignore[misc]
+            wait_for(listener_has(listener, len(emitted) - 2))
             broker.kill()
             sink.on_event(peak)
             broker.start()
             listener.wait_until_listening()
             sink.on_event(end)
-            wait_for(lambda heard=len(emitted): len(listener.events) >= heard)  # type: ignore[misc]
+            wait_for(listener_has(listener, len(emitted)))
         time.sleep(0.5)
     assert listener.events == keys(emitted)
 

@@ -1,16 +1,22 @@
-"""Minutes of a fast camera that sees no fire: how old results are, and whether age, memory or writes grow."""
+"""Minutes of a fast camera that sees no fire: how old results are, and whether age, memory or writes grow.
+
+Everything that a run can tell is told: the page is served, a broker listens, clips and a spool stand ready.
+"""
 
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.soak.camera import camera
+from benchmarks.soak.broker import Broker
+from benchmarks.soak.camera import camera, free_port
 from benchmarks.soak.subject import Sample, Subject, subject
 
 FPS = 60.0
@@ -20,6 +26,17 @@ FIRST_RESULT_S = 60.0
 STARTS = 5
 DAY_S = 86_400.0
 HOUR_S = 3600.0
+CONFIG = """\
+[web]
+listen = "127.0.0.1:{page}"
+[mqtt]
+host = "127.0.0.1"
+port = {port}
+[clips]
+folder = "{folder}/clips"
+[spool]
+folder = "{folder}/spool"
+"""
 BLOCKS = 10
 """A slope's uncertainty is taken from stretches so many: neighbouring seconds are not independent of one another."""
 
@@ -51,10 +68,11 @@ class Quiet:
 
 
 def watch_quietly(arguments: Sequence[str | Path], seconds: float, on_second: Callable[[], None]) -> Quiet:
-    """Watch a calm camera for so long, the warm-up included."""
+    """Watch a calm camera for so long, the warm-up included. Raises `UserError` without a broker."""
     with (
+        everything() as config,
         camera(fps=FPS, burning=False) as (address, _),
-        subject(*arguments, "--source", address, "--max-fps", "0") as watched,
+        subject(*arguments, "--config", config, "--source", address, "--max-fps", "0") as watched,
     ):
         watched.wait_for_results(1, FIRST_RESULT_S)
         for _ in range(round(seconds)):
@@ -62,6 +80,21 @@ def watch_quietly(arguments: Sequence[str | Path], seconds: float, on_second: Ca
             on_second()
         watched.terminate()
     return weigh(watched, min(WARM_UP_S, seconds / 3))
+
+
+@contextmanager
+def everything() -> Iterator[Path]:
+    """A configuration that tells all there is to be told, and the broker that hears it."""
+    with tempfile.TemporaryDirectory(prefix="fireseg-soak-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # as root, mosquitto becomes a user of its own
+        broker = Broker(folder / "broker")
+        config = folder / "fireseg.toml"
+        config.write_text(CONFIG.format(folder=folder, port=broker.port, page=free_port()))
+        try:
+            yield config
+        finally:
+            broker.kill()
 
 
 def weigh(watched: Subject, warm_up_s: float) -> Quiet:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from benchmarks.soak.broker import Broker, Key, Listener, key_of
 from benchmarks.soak.camera import BURNING_S, CALM_S, camera, free_port
+from benchmarks.soak.clock import WallClock
 from benchmarks.soak.subject import Subject, subject
 
 CAMERA_KILLS, BROKER_KILLS, TERMINATIONS = 20, 10, 20
@@ -216,17 +217,14 @@ def spoil_model(scene: Scene, watched: Subject, on_step: Callable[[], None]) -> 
 def step_clock_back(scene: Scene, on_step: Callable[[], None]) -> Trial:
     """An hour, under a library that lies about the wall clock and leaves the monotonic one alone."""
     trial = Trial("clock stepped back an hour")
-    library = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
-    if library is None:
-        trial.remark = "not tried: libfaketime is not installed"
+    try:
+        clock = WallClock(scene.folder)
+    except FileNotFoundError as error:
+        trial.remark = f"not tried: {error}"
         return trial
-    offset = scene.folder / "clock"
-    offset.write_text("+0")
-    with scene.run(
-        LD_PRELOAD=str(library), FAKETIME_TIMESTAMP_FILE=str(offset), FAKETIME_NO_CACHE="1", DONT_FAKE_MONOTONIC="1"
-    ) as watched:
+    with scene.run(**clock.environment) as watched:
         told_before = recovery(lambda: watched.wait_for(lambda: len(watched.events) > 1, "two events", 60.0))[0]
-        offset.write_text(f"-{STEP_BACK_S}")
+        clock.step(-STEP_BACK_S)
         results_on = recovery(lambda: watched.wait_for_results(10, BACK_WITHIN_S))
         told = len(watched.events)
         told_after = recovery(lambda: watched.wait_for(lambda: len(watched.events) > told + 1, "two events", 60.0))[0]

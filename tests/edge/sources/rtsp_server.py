@@ -5,11 +5,11 @@ A script for the system's Python, which alone has GStreamer's bindings; it can i
 
 import sys
 
-import gi
+import gi  # type: ignore[import-not-found, unused-ignore]
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+from gi.repository import GLib, Gst, GstRtspServer  # type: ignore[import-not-found, unused-ignore]  # noqa: E402
 
 PIPELINE = """
 ( filesrc location="{video}" ! decodebin ! videoconvert ! x264enc tune=zerolatency speed-preset=ultrafast

@@ -111,6 +111,7 @@ def run(
         watch.renew(segmenter, zones, new.alarm)
         if not whole:
             pace.max_fps, pace.spare_heat = new.loop.max_fps, new.loop.spare_heat
+        sinks.on_config(new)
         for section in NEEDS_RESTART:
             if getattr(new, section) != getattr(config, section):
                 log.warning("[%s] has changed: restart for that to count", section)

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
+from edge.config import Config
 from edge.events import Event, Result
 from edge.status import Status
 
@@ -31,6 +32,9 @@ class Sink:
     def on_status(self, status: Status) -> None:
         """How the run fares, whether or not frames come."""
 
+    def on_config(self, config: Config) -> None:
+        """The configuration was read anew; what concerns the sink itself needs a restart."""
+
     def close(self) -> None:
         """The run ends, and in under a second."""
 
@@ -54,6 +58,10 @@ class Sinks:
     def on_status(self, status: Status) -> None:
         for sink in self._sinks:
             self._guard(sink, lambda sink=sink: sink.on_status(status))  # type: ignore[misc]
+
+    def on_config(self, config: Config) -> None:
+        for sink in self._sinks:
+            self._guard(sink, lambda sink=sink: sink.on_config(config))  # type: ignore[misc]
 
     def close(self) -> None:
         """All at the same time: each may take nearly a second to say goodbye."""

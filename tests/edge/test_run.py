@@ -78,7 +78,7 @@ def test_a_video_is_watched_whole_as_json_with_its_own_time_and_a_summary(folder
     results = lines(done.stdout, "result")
     assert [line["frame"] for line in results] == list(range(1, 31))
     assert [line["t_s"] for line in results] == pytest.approx([number / 20 for number in range(30)], abs=0.002)
-    assert all(line["age_ms"] >= line["inference_ms"] > 0 for line in results)
+    assert all(line["age_ms"] >= line["inference_ms"] >= 0 for line in results)
     assert lines(done.stdout, "event")[0]["kind"] == "start"  # the tiny model calls most of the noise fire
     summary = done.stderr.splitlines()[-1]
     assert summary.startswith("noise.avi: 30 frames in ")

@@ -48,7 +48,7 @@ class Told:
     live: Live
     history: History
     bell: Bell
-    areas: dict[str, Any]
+    areas: Callable[[], dict[str, Any]]
     scrape: Callable[[str], tuple[bytes, str]]
     interval_s: float
 
@@ -117,7 +117,7 @@ def make_app(told: Told) -> ASGIApp:
             Route("/api/state", look(history.state)),
             Route("/api/history", look(history.points)),
             Route("/api/events", look(history.events)),
-            Route("/api/areas", look(lambda: told.areas)),
+            Route("/api/areas", look(told.areas)),
             Route("/metrics", metrics),
             Route("/healthz", healthz),
             Route("/readyz", readyz),

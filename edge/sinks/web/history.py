@@ -48,6 +48,7 @@ class History:
         self._points: deque[tuple[float, dict[str, float]]] = deque(maxlen=POINTS)
         self._fires: OrderedDict[str, Fire] = OrderedDict()
         self._news = 0
+        self._configs = 0
 
     def on_result(self, result: Result) -> None:
         told = result.as_json()
@@ -71,6 +72,10 @@ class History:
             point = {zone: round(share, 5) for zone, share in self._largest.items()}
             self._points.append((round(status.running_s, 1), point))
             self._largest = {}
+
+    def on_config(self) -> None:
+        with self._lock:
+            self._configs += 1
 
     def keep_picture(self, id_: str, kind: str, jpeg: bytes) -> None:
         with self._lock:
@@ -104,6 +109,7 @@ class History:
                 "age_ms": result["age_ms"] if result else None,
                 "inference_ms": result["inference_ms"] if result else None,
                 "news": self._news,
+                "configs": self._configs,
                 "point": self._points[-1] if self._points else None,
             }
         if status:

@@ -14,6 +14,7 @@ let areas = { zones: [], ignored: [], on_share: 0 };
 let points = [];
 let state = null;
 let news = -1;
+let configs = -1;
 let toldAt = 0;
 let lost = true;
 let stream = null;
@@ -34,6 +35,7 @@ function listen() {
     else if (state.point && (!points.length || state.point[0] > points[points.length - 1][0])) points.push(state.point);
     points = points.slice(-POINTS);
     if (state.news !== news) listEvents(state.news);
+    if (state.configs !== configs) learnAreas(state.configs);
     show();
   };
   stream.onerror = () => {
@@ -50,12 +52,22 @@ async function ask(path) {
 }
 
 async function catchUp() {
-  news = -1;
+  news = configs = -1;
   try {
-    [areas, points] = await Promise.all([ask("/api/areas"), ask("/api/history")]);
-    drawAreas();
+    points = await ask("/api/history");
   } catch {
     lose();
+  }
+}
+
+async function learnAreas(of) {
+  configs = of;
+  try {
+    areas = await ask("/api/areas");
+    drawAreas();
+    show();
+  } catch {
+    configs = -1;
   }
 }
 

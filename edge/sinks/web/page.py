@@ -58,7 +58,12 @@ class WebPage(Sink):
         from edge.sinks.web.app import Told, make_app
 
         told = Told(
-            self._live, self._history, self._bell, self._areas, self._metrics.scrape, interval_s=self._interval_s
+            self._live,
+            self._history,
+            self._bell,
+            lambda: self._areas,
+            self._metrics.scrape,
+            interval_s=self._interval_s,
         )
         return Guard(make_app(told), password=self._password, host=self._host)
 
@@ -78,6 +83,11 @@ class WebPage(Sink):
         self._statuses += 1
         if self._statuses > 1:
             self._server.start()
+
+    def on_config(self, config: Config) -> None:
+        self._areas = areas(config)
+        self._history.on_config()
+        self._bell.ring()
 
     def close(self) -> None:
         self._live.close()

@@ -74,7 +74,7 @@ class Server:
             self._server = uvicorn.Server(config)
             # Who comes and goes is nobody's concern; what is our own mistake stands in the run's log.
             theirs = logging.getLogger("uvicorn")
-            theirs.handlers, theirs.propagate = logging.getLogger("edge").handlers, False
+            theirs.handlers, theirs.propagate = list(logging.getLogger("edge").handlers), False
             theirs.setLevel(logging.ERROR)
             if not self._ending:
                 self._server.run(sockets=[self._socket])

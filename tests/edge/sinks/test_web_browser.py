@@ -17,6 +17,7 @@ import pytest
 from edge.capture import State
 from edge.events import START
 from edge.sources.pattern import BURNS_TO_S, PERIOD_S
+from edge.zones import Zone
 from tests.edge.sinks.looking import Camera, config, serving, status
 from tests.edge.watching import event, result
 
@@ -236,6 +237,21 @@ def test_a_zones_name_is_text_whatever_it_holds(browser: Any) -> None:
         assert name in text(browser, "zones")
         assert browser.title == f"FIRE: {name} – FireSeg Edge"
         assert browser.execute_script("return document.querySelectorAll('img[onerror], body script').length") == 0
+
+
+def test_zones_of_a_configuration_that_was_read_anew_are_drawn_anew(browser: Any) -> None:
+    left, right = (Zone(name, ((x, 0.0), (x + 0.5, 0.0), (x, 1.0))) for name, x in (("left", 0.0), ("right", 0.5)))
+    with serving(replace(config(), zones=(left,))) as page:
+        page.on_result(result(1.0, 0.0, on=False, zone="left"))
+        browser.get(page.url)
+
+        def drawn() -> list[str]:
+            page.on_status(status())
+            return [shape.get_attribute("points")[:3] for shape in browser.find_elements("css selector", "#areas *")]
+
+        wait(lambda: drawn() == ["0,0"])
+        page.on_config(replace(config(), zones=(left, right)))
+        wait(lambda: drawn() == ["0,0", "0.5"])
 
 
 def test_a_page_whose_run_has_ended_says_so_and_shows_no_old_picture(browser: Any, shipped_model: Path) -> None:

@@ -46,6 +46,7 @@ FolderOption = Annotated[
     typer.Option(help="Calibrate on the pictures of this folder instead, such as frames of your own camera."),
 ]
 SeedOption = Annotated[int, typer.Option(help="Seed of the choice of calibration images.")]
+RangeOption = Annotated[bool, typer.Option(help="Cut int8 ranges off where that loses least.")]
 RoundingOption = Annotated[bool, typer.Option(help="Round int8 weights layer by layer against the float model.")]
 BiasOption = Annotated[bool, typer.Option(help="Give int8 the float's channel means back.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="Cores to compute and to time on; all by default.")]
@@ -69,6 +70,7 @@ def int8(
     calibration_count: CountOption = CALIBRATION_COUNT,
     calibration_folder: FolderOption = None,
     seed: SeedOption = 0,
+    range_fitting: RangeOption = True,
     weight_rounding: RoundingOption = True,
     bias_correction: BiasOption = True,
     two_halves: Annotated[
@@ -86,6 +88,7 @@ def int8(
     load_keras_backend(needs_tensorflow=True)
     from export.convert import KINDS, artefact_paths
     from export.pipeline import Options, compare_halves, export, report, write_report
+    from export.refine import Steps
     from export.report import Gate
     from train.datasets import open_split
     from train.models import check_model_file
@@ -94,7 +97,8 @@ def int8(
     make_folder(out)
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
-        options = Options(KINDS, calibration_count, calibration_folder, seed, weight_rounding, bias_correction, cores)
+        steps = Steps(range_fitting, weight_rounding, bias_correction)
+        options = Options(KINDS, calibration_count, calibration_folder, seed, steps, cores)
         exported = export(model, parts, options, on_step)
         gate = Gate(max_drop / 100, min_agreement)
         found, judgements = report(exported, source, parts, artefact_paths(out), gate, cores, on_step)
@@ -128,6 +132,7 @@ def convert(
     calibration_count: CountOption = CALIBRATION_COUNT,
     calibration_folder: FolderOption = None,
     seed: SeedOption = 0,
+    range_fitting: RangeOption = True,
     weight_rounding: RoundingOption = True,
     bias_correction: BiasOption = True,
     threads: ThreadsOption = None,
@@ -137,6 +142,7 @@ def convert(
     load_keras_backend(needs_tensorflow=True)
     from export.convert import KINDS, artefact_paths
     from export.pipeline import Options, export, write_models
+    from export.refine import Steps
     from train.datasets import open_split
     from train.models import check_model_file
 
@@ -147,15 +153,8 @@ def convert(
     with progress_bars() as on_step:
         if "int8" in kinds and (data or not calibration_folder):
             _, parts = open_split(data, split, fold, on_step)
-        options = Options(
-            kinds,
-            calibration_count,
-            calibration_folder,
-            seed,
-            weight_rounding,
-            bias_correction,
-            cores,
-        )
+        steps = Steps(range_fitting, weight_rounding, bias_correction)
+        options = Options(kinds, calibration_count, calibration_folder, seed, steps, cores)
         exported = export(model, parts, options, on_step)
         paths = artefact_paths(out, kinds)
         write_models(exported, paths)

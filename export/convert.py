@@ -22,7 +22,7 @@ from edge.runtime import Runtime
 from export.delegation import Delegation, delegation
 from export.flatbuffer import Graph
 from export.folding import fold_rescaling
-from export.refine import DEFAULT_FRAMES, LayerEffect, refine
+from export.refine import ALL_STEPS, DEFAULT_FRAMES, LayerEffect, Steps, refine
 
 Kind = Literal["float32", "float16", "int8"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -48,8 +48,7 @@ class Refining:
     """How int8 is brought back to the float model, which is given as its flatbuffer."""
 
     float32: bytes
-    weights: bool = True
-    biases: bool = True
+    steps: Steps = ALL_STEPS
     frames: int = DEFAULT_FRAMES
     """How many calibration frames to measure on."""
 
@@ -81,15 +80,14 @@ def convert(
     effects: list[LayerEffect] = []
     if kind == "int8":
         check_integer(flatbuffer)
-        if refining and calibration is not None and (refining.weights or refining.biases):
+        if refining and calibration is not None and refining.steps.any:
             done = on_step("refining layers", len(Graph(flatbuffer).subgraph.operators))
             flatbuffer, effects = refine(
                 flatbuffer,
                 refining.float32,
                 calibration[: refining.frames],
                 runtime,
-                weights=refining.weights,
-                biases=refining.biases,
+                steps=refining.steps,
                 threads=threads,
                 on_operator=done,
             )

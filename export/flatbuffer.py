@@ -63,6 +63,13 @@ class Graph:
         code = self.model.operatorCodes[op.opcodeIndex]
         return _OP_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
+    def operators(self, name: str) -> list[int]:
+        """The positions of all operators of a kind."""
+        return [position for position, op in enumerate(self.subgraph.operators) if self.op_name(op) == name]
+
+    def output_of(self, op_index: int) -> int:
+        return int(self.subgraph.operators[op_index].outputs[0])
+
     def tensor_name(self, index: int) -> str:
         name = self.subgraph.tensors[index].name
         return name.decode() if isinstance(name, bytes) else str(name)
@@ -96,6 +103,21 @@ class Graph:
 
     def zero_point(self, index: int) -> int:
         return int(self.subgraph.tensors[index].quantization.zeroPoint[0])
+
+    def set_quantization(self, index: int, scale: float, zero_point: int) -> None:
+        """Give an activation another scale; the biases of the layers that read it keep what they mean."""
+        before = float(self.scales(index)[0])
+        quantization = self.subgraph.tensors[index].quantization
+        quantization.scale = np.array([scale], np.float32)
+        quantization.zeroPoint = np.array([zero_point], np.int64)
+        for conv in self.convolutions:
+            if conv.data == index and conv.bias is not None:  # a bias's steps are input scale x weight scale
+                ratio = float(np.float32(scale)) / before
+                steps = np.rint(self.constant(conv.bias, np.int32) / ratio)
+                limits = np.iinfo(np.int32)
+                self.set_constant(conv.bias, np.clip(steps, limits.min, limits.max).astype(np.int32))
+                bias = self.subgraph.tensors[conv.bias].quantization
+                bias.scale = (self.scales(conv.bias) * ratio).astype(np.float32)
 
     @property
     def inputs(self) -> list[int]:

@@ -30,6 +30,7 @@ from export.calibration import (
 from export.convert import KINDS, Converted, Kind, Refining, convert
 from export.drift import Drift, compare
 from export.pictures import draw_worst
+from export.refine import Steps
 from export.report import Gate, ModelRow, Report
 from train.card import installed_versions
 from train.datasets import Source
@@ -49,16 +50,11 @@ class Options:
     calibration_count: int
     calibration_folder: Path | None
     seed: int
-    weight_rounding: bool
-    bias_correction: bool
+    steps: Steps
     threads: int
 
-    @property
-    def refines(self) -> bool:
-        return self.weight_rounding or self.bias_correction
-
     def refining(self, float32: bytes) -> Refining:
-        return Refining(float32, self.weight_rounding, self.bias_correction)
+        return Refining(float32, self.steps)
 
 
 @dataclass(frozen=True)
@@ -85,11 +81,11 @@ def export(keras_path: Path, split: Split | None, options: Options, on_step: OnS
         calibration = _calibration(split, options, on_step)
         frames = calibration.frames(height, width)
     wanted: list[Kind] = list(options.kinds)
-    if "int8" in wanted and options.refines and "float32" not in wanted:
+    if "int8" in wanted and options.steps.any and "float32" not in wanted:
         wanted.append("float32")  # what the layers are refined towards
     converted: dict[Kind, Converted] = {}
     for kind in sorted(wanted, key=KINDS.index):
-        refines = kind == "int8" and options.refines
+        refines = kind == "int8" and options.steps.any
         converted[kind] = convert(
             model,
             kind,
@@ -141,8 +137,9 @@ def _calibration_card(exported: Exported, calibration: CalibrationSet) -> dict[s
         "images": len(calibration.images),
         "sha256": calibration.sha256,
         "seed": calibration.seed,
-        "weight_rounding": exported.options.weight_rounding,
-        "bias_correction": exported.options.bias_correction,
+        "range_fitting": exported.options.steps.ranges,
+        "weight_rounding": exported.options.steps.weights,
+        "bias_correction": exported.options.steps.biases,
     }
 
 
@@ -210,7 +207,7 @@ def compare_halves(exported: Exported, split: Split, options: Options, on_step: 
                 "int8",
                 find_runtime("litert"),
                 calibration=half.frames(height, width),
-                refining=options.refining(exported.converted["float32"].flatbuffer) if options.refines else None,
+                refining=options.refining(exported.converted["float32"].flatbuffer) if options.steps.any else None,
                 threads=options.threads,
                 on_converted=on_step(f"converting half {number} to int8", 1),
                 on_step=on_step,

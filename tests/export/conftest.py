@@ -14,7 +14,7 @@ from edge.runtime import Runtime, find_runtime
 from export.calibration import candidates_from_pairs, choose
 from export.convert import KINDS, convert
 from export.pipeline import Exported, Options, export
-from export.refine import LayerEffect, refine
+from export.refine import LayerEffect, Steps, refine
 from train.datasets import find_data
 from train.splits import Split, make_split
 from train.unet import UNetConfig, build_unet
@@ -22,7 +22,7 @@ from train.unet import UNetConfig, build_unet
 SIDE_PX = 64
 
 # Rounding the weights of a whole U-Net anew takes minutes; the toy's take a second.
-OPTIONS = Options(KINDS, 12, None, 5, weight_rounding=False, bias_correction=True, threads=2)
+OPTIONS = Options(KINDS, 12, None, 5, Steps(ranges=False, weights=False), threads=2)
 
 Step = tuple[str, int, list[None]]
 Export = tuple[Exported, list[Step]]
@@ -122,7 +122,7 @@ def plain_int8(unet: keras.Model, runtime: Runtime, frames: Frame) -> bytes:
 @pytest.fixture(scope="session")
 def corrected(plain_int8: bytes, float32: bytes, frames: Frame, runtime: Runtime) -> tuple[bytes, list[LayerEffect]]:
     """The small U-Net in int8 with corrected biases, and what that did to each layer."""
-    return refine(plain_int8, float32, frames, runtime, weights=False, threads=1)
+    return refine(plain_int8, float32, frames, runtime, steps=Steps(ranges=False, weights=False), threads=1)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from edge.errors import UserError
 from edge.images import Frame
 from edge.runtime import Runtime
 from export.flatbuffer import Graph
-from export.refine import LayerEffect, refine
+from export.refine import LayerEffect, Steps, refine
 
 
 def shifted(flatbuffer: bytes, *, every: int, offset: float, seed: int = 0) -> bytes:
@@ -36,7 +36,15 @@ def correct_biases(
     on_operator: Callable[[], None] = lambda: None,
 ) -> tuple[bytes, list[LayerEffect]]:
     """Refine the biases alone."""
-    return refine(int8, float32, frames, runtime, weights=False, threads=threads, on_operator=on_operator)
+    return refine(
+        int8,
+        float32,
+        frames,
+        runtime,
+        steps=Steps(ranges=False, weights=False),
+        threads=threads,
+        on_operator=on_operator,
+    )
 
 
 def outputs(runtime: Runtime, flatbuffer: bytes, frames: Frame) -> npt.NDArray[np.float64]:

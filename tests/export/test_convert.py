@@ -20,7 +20,7 @@ from edge.runtime import Runtime
 from export.convert import KINDS, Refining, artefact_paths, check_integer, convert
 from export.flatbuffer import Graph
 from export.pipeline import Exported
-from export.refine import LayerEffect
+from export.refine import LayerEffect, Steps
 from train.unet import Decoder, Encoder, UNetConfig, build_unet
 
 SIDE_PX = 64
@@ -204,13 +204,13 @@ def test_int8_is_refined_where_that_is_asked_for_and_told_of_it(
         steps.append((description, total))
         return lambda: told.append(description)
 
-    refining = Refining(toy_float32, weights=False)
+    refining = Refining(toy_float32, Steps(weights=False))
     converted = convert(toy, "int8", runtime, calibration=frames, refining=refining, on_step=on_step)
     assert converted.flatbuffer != toy_int8
     assert len(converted.refined) == 4
     ((_, total),) = steps
     assert total == len(told) == len(Graph(toy_int8).subgraph.operators)
-    untouched = Refining(toy_float32, weights=False, biases=False)
+    untouched = Refining(toy_float32, Steps(False, False, False))
     assert convert(toy, "int8", runtime, calibration=frames, refining=untouched).flatbuffer == toy_int8
 
 

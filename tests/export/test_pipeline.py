@@ -17,6 +17,7 @@ from edge.images import read_rgb
 from edge.segmenter import Segmenter
 from export.convert import KINDS, Kind, artefact_paths
 from export.pipeline import MANIFEST_FILE, Exported, Options, compare_halves, export, report, write_models, write_report
+from export.refine import Steps
 from export.report import Gate, Report
 from train.datasets import find_data
 from train.evaluate import judge
@@ -73,7 +74,7 @@ def job(
 
 @pytest.fixture
 def toy_options(options: Options) -> Options:
-    return replace(options, weight_rounding=True, calibration_count=7)
+    return replace(options, steps=Steps(), calibration_count=7)
 
 
 @pytest.mark.slow

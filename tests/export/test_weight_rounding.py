@@ -13,15 +13,17 @@ from edge.runtime import Runtime
 from export.convert import check_integer
 from export.delegation import delegation
 from export.flatbuffer import Graph
-from export.refine import refine
+from export.refine import Steps, refine
 from export.stepwise import Stepwise
 from export.weight_rounding import WEIGHT_MAX, _round, _solve, round_layer
+
+WEIGHTS_ALONE = Steps(ranges=False, biases=False)
 
 
 @pytest.fixture(scope="module")
 def rounded(plain_int8: bytes, float32: bytes, frames: Frame, runtime: Runtime) -> bytes:
     """The small U-Net with weights rounded anew and biases left alone."""
-    return refine(plain_int8, float32, frames, runtime, biases=False, threads=2)[0]
+    return refine(plain_int8, float32, frames, runtime, steps=WEIGHTS_ALONE, threads=2)[0]
 
 
 def maps(flatbuffer: bytes, frames: Frame, runtime: Runtime) -> npt.NDArray[np.float64]:
@@ -118,7 +120,7 @@ def test_it_stays_an_integer_model_of_the_same_size_in_one_partition(
 def test_the_same_model_and_frames_give_the_same_bytes(
     rounded: bytes, plain_int8: bytes, float32: bytes, frames: Frame, runtime: Runtime
 ) -> None:
-    assert refine(plain_int8, float32, frames, runtime, biases=False, threads=2)[0] == rounded
+    assert refine(plain_int8, float32, frames, runtime, steps=WEIGHTS_ALONE, threads=2)[0] == rounded
 
 
 def test_a_layer_with_too_many_inputs_is_left_as_it_is(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from edge.cli import JsonOption, show_warning
@@ -18,8 +17,10 @@ from edge.errors import UserError, run_app
 from edge.files import make_folder
 from edge.progress import progress_bars
 from edge.runtime import cores_for
+from export.layers_command import layers_command
 from train.backend import load_keras_backend
 from train.cli import DataOption, FoldOption, SplitOption
+from train.tables import print_table
 
 app = typer.Typer(
     help="Shrink a Keras U-Net to TFLite and measure what that cost.",
@@ -108,7 +109,7 @@ def int8(
     if as_json:
         print(json.dumps(found.as_json(), indent=2))
     else:
-        _print_table(found.table())
+        print_table(found.table())
         print(f"written to {out}: fireseg-{{float32,float16,int8}}.tflite, report.json, report.md, worst-drift.png")
     if found.failures:
         typer.echo(f"FAILED: {'; '.join(found.failures)}", err=True)
@@ -211,7 +212,7 @@ def drift(
     )
     for name, difference in found.metrics.items():
         table.add_row(name, *(f"{j.metrics[name]:.4f}" for j in judged), f"{difference * 100:+.2f}")
-    _print_table(table)
+    print_table(table)
     print(f"fire_iou drift, 95 % bootstrap over images: {low * 100:+.2f} to {high * 100:+.2f} points")
     print(f"agreement: {found.agreement:.4f}")
     worst = sorted(zip(found.per_image.values(), judged[0].names, differences, strict=True))[:5]
@@ -236,15 +237,12 @@ def inspect_(
         elif isinstance(value, dict | list):
             value = json.dumps(value, indent=1).strip("{}[]").replace('"', "").replace("\n ", "\n").strip() or "none"
         table.add_row(key.replace("_", " "), str(value))
-    _print_table(table)
+    print_table(table)
 
 
-def _print_table(table: Table) -> None:
-    """Print as wide as the table is where nobody looks: a pipe has no width."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(table)
+app.command(
+    "layers", epilog="Example: `fireseg-export layers build/export/fireseg-{int8,float32}.tflite --data data/fireseg`"
+)(layers_command)
 
 
 def run() -> None:

@@ -17,6 +17,14 @@ def print_metrics(rows: Mapping[str, Mapping[str, float]], title: str) -> None:
     Console().print(table)
 
 
+def print_table(table: Table) -> None:
+    """Print as wide as the table is where nobody looks: a pipe has no width."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
 def print_shares(rows: Mapping[str, Mapping[str, Any]], title: str) -> None:
     """A line for each set or video: how many pictures, and which shares of them; nothing where there are no rows."""
     if not rows:

@@ -32,6 +32,11 @@ class Picamera:
                 f"picamera2 cannot be imported ({error}): run `sudo apt install -y python3-picamera2`, and make the "
                 "virtual environment with --system-site-packages"
             ) from error
+        except ValueError as error:  # simplejpeg, which picamera2 imports, was built for another numpy's memory layout
+            raise UserError(
+                f"picamera2 cannot be imported ({error}): run `pip install --ignore-installed simplejpeg` in the virtual "
+                "environment, for one that fits its numpy"
+            ) from error
 
     def open(self) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -155,4 +156,15 @@ def test_no_camera_on_the_cable_is_an_error_that_may_pass(
 def test_without_picamera2_a_person_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "picamera2", None)
     with pytest.raises(UserError, match="sudo apt install -y python3-picamera2"):
+        make_source("picamera2", SETTINGS)
+
+
+def test_a_numpy_that_picamera2_was_not_built_for_is_told_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "numpy.dtype size changed, may indicate binary incompatibility"
+    (tmp_path / "picamera2.py").write_text(f"raise ValueError({said!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "picamera2", raising=False)
+    with pytest.raises(UserError, match=r"size changed.*pip install --ignore-installed simplejpeg"):
         make_source("picamera2", SETTINGS)

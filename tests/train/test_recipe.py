@@ -165,6 +165,20 @@ def test_the_best_model_is_the_one_with_the_lowest_loss_on_validation(run: Path,
     assert loss == pytest.approx(min(row["val_loss"] for row in curve(run)), rel=1e-4)
 
 
+def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe_module, "build_unet", small_network)
+        recipe = replace(TINY, validation=0.0)
+        nothing = Examples(LEARN.images[:0], LEARN.masks[:0])
+        fit(recipe, LEARN, nothing, tmp_path, data_sha256=DATA, resume=False, verbose=0)
+    state = read_state(tmp_path)
+    assert [row["epoch"] for row in state.history] == [1, 2, 3, 4]
+    assert not any(name.startswith("val_") for row in state.history for name in row)
+    assert state.best_epoch == 4
+    for best, last in zip(weights(tmp_path, "best.keras"), weights(tmp_path, str(state.last)), strict=False):
+        assert np.array_equal(best, last)
+
+
 def test_the_table_holds_the_history(run: Path) -> None:
     with (run / "history.csv").open() as file:
         table = list(csv.DictReader(file))
@@ -351,6 +365,7 @@ def test_a_training_that_comes_apart_ends_in_one_line(tmp_path: Path) -> None:
         ({"patience": 0}, "patience is 0: expected at least 1"),
         ({"frozen_epochs": 0, "whole_epochs": 0}, "0 frozen and 0 whole epochs: expected 1 or more in all"),
         ({"frozen_epochs": -1}, "-1 frozen and 2 whole epochs"),
+        ({"validation": 0.9}, "validation is 0.9: expected a share from 0 to 0.5"),
         ({"frozen_rate": 0.0}, "frozen_rate is 0.0: expected a learning rate between 0 and 1"),
         ({"whole_rate": 5.0}, "whole_rate is 5.0"),
         ({"whole_rate": float("nan")}, "whole_rate is nan"),

@@ -208,3 +208,8 @@ def test_the_real_fireseg_loses_only_v17_in_its_clean_split(fireseg_dir: Path) -
     assert (len(official.train), len(official.test)) == (500, 100)
     assert (len(clean.train), len(clean.test)) == (500, 90)
     assert {p.name for p in official.test} - {p.name for p in clean.test} == {f"test/img({n})" for n in range(1, 11)}
+
+
+def test_a_share_of_nothing_keeps_every_video_for_learning() -> None:
+    pairs = [pair(f"v{video:02}", number) for video in range(3) for number in range(4)]
+    assert hold_out_videos(pairs, seed=0, share=0) == (pairs, [])

@@ -25,10 +25,10 @@ class Rules:
     off_share: float = setting(
         0.002, "The off-level: an alarm holds while more than this share of a zone burns.", low=0, high=1
     )
-    on_results: int = setting(5, "The alarm comes on when so many of the last results burn …", low=1)
-    of_results: int = setting(8, "… of this many last results.", low=1)
+    on_results: int = setting(5, "The alarm comes on when so many of the last results burn …", low=1, high=1000)
+    of_results: int = setting(8, "… of this many last results.", low=1, high=1000)
     off_after_s: float = setting(
-        5.0, "The alarm goes off after so many seconds under the off-level, without a break.", low=0
+        5.0, "The alarm goes off after so many seconds under the off-level, without a break.", low=0, high=86_400
     )
     lively: bool = setting(
         True,
@@ -43,7 +43,10 @@ class Rules:
         high=1,
     )
     memory_s: float = setting(
-        30.0, "Results older than this do not count for coming on: a camera that was away begins anew.", low=0
+        30.0,
+        "Results older than this do not count for coming on: a camera that was away begins anew.",
+        low=0,
+        high=86_400,
     )
 
 

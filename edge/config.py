@@ -6,8 +6,11 @@ the very definition that checks it.
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,13 @@ FILES = (
     ("mqtt", "password_file"),
     ("webhook", "secret_file"),
     ("spool", "folder"),
+)
+
+SECRET_FILES = (
+    ("web", "password_file"),
+    ("mqtt", "ca_file"),
+    ("mqtt", "password_file"),
+    ("webhook", "secret_file"),
 )
 
 ZONES_TEXT = """\
@@ -206,6 +216,22 @@ def _contradictions(config: Config) -> list[str]:
             parse_listen(config.web.listen)
         except UserError as error:
             found += error.args
+    found += _unreachable(config)
+    return found
+
+
+def _unreachable(config: Config) -> list[str]:
+    """What is wrong with addresses and with the files of secrets."""
+    found = []
+    mqtt = config.mqtt
+    if mqtt.host and not _is_host(mqtt.host):
+        found.append(
+            f"[mqtt] host = {show(mqtt.host)}: expected a name or an address alone, such as "
+            '"broker.local"; the port has a key of its own'
+        )
+    for key, value in (("topic", mqtt.topic), ("discovery", mqtt.discovery)):
+        if not re.fullmatch(r"[^#+/]+(/[^#+/]+)*", value) and (value or key == "topic"):
+            found.append(f'[mqtt] {key} = {show(value)}: expected a topic without # and +, such as "fireseg"')
     if config.webhook.url:
         from edge.sinks.webhook import check_url
 
@@ -213,4 +239,23 @@ def _contradictions(config: Config) -> list[str]:
             check_url(config.webhook.url)
         except UserError as error:
             found += error.args
+    for name, key in SECRET_FILES:
+        path = getattr(getattr(config, name), key)
+        if path and not _may_be_there(Path(path)):
+            found.append(f"[{name}] {key} = {show(path)}: expected a file, but there is none")
     return found
+
+
+def _is_host(text: str) -> bool:
+    with suppress(ValueError):
+        ipaddress.ip_address(text)
+        return True
+    return re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", text) is not None
+
+
+def _may_be_there(path: Path) -> bool:
+    """Whether it is, or this user may not know: the service's secrets are not everybody's."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True

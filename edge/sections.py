@@ -24,22 +24,25 @@ class SourceSection:
     fps: float = setting(
         10.0, "Frames a second asked of a camera, painted, or taken from a folder of pictures.", low=0.01, high=240
     )
-    stall_s: float = setting(10.0, "A camera without a frame for so many seconds is opened anew.", low=0.5)
+    stall_s: float = setting(10.0, "A camera without a frame for so many seconds is opened anew.", low=0.5, high=3600)
     reconnect_limit: int = setting(
-        0, "How many failures of a camera in a row to take before giving up; 0 for any number.", low=0
+        0, "How many failures of a camera in a row to take before giving up; 0 for any number.", low=0, high=1_000_000
     )
 
 
 @dataclass(frozen=True)
 class ModelSection:
     path: str = setting(DEFAULT_MODEL, "The .tflite model.")
-    threads: int = setting(0, "Cores to compute on; 0 for all.", low=0)
+    threads: int = setting(0, "Cores to compute on; 0 for all.", low=0, high=256)
 
 
 @dataclass(frozen=True)
 class LoopSection:
     max_fps: float = setting(
-        10.0, "At most so many results a second; 0 for as many as the machine gives. An alarm needs no more.", low=0
+        10.0,
+        "At most so many results a second; 0 for as many as the machine gives. An alarm needs no more.",
+        low=0,
+        high=1000,
     )
     spare_heat: bool = setting(
         True, "Whether to halve the rate while the machine is too hot or throttled, down to one result a second."
@@ -51,8 +54,8 @@ class ClipsSection:
     folder: str = setting("", 'Where pictures and clips of fires are kept, such as "events"; empty for nowhere.')
     before_s: float = setting(5.0, "A clip begins so many seconds before the alarm.", low=0, high=30)
     after_s: float = setting(10.0, "A clip ends so many seconds after the alarm.", low=0, high=60)
-    max_mb: float = setting(500.0, "The folder holds at most so many megabytes; the oldest go first.", low=1)
-    max_days: float = setting(30.0, "Pictures and clips are kept so many days.", low=0.01)
+    max_mb: float = setting(500.0, "The folder holds at most so many megabytes; the oldest go first.", low=1, high=1e6)
+    max_days: float = setting(30.0, "Pictures and clips are kept so many days.", low=0.01, high=36_500)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class SpoolSection:
         "Where events wait that could not be delivered; empty for the service's state folder, or "
         "~/.local/state/fireseg-edge.",
     )
-    max_mb: float = setting(50.0, "It holds at most so many megabytes; the oldest go first.", low=0.1)
+    max_mb: float = setting(50.0, "It holds at most so many megabytes; the oldest go first.", low=0.1, high=1e6)
 
 
 @dataclass(frozen=True)

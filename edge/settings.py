@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_type_hints
@@ -57,11 +58,13 @@ def what_is_wrong(value: Any, type_: type, bounds: Mapping[str, Any]) -> str | N
     if type_ is bool:
         return None if isinstance(value, bool) else "true or false"
     if type_ is str:
-        return None if isinstance(value, str) else 'a text in quotes, such as "…"'
+        if isinstance(value, str) and (value.isprintable() or not value):
+            return None
+        return 'a text in quotes, such as "…", without control characters'
     name = "a whole number" if type_ is int else "a number"
     fits = isinstance(value, int if type_ is int else int | float) and not isinstance(value, bool)
     # Written so that nan, which is neither below nor above, does not fit.
-    if fits and (low is None or value >= low) and (high is None or value <= high):
+    if fits and math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high):
         return None
     if low is None:
         return name

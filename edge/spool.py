@@ -10,6 +10,8 @@ import fcntl
 import json
 import logging
 import os
+import re
+import tempfile
 import threading
 from collections import deque
 from contextlib import suppress
@@ -22,6 +24,9 @@ from edge.files import write_durably
 log = logging.getLogger(__name__)
 
 SUFFIX = ".json"
+BLOCK_BYTES = 4096
+"""What a small file takes of a disk."""
+NAME = re.compile(rf"[0-9]{{12}}{re.escape(SUFFIX)}")
 MEMORY_BYTES = 4e6
 """So much is kept in memory at most while the disk takes nothing."""
 
@@ -32,8 +37,13 @@ class Item:
 
     number: int
     size_bytes: int
+    """Its own; on a disk it takes whole blocks."""
     data: bytes | None = None
     """Its content, where it could not be written."""
+
+    @property
+    def block_bytes(self) -> int:
+        return -(-self.size_bytes // BLOCK_BYTES) * BLOCK_BYTES
 
 
 class Spool:
@@ -51,6 +61,9 @@ class Spool:
         self._handle = _claim(folder)
         self._items: deque[Item] = deque(self._find() if self._handle is not None else ())
         self._next = self._items[-1].number + 1 if self._items else 1
+        self._held_bytes = sum(item.block_bytes for item in self._items)
+        self._memory_bytes = 0
+        """Of those that could not be written."""
         self._keep_bounds()
 
     def __len__(self) -> int:
@@ -60,13 +73,19 @@ class Spool:
     def put(self, data: bytes) -> None:
         """Keep a document until it is `done`; on the disk when this comes back, if the disk lets it."""
         with self._lock:
-            self._items.append(Item(self._next, len(data), data))
+            item = Item(self._next, len(data), data)
+            self._items.append(item)
+            self._held_bytes += item.block_bytes
+            self._memory_bytes += item.size_bytes
             self._next += 1
             self._write_down()
             self._keep_bounds()
 
     def head(self) -> tuple[Item, bytes] | None:
-        """The oldest document; None where nothing waits."""
+        """The oldest document; None where nothing waits.
+
+        Raises `OSError` where the disk does not give it at the moment.
+        """
         with self._lock:
             while self._items:
                 item = self._items[0]
@@ -75,7 +94,9 @@ class Spool:
                 try:
                     data = self._path(item).read_bytes()
                     json.loads(data)
-                except (OSError, ValueError) as error:
+                except (FileNotFoundError, ValueError) as error:
+                    if not self._folder.is_dir():
+                        raise OSError(f"{self._folder} is gone") from error
                     log.error("%s cannot be read (%s): what it told is lost", self._path(item).name, error)
                     self._drop()
                 else:
@@ -102,7 +123,7 @@ class Spool:
         found = []
         for path in self._folder.glob(f"*{SUFFIX}"):
             with suppress(OSError):
-                if path.stem.isdigit():
+                if NAME.fullmatch(path.name):
                     found.append(Item(int(path.stem), path.stat().st_size))
                 elif path.name.startswith("."):
                     path.unlink()
@@ -110,7 +131,7 @@ class Spool:
 
     def _write_down(self) -> None:
         """Write what is in memory alone, the oldest first."""
-        if self._handle is None:
+        if self._handle is None or not self._memory_bytes:
             return
         for item in self._items:
             if item.data is None:
@@ -121,13 +142,11 @@ class Spool:
                 log.warning("events wait in memory: %s", error)
                 return
             item.data = None
+            self._memory_bytes -= item.size_bytes
 
     def _keep_bounds(self) -> None:
         lost = 0
-        while self._items and (
-            sum(item.size_bytes for item in self._items) > self._max_bytes
-            or sum(item.size_bytes for item in self._items if item.data is not None) > MEMORY_BYTES
-        ):
+        while self._items and (self._held_bytes > self._max_bytes or self._memory_bytes > MEMORY_BYTES):
             self._drop()
             lost += 1
         if lost:
@@ -135,6 +154,8 @@ class Spool:
 
     def _drop(self) -> None:
         item = self._items.popleft()
+        self._held_bytes -= item.block_bytes
+        self._memory_bytes -= item.size_bytes if item.data is not None else 0
         if self._handle is None:  # what lies in the folder is another run's
             return
         with suppress(OSError):  # on a disk that became read-only: it will be delivered again after a restart
@@ -148,7 +169,10 @@ def spool_folder(given: str) -> Path:
     if service := os.environ.get("STATE_DIRECTORY"):
         return Path(service.split(":")[0]) / "spool"
     state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local/state") / "fireseg-edge"
+    try:
+        return (Path(state) if state else Path.home() / ".local/state") / "fireseg-edge"
+    except RuntimeError:  # a user without a home, as in containers
+        return Path(tempfile.gettempdir()) / "fireseg-edge"
 
 
 def _claim(folder: Path) -> int | None:

@@ -74,7 +74,8 @@ class Courier:
         self._stop.set()
         self._wake.set()
         self._sender.join(max(0.0, ends_s - time.monotonic()))
-        self._spool.close()
+        if not self._sender.is_alive():  # else what it still brings over would stay in the folder, and come twice
+            self._spool.close()
         if waiting := len(self._spool):
             log.warning("%s: %d events wait for the next start", self._name, waiting)
 
@@ -87,22 +88,25 @@ class Courier:
         failures = 0
         while not self._stop.is_set():
             self._wake.clear()
-            head = self._spool.head()
-            if head is None:
-                self._wake.wait()
-                continue
-            item, document = head
+            item = None
             try:
+                head = self._spool.head()
+                if head is None:
+                    self._wake.wait()
+                    continue
+                item, document = head
                 outcome = self._deliver(document, self._stop)
             except Exception as error:  # of whatever kind: a thread that ends would deliver nothing ever again
-                log.error("%s failed (%s: %s)", self._name, type(error).__name__, error)
+                if not failures:
+                    log.error("%s failed (%s: %s): it is tried again", self._name, type(error).__name__, error)
                 outcome = Outcome.LATER
             if outcome is Outcome.LATER:
                 failures += 1
                 self._stop.wait(self._wait_s(failures))
                 continue
             failures = 0
-            self._spool.done(item)
+            if item is not None:
+                self._spool.done(item)
 
 
 def wait_before(failures: int) -> float:

@@ -30,7 +30,7 @@ def discovery(
         base: of this camera's topics.
         name: as a person reads it.
     """
-    id_ = f"fireseg_{slug(name).lower()}"
+    id_ = f"fireseg_{slug(name)}"
     state = f"{base}/state"
     shared: dict[str, Any] = {
         "availability_mode": "all",
@@ -47,8 +47,8 @@ def discovery(
     seeing = [*alive, {"topic": f"{base}/camera"}]
     made: list[tuple[str, str, dict[str, Any]]] = []
     for zone in zones:
-        known = f"value_json.zones[{json.dumps(zone)}]"
-        suffix = "" if zone == WHOLE_FRAME else f"_{slug(zone).lower()}"
+        known = f"value_json.zones[{json.dumps(zone, ensure_ascii=False)}]"
+        suffix = "" if zone == WHOLE_FRAME else f"_{slug(zone)}"
         called = "" if zone == WHOLE_FRAME else f" {zone}"
         made += [
             (

@@ -10,6 +10,7 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from edge.capture import State
@@ -62,11 +63,14 @@ class Mqtt(Sink):
         self._told_seeing: bool | None = None
         self._announced: tuple[object, ...] | None = None
         """What Home Assistant was last told there is."""
+        self._known: set[str] = set()
+        """Topics by which Home Assistant knows something of this camera, earlier runs' included."""
+        self._draw = ThreadPoolExecutor(1, "mqtt-picture")
         self._link = Link(
             address,
             slug(self._name),
             status_topic=f"{self._base}/status",
-            listen=f"{discovery_prefix}/status" if discovery_prefix else "",
+            listen=(f"{discovery_prefix}/status", self._found("+", "+")) if discovery_prefix else (),
             on_message=self._heard,
             on_up=self._forget_told,
         )
@@ -80,7 +84,7 @@ class Mqtt(Sink):
     def on_event(self, event: Event) -> None:
         self._courier.post(json.dumps(event.as_json()).encode())
         if self._pictures:
-            threading.Thread(target=self._picture, args=(event,), name="mqtt picture", daemon=True).start()
+            self._draw.submit(self._picture, event)
 
     def on_status(self, status: Status) -> None:
         self._status = status
@@ -90,6 +94,7 @@ class Mqtt(Sink):
     def close(self) -> None:
         self._courier.close()
         self._link.close()
+        self._draw.shutdown(wait=False, cancel_futures=True)
 
     def _deliver(self, document: bytes, stop: threading.Event) -> Outcome:
         return self._link.deliver(f"{self._base}/event", document, stop)
@@ -132,7 +137,7 @@ class Mqtt(Sink):
         if announced == self._announced:
             return
         self._announced = announced
-        for topic, payload in discovery(
+        told = discovery(
             self._prefix,
             self._base,
             self._name,
@@ -140,8 +145,20 @@ class Mqtt(Sink):
             version=installed_version(),
             model_sha256=self._status.model_sha256,
             pictures=self._pictures,
-        ):
+        )
+        for topic, payload in told:
             self._link.tell(topic, payload)
+        self._forget({topic for topic, _ in told})
+
+    def _found(self, kind: str, thing: str) -> str:
+        """The topic by which Home Assistant finds something of this camera."""
+        return f"{self._prefix}/{kind}/fireseg_{slug(self._name)}/{thing}/config"
+
+    def _forget(self, told: set[str]) -> None:
+        """Take back what an earlier configuration had, such as zones that are watched no longer."""
+        for topic in self._known - told:
+            self._link.tell(topic, b"")
+        self._known = told
 
     def _picture(self, event: Event) -> None:
         self._snapshot = encode_jpeg(overlay(event.rgb, event.mask))
@@ -149,8 +166,12 @@ class Mqtt(Sink):
 
     # The link's thread: only flags, so that no two threads tell at once.
 
-    def _heard(self, payload: bytes) -> None:
-        if payload == ALIVE:
+    def _heard(self, topic: str, payload: bytes) -> None:
+        if topic.endswith("/config"):
+            if payload and topic not in self._known:
+                self._known = {*self._known, topic}
+                self._announced = None
+        elif payload == ALIVE:
             self._forget_told()
 
     def _forget_told(self) -> None:

@@ -8,15 +8,19 @@ each connection, and an older state can never overtake a newer one.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import queue
 import re
+import socket
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -32,11 +36,13 @@ from edge.sinks.courier import Outcome
 
 log = logging.getLogger(__name__)
 
+MACHINE_ID = Path("/etc/machine-id")
 PORT, TLS_PORT = 1883, 8883
 KEEPALIVE_S = 30
 SESSION_S = 0xFFFFFFFF
 """For ever, as MQTT 5 writes it: mosquitto 2.0 takes a session that is to end for ended when it was killed itself."""
 LONGEST_WAIT_S = 30
+SHORT_S, MANY_DROPS = 4.0, 6
 LOOK_S = 0.2
 FAREWELL_S = 0.4
 ONLINE, OFFLINE = "online", "offline"
@@ -77,7 +83,7 @@ class Link:
         address: of the broker.
         name: what tells this camera from others; part of the client's id.
         status_topic: says online while the link is up, and offline, by the broker, when it is not.
-        listen: a topic to hear, with `on_message`; empty for none.
+        listen: topics to hear; `on_message` is called with each message's topic and payload, in the link's thread.
         on_up: called after each connection, in the link's thread, to tell all that is retained.
     """
 
@@ -88,8 +94,8 @@ class Link:
         *,
         status_topic: str,
         on_up: Callable[[], None],
-        listen: str = "",
-        on_message: Callable[[bytes], None] = lambda _: None,
+        listen: Sequence[str] = (),
+        on_message: Callable[[str, bytes], None] = lambda _topic, _payload: None,
     ) -> None:
         self._address = address
         self._name = name
@@ -99,6 +105,9 @@ class Link:
         self._on_message = on_message
         self._changed = threading.Condition()
         self._up = False
+        self._up_s = 0.0
+        self._drops = 0
+        """How many connections in a row lived no longer than `SHORT_S`."""
         self._said = ""
         """The last trouble that was logged."""
         self._in_flight: int | None = None
@@ -152,12 +161,12 @@ class Link:
         self._client.disconnect()  # and no waiting for paho's thread, which may be in the middle of connecting
 
     def _connect(self) -> paho.Client:
-        client = make_client(self._address, f"fireseg-{self._name}")
+        client = make_client(self._address, f"fireseg-{self._name}-{machine_mark()}")
         client.will_set(self._status_topic, OFFLINE, qos=1, retain=True)
         client.reconnect_delay_set(1, LONGEST_WAIT_S)
         client.on_connect, client.on_connect_fail = self._connected, self._failed
         client.on_disconnect, client.on_publish = self._disconnected, self._published
-        client.on_message = lambda _client, _data, message: self._on_message(bytes(message.payload))
+        client.on_message = lambda _client, _data, message: self._on_message(message.topic, bytes(message.payload))
         client.suppress_exceptions = True
         keep = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         keep.SessionExpiryInterval = SESSION_S
@@ -175,6 +184,8 @@ class Link:
         """Another client, that knows nothing of the message under way."""
         self._client.disconnect()
         self._client.loop_stop()
+        with self._changed:
+            self._arrived.clear()  # the next client counts its messages from 1 again
         self._client = self._connect()
 
     # Paho's thread.
@@ -192,10 +203,12 @@ class Link:
                 self._changed.notify_all()
                 return
             self._up = True
-        log.info("MQTT broker %s: connected", self._address)
-        self._said = ""
-        if self._listen:
-            client.subscribe(self._listen)
+        self._up_s = time.monotonic()
+        if not self._drops:
+            log.info("MQTT broker %s: connected", self._address)
+            self._said = ""
+        for topic in self._listen:
+            client.subscribe(topic)
         client.publish(self._status_topic, ONLINE, qos=0, retain=True)
         self._on_up()
         with self._changed:
@@ -205,12 +218,18 @@ class Link:
         self._say("cannot be reached")
 
     def _disconnected(
-        self, _client: paho.Client, _data: Any, _flags: paho.DisconnectFlags, reason: ReasonCode, _properties: Any
+        self, client: paho.Client, _data: Any, _flags: paho.DisconnectFlags, reason: ReasonCode, _properties: Any
     ) -> None:
         was_up, self._up = self._up, False
-        if reason.getName() == "Session taken over":
-            self._say("has another camera of this name: give each its own [mqtt] name")
-        elif was_up and reason.is_failure:
+        if not was_up:
+            return
+        self._drops = self._drops + 1 if time.monotonic() - self._up_s < SHORT_S else 0
+        # A client of the same id throws ours out as soon as we are in, and we it; brokers hardly say so.
+        thrown_out = self._drops >= MANY_DROPS or reason.getName() == "Session taken over"
+        client.reconnect_delay_set(LONGEST_WAIT_S if thrown_out else 1, LONGEST_WAIT_S)
+        if thrown_out:
+            self._say("drops us again and again: give each run its own [mqtt] name")
+        elif reason.is_failure:
             self._say(f"went away ({reason})")
 
     def _published(self, _client: paho.Client, _data: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
@@ -241,6 +260,15 @@ def make_client(address: Address, id_: str) -> paho.Client:
     return client
 
 
+def machine_mark() -> str:
+    """A few letters that tell this machine from others: many Pis are called raspberrypi."""
+    try:
+        identity = MACHINE_ID.read_text()
+    except OSError:
+        identity = socket.gethostname()
+    return hashlib.sha256(f"fireseg-edge {identity}".encode()).hexdigest()[:6]
+
+
 def try_broker(address: Address, timeout_s: float) -> str:
     """Connect once. What is wrong; empty where the broker lets us in. Raises `UserError` for bad certificates."""
     client = make_client(address, f"fireseg-doctor-{os.getpid()}")
@@ -261,5 +289,9 @@ def try_broker(address: Address, timeout_s: float) -> str:
 
 
 def slug(name: str) -> str:
-    """A name as part of a topic and of an id: letters, digits, - and _."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "camera"
+    """A name as part of a topic and of an id: small letters, digits, - and _.
+
+    Where that loses something of the name, its hash is added, so that two names never become one.
+    """
+    plain = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-")
+    return plain if plain == name else f"{plain or 'name'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"

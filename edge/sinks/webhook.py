@@ -54,6 +54,9 @@ class Webhook(Sink):
 
     def _post(self, body: bytes, _stop: threading.Event) -> Outcome:
         event = json.loads(body)
+        if not (isinstance(event, dict) and {"id", "number"} <= event.keys()):
+            log.error("what waits in the spool is no event: it is dropped")
+            return Outcome.REFUSED
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "fireseg-edge",
@@ -74,7 +77,11 @@ class Webhook(Sink):
                 return Outcome.REFUSED
             return self._later(f"{error.code} {error.reason}")
         except (OSError, ValueError, http.client.HTTPException) as error:
-            return self._later(str(getattr(error, "reason", error)) or type(error).__name__)
+            # A ValueError quotes the address, which may be the secret.
+            why = type(error).__name__ if isinstance(error, ValueError) else str(getattr(error, "reason", error))
+            return self._later(why or type(error).__name__)
+        if not self._well:
+            log.info("%s takes events again", self._name())
         self._well = True
         return Outcome.DELIVERED
 
@@ -111,8 +118,11 @@ def check_url(url: str) -> None:
         well = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         well = False
-    if not well or any(sign.isspace() for sign in url):
-        raise UserError(f"[webhook] url {redact(url)!r} is no address: expected http:// or https:// and a host")
+    if not well or not url.isascii() or not url.isprintable() or " " in url:
+        raise UserError(
+            f"[webhook] url {redact(url)!r} is no address: expected http:// or https:// and a host, other letters "
+            "written as %XX"
+        )
 
 
 def _without_login(url: str) -> tuple[str, str]:

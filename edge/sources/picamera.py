@@ -34,8 +34,8 @@ class Picamera:
             ) from error
         except ValueError as error:  # simplejpeg, which picamera2 imports, was built for another numpy's memory layout
             raise UserError(
-                f"picamera2 cannot be imported ({error}): run `pip install --ignore-installed simplejpeg` in the virtual "
-                "environment, for one that fits its numpy"
+                f"picamera2 cannot be imported ({error}): run `pip install --ignore-installed simplejpeg` in the "
+                "virtual environment, for one that fits its numpy"
             ) from error
 
     def open(self) -> None:

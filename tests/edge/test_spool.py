@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edge import spool as module
 from edge.errors import UserError
-from edge.spool import Spool, spool_folder
+from edge.spool import BLOCK_BYTES, Spool, spool_folder
 
 LARGE = 1e6
 
@@ -57,7 +57,7 @@ def test_without_anything_to_deliver_no_file_is_written(tmp_path: Path) -> None:
 
 
 def test_the_oldest_go_where_there_are_too_many(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    spool = Spool(tmp_path, 3 * len(document(0)))
+    spool = Spool(tmp_path, 3.5 * BLOCK_BYTES)  # each takes a whole block
     for number in range(5):
         spool.put(document(number))
     assert waiting(spool) == [2, 3, 4]
@@ -79,6 +79,35 @@ def test_a_damaged_document_is_left_out_and_said(tmp_path: Path, caplog: pytest.
     sorted(tmp_path.iterdir())[1].write_bytes(b"\0\0\0")
     assert waiting(spool) == [0, 2]
     assert "lost" in caplog.text
+
+
+def test_what_cannot_be_read_at_the_moment_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path, LARGE)
+    spool.put(document(0))
+    with monkeypatch.context() as busy:
+        busy.setattr(Path, "read_bytes", _too_many_files)
+        with pytest.raises(OSError, match="Too many open files"):
+            spool.head()
+    assert waiting(spool) == [0]
+
+
+def test_a_folder_that_is_away_loses_nothing(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", LARGE)
+    spool.put(document(0))
+    (tmp_path / "spool").rename(tmp_path / "away")
+    with pytest.raises(OSError, match="is gone"):
+        spool.head()
+    (tmp_path / "away").rename(tmp_path / "spool")
+    assert waiting(spool) == [0]
+
+
+@pytest.mark.parametrize("name", ["².json", "5.json", "0000000000001.json"])
+def test_files_that_only_look_like_ours_are_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(document(9))
+    spool = Spool(tmp_path, LARGE)
+    spool.put(document(0))
+    assert waiting(spool) == [0]
+    assert (tmp_path / name).exists()
 
 
 def test_a_full_disk_costs_nothing_but_the_durability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +196,10 @@ def test_whatever_happens_in_whatever_order_nothing_is_lost_doubled_or_reordered
         delivered += waiting(spool)
         spool.close()
     assert delivered == list(range(put))
+
+
+def _too_many_files(_: Path) -> bytes:
+    raise OSError(24, os.strerror(24))
 
 
 def _no_space(path: Path, _: Any) -> None:

@@ -18,6 +18,7 @@ import pytest
 from edge.card import split_model
 from edge.images import write_picture
 from export import cli
+from export.flatbuffer import Graph
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SETTINGS = ("FIRESEG_DIR", "MODEL")
@@ -297,3 +298,23 @@ def test_a_gate_out_of_range_is_refused(run_here: Run, toy_keras: Path, tmp_path
             run_here("int8", "--model", toy_keras, option, value, "--out", tmp_path / "out"), "the gate takes"
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_shows_the_worst_layer_first(
+    run_here: Run,
+    toy_int8: bytes,
+    toy_float32: bytes,
+    synthetic_dir: Path,
+    tmp_path: Path,
+) -> None:
+    for name, flatbuffer in (("int8", toy_int8), ("float32", toy_float32)):
+        (tmp_path / f"{name}.tflite").write_bytes(flatbuffer)
+    paths = tmp_path / "int8.tflite", tmp_path / "float32.tflite"
+    told = json.loads(run_here("layers", *paths, "--data", synthetic_dir, "--count", "3", "--json").stdout)
+    assert len(told) == len(Graph(toy_int8).convolutions)
+    assert [layer["own_db"] for layer in told] == sorted(layer["own_db"] for layer in told)
+    shown = run_here("layers", *paths, "--data", synthetic_dir, "--count", "3").stdout
+    assert f"{told[0]['own_db']:.1f}" in shown
+    wrong = run_here("layers", tmp_path / "gone.tflite", paths[1], "--data", synthetic_dir)
+    assert wrong.returncode == 2
+    assert "gone.tflite could not be read" in wrong.stderr

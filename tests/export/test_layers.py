@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,7 +12,6 @@ from edge.images import Frame
 from edge.runtime import Runtime
 from export.flatbuffer import Graph
 from export.layers import LOUDEST_DB, decibels, layer_noise
-from tests.export.test_cli import Run, run_here  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -66,23 +62,3 @@ def test_two_different_networks_are_not_compared(
 ) -> None:
     with pytest.raises(UserError, match="same layers in the same order: compare exports of one network"):
         layer_noise(plain_int8, toy_float32, few, runtime, threads=1)
-
-
-def test_the_command_shows_the_worst_layer_first(
-    run_here: Run,
-    toy_int8: bytes,
-    toy_float32: bytes,
-    synthetic_dir: Path,
-    tmp_path: Path,  # noqa: F811
-) -> None:
-    for name, flatbuffer in (("int8", toy_int8), ("float32", toy_float32)):
-        (tmp_path / f"{name}.tflite").write_bytes(flatbuffer)
-    paths = tmp_path / "int8.tflite", tmp_path / "float32.tflite"
-    told = json.loads(run_here("layers", *paths, "--data", synthetic_dir, "--count", "3", "--json").stdout)
-    assert len(told) == len(Graph(toy_int8).convolutions)
-    assert [layer["own_db"] for layer in told] == sorted(layer["own_db"] for layer in told)
-    shown = run_here("layers", *paths, "--data", synthetic_dir, "--count", "3").stdout
-    assert f"{told[0]['own_db']:.1f}" in shown
-    wrong = run_here("layers", tmp_path / "gone.tflite", paths[1], "--data", synthetic_dir)
-    assert wrong.returncode == 2
-    assert "gone.tflite could not be read" in wrong.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import subprocess
@@ -287,7 +288,7 @@ def test_home_assistant_finds_the_camera_and_finds_it_again_after_its_own_restar
         before = len(listener.of("/config"))
         listener.tell("homeassistant/status", "online")
         keep_telling(sink, lambda: len(listener.of("/config")) >= 2 * before)
-    alarm = json.loads(found["homeassistant/binary_sensor/fireseg_kitchen/fire_the-stove/config"])
+    alarm = json.loads(found[f"homeassistant/binary_sensor/fireseg_kitchen/fire_{slug('the stove')}/config"])
     assert alarm["state_topic"] == f"{BASE}/state"
     assert {one["topic"] for one in alarm["availability"]} == {f"{BASE}/status", f"{BASE}/camera"}
     assert alarm["availability_mode"] == "all"
@@ -297,6 +298,55 @@ def test_home_assistant_finds_the_camera_and_finds_it_again_after_its_own_restar
     assert kinds == {"binary_sensor", "sensor", "camera"}
     ids = [json.loads(payload)["unique_id"] for payload in found.values()]
     assert len(set(ids)) == len(ids)
+
+
+def test_a_zone_that_is_watched_no_longer_is_taken_back_from_home_assistant_even_after_a_restart(
+    broker: Broker, tmp_path: Path
+) -> None:
+    def left() -> set[str]:
+        """The last word on each of Home Assistant's topics, where that is not that it is gone."""
+        last = {topic: payload for topic, payload in listener.heard if "/binary_sensor/" in topic}
+        return {topic.split("/")[-2] for topic, payload in last.items() if payload}
+
+    with listening(broker) as listener:
+        with told(broker.port, tmp_path / "spool") as sink:
+            sink.on_result(result(0, 0.0, on=False, zone="stove"))
+            keep_telling(sink, lambda: left() == {"fire_stove"})
+        with told(broker.port, tmp_path / "spool") as sink:
+            sink.on_result(result(0, 0.0, on=False, zone="window"))
+            keep_telling(sink, lambda: left() == {"fire_window"})
+            sink.on_result(result(0, 0.0, on=False, zone="door"))
+            keep_telling(sink, lambda: left() == {"fire_door"})
+
+
+def test_a_zones_name_stands_in_the_templates_as_it_is(broker: Broker, tmp_path: Path) -> None:
+    with listening(broker) as listener, told(broker.port, tmp_path / "spool") as sink:
+        sink.on_result(result(0, 0.0, on=False, zone='Küche 🔥 "2"'))
+        keep_telling(sink, lambda: listener.of("/config"))
+        template = json.loads(listener.of("/config")[0])["value_template"]
+    assert 'value_json.zones["Küche 🔥 \\"2\\""].alarm' in template
+
+
+def test_a_message_of_the_client_before_is_not_taken_for_one_of_the_next(broker: Broker, tmp_path: Path) -> None:
+    """Both count from 1: an acknowledgement of the old one's first must not stand for the new one's first."""
+    with told(broker.port, tmp_path / "spool") as sink:
+        wait_for(lambda: sink._link.up)
+        for one in fire(1):
+            sink.on_event(one)
+        wait_for(lambda: not list((tmp_path / "spool").iterdir()))
+        assert sink._link._arrived
+        sink._link._begin_anew()
+        assert not sink._link._arrived
+
+
+def test_two_runs_of_one_name_are_told_so_and_do_not_fight_without_end(
+    broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.sinks.mqtt_link.MANY_DROPS", 2)
+    with told(broker.port, tmp_path / "first"), told(broker.port, tmp_path / "second"):
+        wait_for(lambda: "give each run its own [mqtt] name" in caplog.text)
+        time.sleep(2.5)
+    assert caplog.text.count("connected") < 12
 
 
 def test_a_picture_comes_with_an_event_unless_it_is_switched_off(broker: Broker, tmp_path: Path) -> None:
@@ -375,8 +425,16 @@ def test_a_password_file_that_holds_none_is_said(tmp_path: Path, wrong: str | No
         broker_address(MqttSection(host="broker", password_file=str(tmp_path / "password")))
 
 
-def test_names_become_topics() -> None:
-    assert [slug(name) for name in ("kitchen", "Küche 2/#", "+")] == ["kitchen", "K-che-2", "camera"]
+def test_names_become_topics_and_two_names_never_become_one() -> None:
+    def mark(name: str) -> str:
+        return hashlib.sha256(name.encode()).hexdigest()[:6]
+
+    assert [slug(name) for name in ("kitchen", "Küche 2/#", "+")] == [
+        "kitchen",
+        "k-che-2-" + mark("Küche 2/#"),
+        "name-" + mark("+"),
+    ]
+    assert len({slug(name) for name in ("Кухня", "Гараж", "Stove", "stove", "K che", "Küche", "k-che")}) == 7
 
 
 def certify(folder: Path, name: str) -> Path:

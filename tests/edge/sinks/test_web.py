@@ -324,6 +324,18 @@ def test_a_run_is_ready_while_frames_come_and_alive_while_its_loop_goes_on(monke
         assert verdicts()[0] == (503, "the loop has told nothing for 0 s")
 
 
+def test_a_run_that_is_told_to_look_less_often_is_ready_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "READY_S", 0.0)
+    with serving(config(loop={"max_fps": 100})) as page:
+        page.on_result(gray(1))
+        time.sleep(0.1)
+        assert ask(page, "/readyz")[0] == 503
+        page.on_config(config(loop={"max_fps": 0.1}))
+        assert ask(page, "/readyz")[0] == 200
+        page.on_config(config(loop={"max_fps": 100}))
+        assert ask(page, "/readyz")[0] == 503
+
+
 # Beginning and end
 
 

@@ -158,6 +158,19 @@ def test_a_receiver_that_is_away_gets_everything_when_it_is_back(
     assert caplog.text.count("does not take") == 1
 
 
+def test_what_is_no_event_does_not_hold_up_the_events_behind_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "000000000001.json").write_text("{}")
+    with served(Receiver()) as receiver:
+        hook = Webhook(receiver.url, Spool(tmp_path, LARGE))
+        hook.on_event(event(START))
+        receiver.wait_for(1)
+        hook.close()
+    assert kinds(receiver) == [START]
+    assert "is no event" in caplog.text
+
+
 def test_a_login_in_the_url_becomes_a_header(tmp_path: Path) -> None:
     with served(Receiver()) as receiver:
         hook = Webhook(f"http://me:p%40ss@127.0.0.1:{receiver.port}/", Spool(tmp_path, LARGE))
@@ -167,7 +180,18 @@ def test_a_login_in_the_url_becomes_a_header(tmp_path: Path) -> None:
     assert receiver.headers[0]["authorization"] == "Basic bWU6cEBzcw=="
 
 
-@pytest.mark.parametrize("url", ["example.org/fire", "ftp://example.org", "http://", "http://a b", "http://h:99999"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "example.org/fire",
+        "ftp://example.org",
+        "http://",
+        "http://a b",
+        "http://h:99999",
+        "http://h/übung",
+        "http://h/\x01",
+    ],
+)
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(UserError, match="expected http"):
         check_url(url)

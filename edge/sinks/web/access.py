@@ -18,6 +18,7 @@ from typing import Any
 
 from edge.credentials import WEB_PASSWORD, read_secret
 from edge.errors import UserError
+from edge.sinks.web.door import Door
 
 DEFAULT_HOST = "127.0.0.1"
 EXPECTED = 'expected an address and a port, such as "127.0.0.1:8080", or "0.0.0.0:8080" for other machines to reach'
@@ -87,11 +88,11 @@ def find_password(listen: Listen, file: str) -> str | None:
     return password
 
 
-def open_socket(listen: Listen) -> socket.socket:
+def open_socket(listen: Listen) -> Door:
     """Take the address. Raises `UserError` where it is taken, or none of this machine's."""
     try:
         # Not socket.create_server, which would let an address of IPv6 refuse those of IPv4 even for [::].
-        listening = socket.socket(socket.AF_INET6 if ":" in listen.host else socket.AF_INET)
+        listening = Door(socket.AF_INET6 if ":" in listen.host else socket.AF_INET)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)  # connections inherit it

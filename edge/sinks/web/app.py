@@ -50,7 +50,7 @@ class Told:
     bell: Bell
     areas: Callable[[], dict[str, Any]]
     scrape: Callable[[str], tuple[bytes, str]]
-    interval_s: float
+    interval_s: Callable[[], float]
 
 
 def make_app(told: Told) -> ASGIApp:
@@ -105,7 +105,7 @@ def make_app(told: Told) -> ASGIApp:
         return verdict(why_dead(history))
 
     async def readyz(_: Request) -> Response:
-        return verdict(why_blind(history, told.interval_s))
+        return verdict(why_blind(history, told.interval_s()))
 
     return Router(
         [

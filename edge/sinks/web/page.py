@@ -46,8 +46,7 @@ class WebPage(Sink):
                 "the page's password crosses the network unencrypted: beyond your own, put a proxy with TLS before it"
             )
         self._metrics = metrics
-        self._areas = areas(config)
-        self._interval_s = 1 / config.loop.max_fps if config.loop.max_fps else 0.0
+        self._areas, self._interval_s = areas(config), interval_s(config)
         # One worker: pictures for viewers and of events must not take all cores from the model.
         self._executor = ThreadPoolExecutor(1, "web-pictures")
         self._live, self._history, self._bell = Live(self._executor), History(), Bell()
@@ -63,7 +62,7 @@ class WebPage(Sink):
             self._bell,
             lambda: self._areas,
             self._metrics.scrape,
-            interval_s=self._interval_s,
+            interval_s=lambda: self._interval_s,
         )
         return Guard(make_app(told), password=self._password, host=self._host)
 
@@ -85,7 +84,7 @@ class WebPage(Sink):
             self._server.start()
 
     def on_config(self, config: Config) -> None:
-        self._areas = areas(config)
+        self._areas, self._interval_s = areas(config), interval_s(config)
         self._history.on_config()
         self._bell.ring()
 
@@ -98,6 +97,11 @@ class WebPage(Sink):
     def _draw(self, event: Event) -> None:
         self._history.keep_picture(event.id, event.kind, jpeg_of(event.rgb, event.mask, PICTURE_WIDTH_PX))
         self._bell.ring()
+
+
+def interval_s(config: Config) -> float:
+    """How far results are apart at most, where all is well; 0 where they come as they can."""
+    return 1 / config.loop.max_fps if config.loop.max_fps else 0.0
 
 
 def areas(config: Config) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from edge.sinks.web.door import Door, Seldom
 
 if TYPE_CHECKING:
     import uvicorn
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_CONNECTIONS = 128
-"""More are told to come later: each takes memory."""
+MOST_WAITING = 128
+"""To be let in or turned away."""
 GRACE_S, END_S = 0.5, 0.3
 """For answers on their way to be finished, and then for them to be given up."""
 
@@ -28,7 +29,7 @@ class Server:
         make_app: gives the application, in the server's thread: what it imports takes a while on a Pi.
     """
 
-    def __init__(self, listening: socket.socket, make_app: Callable[[], App]) -> None:
+    def __init__(self, listening: Door, make_app: Callable[[], App]) -> None:
         self._socket = listening
         self._make_app = make_app
         self._server: uvicorn.Server | None = None
@@ -58,10 +59,12 @@ class Server:
         try:
             import uvicorn
 
+            from edge.sinks.web.connection import Connection
+
             config = uvicorn.Config(
                 self._make_app(),
                 loop="asyncio",
-                http="h11",
+                http=Connection,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -69,13 +72,16 @@ class Server:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=MOST_CONNECTIONS,
+                backlog=MOST_WAITING,
             )
             self._server = uvicorn.Server(config)
             # Who comes and goes is nobody's concern; what is our own mistake stands in the run's log.
-            theirs = logging.getLogger("uvicorn")
-            theirs.handlers, theirs.propagate = list(logging.getLogger("edge").handlers), False
-            theirs.setLevel(logging.ERROR)
+            for name in ("uvicorn", "asyncio"):
+                theirs = logging.getLogger(name)
+                theirs.handlers, theirs.propagate = list(logging.getLogger("edge").handlers), False
+                theirs.setLevel(logging.ERROR)
+            for name in ("uvicorn.error", "asyncio"):
+                logging.getLogger(name).filters = [Seldom()]
             if not self._ending:
                 self._server.run(sockets=[self._socket])
         except Exception as error:

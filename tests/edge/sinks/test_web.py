@@ -187,6 +187,7 @@ def test_the_state_holds_what_the_run_tells() -> None:
         "age_ms": 12.3,
         "inference_ms": 5.7,
         "news": 0,
+        "configs": 0,
         "point": [12.3, {"stove": 0.25}],
         "source": "test",
         "source_state": "stalled",

@@ -121,6 +121,7 @@ def test_who_comes_to_a_full_house_is_turned_away_and_who_watches_goes_on(
         idle = [standing.enter_context(connect(page, STRANGER)) for _ in range(2 * MOST_OF_ONE)]
         until(lambda: sum(map(is_open, idle)) == MOST_OF_ONE)
         assert ask(page, "/healthz")[0] == 200  # from elsewhere
+        until(lambda: among(page) == 1 + MOST_OF_ONE)
         more = [standing.enter_context(connect(page, "127.0.0.3")) for _ in range(MOST_OF_ONE)]
         until(lambda: sum(map(is_open, idle + more)) == MOST_CONNECTIONS - 1)
         with pytest.raises(OSError):

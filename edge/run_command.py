@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -19,12 +21,12 @@ from edge.events import EventLog
 from edge.files import sha256
 from edge.loop import Orders, obeying_signals, run_loop
 from edge.pace import Pace
-from edge.redact import RedactingFormatter, redact
+from edge.redact import redact
 from edge.sections import DEFAULT_MODEL
 from edge.segmenter import Segmenter
 from edge.sinks import Sinks
 from edge.sinks.chosen import make_sinks
-from edge.sinks.terminal import CLEAR_LINE
+from edge.sinks.terminal import LogLines, Terminal, say
 from edge.sources import KINDS, Source, SourceSettings, make_source
 from edge.watch import Watch
 from edge.zones import ZoneMap
@@ -75,11 +77,13 @@ def run_command(
         mqtt={"host": mqtt},
         webhook={"url": webhook},
     )
-    log_to_stderr(verbose)
+    as_json = log_kind is LogKind.JSON
     try:
-        run(config, overrides, as_json=log_kind is LogKind.JSON, record=record, max_frames=max_frames)
+        with log_to_stderr(verbose):
+            summary = run(config, overrides, as_json=as_json, record=record, max_frames=max_frames)
     except UserError as error:
         raise UserError(*map(redact, error.args)) from None
+    say(summary, sys.stderr if as_json else sys.stdout)
 
 
 def run(
@@ -89,8 +93,8 @@ def run(
     as_json: bool,
     record: Path | None,
     max_frames: int | None,
-) -> None:
-    """Watch until the end. Raises `UserError`."""
+) -> str:
+    """Watch until the end, and sum up. Raises `UserError`."""
     config = load_config(config_path, overrides)
     segmenter, zones, model_sha256 = load_watched(config)
     orders = Orders()
@@ -98,7 +102,8 @@ def run(
     def make() -> Source:
         return make_source(config.source.address, source_settings(config, segmenter))
 
-    name = make().name  # what cannot be a source is told before anything begins
+    first = make()  # what cannot be a source is told before anything begins
+    name = first.name
     replay = Replay(config.source.replay)
     whole = replay is Replay.EVERY_FRAME
     events = EventLog(model_sha256, name)
@@ -117,7 +122,11 @@ def run(
                 log.warning("[%s] has changed: restart for that to count", section)
         log.info("the configuration was read anew; the model is %s", new.model.path)
 
-    sinks = Sinks(make_sinks(config, as_json=as_json, record=record), time.monotonic)
+    chosen = make_sinks(config, as_json=as_json, record=record)
+    for sink in chosen:
+        if isinstance(sink, Terminal):
+            sink.attend(orders, patient=whole and not first.live, alone=len(chosen) == 1)
+    sinks = Sinks(chosen, time.monotonic)
     capture = Capture(
         make,
         replay=replay,
@@ -130,7 +139,7 @@ def run(
             summary = run_loop(capture, watch, sinks, pace, orders, events=events, reload=reload, max_frames=max_frames)
     finally:
         sinks.close()
-    print(summary.line(name), file=sys.stderr if as_json else sys.stdout)
+    return summary.line(name)
 
 
 def load_watched(config: Config) -> tuple[Segmenter, ZoneMap, str]:
@@ -155,11 +164,14 @@ def options(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: keys for name, keys in given.items() if keys}
 
 
-def log_to_stderr(verbose: bool) -> None:
-    """Log lines for people, without credentials, and clear of the status line."""
-    handler = logging.StreamHandler(sys.stderr)
-    clear = CLEAR_LINE if sys.stderr.isatty() else ""
-    handler.setFormatter(RedactingFormatter(f"{clear}%(asctime)s %(message)s", "%H:%M:%S"))
+@contextmanager
+def log_to_stderr(verbose: bool) -> Iterator[None]:
+    """Log lines on stderr, all of them written at the end unless nobody reads them."""
+    handler = LogLines(sys.stderr)
     root = logging.getLogger("edge")
     root.handlers, root.propagate = [handler], False
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
+    try:
+        yield
+    finally:
+        handler.close()

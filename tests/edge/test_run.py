@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -196,3 +198,122 @@ def test_the_help_says_that_no_life_may_depend_on_it(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "Not a life-safety device" in done.stdout
     assert "Example: fireseg-edge run " in done.stdout
+
+
+SLOW = "every reader of this pipe is slow\n"
+"""What fills stderr, so that the next line hangs."""
+
+
+@contextmanager
+def run_into_small_pipes(
+    *arguments: str | Path, cwd: Path, full_stderr: bool = False
+) -> Iterator[tuple[subprocess.Popen[str], IO[str], IO[str]]]:
+    """A run with its stdout and stderr, each of which holds a page and is not read before somebody does."""
+    ends = [os.pipe(), os.pipe()]
+    for _, write in ends:
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    (out, out_write), (err, err_write) = ends
+    if full_stderr:
+        os.set_blocking(err_write, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(err_write, SLOW.encode())
+        os.set_blocking(err_write, True)
+    with (
+        os.fdopen(out, encoding="utf-8") as stdout,
+        os.fdopen(err, encoding="utf-8") as stderr,
+        subprocess.Popen(
+            [*RUN, "--model", "tiny.tflite", *map(str, arguments)],
+            cwd=cwd,
+            env=environment(),
+            stdout=out_write,
+            stderr=err_write,
+            text=True,
+        ) as process,
+    ):
+        os.close(out_write)
+        os.close(err_write)
+        try:
+            yield process, stdout, stderr
+        finally:
+            process.kill()
+
+
+def wait_until_full(pipe: IO[str]) -> None:
+    """Until a pipe holds so much that the next lines hang."""
+    waiting = 0
+    while waiting < 3500:
+        time.sleep(0.02)
+        waiting = int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+    time.sleep(0.3)
+
+
+def test_a_reader_of_stdout_that_hangs_does_not_hold_up_the_run(folder: Path) -> None:
+    arguments = ("--source", "test-pattern", "--log", "json", "--max-frames", "60")
+    with run_into_small_pipes(*arguments, cwd=folder) as (process, stdout, stderr):
+        assert process.wait(WAIT_S) == 0
+        assert "test-pattern: 60 frames in" in stderr.read()
+        numbers = [line["frame"] for line in map(json.loads, stdout) if line["type"] == "result"]
+    assert 5 < len(numbers) < 60
+    assert numbers == sorted(numbers)
+
+
+def test_a_recording_waits_for_its_reader_and_loses_nothing(folder: Path) -> None:
+    arguments = ("--source", "noise.avi", "--replay", "every-frame", "--log", "json")
+    with run_into_small_pipes(*arguments, cwd=folder) as (process, stdout, stderr):
+        wait_until_full(stdout)
+        time.sleep(1)
+        out = stdout.read()
+        assert process.wait(WAIT_S) == 0
+        assert "Traceback" not in stderr.read()
+    assert [line["frame"] for line in lines(out, "result")] == list(range(1, 31))
+    assert lines(out, "event")
+
+
+@pytest.mark.parametrize("replay", ["realtime", "every-frame"])
+def test_sigterm_ends_a_run_whose_reader_hangs(folder: Path, replay: str) -> None:
+    arguments = ("--source", "test-pattern", "--log", "json", "--replay", replay)
+    with run_into_small_pipes(*arguments, cwd=folder) as (process, stdout, stderr):
+        wait_until_full(stdout)
+        process.send_signal(signal.SIGTERM)
+        began_s = time.monotonic()
+        assert process.wait(WAIT_S) == 0
+        assert time.monotonic() - began_s < 2
+        assert stderr.read().splitlines()[-1].startswith("test-pattern: ")
+
+
+def test_a_reader_of_stderr_that_hangs_does_not_hold_up_the_run(folder: Path) -> None:
+    arguments = ("--source", "noise.avi", "--replay", "every-frame", "--log", "json", "--verbose")
+    with run_into_small_pipes(*arguments, cwd=folder, full_stderr=True) as (process, stdout, stderr):
+        out = stdout.read()
+        assert process.wait(WAIT_S) == 0
+        assert set(stderr.read()[: 2 * len(SLOW)].splitlines()) == {SLOW.strip()}
+    assert len(lines(out, "result")) == 30
+
+
+@pytest.mark.parametrize("replay", ["realtime", "every-frame"])
+def test_a_run_for_stdout_alone_ends_when_nobody_reads_that(folder: Path, replay: str) -> None:
+    arguments = ("--source", "test-pattern", "--log", "json", "--replay", replay)
+    with run_into_small_pipes(*arguments, cwd=folder) as (process, stdout, stderr):
+        stdout.readline()
+        stdout.close()
+        assert process.wait(WAIT_S) == 0
+        told = stderr.read()
+    assert told.count("nobody reads stdout any more") == 1
+    assert "Traceback" not in told
+    assert told.splitlines()[-1].startswith("test-pattern: ")
+
+
+@pytest.mark.parametrize("kind", ["json", "text"])
+def test_a_run_for_others_goes_on_when_nobody_reads_stdout(folder: Path, kind: str) -> None:
+    pattern = ("--source", "test-pattern", "--replay", "every-frame", "--max-frames", "70")
+    arguments = (*pattern, "--log", kind, "--clips", "events")
+    with run_into_small_pipes(*arguments, cwd=folder) as (process, stdout, stderr):
+        stdout.readline()
+        stdout.close()
+        assert process.wait(WAIT_S) == 0
+        told = stderr.read()
+    assert told.count("nobody reads stdout any more; the run goes on without it") == 1
+    assert "Traceback" not in told
+    assert "Exception" not in told
+    assert "70 frames" in told or kind == "text"

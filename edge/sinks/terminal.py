@@ -171,7 +171,7 @@ class Outlet:
         return len(data) <= select.PIPE_BUF and bool(select.select([], [self._descriptor], [], 0)[1])
 
     def _let_go(self) -> None:
-        if self._descriptor is not None:
+        if self._descriptor is not None and not self._out.closed:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._descriptor)
             os.close(nowhere)

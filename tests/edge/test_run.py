@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -233,9 +234,12 @@ def run_into_small_pipes(
     ):
         os.close(out_write)
         os.close(err_write)
+        too_long = threading.Timer(WAIT_S, process.kill)
+        too_long.start()
         try:
             yield process, stdout, stderr
         finally:
+            too_long.cancel()
             process.kill()
 
 
@@ -245,7 +249,7 @@ def wait_until_full(pipe: IO[str]) -> None:
     while waiting < 3500:
         time.sleep(0.02)
         waiting = int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
-    time.sleep(0.3)
+    time.sleep(1)
 
 
 def test_a_reader_of_stdout_that_hangs_does_not_hold_up_the_run(folder: Path) -> None:
@@ -262,7 +266,6 @@ def test_a_recording_waits_for_its_reader_and_loses_nothing(folder: Path) -> Non
     arguments = ("--source", "noise.avi", "--replay", "every-frame", "--log", "json")
     with run_into_small_pipes(*arguments, cwd=folder) as (process, stdout, stderr):
         wait_until_full(stdout)
-        time.sleep(1)
         out = stdout.read()
         assert process.wait(WAIT_S) == 0
         assert "Traceback" not in stderr.read()

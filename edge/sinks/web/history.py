@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from edge.events import END, Event, Result
 from edge.status import Status
@@ -14,6 +18,8 @@ from edge.status import Status
 POINTS = 600
 """Burning areas are kept for the last ten minutes, a point for each status."""
 FIRES = 20
+
+Point = tuple[float, dict[str, float]]
 
 
 @dataclass
@@ -36,6 +42,40 @@ class Fire:
         }
 
 
+class Points:
+    """Times and each zone's largest share since the point before, in memory that is taken once."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._times_s = np.zeros(POINTS)
+        self._shares: dict[str, npt.NDArray[np.float64]] = {}
+        """nan where a zone was not watched."""
+
+    def add(self, time_s: float, shares: Mapping[str, float]) -> None:
+        place = self._count % POINTS
+        self._count += 1
+        self._times_s[place] = time_s
+        for zone in shares.keys() - self._shares.keys():
+            self._shares[zone] = np.full(POINTS, np.nan)
+        for zone, kept in list(self._shares.items()):
+            kept[place] = shares.get(zone, np.nan)
+            if zone not in shares and np.isnan(kept).all():  # watched no longer, for as long as we look back
+                del self._shares[zone]
+
+    def all(self) -> list[Point]:
+        """The oldest first."""
+        return [self._at(number % POINTS) for number in range(max(0, self._count - POINTS), self._count)]
+
+    def last(self) -> Point | None:
+        return self._at((self._count - 1) % POINTS) if self._count else None
+
+    def _at(self, place: int) -> Point:
+        shares = {
+            zone: round(float(kept[place]), 5) for zone, kept in self._shares.items() if not np.isnan(kept[place])
+        }
+        return round(float(self._times_s[place]), 1), shares
+
+
 class History:
     """Written by the loop's thread, read by the server's."""
 
@@ -45,7 +85,7 @@ class History:
         self._result_s = self._status_s = 0.0
         self._status: Status | None = None
         self._largest: dict[str, float] = {}
-        self._points: deque[tuple[float, dict[str, float]]] = deque(maxlen=POINTS)
+        self._points = Points()
         self._fires: OrderedDict[str, Fire] = OrderedDict()
         self._news = 0
         self._configs = 0
@@ -69,8 +109,7 @@ class History:
     def on_status(self, status: Status) -> None:
         with self._lock:
             self._status, self._status_s = status, time.monotonic()
-            point = {zone: round(share, 5) for zone, share in self._largest.items()}
-            self._points.append((round(status.running_s, 1), point))
+            self._points.add(status.running_s, self._largest)
             self._largest = {}
 
     def on_config(self) -> None:
@@ -96,7 +135,7 @@ class History:
     def points(self) -> list[tuple[float, dict[str, float]]]:
         """By the run's seconds, the largest share of each zone since the point before."""
         with self._lock:
-            return list(self._points)
+            return self._points.all()
 
     def state(self) -> dict[str, Any]:
         """How it stands at this moment."""
@@ -110,7 +149,7 @@ class History:
                 "inference_ms": result["inference_ms"] if result else None,
                 "news": self._news,
                 "configs": self._configs,
-                "point": self._points[-1] if self._points else None,
+                "point": self._points.last(),
             }
         if status:
             throttling = status.machine.throttling

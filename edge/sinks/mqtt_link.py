@@ -214,7 +214,9 @@ class Link:
         with self._changed:
             self._changed.notify_all()
 
-    def _failed(self, _client: paho.Client, _data: Any) -> None:
+    def _failed(self, client: paho.Client, _data: Any) -> None:
+        self._drops = 0  # a broker that comes and goes throws nobody out
+        client.reconnect_delay_set(1, LONGEST_WAIT_S)
         self._say("cannot be reached")
 
     def _disconnected(

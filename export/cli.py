@@ -71,7 +71,7 @@ def int8(
     calibration_count: CountOption = CALIBRATION_COUNT,
     calibration_folder: FolderOption = None,
     seed: SeedOption = 0,
-    range_fitting: RangeOption = True,
+    range_fitting: RangeOption = False,
     weight_rounding: RoundingOption = True,
     bias_correction: BiasOption = True,
     two_halves: Annotated[
@@ -133,7 +133,7 @@ def convert(
     calibration_count: CountOption = CALIBRATION_COUNT,
     calibration_folder: FolderOption = None,
     seed: SeedOption = 0,
-    range_fitting: RangeOption = True,
+    range_fitting: RangeOption = False,
     weight_rounding: RoundingOption = True,
     bias_correction: BiasOption = True,
     threads: ThreadsOption = None,

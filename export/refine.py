@@ -73,7 +73,7 @@ def refine(
     if names != [layer_name(float_graph, conv) for conv in float_graph.convolutions]:
         raise UserError(
             "the float and the int8 model do not have the same layers in the same order, so int8 cannot be refined: "
-            "pass --no-range-fitting --no-weight-rounding --no-bias-correction"
+            "pass --no-weight-rounding --no-bias-correction"
         )
     float_of = dict(zip((conv.op_index for conv in graph.convolutions), float_graph.convolutions, strict=True))
     layers = {conv.op_index: conv for conv in graph.convolutions}

@@ -81,7 +81,14 @@ def refine(
     float_run = Stepwise(float_graph, frames.astype(np.float32), runtime, threads)
     effects: list[LayerEffect] = []
     float_ops = {op_index: conv.op_index for op_index, conv in float_of.items()}
-    float_ops |= zip(graph.operators("ADD"), float_graph.operators("ADD"), strict=True)
+    if steps.ranges:
+        sums, float_sums = graph.operators("ADD"), float_graph.operators("ADD")
+        if len(sums) != len(float_sums):
+            raise UserError(
+                f"the int8 model has {len(sums)} sums and the float {len(float_sums)}, so ranges cannot be fitted: "
+                "leave out --range-fitting"
+            )
+        float_ops |= zip(sums, float_sums, strict=True)
     for op_index in range(len(graph.subgraph.operators)):
         if op_index in float_ops:
             float_run.advance(float_ops[op_index])

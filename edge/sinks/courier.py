@@ -88,25 +88,21 @@ class Courier:
         failures = 0
         while not self._stop.is_set():
             self._wake.clear()
-            item = None
             try:
                 head = self._spool.head()
                 if head is None:
                     self._wake.wait()
                     continue
                 item, document = head
-                outcome = self._deliver(document, self._stop)
+                if self._deliver(document, self._stop) is not Outcome.LATER:
+                    self._spool.done(item)
+                    failures = 0
+                    continue
             except Exception as error:  # of whatever kind: a thread that ends would deliver nothing ever again
                 if not failures:
                     log.error("%s failed (%s: %s): it is tried again", self._name, type(error).__name__, error)
-                outcome = Outcome.LATER
-            if outcome is Outcome.LATER:
-                failures += 1
-                self._stop.wait(self._wait_s(failures))
-                continue
-            failures = 0
-            if item is not None:
-                self._spool.done(item)
+            failures += 1
+            self._stop.wait(self._wait_s(failures))
 
 
 def wait_before(failures: int) -> float:

@@ -131,7 +131,7 @@ def test_homes_are_out_of_sight_unless_something_lies_there(program: Path, monke
         service(Path("/home/me/.venv/bin/fireseg-edge")),
         service(program, reads=(Path("/home/me/model.tflite"),)),
         service(program, writes=(Path("/home/me/events"),), user="me"),
-        service(program, folder=Path("/root/fireseg")),
+        service(program, folder=Path("/root") / "fireseg"),
     ):
         assert values(unit(there), "ProtectHome") == ["read-only"]
 

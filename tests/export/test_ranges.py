@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.errors import UserError
 from edge.images import Frame
 from edge.runtime import Runtime
 from export.convert import check_integer
@@ -93,3 +94,14 @@ def test_the_map_comes_nearer_to_the_floats_and_the_pi_still_takes_it_whole(
     wanted = maps(float32, frames, runtime)
     before, after = (np.square(maps(one, frames, runtime) - wanted).mean() for one in (plain_int8, fitted))
     assert after < 0.97 * before
+
+
+def test_networks_with_other_sums_are_refused_in_one_line_and_only_where_ranges_are_asked_for(
+    plain_int8: bytes, float32: bytes, frames: Frame, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums = iter([[1, 2], [1]])
+    monkeypatch.setattr(Graph, "operators", lambda *_: next(sums))
+    with pytest.raises(UserError, match=r"2 sums and the float 1.*leave out --range-fitting"):
+        refine(plain_int8, float32, frames[:1], runtime, threads=1)
+    nothing = Steps(ranges=False, weights=False, biases=False)
+    refine(plain_int8, float32, frames[:1], runtime, steps=nothing, threads=1)

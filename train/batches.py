@@ -51,21 +51,29 @@ def decode(pairs: Sequence[Pair], height: int, width: int, on_progress: Callable
 class Batches(keras.utils.PyDataset):
     """The batches of one epoch after another. With a seed they are shuffled and augmented; without, neither.
 
-    `strong` augmentation also pastes flames of any example onto those of the batch.
+    `strong` augmentation also pastes flames of any example onto those of the batch; from epoch `plain_from` on it is
+    plain again.
     Order and augmentation depend on the seed, the epoch and the batch alone. The epoch is told by `start_epoch`:
     counting Keras' own `on_epoch_end` would not do, which it calls once more before the first epoch of a fresh model.
     """
 
-    def __init__(self, examples: Examples, batch_size: int, *, seed: int | None = None, strong: bool = False) -> None:
+    def __init__(
+        self,
+        examples: Examples,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        strong: bool = False,
+        plain_from: int | None = None,
+    ) -> None:
         super().__init__(workers=1)  # no more than one: the augmentation's generators are shared
         self.examples = examples
         self.batch_size = batch_size
         self.seed = seed
-        self.augment: Augmentation | StrongAugmentation | None = None
-        self.paste: FlamePaster | None = None
+        self.strong_until = (math.inf if plain_from is None else plain_from) if strong else 0
         if seed is not None:
-            self.augment = StrongAugmentation() if strong else Augmentation()
-            self.paste = FlamePaster(examples.images, examples.masks) if strong else None
+            self.plainly, self.strongly = Augmentation(), StrongAugmentation()
+            self.paste = FlamePaster(examples.images, examples.masks)
         self.start_epoch(0)
 
     def __len__(self) -> int:
@@ -74,13 +82,14 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Batch:
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         images, masks = self.examples.images[chosen], self.examples.masks[chosen]
-        if self.augment is None:
+        if self.seed is None:
             return images.astype(np.float32), masks.astype(np.float32)
-        draw = np.random.default_rng((self.seed or 0, self.epoch, index))
+        draw = np.random.default_rng((self.seed, self.epoch, index))
         augment_seed = int(draw.integers(2**31))
-        if self.paste is not None:
-            self.paste(images, masks, draw)
-        return self.augment(images, masks, seed=augment_seed)
+        if self.epoch >= self.strong_until:
+            return self.plainly(images, masks, seed=augment_seed)
+        self.paste(images, masks, draw)
+        return self.strongly(images, masks, seed=augment_seed)
 
     def start_epoch(self, epoch: int) -> None:
         """Draw from now on what belongs to `epoch`, the first being 0."""

@@ -40,11 +40,10 @@ def fit(
     whole_epochs: Annotated[int, typer.Option(help="Epochs of the whole network after that.")] = 10,
     frozen_rate: Annotated[float, typer.Option(help="Learning rate with the encoder frozen.")] = 1e-3,
     whole_rate: Annotated[float, typer.Option(help="Learning rate of the whole network; falls along a cosine.")] = 1e-4,
-    whole_batch_norm: Annotated[
-        bool, typer.Option("--whole-batch-norm", help="Let BatchNorm learn with the whole network.")
-    ] = False,
+    whole_batch_norm: Annotated[bool, typer.Option(help="Let BatchNorm learn with the whole network.")] = False,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 8,
     augment: Annotated[str, typer.Option(help="plain, or strong: more of it, and flames pasted elsewhere.")] = "plain",
+    plain_epochs: Annotated[int, typer.Option(help="Let strong augmentation sit out so many of the last epochs.")] = 0,
     validation: Annotated[
         float, typer.Option(help="Share of the training videos that chooses the best epoch; 0 keeps the last one.")
     ] = 0.15,
@@ -71,7 +70,8 @@ def fit(
     plan = Recipe(
         model=config, backbone_weights=weights, frozen_epochs=frozen_epochs, frozen_rate=frozen_rate,
         whole_epochs=whole_epochs, whole_rate=whole_rate, whole_batch_norm=whole_batch_norm, batch_size=batch_size,
-        augment=_one_of(augment, "augmentation"), validation=validation, seed=seed,  # type: ignore[arg-type]
+        augment=_one_of(augment, "augmentation"),  # type: ignore[arg-type]
+        plain_epochs=plain_epochs, validation=validation, seed=seed,
     )  # fmt: skip
     plan.check()
     check_out(out, resume=resume)

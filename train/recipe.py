@@ -67,6 +67,8 @@ class Recipe:
     """Whether BatchNorm goes on learning with the whole network."""
     batch_size: int = 8
     augment: Literal["plain", "strong"] = "plain"
+    plain_epochs: int = 0
+    """How many of the last whole epochs are augmented plainly all the same: to end on pictures as cameras take them."""
     validation: float = VALIDATION_SHARE
     """Share of the training pairs, in whole videos, that chooses the best epoch; with 0 the last one is kept."""
     seed: int = 0
@@ -88,6 +90,8 @@ class Recipe:
         for name in ("batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: expected at least 1")
+        if self.plain_epochs < 0:
+            raise UserError(f"plain_epochs is {self.plain_epochs}: expected at least 0")
         if min(self.frozen_epochs, self.whole_epochs) < 0 or not self.phases():
             raise UserError(
                 f"{self.frozen_epochs} frozen and {self.whole_epochs} whole epochs: expected 1 or more in all"
@@ -159,12 +163,16 @@ def fit(
                 model = build_unet(recipe.model, weights=recipe.backbone_weights)
             _compile(model, phase, steps=phase.epochs * -(-len(learn) // recipe.batch_size))
         done = len(state.history)
-        batches = Batches(learn, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong")
+        end = done - len(rows) + phase.epochs
+        batches = Batches(
+            learn, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong",
+            plain_from=end - recipe.plain_epochs if phase.encoder else None,
+        )  # fmt: skip
         model.fit(
             batches,
             validation_data=Batches(validate, recipe.batch_size) if len(validate) else None,
             initial_epoch=done,
-            epochs=done - len(rows) + phase.epochs,
+            epochs=end,
             callbacks=[_Epochs(state, phase, batches, out), *_tensorboard(out)],
             shuffle=False,  # Keras would shuffle the batches again, by a generator that a resumed run cannot know
             verbose=verbose,

@@ -29,6 +29,7 @@ FLAGS: dict[str, tuple[type, ...]] = {
     "whole-batch-norm": (bool,),
     "batch-size": (int,),
     "augment": (str,),
+    "plain-epochs": (int,),
     "validation": (float, int),
     "seed": (int,),
 }

@@ -11,7 +11,6 @@ import pytest
 from edge.errors import UserError
 from edge.images import write_picture
 from edge.preprocess import to_model_input, to_model_mask
-from train.augment import Augmentation
 from train.batches import Batches, Examples, decode
 from train.fireseg import load_dataset
 
@@ -29,8 +28,7 @@ def examples(count: int = 10) -> Examples:
 
 def unaugmented(batches: Batches) -> list[list[int]]:
     """The numbers of the images in each batch of the epoch, as they are drawn."""
-    assert isinstance(batches.augment, Augmentation)
-    batches.augment.layers.clear()
+    batches.plainly.layers.clear()
     return [[int(image[0, 0, 0]) // 20 for image in batches[index][0]] for index in range(len(batches))]
 
 
@@ -111,8 +109,7 @@ def test_image_and_mask_of_a_batch_belong_together() -> None:
         numbered.masks[index] = 0
         numbered.masks[index, : index + 1] = 1
     batches = Batches(numbered, 4, seed=2)
-    assert isinstance(batches.augment, Augmentation)
-    batches.augment.layers.clear()
+    batches.plainly.layers.clear()
     for images, masks in (batches[0], batches[1]):
         for image, mask in zip(images, masks, strict=True):
             assert mask[:, 0, 0].sum() == image[0, 0, 0] / 20 + 1
@@ -168,6 +165,15 @@ def test_strong_batches_hold_flames_that_their_images_did_not_and_the_examples_s
     assert (plain.max(axis=(1, 2, 3)) > 0).sum() <= 1
     assert (strong.max(axis=(1, 2, 3)) > 0).sum() >= 4
     assert (given.images == before[0]).all() and (given.masks == before[1]).all()
+
+
+def test_strong_augmentation_sits_out_the_last_epochs() -> None:
+    ending, strong = (Batches(examples(), 4, seed=3, strong=True, plain_from=end) for end in (2, None))
+    plain = Batches(examples(), 4, seed=3)
+    for epoch, other in ((0, strong), (1, strong), (2, plain), (3, plain)):
+        ending.start_epoch(epoch)
+        other.start_epoch(epoch)
+        assert_same_epoch(ending, other)
 
 
 def test_validation_is_never_augmented_even_where_strong_is_asked_for() -> None:

@@ -260,6 +260,26 @@ def test_batch_norm_stands_still_in_the_whole_network_unless_it_is_asked_to_lear
         assert (one.numpy() != other.numpy()).any() == learns, one.path
 
 
+def test_a_strong_run_ends_plainly_where_its_recipe_says_so_and_its_frozen_phase_never_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[int, list[Any]] = {}
+
+    class Told(Batches):
+        def __getitem__(self, index: int) -> Any:
+            batch = super().__getitem__(index)
+            if self.seed is not None and index == 0:
+                drawn.setdefault(self.epoch, []).append(batch[0])
+            return batch
+
+    monkeypatch.setattr(recipe_module, "Batches", Told)
+    train(tmp_path / "run", replace(TINY, frozen_epochs=1, whole_epochs=2, augment="strong", plain_epochs=1))
+    for epoch, strong in ((0, True), (1, True), (2, False)):
+        expected = Batches(LEARN, TINY.batch_size, seed=TINY.seed, strong=strong)
+        expected.start_epoch(epoch)
+        assert any((batch == expected[0][0]).all() for batch in drawn[epoch])
+
+
 def test_a_strongly_augmented_run_learns_from_other_batches_than_a_plain_one(tmp_path: Path) -> None:
     drawn = []
 
@@ -365,6 +385,7 @@ def test_a_training_that_comes_apart_ends_in_one_line(tmp_path: Path) -> None:
         ({"patience": 0}, "patience is 0: expected at least 1"),
         ({"frozen_epochs": 0, "whole_epochs": 0}, "0 frozen and 0 whole epochs: expected 1 or more in all"),
         ({"frozen_epochs": -1}, "-1 frozen and 2 whole epochs"),
+        ({"plain_epochs": -1}, "plain_epochs is -1: expected at least 0"),
         ({"validation": 0.9}, "validation is 0.9: expected a share from 0 to 0.5"),
         ({"frozen_rate": 0.0}, "frozen_rate is 0.0: expected a learning rate between 0 and 1"),
         ({"whole_rate": 5.0}, "whole_rate is 5.0"),

@@ -47,6 +47,7 @@ def fit(
     validation: Annotated[
         float, typer.Option(help="Share of the training videos that chooses the best epoch; 0 keeps the last one.")
     ] = 0.15,
+    mixed_precision: Annotated[bool, typer.Option(help="Compute in bfloat16: for GPUs.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of validation videos, order, augmentation and weights.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
 ) -> None:
@@ -71,7 +72,7 @@ def fit(
         model=config, backbone_weights=weights, frozen_epochs=frozen_epochs, frozen_rate=frozen_rate,
         whole_epochs=whole_epochs, whole_rate=whole_rate, whole_batch_norm=whole_batch_norm, batch_size=batch_size,
         augment=_one_of(augment, "augmentation"),  # type: ignore[arg-type]
-        plain_epochs=plain_epochs, validation=validation, seed=seed,
+        plain_epochs=plain_epochs, validation=validation, mixed_precision=mixed_precision, seed=seed,
     )  # fmt: skip
     plan.check()
     check_out(out, resume=resume)

@@ -25,7 +25,7 @@ from train.batches import Batches, Examples
 from train.losses import BCEDice
 from train.models import deflate
 from train.splits import VALIDATION_SHARE
-from train.unet import UNetConfig, build_unet, set_trainable
+from train.unet import UNetConfig, build_unet, set_trainable, with_precision
 
 STATE_FILE = "state.json"
 BEST_FILE = "best.keras"
@@ -71,6 +71,8 @@ class Recipe:
     """How many of the last whole epochs are augmented plainly all the same: to end on pictures as cameras take them."""
     validation: float = VALIDATION_SHARE
     """Share of the training pairs, in whole videos, that chooses the best epoch; with 0 the last one is kept."""
+    mixed_precision: bool = False
+    """Whether layers compute in bfloat16, which GPUs are fast at; weights stay float32, and so does the best model."""
     seed: int = 0
 
     def phases(self) -> list[Phase]:
@@ -161,6 +163,8 @@ def fit(
                 model = _load(out / BEST_FILE, compiled=False)
             else:
                 model = build_unet(recipe.model, weights=recipe.backbone_weights)
+            if recipe.mixed_precision:
+                model = with_precision(model, "mixed_bfloat16")
             _compile(model, phase, steps=phase.epochs * -(-len(learn) // recipe.batch_size))
         done = len(state.history)
         end = done - len(rows) + phase.epochs
@@ -284,8 +288,11 @@ def _keep_best(model: keras.Model, state: State, out: Path) -> None:
     """
     if not state.history or stalled_epochs(state.history) or state.best_epoch == state.history[-1]["epoch"]:
         return
-    # A model that shares the layers but was never compiled is saved without the optimizer.
-    _save(keras.Model(model.inputs, model.outputs, name=model.name), out / BEST_FILE, compress=True)
+    if any(layer.compute_dtype != layer.variable_dtype for layer in model.layers):
+        plain = with_precision(model, "float32")
+    else:  # sharing the layers will do: what was never compiled is saved without the optimizer
+        plain = keras.Model(model.inputs, model.outputs, name=model.name)
+    _save(plain, out / BEST_FILE, compress=True)
     state.best_epoch = state.history[-1]["epoch"]
     write_json(out / STATE_FILE, asdict(state))
 

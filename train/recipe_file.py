@@ -31,6 +31,7 @@ FLAGS: dict[str, tuple[type, ...]] = {
     "augment": (str,),
     "plain-epochs": (int,),
     "validation": (float, int),
+    "mixed-precision": (bool,),
     "seed": (int,),
 }
 WORDS = {str: "a text in quotes", float: "a number", int: "a whole number", bool: "true or false"}

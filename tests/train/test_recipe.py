@@ -280,6 +280,19 @@ def test_a_strong_run_ends_plainly_where_its_recipe_says_so_and_its_frozen_phase
         assert any((batch == expected[0][0]).all() for batch in drawn[epoch])
 
 
+def test_mixed_precision_trains_at_half_and_leaves_a_best_model_at_full(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    trained = train(out, replace(TINY, mixed_precision=True))
+    last = keras.models.load_model(out / "last-004.keras")
+    computes = {layer.name: layer.compute_dtype for layer in last.layers if layer.weights}
+    assert set(computes.values()) == {"bfloat16"} and last.outputs[0].dtype == "float32"
+    assert {layer.compute_dtype for layer in trained.layers} == {"float32"}
+    assert {variable.dtype for variable in last.trainable_variables} == {"float32"}
+    assert last.compiled
+    assert curve(out)[-1]["loss"] == pytest.approx(curve(run)[-1]["loss"], rel=0.05)
+    assert curve(out)[-1]["loss"] != curve(run)[-1]["loss"]
+
+
 def test_a_strongly_augmented_run_learns_from_other_batches_than_a_plain_one(tmp_path: Path) -> None:
     drawn = []
 
@@ -475,19 +488,20 @@ import keras
 import numpy as np
 from train.batches import Batches, Examples
 from train.recipe import Phase, _compile
-from train.unet import UNetConfig, build_unet
+from train.unet import UNetConfig, build_unet, with_precision
 
 assert keras.backend.backend() == BACKEND
 keras.utils.set_random_seed(0)
 rng = np.random.default_rng(0)
 masks = (rng.random((4, 32, 32, 1)) < 0.2).astype(np.uint8)
 batches = Batches(Examples(rng.integers(0, 256, (4, 32, 32, 3), np.uint8), masks), 4, seed=0)
-model = build_unet(UNetConfig(32, 32, "original", width=0.1), weights=None)
-_compile(model, Phase("whole", 1, 1e-3, encoder=True, batch_norm=False, cosine=True, patience=None), steps=1)
+full = build_unet(UNetConfig(32, 32, "original", width=0.1), weights=None)
 again = Batches(batches.examples, 4, seed=0)
 assert all((a == b).all() for a, b in zip(batches[0], again[0], strict=True))
-loss, iou = model.train_on_batch(*batches[0])
-assert np.isfinite(loss) and 0 <= iou <= 1, (loss, iou)
+for model in (full, with_precision(full, "mixed_bfloat16")):
+    _compile(model, Phase("whole", 1, 1e-3, encoder=True, batch_norm=False, cosine=True, patience=None), steps=1)
+    loss, iou = model.train_on_batch(*batches[0])
+    assert np.isfinite(loss) and 0 <= iou <= 1, (loss, iou)
 """
 
 

@@ -16,7 +16,7 @@ from keras import layers
 
 from edge.errors import UserError
 from train.losses import BCEDice
-from train.unet import Decoder, Encoder, UNetConfig, build_unet, encoder_layers, set_trainable
+from train.unet import Decoder, Encoder, UNetConfig, build_unet, encoder_layers, set_trainable, with_precision
 
 # Keras looks for weights of layers that have none, and tells so one by one.
 pytestmark = pytest.mark.filterwarnings("ignore:Skipping nested container:UserWarning")
@@ -329,3 +329,17 @@ def test_mixed_precision_still_gives_float32_probabilities() -> None:
     finally:
         keras.config.set_dtype_policy(before)
     assert model.output.dtype == "float32"
+
+
+@pytest.mark.parametrize(("encoder", "decoder"), COMBINATIONS)
+def test_precision_changes_what_layers_compute_in_and_back_again_nothing_at_all(
+    encoder: Encoder, decoder: Decoder
+) -> None:
+    model = unet(encoder, decoder)
+    mixed = with_precision(model, "mixed_bfloat16")
+    again = with_precision(mixed, "float32")
+    frames = np.random.default_rng(0).uniform(0, 255, (2, 32, 64, 3)).astype(np.float32)
+    expected, half, same = (np.asarray(one(frames)) for one in (model, mixed, again))
+    assert (same == expected).all() and half.dtype == np.float32
+    assert (half != expected).any() and np.abs(half - expected).max() < 0.01
+    assert [one.path for one in again.weights] == [one.path for one in model.weights]

@@ -101,9 +101,12 @@ def entry(system: System, cpu: Cpu, network: Network, shape: Shape, runtime: str
 
 
 def regression(found: Entry, entries: list[Entry]) -> str | None:
-    """What to say where a model costs more than the last line of its model, processor and runtime says; else None."""
+    """What to say where a model costs more than the last line of its model, processor and runtime says; else None.
+
+    Another network under the name, which has other multiply-adds, begins anew.
+    """
     same = [old for old in entries if old["kind"] == "instructions" and runtime_name(old) == runtime_name(found)]
-    before = last(same, cpu=found["cpu"], model=found["model"])
+    before = last(same, cpu=found["cpu"], model=found["model"], multiply_adds=found["multiply_adds"])
     now = found["instructions_per_frame"]
     if before is None or now <= before["instructions_per_frame"] * (1 + MAX_GROWTH):
         return None

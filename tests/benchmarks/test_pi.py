@@ -122,6 +122,13 @@ def test_a_new_version_of_the_runtime_is_held_against_the_old_and_another_proces
     assert regression(line(tmp_path, 60_000_000), []) is None
 
 
+def test_another_network_under_the_same_name_is_held_against_itself_alone(tmp_path: Path) -> None:
+    small, large = line(tmp_path, 50_000_000), {**line(tmp_path, 70_000_000), "multiply_adds": 500_000_000}
+    slower = {**large, "instructions_per_frame": 80_000_000}
+    assert regression(large, [small]) is None
+    assert regression(slower, [large, small]), "whatever came between"
+
+
 def test_what_differs_between_two_places_is_counted_by_image_and_by_pixel() -> None:
     one = np.zeros((3, 4, 4), np.bool_)
     other = one.copy()

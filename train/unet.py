@@ -47,6 +47,8 @@ FULL_CONVOLUTION_WIDTH = 0.5
 # An epoch of FireSeg is some fifty steps: Keras' momentum of 0.99 would leave the statistics of fresh layers near
 # their initial values for many epochs, and validation near zero.
 DECODER_MOMENTUM = 0.9
+# Keras gives MobileNetV2 0.999, for epochs of ten thousand steps: its statistics would lag by five epochs here.
+ENCODER_MOMENTUM = 0.97
 
 # Layers of ours are named with these prefixes; every other layer belongs to the encoder.
 _DECODER_PREFIXES = ("decoder_", "head_")
@@ -153,6 +155,9 @@ def _mobilenetv2(
             f"MobileNetV2 weights {weights} for width {width} could not be loaded ({error}): put the Keras file "
             "under $KERAS_HOME/models/, or pass --backbone-weights PATH, or --backbone-weights none for random ones"
         ) from error
+    for layer in backbone.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = ENCODER_MOMENTUM
     if weights:
         _take_bytes(backbone)
     skips = {stride: backbone.get_layer(name).output for stride, name in MOBILENETV2_SKIPS.items()}

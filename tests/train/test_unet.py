@@ -332,6 +332,16 @@ def test_mixed_precision_still_gives_float32_probabilities() -> None:
 
 
 @pytest.mark.parametrize(("encoder", "decoder"), COMBINATIONS)
+def test_statistics_follow_what_is_learnt_within_an_epoch_of_a_small_set_and_go_on_so_when_loaded(
+    encoder: Encoder, decoder: Decoder, tmp_path: Path
+) -> None:
+    unet(encoder, decoder).save(tmp_path / "model.keras")
+    for model in (unet(encoder, decoder), keras.models.load_model(tmp_path / "model.keras")):
+        momenta = [layer.momentum for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
+        assert momenta and max(momenta) ** 180 < 0.01, "an epoch of 1,500 pictures has some 180 steps"
+
+
+@pytest.mark.parametrize(("encoder", "decoder"), COMBINATIONS)
 def test_precision_changes_what_layers_compute_in_and_back_again_nothing_at_all(
     encoder: Encoder, decoder: Decoder
 ) -> None:

@@ -25,7 +25,8 @@ from train.batches import Batches, Examples
 from train.losses import BCEDice
 from train.models import deflate
 from train.splits import VALIDATION_SHARE
-from train.unet import UNetConfig, build_unet, set_trainable, with_precision
+from train.training_form import to_keep, to_train
+from train.unet import UNetConfig, build_unet, set_trainable
 
 STATE_FILE = "state.json"
 BEST_FILE = "best.keras"
@@ -163,8 +164,7 @@ def fit(
                 model = _load(out / BEST_FILE, compiled=False)
             else:
                 model = build_unet(recipe.model, weights=recipe.backbone_weights)
-            if recipe.mixed_precision:
-                model = with_precision(model, "mixed_bfloat16")
+            model = to_train(model, "mixed_bfloat16" if recipe.mixed_precision else "float32")
             _compile(model, phase, steps=phase.epochs * -(-len(learn) // recipe.batch_size))
         done = len(state.history)
         end = done - len(rows) + phase.epochs
@@ -288,11 +288,7 @@ def _keep_best(model: keras.Model, state: State, out: Path) -> None:
     """
     if not state.history or stalled_epochs(state.history) or state.best_epoch == state.history[-1]["epoch"]:
         return
-    if any(layer.compute_dtype != layer.variable_dtype for layer in model.layers):
-        plain = with_precision(model, "float32")
-    else:  # sharing the layers will do: what was never compiled is saved without the optimizer
-        plain = keras.Model(model.inputs, model.outputs, name=model.name)
-    _save(plain, out / BEST_FILE, compress=True)
+    _save(to_keep(model), out / BEST_FILE, compress=True)
     state.best_epoch = state.history[-1]["epoch"]
     write_json(out / STATE_FILE, asdict(state))
 

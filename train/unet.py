@@ -118,26 +118,6 @@ def set_trainable(model: keras.Model, *, encoder: bool, batch_norm: bool) -> Non
                 layer.trainable = False
 
 
-def with_precision(model: keras.Model, policy: str) -> keras.Model:
-    """The same network with the same weights, not compiled, its layers computing by another of Keras' dtype policies.
-
-    The last activation stays at float32: a half-precision sigmoid saturates.
-    """
-
-    def copy(layer: keras.Layer | keras.Operation) -> keras.Layer | keras.Operation:
-        if not isinstance(layer, keras.Layer):
-            return layer  # an operation without weights, which computes in what it is given
-        dtype = "float32" if layer.name in model.output_names else policy
-        return layer.__class__.from_config({**layer.get_config(), "dtype": dtype})
-
-    uncompiled = keras.Model(model.inputs, model.outputs, name=model.name)
-    copied = keras.models.clone_model(uncompiled, clone_function=copy)
-    for layer in model.layers:
-        if layer.weights:
-            copied.get_layer(layer.name).set_weights(layer.get_weights())
-    return copied
-
-
 def _mobilenetv2(
     rescaled: keras.KerasTensor, width: float, weights: str | Path | None
 ) -> tuple[keras.KerasTensor, dict[int, keras.KerasTensor]]:

@@ -488,7 +488,8 @@ import keras
 import numpy as np
 from train.batches import Batches, Examples
 from train.recipe import Phase, _compile
-from train.unet import UNetConfig, build_unet, with_precision
+from train.training_form import to_train
+from train.unet import UNetConfig, build_unet
 
 assert keras.backend.backend() == BACKEND
 keras.utils.set_random_seed(0)
@@ -498,7 +499,7 @@ batches = Batches(Examples(rng.integers(0, 256, (4, 32, 32, 3), np.uint8), masks
 full = build_unet(UNetConfig(32, 32, "original", width=0.1), weights=None)
 again = Batches(batches.examples, 4, seed=0)
 assert all((a == b).all() for a, b in zip(batches[0], again[0], strict=True))
-for model in (full, with_precision(full, "mixed_bfloat16")):
+for model in (to_train(full), to_train(full, "mixed_bfloat16")):
     _compile(model, Phase("whole", 1, 1e-3, encoder=True, batch_norm=False, cosine=True, patience=None), steps=1)
     loss, iou = model.train_on_batch(*batches[0])
     assert np.isfinite(loss) and 0 <= iou <= 1, (loss, iou)

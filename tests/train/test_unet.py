@@ -16,7 +16,7 @@ from keras import layers
 
 from edge.errors import UserError
 from train.losses import BCEDice
-from train.unet import Decoder, Encoder, UNetConfig, build_unet, encoder_layers, set_trainable, with_precision
+from train.unet import Decoder, Encoder, UNetConfig, build_unet, encoder_layers, set_trainable
 
 # Keras looks for weights of layers that have none, and tells so one by one.
 pytestmark = pytest.mark.filterwarnings("ignore:Skipping nested container:UserWarning")
@@ -339,17 +339,3 @@ def test_statistics_follow_what_is_learnt_within_an_epoch_of_a_small_set_and_go_
     for model in (unet(encoder, decoder), keras.models.load_model(tmp_path / "model.keras")):
         momenta = [layer.momentum for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
         assert momenta and max(momenta) ** 180 < 0.01, "an epoch of 1,500 pictures has some 180 steps"
-
-
-@pytest.mark.parametrize(("encoder", "decoder"), COMBINATIONS)
-def test_precision_changes_what_layers_compute_in_and_back_again_nothing_at_all(
-    encoder: Encoder, decoder: Decoder
-) -> None:
-    model = unet(encoder, decoder)
-    mixed = with_precision(model, "mixed_bfloat16")
-    again = with_precision(mixed, "float32")
-    frames = np.random.default_rng(0).uniform(0, 255, (2, 32, 64, 3)).astype(np.float32)
-    expected, half, same = (np.asarray(one(frames)) for one in (model, mixed, again))
-    assert (same == expected).all() and half.dtype == np.float32
-    assert (half != expected).any() and np.abs(half - expected).max() < 0.01
-    assert [one.path for one in again.weights] == [one.path for one in model.weights]

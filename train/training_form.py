@@ -14,10 +14,13 @@ from keras import layers
 
 @keras.saving.register_keras_serializable(package="fireseg")
 class FusedBatchNormalization(layers.BatchNormalization):
-    """Keras' BatchNorm over the last axis. Where it learns on TensorFlow it runs as one kernel, to the same result."""
+    """Keras' BatchNorm over the last axis, with scale and offset, its defaults.
+
+    Where it learns on TensorFlow it runs as one kernel, to the same result.
+    """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """float32 N x H x W x C in and out. Whatever else comes is Keras' own affair."""
+        """N x H x W x C in and out. What is not float32, or has no such shape, goes the way Keras has for it."""
         takes = keras.backend.backend() == "tensorflow" and self.compute_dtype == "float32" and len(inputs.shape) == 4
         if not (takes and training and self.trainable and mask is None):
             return super().call(inputs, training=training, mask=mask)

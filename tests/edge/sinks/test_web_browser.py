@@ -105,6 +105,13 @@ def text(browser: Any, element: str) -> str:
     return browser.execute_script("return document.getElementById(arguments[0]).innerText", element)
 
 
+def each(browser: Any, selector: str, what: str) -> list[str]:
+    """Read in one script: between one call and the next, the page may have drawn its elements anew."""
+    return browser.execute_script(
+        f"return [...document.querySelectorAll(arguments[0])].map((each) => each.{what})", selector
+    )
+
+
 def burning(browser: Any) -> bool:
     return text(browser, "banner") == "FIRE: stove"
 
@@ -125,9 +132,9 @@ def test_a_fire_is_told_in_large_and_the_picture_moves(browser: Any, run: str) -
     assert len(pictures) >= 3
     assert all(picture.startswith("320:") for picture in pictures)
     assert text(browser, "cover") == ""
-    rows = [row.text.split("\n")[0] for row in browser.find_elements("css selector", "#zones tbody tr")]
-    assert re.fullmatch(r"stove \d+(\.\d)? % FIRE", rows[0])
-    assert re.fullmatch(r"window 0\.\d % no fire", rows[1])
+    stove, window = each(browser, "#zones tbody tr", "innerText")
+    assert re.fullmatch(r"stove\s+\d+(\.\d)? %\s+FIRE", stove)
+    assert re.fullmatch(r"window\s+0\.\d %\s+no fire", window)
 
 
 def test_the_fire_is_listed_with_its_picture(browser: Any, run: str) -> None:
@@ -247,7 +254,7 @@ def test_zones_of_a_configuration_that_was_read_anew_are_drawn_anew(browser: Any
 
         def drawn() -> list[str]:
             page.on_status(status())
-            return [shape.get_attribute("points")[:3] for shape in browser.find_elements("css selector", "#areas *")]
+            return [corners[:3] for corners in each(browser, "#areas *", "getAttribute('points')")]
 
         wait(lambda: drawn() == ["0,0"])
         page.on_config(replace(config(), zones=(left, right)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from hypothesis import HealthCheck, settings
 # No deadline for a single example: a busy machine is slow, not wrong.
 settings.register_profile("fireseg", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fireseg")
+
+# A shell that starts `make test &` has Ctrl-C ignored, and what the tests start would take that over.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SYNTHETIC_COUNT = 40
 SYNTHETIC_SEED = 7

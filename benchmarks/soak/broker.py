@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,14 @@ class Listener:
         """Wait until the broker lets it hear. Raises TimeoutError."""
         if not self._subscribed.wait(LONG_S):
             raise TimeoutError("the broker does not let anybody listen")
+
+    def wait_until_cut_off(self) -> None:
+        """Wait until it has noticed that the broker is gone. Raises TimeoutError."""
+        gives_up_s = time.monotonic() + LONG_S
+        while self._subscribed.is_set():
+            if time.monotonic() > gives_up_s:
+                raise TimeoutError("the broker is still there")
+            time.sleep(0.01)
 
     def _take(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         with self.changed:

@@ -23,8 +23,8 @@ from benchmarks.soak.subject import COMMAND, ROOT, Subject, subject
 from edge.sources.pattern import BURNS_FROM_S
 
 WAIT_S = 60.0
-TERMINATIONS, AT_ONCE = 20, 5
-"""How often a run is ended, and how many of them in its first 100 ms."""
+AT_ONCE, ANY_TIME, IN_THE_LOOP = 5, 10, 5
+"""How many runs are ended in their first 100 ms, at any time after, and for certain when results have come."""
 ENDS_WITHIN_S = 2.0
 STARTED_WITHIN_S = 2.5
 FIRE_FRAMES = 290
@@ -39,10 +39,13 @@ def burning_camera() -> Iterator[str]:
         yield address
 
 
-def moments_s() -> list[float]:
+def moments() -> list[tuple[bool, float]]:
+    """When to end each run: so many seconds after its first result, or after its start."""
     draw = random.Random(0)
-    return [draw.uniform(0, 0.1) for _ in range(AT_ONCE)] + [
-        draw.uniform(0.1, STARTED_WITHIN_S) for _ in range(TERMINATIONS - AT_ONCE)
+    return [
+        *((False, draw.uniform(0, 0.1)) for _ in range(AT_ONCE)),
+        *((False, draw.uniform(0.1, STARTED_WITHIN_S)) for _ in range(ANY_TIME)),
+        *((True, draw.uniform(0, 0.5)) for _ in range(IN_THE_LOOP)),
     ]
 
 
@@ -51,20 +54,23 @@ def test_sigterm_at_any_moment_ends_a_run_in_two_seconds_without_a_traceback(
 ) -> None:
     arguments = ["--source", burning_camera, "--model", str(shipped_model), "--clips", str(tmp_path / "events")]
 
-    def end_at(moment_s: float) -> tuple[int, float, str, str]:
+    def end_at(moment: tuple[bool, float]) -> tuple[int, float, str, str]:
+        in_the_loop, moment_s = moment
         with subprocess.Popen(
             [*COMMAND, *arguments, "--log", "json"],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         ) as process:  # fmt: skip
+            assert process.stdout
+            first = process.stdout.readline() if in_the_loop else ""
             time.sleep(moment_s)
             process.send_signal(signal.SIGTERM)
             began_s = time.monotonic()
             out, said = process.communicate(timeout=WAIT_S)
-            return process.returncode, time.monotonic() - began_s, out, said
+            return process.returncode, time.monotonic() - began_s, first + out, said
 
     with ThreadPoolExecutor(2) as pool:
-        ends = list(zip(moments_s(), pool.map(end_at, moments_s()), strict=True))
-    for moment_s, (code, took_s, out, said) in ends:
+        ends = list(zip(moments(), pool.map(end_at, moments()), strict=True))
+    for (_, moment_s), (code, took_s, out, said) in ends:
         # Before the loop begins nothing is there to be put in order, and the signal does what it does by itself.
         expected = {0} if out else {0, -signal.SIGTERM}
         assert code in expected, f"exit code {code} after {moment_s:.3f} s: {said}"
@@ -83,6 +89,7 @@ def test_a_model_that_is_spoilt_under_a_run_is_refused_in_one_line_and_the_old_o
     by_rename = tmp_path / "new.tflite"
     with subject("--model", model, "--source", "test-pattern") as watched:
         watched.wait_for_results(2, WAIT_S)
+        wait_for_words(watched, "streaming")
         # A file that is mapped and then cut short would end the run with SIGBUS.
         assert str(model) not in Path(f"/proc/{watched.process.pid}/maps").read_text()
         for spoil in (

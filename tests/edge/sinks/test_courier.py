@@ -6,6 +6,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from edge.sinks.courier import LONGEST_WAIT_S, Courier, Outcome, wait_before
 from edge.spool import Spool
 
@@ -88,6 +90,10 @@ def test_what_did_not_arrive_before_the_end_arrives_after_the_next_start(tmp_pat
     courier = Courier("test", Spool(tmp_path, LARGE), away, wait_s=lambda _: LONG_S)
     for document in numbered(3):
         courier.post(document)
+    gives_up_s = time.monotonic() + LONG_S
+    while len(list(tmp_path.glob("*.json"))) < 3:
+        assert time.monotonic() < gives_up_s
+        time.sleep(0.01)
     began_s = time.monotonic()
     courier.close()
     assert time.monotonic() - began_s < 1.5
@@ -97,7 +103,8 @@ def test_what_did_not_arrive_before_the_end_arrives_after_the_next_start(tmp_pat
     again.close()
 
 
-def test_what_is_posted_right_before_the_end_still_arrives(tmp_path: Path) -> None:
+def test_what_is_posted_right_before_the_end_still_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.sinks.courier.CLOSE_WAIT_S", LONG_S)  # over when it has arrived, however slow the disk
     receiver = Receiver()
     courier = Courier("test", Spool(tmp_path, LARGE), receiver)
     courier.post(b"0")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,18 +72,22 @@ def run(browser: Any, shipped_model: Path, tmp_path_factory: pytest.TempPathFact
         address = page_address(process)
         browser.get(address)
         yield address
-        process.terminate()
 
 
-def run_on_test_pattern(model: Path, *arguments: str) -> subprocess.Popen[str]:
+@contextmanager
+def run_on_test_pattern(model: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", "from edge.cli import run; run()", "run", "--source", "test-pattern"]
-    return subprocess.Popen(
+    with subprocess.Popen(
         [*command, "--model", str(model), "--web", "127.0.0.1:0", *arguments],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def page_address(process: subprocess.Popen[str]) -> str:
@@ -167,11 +172,14 @@ def test_the_figures_are_those_of_the_run(browser: Any, run: str) -> None:
 
 
 def test_zones_and_marks_can_be_taken_off_the_picture(browser: Any, run: str) -> None:
-    polygons = browser.find_elements("css selector", "#areas polygon")
-    assert [polygon.get_attribute("points") for polygon in polygons][1].startswith("0.38,0.06 0.86,0.06")
-    assert all(polygon.is_displayed() for polygon in polygons)
+    def drawn() -> list[str]:
+        return each(browser, "#areas polygon", "getClientRects().length")
+
+    assert each(browser, "#areas polygon", "getAttribute('points')")[1].startswith("0.38,0.06 0.86,0.06")
+    assert len(drawn()) == 3
+    assert all(drawn())
     browser.find_element("id", "outline").click()
-    assert not any(polygon.is_displayed() for polygon in polygons)
+    assert not any(drawn())
     browser.find_element("id", "outline").click()
     assert "overlay=1" in browser.find_element("id", "live").get_attribute("src")
     browser.find_element("id", "mark").click()
@@ -200,14 +208,12 @@ def test_the_page_fits_a_phone_without_scrolling_sideways(browser: Any, run: str
     media = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
     try:
-        time.sleep(0.3)
-        assert browser.execute_script("return innerWidth") == 360
+        wait(lambda: browser.execute_script("return innerWidth") == 360)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
         wide = "return [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > 360.5)"
         assert browser.execute_script(f"{wide}.map((e) => e.id || e.tagName)") == []
-        back = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-        light = sum(map(int, re.findall(r"\d+", back)[:3])) > 380
-        assert light == (scheme == "light")
+        back = "return getComputedStyle(document.body).backgroundColor"
+        wait(lambda: (sum(map(int, re.findall(r"\d+", browser.execute_script(back))[:3])) > 380) == (scheme == "light"))
         browser.save_screenshot(str(SCREENSHOT.with_name(f"page-phone-{scheme}.png")))
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

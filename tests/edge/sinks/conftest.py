@@ -1,0 +1,19 @@
+"""A broker for the tests that want one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.soak.broker import Broker
+from tests.edge.sinks.brokered import (
+    mosquitto,
+)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with mosquitto(tmp_path) as running:
+        yield running

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edge.images import write_picture
+from tests.train import tiny_run
 from tests.train.typed import Done, Here
 from train.cli import run
 
@@ -64,3 +65,11 @@ def model(tmp_path: Path) -> Path:
     )
     network.save(tmp_path / "red.keras")
     return tmp_path / "red.keras"
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run that was never interrupted. Shared: read it, never write into it."""
+    out = tmp_path_factory.mktemp("recipe") / "run"
+    tiny_run.train(out)
+    return out

@@ -1,17 +1,13 @@
-"""The recipe: what a run leaves behind, when it stops, and that one killed at any moment resumes to the same curve."""
+"""The recipe: what a run leaves behind, what learns when, when it stops, and what is refused."""
 
 from __future__ import annotations
 
 import csv
-import inspect
 import json
-import shutil
-import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,127 +17,29 @@ import numpy as np
 import pytest
 
 from edge.errors import UserError
+from tests.train.tiny_run import DATA, LEARN, TINY, VALIDATE, curve, small_network, train, weights
 from train import recipe as recipe_module
 from train.batches import Batches, Examples
 from train.losses import BCEDice
-from train.recipe import MONITOR, Phase, Recipe, Row, State, fit, read_state, stalled_epochs
+from train.recipe import MONITOR, Phase, Row, State, fit, read_state, stalled_epochs
 from train.unet import UNetConfig
 
-SIDE_PX = 16
-
-
-def small_network(config: UNetConfig, weights: str | None = None) -> keras.Model:
-    """A stand-in for the U-Net with its layers' names, since tracing the real one takes most of a test's time."""
-    frame = x = keras.Input((config.height, config.width_px, 3))
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(x)
-    for name in ("encoder_1", "decoder_1"):
-        x = keras.layers.Conv2D(8, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
-        x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
-        x = keras.layers.ReLU(6.0, name=f"{name}_relu")(x)
-    logits = keras.layers.Conv2D(1, 1, name="head_logits")(x)
-    return keras.Model(frame, keras.layers.Activation("sigmoid", name="head_probability")(logits), name="small")
-
-
-TINY = Recipe(
-    model=UNetConfig(SIDE_PX, SIDE_PX, "original", "separable", width=0.1),
-    backbone_weights=None,
-    frozen_epochs=2,
-    whole_epochs=2,
-    frozen_rate=0.01,
-    batch_size=4,
-    seed=3,
-)
-DATA = "ab" * 32
 PATIENT = Phase("frozen", 25, 1e-3, encoder=False, batch_norm=True, cosine=False, patience=3)
 ENDLESS = replace(PATIENT, name="whole", epochs=4, patience=None)
-
-# Trains what TINY says, and dies by SIGKILL when it is about to draw one batch: epoch and index are arguments.
-CHILD = """
-import os, signal, sys
-from pathlib import Path
-import keras
-import numpy as np
-from train import recipe
-from train.batches import Batches, Examples
-from train.unet import UNetConfig
-
-SMALL_NETWORK
-
-class Mortal(Batches):
-    def __getitem__(self, index):
-        if self.seed is not None and [self.epoch, index] == DEATH:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__getitem__(index)
-
-DEATH = [int(number) for number in sys.argv[3:5]]
-recipe.Batches = Mortal
-data = np.load(sys.argv[2])
-parts = [Examples(data[part + "_images"], data[part + "_masks"]) for part in ("learn", "validate")]
-tiny = recipe.Recipe(**{**RECIPE, "model": recipe.UNetConfig(**RECIPE["model"])})
-recipe.fit(tiny, *parts, Path(sys.argv[1]), data_sha256=SHA256, resume=True, verbose=0)
-"""
-
-
-def examples(count: int, seed: int) -> Examples:
-    """Bright blocks that burn, in noise that does not."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 100, (count, SIDE_PX, SIDE_PX, 3), np.uint8)
-    masks = np.zeros((count, SIDE_PX, SIDE_PX, 1), np.uint8)
-    for index, (top, left) in enumerate(rng.integers(0, SIDE_PX // 2, (count, 2))):
-        masks[index, top : top + 6, left : left + 6] = 1
-    images[masks[..., 0] == 1] = (250, 150, 40)
-    return Examples(images, masks)
-
-
-LEARN, VALIDATE = examples(12, seed=1), examples(4, seed=2)
-
-
-def train(out: Path, recipe: Recipe = TINY, *, data_sha256: str = DATA, resume: bool = False) -> keras.Model:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe_module, "build_unet", small_network)
-        return fit(recipe, LEARN, VALIDATE, out, data_sha256=data_sha256, resume=resume, verbose=0)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run, never interrupted. Shared: read it, never write into it."""
-    out = tmp_path_factory.mktemp("recipe") / "run"
-    train(out)
-    return out
-
-
-def curve(out: Path) -> list[Row]:
-    """The history without its clock."""
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in read_state(out).history]
-
-
-def weights(out: Path, file: str) -> list[np.ndarray[Any, Any]]:
-    return [weight.numpy() for weight in keras.models.load_model(out / file, compile=False).weights]
-
-
-def assert_same_run(out: Path, whole: Path) -> None:
-    mine, theirs = curve(out), curve(whole)
-    assert [(row["phase"], row["epoch"]) for row in mine] == [(row["phase"], row["epoch"]) for row in theirs]
-    for a, b in zip(mine, theirs, strict=True):
-        for name in ("loss", "val_loss", "fire_iou", "val_fire_iou"):
-            assert a[name] == pytest.approx(b[name], rel=1e-5, abs=1e-6), (name, a["epoch"])
-    for file in ("best.keras", str(read_state(whole).last)):
-        for one, other in zip(weights(out, file), weights(whole, file), strict=True):
-            assert np.allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def rows(*losses: float, phase: str = "frozen") -> list[Row]:
     return [{"phase": phase, "epoch": number + 1, MONITOR: loss} for number, loss in enumerate(losses)]
 
 
-def test_a_run_leaves_its_best_model_its_last_its_state_and_its_table(run: Path) -> None:
-    assert {path.name for path in run.iterdir()} - {"tensorboard"} == {
+def test_a_run_leaves_its_best_model_its_last_its_state_and_its_table(whole_run: Path) -> None:
+    assert {path.name for path in whole_run.iterdir()} - {"tensorboard"} == {
         "best.keras",
         "history.csv",
         "last-004.keras",
         "state.json",
     }
-    assert [(row["phase"], row["epoch"]) for row in curve(run)] == [
+    assert [(row["phase"], row["epoch"]) for row in curve(whole_run)] == [
         ("frozen", 1),
         ("frozen", 2),
         ("whole", 3),
@@ -149,20 +47,20 @@ def test_a_run_leaves_its_best_model_its_last_its_state_and_its_table(run: Path)
     ]
 
 
-def test_the_best_model_carries_no_optimizer_and_the_last_one_does(run: Path) -> None:
-    best, last = (keras.models.load_model(run / file) for file in ("best.keras", "last-004.keras"))
+def test_the_best_model_carries_no_optimizer_and_the_last_one_does(whole_run: Path) -> None:
+    best, last = (keras.models.load_model(whole_run / file) for file in ("best.keras", "last-004.keras"))
     assert getattr(best, "optimizer", None) is None
     assert last.optimizer is not None
-    with zipfile.ZipFile(run / "best.keras") as archive:
+    with zipfile.ZipFile(whole_run / "best.keras") as archive:
         assert not json.loads(archive.read("config.json"))["compile_config"]
-    assert (run / "best.keras").stat().st_size < (run / "last-004.keras").stat().st_size
+    assert (whole_run / "best.keras").stat().st_size < (whole_run / "last-004.keras").stat().st_size
 
 
-def test_the_best_model_is_the_one_with_the_lowest_loss_on_validation(run: Path, tmp_path: Path) -> None:
-    model = keras.models.load_model(run / "best.keras")
+def test_the_best_model_is_the_one_with_the_lowest_loss_on_validation(whole_run: Path, tmp_path: Path) -> None:
+    model = keras.models.load_model(whole_run / "best.keras")
     model.compile(loss=BCEDice())
     loss = model.evaluate(Batches(VALIDATE, TINY.batch_size), verbose=0)
-    assert loss == pytest.approx(min(row["val_loss"] for row in curve(run)), rel=1e-4)
+    assert loss == pytest.approx(min(row["val_loss"] for row in curve(whole_run)), rel=1e-4)
 
 
 def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
@@ -179,10 +77,10 @@ def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
         assert np.array_equal(best, last)
 
 
-def test_the_table_holds_the_history(run: Path) -> None:
-    with (run / "history.csv").open() as file:
+def test_the_table_holds_the_history(whole_run: Path) -> None:
+    with (whole_run / "history.csv").open() as file:
         table = list(csv.DictReader(file))
-    history = read_state(run).history
+    history = read_state(whole_run).history
     assert [int(row["epoch"]) for row in table] == [1, 2, 3, 4]
     for row, kept in zip(table, history, strict=True):
         assert row["phase"] == kept["phase"]
@@ -215,42 +113,6 @@ def test_each_epoch_draws_its_own_batches_through_both_phases(tmp_path: Path, mo
     assert started == [0, 0, 0, 1, 0, 0, 2]
 
 
-def test_resuming_a_finished_run_changes_nothing(run: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in run.iterdir() if path.is_file()}
-    assert train(run, resume=True).output_shape == (None, SIDE_PX, SIDE_PX, 1)
-    assert {path: path.stat().st_mtime_ns for path in run.iterdir() if path.is_file()} == before
-
-
-def test_a_run_is_not_written_over(run: Path) -> None:
-    with pytest.raises(UserError, match="already holds a training run: pass --resume to go on with it"):
-        train(run)
-
-
-def test_a_run_of_another_recipe_is_not_resumed_and_what_differs_is_named(run: Path) -> None:
-    other = replace(TINY, whole_rate=0.1, model=replace(TINY.model, decoder="transposed"))
-    with pytest.raises(UserError, match="was trained with another model, whole_rate: resume with the same"):
-        train(run, other, resume=True)
-
-
-def test_a_run_on_other_data_is_not_resumed(run: Path) -> None:
-    with pytest.raises(UserError, match="was trained on other data: resume with the same --data, --split, --extra"):
-        train(run, data_sha256="cd" * 32, resume=True)
-
-
-def test_a_run_begun_before_the_recipe_had_some_field_is_one_of_that_fields_default(run: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    shutil.copytree(run, out)
-    state = json.loads((out / "state.json").read_text())
-    for field in ("augment", "whole_batch_norm"):
-        del state["recipe"][field]
-    del state["recipe"]["model"]["decoder"]
-    (out / "state.json").write_text(json.dumps(state))
-    train(out, resume=True)
-    for change in ({"augment": "strong"}, {"whole_batch_norm": True}):
-        with pytest.raises(UserError, match=f"was trained with another {next(iter(change))}:"):
-            train(out, replace(TINY, **change), resume=True)
-
-
 @pytest.mark.parametrize("learns", [False, True])
 def test_batch_norm_stands_still_in_the_whole_network_unless_it_is_asked_to_learn(tmp_path: Path, learns: bool) -> None:
     keras.utils.set_random_seed(TINY.seed)
@@ -280,7 +142,7 @@ def test_a_strong_run_ends_plainly_where_its_recipe_says_so_and_its_frozen_phase
         assert any((batch == expected[0][0]).all() for batch in drawn[epoch])
 
 
-def test_mixed_precision_trains_at_half_and_leaves_a_best_model_at_full(run: Path, tmp_path: Path) -> None:
+def test_mixed_precision_trains_at_half_and_leaves_a_best_model_at_full(whole_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     trained = train(out, replace(TINY, mixed_precision=True))
     last = keras.models.load_model(out / "last-004.keras")
@@ -289,8 +151,8 @@ def test_mixed_precision_trains_at_half_and_leaves_a_best_model_at_full(run: Pat
     assert {layer.compute_dtype for layer in trained.layers} == {"float32"}
     assert {variable.dtype for variable in last.trainable_variables} == {"float32"}
     assert last.compiled
-    assert curve(out)[-1]["loss"] == pytest.approx(curve(run)[-1]["loss"], rel=0.05)
-    assert curve(out)[-1]["loss"] != curve(run)[-1]["loss"]
+    assert curve(out)[-1]["loss"] == pytest.approx(curve(whole_run)[-1]["loss"], rel=0.05)
+    assert curve(out)[-1]["loss"] != curve(whole_run)[-1]["loss"]
 
 
 def test_a_strongly_augmented_run_learns_from_other_batches_than_a_plain_one(tmp_path: Path) -> None:
@@ -309,19 +171,6 @@ def test_a_strongly_augmented_run_learns_from_other_batches_than_a_plain_one(tmp
             train(tmp_path / name, replace(TINY, frozen_epochs=1, whole_epochs=0, augment=name))
     plain, strong = (Batches(LEARN, TINY.batch_size, seed=TINY.seed, strong=strong)[0][0] for strong in (False, True))
     assert any((batch == plain).all() for batch in drawn) and any((batch == strong).all() for batch in drawn)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"recipe": {}}', '{"surprise": 1}', "[1, 2]", "null"])
-def test_a_damaged_state_is_one_line_that_says_so(tmp_path: Path, text: str) -> None:
-    (tmp_path / "state.json").write_text(text)
-    with pytest.raises(UserError, match=r"state\.json is not a run's state .* start again"):
-        train(tmp_path, resume=True)
-
-
-def test_resume_in_a_new_folder_simply_starts(tmp_path: Path) -> None:
-    recipe = replace(TINY, frozen_epochs=1, whole_epochs=0)
-    train(tmp_path / "new", recipe, resume=True)
-    assert len(curve(tmp_path / "new")) == 1
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_any_training(tmp_path: Path) -> None:
@@ -412,75 +261,6 @@ def test_a_recipe_that_cannot_be_run_is_refused(tmp_path: Path, change: dict[str
     with pytest.raises(UserError, match=message):
         train(tmp_path / "run", replace(TINY, **change))
     assert not (tmp_path / "run").exists()
-
-
-class Stop(Exception):
-    """Ends a run in this process where a power cut would end it in another."""
-
-
-def stop_when(patch: pytest.MonkeyPatch, name: str, is_time: Callable[..., bool]) -> None:
-    """Make a function of the recipe's stop the run, in place of its work, at a call that `is_time` picks."""
-    work = getattr(recipe_module, name)
-
-    def mortal(*args: Any, **options: Any) -> Any:
-        if is_time(*args, **options):
-            raise Stop
-        return work(*args, **options)
-
-    patch.setattr(recipe_module, name, mortal)
-
-
-MOMENTS: dict[str, tuple[str, Callable[..., bool], int]] = {
-    "between the phases": ("set_trainable", lambda model, encoder, batch_norm: encoder, 2),
-    "after the model and before the state": ("write_json", lambda path, state: len(state["history"]) == 3, 2),
-    "after the state and before the best model": (
-        "_keep_best",
-        lambda model, state, out: len(state.history) == state.history[-1]["epoch"] == 4,
-        4,
-    ),
-    "after the best model and before the state says so": (
-        "write_json",
-        lambda path, state: state["best_epoch"] == 2,
-        2,
-    ),
-}
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_run_stopped_at_any_moment_resumes_to_the_same_curve(run: Path, tmp_path: Path, moment: str) -> None:
-    name, is_time, epochs = MOMENTS[moment]
-    out = tmp_path / "run"
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        stop_when(patch, name, is_time)
-        train(out)
-    assert len(curve(out)) == epochs
-    train(out, resume=True)
-    assert_same_run(out, run)
-
-
-@pytest.mark.slow
-def test_a_run_killed_in_the_middle_of_an_epoch_of_each_phase_resumes_to_the_same_curve(
-    run: Path, tmp_path: Path
-) -> None:
-    np.savez(
-        tmp_path / "data.npz",
-        learn_images=LEARN.images, learn_masks=LEARN.masks,
-        validate_images=VALIDATE.images, validate_masks=VALIDATE.masks,
-    )  # fmt: skip
-    out = tmp_path / "run"
-    program = f"RECIPE = {asdict(TINY)!r}\nSHA256 = {DATA!r}\n"
-    program += CHILD.replace("SMALL_NETWORK", inspect.getsource(small_network) + "\nrecipe.build_unet = small_network")
-
-    def live(epoch: int, index: int) -> int:
-        command = [sys.executable, "-c", program, str(out), str(tmp_path / "data.npz"), str(epoch), str(index)]
-        return subprocess.run(command, check=False, capture_output=True, timeout=300).returncode
-
-    assert live(1, 1) == -signal.SIGKILL
-    assert len(curve(out)) == 1
-    assert live(3, 2) == -signal.SIGKILL
-    assert len(curve(out)) == 3
-    assert live(-1, -1) == 0
-    assert_same_run(out, run)
 
 
 ONE_STEP = """

@@ -1,4 +1,4 @@
-"""Where a model errs: over thresholds, by what it says of itself, video by video, and image by image.
+"""Where a model errs: over thresholds, by what it says of itself, along outlines, video by video, image by image.
 
 Thresholds and reliability are read off exact histograms: probability maps have 256 levels, and the pixels of each are
 counted once by whether they burn.
@@ -17,6 +17,7 @@ from edge.metrics import Counts, fire_iou, pooled, precision, recall
 from edge.segmenter import OUTPUT_STEPS
 from train.evaluate import LEVELS, Histograms, Judgement, rounded
 from train.fireseg import Pair
+from train.outlines import away_from_outlines, iou_of_moved_truth
 from train.pictures import draw_precision_recall, draw_reliability, draw_worst
 
 WORST = 20
@@ -113,15 +114,19 @@ def write_details(pairs: Sequence[Pair], judgement: Judgement, threshold: float,
     }
     summary = rounded(summary, 6)
     videos = [rounded(row, 6) for row in by_video(pairs, per_image)]
+    outlines = [rounded(row, 6) for row in away_from_outlines(judgement.masks, judgement.truth)]
+    summary["fire_iou_of_truth_moved_1_px"] = round(iou_of_moved_truth(judgement.truth), 6)
     worst = worst_images(per_image)
     write_json(out / "precision-recall.json", {**summary, "thresholds": [rounded(row, 6) for row in curve]})
     write_json(out / "reliability.json", [rounded(row, 6) for row in sure])
     write_json(out / "videos.json", videos)
     write_text(out / "videos.md", markdown(videos))
+    write_json(out / "outlines.json", outlines)
+    write_text(out / "outlines.md", markdown(outlines))
     draw_precision_recall(curve, threshold, out / "precision-recall.png")
     draw_reliability(sure, out / "reliability.png")
     draw_worst(pairs, judgement, worst, out / "worst.png")
-    return {**summary, "videos": videos, "worst": [judgement.names[at] for at in worst]}
+    return {**summary, "outlines": outlines, "videos": videos, "worst": [judgement.names[at] for at in worst]}
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -37,7 +37,8 @@ def evaluate(
         Path | None, typer.Option(help="Draw truth and prediction of test images into this file.")
     ] = None,
     details: Annotated[
-        Path | None, typer.Option(help="Folder for curves, the table of videos and the worst images of each split.")
+        Path | None,
+        typer.Option(help="Folder for curves, tables of videos and outlines and the worst images of each split."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -16,7 +16,7 @@ from tests.train.typed import Here, refused
 SHIPPED = Path(__file__).parents[2] / "models" / "fireseg-base-int8.tflite"
 DETAILS = {
     "precision-recall.json", "precision-recall.png", "reliability.json", "reliability.png",
-    "videos.json", "videos.md", "worst.png",
+    "outlines.json", "outlines.md", "videos.json", "videos.md", "worst.png",
 }  # fmt: skip
 
 

@@ -124,7 +124,12 @@ def over(judged: dict[str, dict[str, Any]], name: str, what: Any) -> float:
 
 
 def show(report: dict[str, Any], model: str) -> None:
-    table = Table("", "images", *METRICS, title=f"{model} on {report['data']}, {report['split']}")
+    table = Table(
+        "",
+        "images",
+        *(name.replace("_", " ") for name in METRICS),
+        title=f"{model} on {report['data']}, {report['split']}",
+    )
     for name, row in report["folds"].items():
         table.add_row(name, str(row["images"]), *(f"{row[metric]:.4f}" for metric in METRICS))
     table.add_section()

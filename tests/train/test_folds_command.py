@@ -50,6 +50,7 @@ def test_folds_that_are_not_there_are_named(here: Here, synthetic_dir: Path, run
     done = here("folds", runs[3], runs[0], "--data", synthetic_dir)
     assert done.code == 0, done.err
     assert "folds 1, 2, 4 are missing" in done.out
+    assert "…" not in done.out, "a column is cut"
 
 
 def test_what_is_no_cross_validation_is_refused(

@@ -115,18 +115,18 @@ def write_details(pairs: Sequence[Pair], judgement: Judgement, threshold: float,
     summary = rounded(summary, 6)
     videos = [rounded(row, 6) for row in by_video(pairs, per_image)]
     outlines = [rounded(row, 6) for row in away_from_outlines(judgement.masks, judgement.truth)]
-    summary["fire_iou_of_truth_moved_1_px"] = round(iou_of_moved_truth(judgement.truth), 6)
     worst = worst_images(per_image)
     write_json(out / "precision-recall.json", {**summary, "thresholds": [rounded(row, 6) for row in curve]})
     write_json(out / "reliability.json", [rounded(row, 6) for row in sure])
     write_json(out / "videos.json", videos)
     write_text(out / "videos.md", markdown(videos))
-    write_json(out / "outlines.json", outlines)
+    moved = {"fire_iou_of_truth_moved_1_px": round(iou_of_moved_truth(judgement.truth), 6)}
+    write_json(out / "outlines.json", {**moved, "bands": outlines})
     write_text(out / "outlines.md", markdown(outlines))
     draw_precision_recall(curve, threshold, out / "precision-recall.png")
     draw_reliability(sure, out / "reliability.png")
     draw_worst(pairs, judgement, worst, out / "worst.png")
-    return {**summary, "outlines": outlines, "videos": videos, "worst": [judgement.names[at] for at in worst]}
+    return {**summary, **moved, "outlines": outlines, "videos": videos, "worst": [judgement.names[at] for at in worst]}
 
 
 def markdown(rows: Sequence[Row]) -> str:

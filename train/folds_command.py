@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from edge.card import split_model
 from edge.cli import JsonOption
@@ -127,7 +127,7 @@ def show(report: dict[str, Any], model: str) -> None:
     table = Table(
         "",
         "images",
-        *(name.replace("_", " ") for name in METRICS),
+        *(Column(name, overflow="fold") for name in METRICS),
         title=f"{model} on {report['data']}, {report['split']}",
     )
     for name, row in report["folds"].items():

@@ -1,8 +1,8 @@
 """How much of what a model gets wrong lies along the fire's outline, and how much an outline is worth at all.
 
-A mask's outline is its least certain part: smoke veils it, and two people draw it differently. Judging anew without the
-pixels near it (a trimap: Kohli, Ladicky and Torr 2009, "Robust Higher Order Potentials for Enforcing Label
-Consistency") tells fires that were missed from fires whose edge was drawn elsewhere.
+A mask's outline is its least certain part: smoke veils it, and two people draw it differently. The band about it is the
+trimap of Kohli, Ladicky and Torr 2009 ("Robust Higher Order Potentials for Enforcing Label Consistency"), who judge
+inside it; here it is left out. A fire no thicker than twice the band falls out whole, found or not.
 """
 
 from __future__ import annotations
@@ -50,13 +50,17 @@ def away_from_outlines(masks: Mask, truth: Mask, bands_px: Sequence[int] = BANDS
                 "precision": precision(total),
                 "recall": recall(total),
                 "burning_px": total.tp + total.fn,
+                "wrong_px": total.fp + total.fn,
             }
         )
     return rows
 
 
 def iou_of_moved_truth(truth: Mask, by_px: int = 1) -> float:
-    """The fire IoU that N x H x W true masks have with themselves, moved up, down, left and right by so many pixels."""
+    """The fire IoU that N x H x W true masks have with themselves, moved up, down, left and right by 1 pixel or more.
+
+    What leaves the picture is not counted.
+    """
     kept, moved = slice(by_px, None), slice(None, -by_px)
     ways = [(truth[:, kept], truth[:, moved]), (truth[:, :, kept], truth[:, :, moved])]
     # Up is down with the parts exchanged, and the IoU asks not which is which.

@@ -1,4 +1,4 @@
-"""What the tests of `fireseg-train`'s commands share."""
+"""What the tests of `fireseg-train`'s commands and of its recipe share."""
 
 from __future__ import annotations
 

@@ -156,6 +156,9 @@ def test_the_files_hold_what_the_summary_says(tmp_path: Path) -> None:
         assert written[name] == summary[name]
     assert written["best_fire_iou"] == max(row["fire_iou"] for row in written["thresholds"])
     assert 10 / 256 < summary["best_threshold"] <= 90 / 256
+    outlines = json.loads((tmp_path / "out" / "outlines.json").read_text())
+    assert outlines["bands"] == summary["outlines"]
+    assert outlines["fire_iou_of_truth_moved_1_px"] == summary["fire_iou_of_truth_moved_1_px"] == 0  # a thin diagonal
     assert json.loads((tmp_path / "out" / "videos.json").read_text()) == summary["videos"]
     assert [(row["video"], row["images"], row["recall"]) for row in summary["videos"]] == [("a", 2, 0.0), ("b", 1, 1.0)]
     assert summary["worst"] == ["f0", "f1", "f2"]

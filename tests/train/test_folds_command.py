@@ -46,7 +46,10 @@ def test_every_image_is_judged_once_by_the_model_of_its_own_fold(
     assert report["missing"] == []
 
 
-def test_folds_that_are_not_there_are_named(here: Here, synthetic_dir: Path, runs: list[Path]) -> None:
+def test_folds_that_are_not_there_are_named(
+    here: Here, synthetic_dir: Path, runs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     done = here("folds", runs[3], runs[0], "--data", synthetic_dir)
     assert done.code == 0, done.err
     assert "folds 1, 2, 4 are missing" in done.out

@@ -47,16 +47,27 @@ def test_an_outline_drawn_a_pixel_elsewhere_is_forgiven_and_a_fire_that_was_miss
     assert elsewhere[1]["fire_iou"] == 1
     missed = away_from_outlines(np.zeros((1, 20, 20), np.bool_), block(6, 6), [0, 1])
     assert [row["fire_iou"] for row in missed] == [0, 0]
-    assert [row["burning_px"] for row in missed] == [64, 36]
+    assert [row["burning_px"] for row in missed] == [row["wrong_px"] for row in missed] == [64, 36]
+
+
+def test_a_fire_no_thicker_than_the_band_falls_out_whole() -> None:
+    missed = away_from_outlines(np.zeros((1, 20, 20), np.bool_), block(6, 6, size=2), [0, 1])
+    assert [(row["fire_iou"], row["burning_px"]) for row in missed] == [(0, 4), (1, 0)]
 
 
 def test_a_block_of_eight_that_moves_by_one_shares_seven_of_nine_columns_with_itself() -> None:
     assert iou_of_moved_truth(block(6, 6)) == pytest.approx(7 / 9)
     assert iou_of_moved_truth(block(6, 6), 2) == pytest.approx(6 / 10)
+    # At the picture's edge the column that leaves it is not counted, and none comes in from the other side.
+    assert iou_of_moved_truth(block(0, 6)) == pytest.approx((56 + 56) / (64 + 72))
 
 
 @given(masks)
 def test_where_all_burns_or_nothing_does_moving_changes_nothing(truth: Mask) -> None:
     assert iou_of_moved_truth(np.ones_like(truth)) == 1
-    assert iou_of_moved_truth(truth) == iou_of_moved_truth(truth[:, ::-1, ::-1])
     assert iou_of_moved_truth(np.zeros_like(truth)) == 1
+
+
+@given(masks)
+def test_masks_turned_upside_down_lose_as_much_by_moving(truth: Mask) -> None:
+    assert iou_of_moved_truth(truth) == iou_of_moved_truth(truth[:, ::-1, ::-1])

@@ -61,6 +61,7 @@ def listening(broker: Broker, **how: Any) -> Iterator[Listener]:
 
 @contextmanager
 def told(address: Address | int, spool: Path, **how: Any) -> Iterator[Mqtt]:
+    """A camera named kitchen that tells the broker at an address, or at a port of this machine."""
     if isinstance(address, int):
         address = Address("127.0.0.1", address)
     sink = Mqtt(address, Spool(spool, LARGE), name="kitchen", **how)
@@ -88,12 +89,15 @@ def keep_telling(sink: Mqtt, happened: Callable[[], object]) -> None:
 
 
 def listener_has(listener: Listener, count: int) -> Callable[[], bool]:
+    """Whether so many events have come, for `wait_for`."""
     return lambda: len(listener.events) >= count
 
 
 def fire(number: int) -> list[Event]:
+    """Start, peak and end of one fire."""
     return [event(kind, id_=f"fire-{number}", number=n) for n, kind in enumerate((START, PEAK, END), 1)]
 
 
 def keys(events: list[Event]) -> list[Key]:
+    """What tells events apart, as a listener keeps it."""
     return [key_of(one.as_json()) for one in events]

@@ -32,9 +32,10 @@ class Cable:
         with suppress(OSError):
             while True:
                 near, _ = self._server.accept()
+                if self._out.is_set():
+                    near.close()
+                    continue
                 try:
-                    if self._out.is_set():
-                        raise ConnectionRefusedError
                     far = socket.create_connection(("127.0.0.1", self._broker_port))
                 except OSError:
                     near.close()

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.soak.broker import Broker
-from tests.edge.sinks.brokered import (
-    mosquitto,
-)
+from tests.edge.sinks.brokered import mosquitto
 
 
 @pytest.fixture

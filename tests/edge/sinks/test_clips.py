@@ -12,7 +12,7 @@ import pytest
 
 from edge.events import END, PEAK, START
 from edge.images import read_rgb
-from edge.sinks.clips import Clips, prune
+from edge.sinks.clips import CLOSE_WAIT_S, Clips, prune
 from edge.sinks.record import Record
 from tests.edge.watching import event, result
 
@@ -117,7 +117,7 @@ def test_after_pictures_that_were_lost_the_next_ones_are_written_again(
 
 
 def test_a_slow_disk_does_not_hold_up_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()  # with the patience it has in a run
+    monkeypatch.setattr("edge.sinks.clips.CLOSE_WAIT_S", CLOSE_WAIT_S)  # as in a run
     monkeypatch.setattr("edge.sinks.clips.write_bytes", lambda *_: time.sleep(0.5))
     sink = clips(tmp_path)
     began_s = time.monotonic()

@@ -108,7 +108,9 @@ def test_what_is_posted_right_before_the_end_still_arrives(tmp_path: Path, monke
     receiver = Receiver()
     courier = Courier("test", Spool(tmp_path, LARGE), receiver)
     courier.post(b"0")
+    began_s = time.monotonic()
     courier.close()
+    assert time.monotonic() - began_s < LONG_S / 4
     assert receiver.got == [b"0"]
 
 

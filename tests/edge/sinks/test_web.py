@@ -106,6 +106,7 @@ def test_a_viewer_that_reads_nothing_slows_neither_the_others_nor_the_loop() -> 
         assert time.monotonic() - began_s < 6
         assert camera.number - number > 20
     assert statistics.median(camera.took_s) < 0.02
+    assert statistics.quantiles(camera.took_s, n=10)[-1] < 0.1
     assert max(camera.worked_s) < 0.1
 
 
@@ -356,7 +357,7 @@ def test_the_page_ends_in_under_a_second_whoever_is_connected(capfd: pytest.Capt
         began_s = time.monotonic()
         page.close()
         assert server.GRACE_S + server.END_S < 1
-        assert time.monotonic() - began_s < 2 * (server.GRACE_S + server.END_S)  # each wait once
+        assert time.monotonic() - began_s < server.GRACE_S + 2 * server.END_S  # each wait once
         assert reader.answer.read() == b""  # to its proper end
         until(lambda: not any(thread.name == "web" for thread in threading.enumerate()))
         with pytest.raises(OSError):

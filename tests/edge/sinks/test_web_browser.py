@@ -110,7 +110,7 @@ def text(browser: Any, element: str) -> str:
     return browser.execute_script("return document.getElementById(arguments[0]).innerText", element)
 
 
-def each(browser: Any, selector: str, what: str) -> list[str]:
+def each(browser: Any, selector: str, what: str) -> list[Any]:
     """Read in one script: between one call and the next, the page may have drawn its elements anew."""
     return browser.execute_script(
         f"return [...document.querySelectorAll(arguments[0])].map((each) => each.{what})", selector

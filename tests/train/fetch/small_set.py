@@ -17,7 +17,6 @@ from train.download import CHUNK_BYTES, Network
 from train.fetch import Fetched, fetch
 
 FAST = Network(connect_timeout_s=2, read_timeout_s=2, attempts=3, backoff_s=0.01)
-CUT_BYTES, RESUMED = 2 * CHUNK_BYTES + 9, f"bytes={2 * CHUNK_BYTES}-"
 REPOSITORY = "fire-segmentation-efc5/fire_segmentation/Fire Dataset"  # how the mirror's archive nests the set
 Files = dict[str, bytes]  # published name -> content
 

@@ -9,9 +9,11 @@ import pytest
 from requests import Session
 
 from tests.train.fetch.server import Site, unused_address
-from tests.train.fetch.small_set import CUT_BYTES, FAST, FILES, RESUMED, bring, make_set, read_set, refused, zipped
+from tests.train.fetch.small_set import FAST, FILES, bring, make_set, read_set, refused, zipped
 from train.download import CHUNK_BYTES, Network, TransferError, download
 from train.remote import Sources
+
+CUT_BYTES, RESUMED = 2 * CHUNK_BYTES + 9, f"bytes={2 * CHUNK_BYTES}-"
 
 
 def test_an_archive_comes_over_http(site: Site, out: Path) -> None:

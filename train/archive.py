@@ -28,6 +28,7 @@ ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 MAX_UNPACKED_BYTES = 8 << 30  # the published set is well below 1 GiB: more is a mistake, or a bomb
 MAX_PICTURE_BYTES = 64 << 20
 COPY_BYTES = 1 << 20
+# zipfile raises the last for a compression it does not know.
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError, NotImplementedError)
 
 

@@ -12,17 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.capture import (
-    CLOSE_WAIT_S,
-    FIRST_WAIT_S,
-    LONGEST_WAIT_S,
-    MAX_HANGING,
-    Capture,
-    Captured,
-    Replay,
-    State,
-    wait_before,
-)
+from edge.capture import FIRST_WAIT_S, LONGEST_WAIT_S, MAX_HANGING, Capture, Captured, Replay, State, wait_before
 from edge.errors import UserError
 from edge.images import Frame
 from edge.sources.base import Shot, SourceError
@@ -124,6 +114,7 @@ def test_in_real_time_a_slow_reader_gets_the_newest_frame_and_the_rest_is_droppe
         second = source.newest(WAIT_S)
         assert second is not None
         assert second.number >= so_far
+        assert time.monotonic() - second.captured_s < 0.1
 
 
 def test_a_recording_in_real_time_takes_as_long_as_it_is() -> None:
@@ -228,7 +219,7 @@ def test_a_read_left_behind_that_comes_back_gives_no_old_frame() -> None:
     with capture(run, live=True, stall_s=0.5) as source:
         frames(source, 3)
         hang.set()
-        assert 0 not in {int(frame.rgb[0, 0, 0]) for frame in frames(source, 30)}
+        assert {int(frame.rgb[0, 0, 0]) for frame in frames(source, 30)} == {1}
 
 
 def test_reads_that_hang_for_ever_do_not_pile_up() -> None:
@@ -257,8 +248,7 @@ def test_closing_comes_back_within_a_second_even_from_a_read_that_hangs() -> Non
     with capture(run, live=True, stall_s=WAIT_S) as source:
         assert source.newest(WAIT_S) is not None
         began_s = time.monotonic()
-    assert CLOSE_WAIT_S < 1
-    assert time.monotonic() - began_s < 2 * CLOSE_WAIT_S  # one wait, not two
+    assert time.monotonic() - began_s < 1
     hang.set()
 
 

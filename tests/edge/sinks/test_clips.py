@@ -85,7 +85,8 @@ def test_without_a_fire_nothing_touches_the_disk(tmp_path: Path) -> None:
     assert not (tmp_path / "events").exists()
 
 
-def test_a_run_that_ends_during_a_fire_keeps_the_clip_so_far(tmp_path: Path) -> None:
+def test_a_run_that_ends_during_a_fire_keeps_the_clip_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.sinks.clips.CLOSE_WAIT_S", CLOSE_WAIT_S)  # as in a run
     sink = clips(tmp_path, after_s=60)
     fire_at(sink, 1.0, until_s=1.4)
     sink.close()

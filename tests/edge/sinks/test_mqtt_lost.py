@@ -105,7 +105,7 @@ def test_an_event_right_before_the_end_is_brought_over_and_then_offline_is_said(
             wait_for(lambda: b"online" in listener.of("/status"))
             sink.on_event(fire(1)[0])
             began_s = time.monotonic()
-        assert time.monotonic() - began_s < LONG_S / 4
+        assert time.monotonic() - began_s < 1.5
         wait_for(lambda: listener.of("/status")[-1:] == [b"offline"])
     assert listener.events == keys(fire(1)[:1])
 

@@ -13,7 +13,7 @@ from typing import TextIO
 import pytest
 
 from edge.events import END, START
-from edge.sinks.terminal import CLEAR_LINE, CLOSE_WAIT_S, ROOM, JsonLines, PlainLines, StatusLine
+from edge.sinks.terminal import CLEAR_LINE, ROOM, JsonLines, PlainLines, StatusLine
 from tests.edge.watching import event, result
 
 
@@ -100,7 +100,7 @@ def test_an_end_waits_for_a_slow_reader_but_not_for_one_that_hangs(pipe: tuple[T
         sink.on_result(result(number / 10, 0.0, on=False))
     began_s = time.monotonic()
     sink.close()
-    assert 0.5 < time.monotonic() - began_s < 2 * CLOSE_WAIT_S  # one wait, not two
+    assert 0.5 < time.monotonic() - began_s < 0.95
     print("what is said later", file=writer, flush=True)  # neither hangs nor fails
     assert json.loads(reader.readline())["t_s"] == 0.0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 import threading
@@ -22,7 +21,7 @@ from edge.config import load_config
 from edge.events import END, PEAK, START, Result
 from edge.images import Frame, encode_jpeg
 from edge.sinks.prometheus import Prometheus
-from edge.sinks.web import health, history, live, server
+from edge.sinks.web import health, history, live
 from edge.sinks.web.app import MOST_VIEWERS
 from edge.sinks.web.page import WebPage
 from tests.edge.sinks.looking import Camera, Viewer, ask, ask_json, config, noise, serving, status, until
@@ -91,7 +90,7 @@ def test_viewers_get_ten_pictures_a_second_at_most_however_fast_results_come(enc
         with Viewer(page) as viewer:
             for _ in range(11):
                 viewer.picture()
-        assert 10 * live.INTERVAL_S <= time.monotonic() - began_s < 5
+        assert 10 * live.INTERVAL_S <= time.monotonic() - began_s < 2.5
 
 
 def test_a_viewer_that_reads_nothing_slows_neither_the_others_nor_the_loop() -> None:
@@ -105,9 +104,7 @@ def test_a_viewer_that_reads_nothing_slows_neither_the_others_nor_the_loop() -> 
             quick.picture()
         assert time.monotonic() - began_s < 6
         assert camera.number - number > 20
-    assert statistics.median(camera.took_s) < 0.02
-    assert statistics.quantiles(camera.took_s, n=10)[-1] < 0.1
-    assert max(camera.worked_s) < 0.1
+    assert camera.longest_s < 0.1
 
 
 def test_a_slow_viewer_gets_the_newest_picture_and_not_all_it_missed() -> None:
@@ -356,8 +353,7 @@ def test_the_page_ends_in_under_a_second_whoever_is_connected(capfd: pytest.Capt
         time.sleep(0.5)  # the one that reads nothing is stuck by now
         began_s = time.monotonic()
         page.close()
-        assert server.GRACE_S + server.END_S < 1
-        assert time.monotonic() - began_s < server.GRACE_S + 2 * server.END_S  # each wait once
+        assert time.monotonic() - began_s < 1
         assert reader.answer.read() == b""  # to its proper end
         until(lambda: not any(thread.name == "web" for thread in threading.enumerate()))
         with pytest.raises(OSError):

@@ -10,6 +10,7 @@ import typer
 
 from edge.cli import JsonOption
 from edge.errors import UserError
+from edge.files import check_writable
 from edge.images import IMAGE_SUFFIXES
 from edge.progress import progress_bars
 from edge.segmenter import OUTPUT_STEPS
@@ -57,6 +58,9 @@ def evaluate(
         raise UserError(f"--picture {picture} has no picture format's suffix: expected {', '.join(IMAGE_SUFFIXES)}")
     if every < 1:
         raise UserError(f"--every {every}: expected 1 for every frame of a video, or more")
+    for folder in (details, picture.parent if picture else None):
+        if folder:
+            check_writable(folder)
     lengths = {path: count_frames(path, every) for path in video or []}
     predictor = load_predictor(model, threads=threads)
     with progress_bars() as on_step:

@@ -74,6 +74,8 @@ def test_eval_judges_by_everything_it_is_given_at_once(
         (("--negatives", "few"), "few is too small for a fifth of it to be held out"),
         (("--split", "all", "--fold", "1"), "--fold 1 matters to --split by-video alone"),
         (("--picture", "a.pdf"), "--picture a.pdf has no picture format's suffix"),
+        (("--picture", "red.keras/a.png"), "red.keras could not be written"),
+        (("--details", "red.keras"), "red.keras could not be written"),
     ],
 )
 def test_eval_refuses_what_it_cannot_judge_by(

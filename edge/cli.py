@@ -135,7 +135,7 @@ def bench(
         "frame": f"{BENCH_FRAME[1]}x{BENCH_FRAME[0]}",
         "full": full,
         "queries": whole.runs,
-        "seconds": round(whole.seconds, 1),
+        "seconds": round(whole.seconds, 3),
         "p90_ms": round(whole.p90_ms, 3),
     }
     for reason in machine["trouble"]:

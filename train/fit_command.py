@@ -41,6 +41,8 @@ def fit(
     frozen_rate: Annotated[float, typer.Option(help="Learning rate with the encoder frozen.")] = 1e-3,
     whole_rate: Annotated[float, typer.Option(help="Learning rate of the whole network; falls along a cosine.")] = 1e-4,
     whole_batch_norm: Annotated[bool, typer.Option(help="Let BatchNorm learn with the whole network.")] = False,
+    settle_epochs: Annotated[int, typer.Option(help="Epochs of the whole network after that, BatchNorm still.")] = 0,
+    settle_rate: Annotated[float, typer.Option(help="Learning rate of these; falls along a cosine.")] = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 8,
     augment: Annotated[str, typer.Option(help="plain, or strong: more of it, and flames pasted elsewhere.")] = "plain",
     plain_epochs: Annotated[int, typer.Option(help="Let strong augmentation sit out so many of the last epochs.")] = 0,
@@ -70,7 +72,8 @@ def fit(
     weights = None if backbone_weights == "none" else backbone_weights
     plan = Recipe(
         model=config, backbone_weights=weights, frozen_epochs=frozen_epochs, frozen_rate=frozen_rate,
-        whole_epochs=whole_epochs, whole_rate=whole_rate, whole_batch_norm=whole_batch_norm, batch_size=batch_size,
+        whole_epochs=whole_epochs, whole_rate=whole_rate, whole_batch_norm=whole_batch_norm,
+        settle_epochs=settle_epochs, settle_rate=settle_rate, batch_size=batch_size,
         augment=_one_of(augment, "augmentation"),  # type: ignore[arg-type]
         plain_epochs=plain_epochs, validation=validation, mixed_precision=mixed_precision, seed=seed,
     )  # fmt: skip

@@ -20,8 +20,12 @@ from edge.preprocess import to_model_input
 from train.evaluate import Judgement
 from train.fireseg import Pair
 
-PICTURES = {"frozen": "losses-training.png", "whole": "losses-fine-tuning.png"}
-TITLES = {"frozen": "training, encoder frozen", "whole": "fine-tuning, whole network"}
+PICTURES = {"frozen": "losses-training.png", "whole": "losses-fine-tuning.png", "settle": "losses-settling.png"}
+TITLES = {
+    "frozen": "training, encoder frozen",
+    "whole": "fine-tuning, whole network",
+    "settle": "settling, BatchNorm still",
+}
 PREDICTIONS_FILE = "predictions.png"
 
 

@@ -1,5 +1,8 @@
 """The training recipe: the encoder frozen at first, then the whole network at a low rate; resumable at any moment.
 
+Where BatchNorm learns with the whole network, each layer is trained behind the statistics of a batch, and used behind
+those of all: a last phase lets the network settle on the latter.
+
 After every epoch the model with its optimizer goes to `last-NNN.keras`, then `state.json` points to it, and then the
 best model is kept: whatever moment a run is killed at, `resume` goes on from the last whole epoch, to the same curve
 (batches are drawn from the seed and the epoch, see `batches.py`; early stopping is read off the history).
@@ -66,10 +69,13 @@ class Recipe:
     whole_rate: float = 1e-4
     whole_batch_norm: bool = False
     """Whether BatchNorm goes on learning with the whole network."""
+    settle_epochs: int = 0
+    """How many epochs of the whole network follow with BatchNorm still."""
+    settle_rate: float = 1e-4
     batch_size: int = 8
     augment: Literal["plain", "strong"] = "plain"
     plain_epochs: int = 0
-    """How many of the last whole epochs are augmented plainly all the same: to end on pictures as cameras take them."""
+    """How many epochs of the last phase are augmented plainly all the same: to end on pictures as cameras take them."""
     validation: float = VALIDATION_SHARE
     """Share of the training pairs, in whole videos, that chooses the best epoch; with 0 the last one is kept."""
     mixed_precision: bool = False
@@ -85,7 +91,11 @@ class Recipe:
             "whole", self.whole_epochs, self.whole_rate,
             encoder=True, batch_norm=self.whole_batch_norm, cosine=True, patience=None,
         )  # fmt: skip
-        return [phase for phase in (frozen, whole) if phase.epochs]
+        settle = Phase(
+            "settle", self.settle_epochs, self.settle_rate,
+            encoder=True, batch_norm=False, cosine=True, patience=None,
+        )  # fmt: skip
+        return [phase for phase in (frozen, whole, settle) if phase.epochs]
 
     def check(self) -> None:
         """Raise `UserError` for a recipe that cannot be run."""
@@ -95,15 +105,17 @@ class Recipe:
                 raise UserError(f"{name} is {getattr(self, name)}: expected at least 1")
         if self.plain_epochs < 0:
             raise UserError(f"plain_epochs is {self.plain_epochs}: expected at least 0")
-        if min(self.frozen_epochs, self.whole_epochs) < 0 or not self.phases():
+        if min(self.frozen_epochs, self.whole_epochs) < 0 or not self.frozen_epochs + self.whole_epochs:
             raise UserError(
                 f"{self.frozen_epochs} frozen and {self.whole_epochs} whole epochs: expected 1 or more in all"
             )
+        if self.settle_epochs < 0:
+            raise UserError(f"settle_epochs is {self.settle_epochs}: expected at least 0")
         if not 0 <= self.validation <= 0.5:
             raise UserError(f"validation is {self.validation}: expected a share from 0 to 0.5")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed is {self.seed}: expected 0 to {2**32 - 1}")
-        for name in ("frozen_rate", "whole_rate"):
+        for name in ("frozen_rate", "whole_rate", "settle_rate"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: expected a learning rate between 0 and 1")
 
@@ -170,7 +182,7 @@ def fit(
         end = done - len(rows) + phase.epochs
         batches = Batches(
             learn, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong",
-            plain_from=end - recipe.plain_epochs if phase.encoder else None,
+            plain_from=end - recipe.plain_epochs if phase == recipe.phases()[-1] else None,
         )  # fmt: skip
         model.fit(
             batches,

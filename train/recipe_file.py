@@ -27,6 +27,8 @@ FLAGS: dict[str, tuple[type, ...]] = {
     "frozen-rate": (float, int),
     "whole-rate": (float, int),
     "whole-batch-norm": (bool,),
+    "settle-epochs": (int,),
+    "settle-rate": (float, int),
     "batch-size": (int,),
     "augment": (str,),
     "plain-epochs": (int,),

@@ -39,7 +39,7 @@ def judged(pairs: tuple[Pair, ...], *, right: bool) -> Judgement:
 
 
 def test_each_phase_gets_a_picture_of_its_losses(tmp_path: Path) -> None:
-    draw_losses(history("frozen", "frozen", "whole"), tmp_path)
+    draw_losses(history("frozen", "frozen", "whole", "settle"), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(PICTURES.values())
     for file in PICTURES.values():
         picture = read_rgb(tmp_path / file)

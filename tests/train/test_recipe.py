@@ -122,8 +122,26 @@ def test_batch_norm_stands_still_in_the_whole_network_unless_it_is_asked_to_lear
         assert (one.numpy() != other.numpy()).any() == learns, one.path
 
 
-def test_a_strong_run_ends_plainly_where_its_recipe_says_so_and_its_frozen_phase_never_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_settles_after_batch_norm_has_learnt_its_weights_moving_and_its_statistics_still(tmp_path: Path) -> None:
+    learning = replace(TINY, validation=0.0, frozen_epochs=0, whole_epochs=1, whole_batch_norm=True)
+    before = train(tmp_path / "before", learning)
+    after = train(tmp_path / "after", replace(learning, settle_epochs=2))
+    assert [row["phase"] for row in curve(tmp_path / "after")] == ["whole", "settle", "settle"]
+    for layer in (layer for layer in before.layers if layer.weights):
+        for one, other in zip(layer.weights, after.get_layer(layer.name).weights, strict=True):
+            assert (one.numpy() == other.numpy()).all() == layer.name.endswith("_bn"), one.path
+
+
+def test_settling_rises_to_a_rate_of_its_own(tmp_path: Path) -> None:
+    train(tmp_path, replace(TINY, frozen_epochs=0, whole_epochs=1, settle_epochs=2, settle_rate=0.02))
+    schedule = keras.models.load_model(tmp_path / "last-003.keras").optimizer.get_config()["learning_rate"]["config"]
+    assert schedule["warmup_target"] == 0.02
+    assert schedule["warmup_steps"] == schedule["decay_steps"] == len(LEARN) // TINY.batch_size
+
+
+@pytest.mark.parametrize("last", ["whole", "settle"])
+def test_a_strong_run_ends_plainly_where_its_recipe_says_so_and_no_phase_before_the_last_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
 ) -> None:
     drawn: dict[int, list[Any]] = {}
 
@@ -135,7 +153,9 @@ def test_a_strong_run_ends_plainly_where_its_recipe_says_so_and_its_frozen_phase
             return batch
 
     monkeypatch.setattr(recipe_module, "Batches", Told)
-    train(tmp_path / "run", replace(TINY, frozen_epochs=1, whole_epochs=2, augment="strong", plain_epochs=1))
+    settle = 1 if last == "settle" else 0
+    recipe = replace(TINY, frozen_epochs=1, whole_epochs=2 - settle, settle_epochs=settle)
+    train(tmp_path / "run", replace(recipe, augment="strong", plain_epochs=1))
     for epoch, strong in ((0, True), (1, True), (2, False)):
         expected = Batches(LEARN, TINY.batch_size, seed=TINY.seed, strong=strong)
         expected.start_epoch(epoch)
@@ -247,6 +267,8 @@ def test_a_training_that_comes_apart_ends_in_one_line(tmp_path: Path) -> None:
         ({"patience": 0}, "patience is 0: expected at least 1"),
         ({"frozen_epochs": 0, "whole_epochs": 0}, "0 frozen and 0 whole epochs: expected 1 or more in all"),
         ({"frozen_epochs": -1}, "-1 frozen and 2 whole epochs"),
+        ({"settle_epochs": -1}, "settle_epochs is -1: expected at least 0"),
+        ({"settle_rate": 2.0}, "settle_rate is 2.0"),
         ({"plain_epochs": -1}, "plain_epochs is -1: expected at least 0"),
         ({"validation": 0.9}, "validation is 0.9: expected a share from 0 to 0.5"),
         ({"frozen_rate": 0.0}, "frozen_rate is 0.0: expected a learning rate between 0 and 1"),

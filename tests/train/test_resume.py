@@ -142,6 +142,19 @@ def test_a_run_stopped_at_any_moment_resumes_to_the_same_curve(whole_run: Path, 
     assert_same_run(out, whole_run)
 
 
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_a_run_stopped_while_it_settles_or_before_resumes_to_the_same_curve(tmp_path: Path, epochs: int) -> None:
+    recipe = replace(TINY, frozen_epochs=1, whole_epochs=1, whole_batch_norm=True, settle_epochs=2)
+    train(tmp_path / "whole", recipe)
+    out = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        stop_when(patch, "write_history", lambda history, path: len(history) == epochs)
+        train(out, recipe)
+    assert len(curve(out)) == epochs
+    train(out, recipe, resume=True)
+    assert_same_run(out, tmp_path / "whole")
+
+
 @pytest.mark.slow
 def test_a_run_killed_in_the_middle_of_an_epoch_of_each_phase_resumes_to_the_same_curve(
     whole_run: Path, tmp_path: Path

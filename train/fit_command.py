@@ -41,11 +41,11 @@ def fit(
     frozen_rate: Annotated[float, typer.Option(help="Learning rate with the encoder frozen.")] = 1e-3,
     whole_rate: Annotated[float, typer.Option(help="Learning rate of the whole network; falls along a cosine.")] = 1e-4,
     whole_batch_norm: Annotated[bool, typer.Option(help="Let BatchNorm learn with the whole network.")] = False,
-    settle_epochs: Annotated[int, typer.Option(help="Epochs of the whole network after that, BatchNorm still.")] = 0,
-    settle_rate: Annotated[float, typer.Option(help="Learning rate of these; falls along a cosine.")] = 1e-4,
+    settle_epochs: Annotated[int, typer.Option(help="Further epochs of the whole network, BatchNorm still.")] = 0,
+    settle_rate: Annotated[float, typer.Option(help="Learning rate of the settling epochs.")] = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 8,
     augment: Annotated[str, typer.Option(help="plain, or strong: more of it, and flames pasted elsewhere.")] = "plain",
-    plain_epochs: Annotated[int, typer.Option(help="Let strong augmentation sit out so many of the last epochs.")] = 0,
+    plain_epochs: Annotated[int, typer.Option(help="Let strong augmentation sit out the last phase's last.")] = 0,
     validation: Annotated[
         float, typer.Option(help="Share of the training videos that chooses the best epoch; 0 keeps the last one.")
     ] = 0.15,
@@ -53,17 +53,19 @@ def fit(
     seed: Annotated[int, typer.Option(help="Seed of validation videos, order, augmentation and weights.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
 ) -> None:
-    """Train: the encoder frozen at first, then the whole network at a low rate."""
+    """Train: the encoder frozen at first, then the whole network at a low rate, then, if asked to, BatchNorm still."""
     load_keras_backend()
     from train.batches import decode
     from train.card import write_card
     from train.datasets import assert_unseen, open_split, open_supplements
     from train.evaluate import judge
     from train.fireseg import content_hash
+    from train.fitting import check_out
+    from train.fitting import fit as fit_recipe
     from train.models import KerasPredictor
     from train.pictures import PREDICTIONS_FILE, draw_losses, draw_predictions
-    from train.recipe import BEST_FILE, Recipe, check_out, read_state
-    from train.recipe import fit as fit_recipe
+    from train.recipe import Recipe
+    from train.run_state import BEST_FILE, read_state
     from train.splits import hold_out_videos
     from train.unet import UNetConfig
 

@@ -18,7 +18,8 @@ from train.card import installed_versions, write_card
 from train.datasets import Source, Supplement
 from train.evaluate import Judgement
 from train.fireseg import content_hash, load_dataset
-from train.recipe import Recipe, State
+from train.recipe import Recipe
+from train.run_state import State
 from train.splits import make_split
 
 HISTORY = [

@@ -82,7 +82,7 @@ def test_fit_learns_from_further_sets_by_a_recipe_file_and_its_card_names_them(
 ) -> None:
     (tmp_path / "mine.toml").write_text(
         'size = 32\nencoder = "original"\nwidth = 0.1\nbackbone-weights = "none"\n'
-        'frozen-epochs = 1\nwhole-epochs = 9\naugment = "strong"\n'
+        'frozen-epochs = 1\nwhole-epochs = 9\nsettle-epochs = 1\nsettle-rate = 2e-4\naugment = "strong"\n'
     )
     arguments = ["fit", "--data", synthetic_dir, "--recipe", "mine.toml", "--whole-epochs", "0", "--out", "run"]
     done = here(*arguments, "--negatives", negatives)
@@ -92,6 +92,8 @@ def test_fit_learns_from_further_sets_by_a_recipe_file_and_its_card_names_them(
     assert [(one["title"], one["images"]) for one in card["data"]["sets"]][1:] == [("sunsets", 10)]
     assert card["data"]["train_images"] == card["data"]["sets"][0]["images"] + 10
     assert (card["recipe"]["augment"], card["recipe"]["whole_epochs"]) == ("strong", 0)
+    assert (card["recipe"]["settle_epochs"], card["recipe"]["settle_rate"], card["training"]["epochs"]) == (1, 2e-4, 2)
+    assert (tmp_path / "run" / "losses-settling.png").is_file()
     assert card["metrics"].keys() == {"official", "official-clean"}
     assert here(*arguments, "--negatives", negatives, "--resume").code == 0
     (line,) = refused(here(*arguments, "--resume"))

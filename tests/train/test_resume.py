@@ -18,7 +18,7 @@ import pytest
 
 from edge.errors import UserError
 from tests.train.tiny_run import DATA, LEARN, SIDE_PX, TINY, VALIDATE, assert_same_run, curve, small_network, train
-from train import recipe as recipe_module
+from train import fitting
 
 # Trains what TINY says, and dies by SIGKILL when it is about to draw one batch: epoch and index are arguments.
 CHILD = """
@@ -26,7 +26,8 @@ import os, signal, sys
 from pathlib import Path
 import keras
 import numpy as np
-from train import recipe
+from train import fitting
+from train.recipe import Recipe
 from train.batches import Batches, Examples
 from train.unet import UNetConfig
 
@@ -39,11 +40,11 @@ class Mortal(Batches):
         return super().__getitem__(index)
 
 DEATH = [int(number) for number in sys.argv[3:5]]
-recipe.Batches = Mortal
+fitting.Batches = Mortal
 data = np.load(sys.argv[2])
 parts = [Examples(data[part + "_images"], data[part + "_masks"]) for part in ("learn", "validate")]
-tiny = recipe.Recipe(**{**RECIPE, "model": recipe.UNetConfig(**RECIPE["model"])})
-recipe.fit(tiny, *parts, Path(sys.argv[1]), data_sha256=SHA256, resume=True, verbose=0)
+tiny = Recipe(**{**RECIPE, "model": UNetConfig(**RECIPE["model"])})
+fitting.fit(tiny, *parts, Path(sys.argv[1]), data_sha256=SHA256, resume=True, verbose=0)
 """
 
 
@@ -75,12 +76,12 @@ def test_a_run_begun_before_the_recipe_had_some_field_is_one_of_that_fields_defa
     out = tmp_path / "run"
     shutil.copytree(whole_run, out)
     state = json.loads((out / "state.json").read_text())
-    for field in ("augment", "whole_batch_norm"):
+    for field in ("augment", "whole_batch_norm", "settle_epochs"):
         del state["recipe"][field]
     del state["recipe"]["model"]["decoder"]
     (out / "state.json").write_text(json.dumps(state))
     train(out, resume=True)
-    for change in ({"augment": "strong"}, {"whole_batch_norm": True}):
+    for change in ({"augment": "strong"}, {"whole_batch_norm": True}, {"settle_epochs": 1}):
         with pytest.raises(UserError, match=f"was trained with another {next(iter(change))}:"):
             train(out, replace(TINY, **change), resume=True)
 
@@ -104,14 +105,14 @@ class Stop(Exception):
 
 def stop_when(patch: pytest.MonkeyPatch, name: str, is_time: Callable[..., bool]) -> None:
     """Make a function of the recipe's stop the run, in place of its work, at a call that `is_time` picks."""
-    work = getattr(recipe_module, name)
+    work = getattr(fitting, name)
 
     def mortal(*args: Any, **options: Any) -> Any:
         if is_time(*args, **options):
             raise Stop
         return work(*args, **options)
 
-    patch.setattr(recipe_module, name, mortal)
+    patch.setattr(fitting, name, mortal)
 
 
 MOMENTS: dict[str, tuple[str, Callable[..., bool], int]] = {
@@ -166,7 +167,7 @@ def test_a_run_killed_in_the_middle_of_an_epoch_of_each_phase_resumes_to_the_sam
     )  # fmt: skip
     out = tmp_path / "run"
     program = f"RECIPE = {asdict(TINY)!r}\nSHA256 = {DATA!r}\n"
-    program += CHILD.replace("SMALL_NETWORK", inspect.getsource(small_network) + "\nrecipe.build_unet = small_network")
+    program += CHILD.replace("SMALL_NETWORK", inspect.getsource(small_network) + "\nfitting.build_unet = small_network")
 
     def live(epoch: int, index: int) -> int:
         command = [sys.executable, "-c", program, str(out), str(tmp_path / "data.npz"), str(epoch), str(index)]

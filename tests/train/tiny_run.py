@@ -9,9 +9,11 @@ import keras
 import numpy as np
 import pytest
 
-from train import recipe as recipe_module
+from train import fitting
 from train.batches import Examples
-from train.recipe import Recipe, Row, fit, read_state
+from train.fitting import fit
+from train.recipe import Recipe
+from train.run_state import Row, read_state
 from train.unet import UNetConfig
 
 SIDE_PX = 16
@@ -57,7 +59,7 @@ LEARN, VALIDATE = examples(12, seed=1), examples(4, seed=2)
 
 def train(out: Path, recipe: Recipe = TINY, *, data_sha256: str = DATA, resume: bool = False) -> keras.Model:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe_module, "build_unet", small_network)
+        patch.setattr(fitting, "build_unet", small_network)
         return fit(recipe, LEARN, VALIDATE, out, data_sha256=data_sha256, resume=resume, verbose=0)
 
 

@@ -1,9 +1,10 @@
-"""The recipe: what a run leaves behind, what learns when, when it stops, and what is refused."""
+"""A training: what a run leaves behind, what learns when, when it stops, and which recipes are refused."""
 
 from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -18,10 +19,12 @@ import pytest
 
 from edge.errors import UserError
 from tests.train.tiny_run import DATA, LEARN, TINY, VALIDATE, curve, small_network, train, weights
-from train import recipe as recipe_module
+from train import fitting
 from train.batches import Batches, Examples
+from train.fitting import fit
 from train.losses import BCEDice
-from train.recipe import MONITOR, Phase, Row, State, fit, read_state, stalled_epochs
+from train.recipe import Phase
+from train.run_state import MONITOR, Row, State, read_state, stalled_epochs
 from train.unet import UNetConfig
 
 PATIENT = Phase("frozen", 25, 1e-3, encoder=False, batch_norm=True, cosine=False, patience=3)
@@ -65,7 +68,7 @@ def test_the_best_model_is_the_one_with_the_lowest_loss_on_validation(whole_run:
 
 def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe_module, "build_unet", small_network)
+        patch.setattr(fitting, "build_unet", small_network)
         recipe = replace(TINY, validation=0.0)
         nothing = Examples(LEARN.images[:0], LEARN.masks[:0])
         fit(recipe, LEARN, nothing, tmp_path, data_sha256=DATA, resume=False, verbose=0)
@@ -107,7 +110,7 @@ def test_each_epoch_draws_its_own_batches_through_both_phases(tmp_path: Path, mo
             super().start_epoch(epoch)
             started.append(epoch)
 
-    monkeypatch.setattr(recipe_module, "Batches", Told)
+    monkeypatch.setattr(fitting, "Batches", Told)
     train(tmp_path / "run", replace(TINY, frozen_epochs=2, whole_epochs=1))
     # Made at 0: one to learn from and one to validate on, in each of the two phases.
     assert started == [0, 0, 0, 1, 0, 0, 2]
@@ -123,13 +126,41 @@ def test_batch_norm_stands_still_in_the_whole_network_unless_it_is_asked_to_lear
 
 
 def test_a_run_settles_after_batch_norm_has_learnt_its_weights_moving_and_its_statistics_still(tmp_path: Path) -> None:
-    learning = replace(TINY, validation=0.0, frozen_epochs=0, whole_epochs=1, whole_batch_norm=True)
-    before = train(tmp_path / "before", learning)
-    after = train(tmp_path / "after", replace(learning, settle_epochs=2))
+    learning = replace(TINY, frozen_epochs=0, whole_epochs=1, whole_batch_norm=True)
+    train(tmp_path / "before", learning)
+    train(tmp_path / "after", replace(learning, settle_epochs=2))
     assert [row["phase"] for row in curve(tmp_path / "after")] == ["whole", "settle", "settle"]
+    before, after = (
+        keras.models.load_model(tmp_path / run, compile=False)
+        for run in ("before/last-001.keras", "after/last-003.keras")
+    )
     for layer in (layer for layer in before.layers if layer.weights):
         for one, other in zip(layer.weights, after.get_layer(layer.name).weights, strict=True):
             assert (one.numpy() == other.numpy()).all() == layer.name.endswith("_bn"), one.path
+
+
+@pytest.mark.parametrize(("frozen", "whole", "handed_on"), [(0, 2, "last-002.keras"), (2, 0, "best.keras")])
+def test_settling_begins_where_the_whole_phase_ended_and_at_the_best_that_patience_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frozen: int, whole: int, handed_on: str
+) -> None:
+    """The validation masks are turned over, so that whatever is learnt makes the first epoch the best."""
+    monkeypatch.setattr("tests.train.tiny_run.VALIDATE", Examples(VALIDATE.images, 1 - VALIDATE.masks))
+    recipe = replace(TINY, frozen_epochs=frozen, whole_epochs=whole, whole_rate=0.01)
+    train(tmp_path, recipe)
+    assert read_state(tmp_path).best_epoch == 1
+    expected = weights(tmp_path, handed_on)
+    begun: list[list[Any]] = []
+    compiled = fitting._compile
+
+    def told(model: keras.Model, phase: Phase, steps: int) -> None:
+        begun.append([weight.numpy() for weight in model.weights])
+        compiled(model, phase, steps)
+
+    monkeypatch.setattr(fitting, "_compile", told)
+    shutil.rmtree(tmp_path)
+    train(tmp_path, replace(recipe, settle_epochs=1))
+    for one, other in zip(begun[-1], expected, strict=False):
+        assert np.allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_settling_rises_to_a_rate_of_its_own(tmp_path: Path) -> None:
@@ -139,27 +170,26 @@ def test_settling_rises_to_a_rate_of_its_own(tmp_path: Path) -> None:
     assert schedule["warmup_steps"] == schedule["decay_steps"] == len(LEARN) // TINY.batch_size
 
 
-@pytest.mark.parametrize("last", ["whole", "settle"])
-def test_a_strong_run_ends_plainly_where_its_recipe_says_so_and_no_phase_before_the_last_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+@pytest.mark.parametrize(
+    ("epochs", "plain_from"), [((1, 2, 0), [None, 2]), ((1, 1, 2), [None, None, 3]), ((2, 0, 0), [None])]
+)
+def test_a_strong_run_ends_plainly_in_the_last_phase_of_the_whole_network_and_in_none_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: tuple[int, int, int], plain_from: list[int | None]
 ) -> None:
-    drawn: dict[int, list[Any]] = {}
+    told: list[int | None] = []
 
     class Told(Batches):
-        def __getitem__(self, index: int) -> Any:
-            batch = super().__getitem__(index)
-            if self.seed is not None and index == 0:
-                drawn.setdefault(self.epoch, []).append(batch[0])
-            return batch
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            if "seed" in options:
+                told.append(options["plain_from"])
+                assert options["strong"]
+            super().__init__(*arguments, **options)
 
-    monkeypatch.setattr(recipe_module, "Batches", Told)
-    settle = 1 if last == "settle" else 0
-    recipe = replace(TINY, frozen_epochs=1, whole_epochs=2 - settle, settle_epochs=settle)
+    monkeypatch.setattr(fitting, "Batches", Told)
+    frozen, whole, settle = epochs
+    recipe = replace(TINY, frozen_epochs=frozen, whole_epochs=whole, settle_epochs=settle)
     train(tmp_path / "run", replace(recipe, augment="strong", plain_epochs=1))
-    for epoch, strong in ((0, True), (1, True), (2, False)):
-        expected = Batches(LEARN, TINY.batch_size, seed=TINY.seed, strong=strong)
-        expected.start_epoch(epoch)
-        assert any((batch == expected[0][0]).all() for batch in drawn[epoch])
+    assert told == plain_from
 
 
 def test_mixed_precision_trains_at_half_and_leaves_a_best_model_at_full(whole_run: Path, tmp_path: Path) -> None:
@@ -187,7 +217,7 @@ def test_a_strongly_augmented_run_learns_from_other_batches_than_a_plain_one(tmp
 
     for name in ("plain", "strong"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(recipe_module, "Batches", Told)
+            patch.setattr(fitting, "Batches", Told)
             train(tmp_path / name, replace(TINY, frozen_epochs=1, whole_epochs=0, augment=name))
     plain, strong = (Batches(LEARN, TINY.batch_size, seed=TINY.seed, strong=strong)[0][0] for strong in (False, True))
     assert any((batch == plain).all() for batch in drawn) and any((batch == strong).all() for batch in drawn)
@@ -247,14 +277,14 @@ def test_a_phase_that_stalls_is_ended_early(tmp_path: Path, monkeypatch: pytest.
     def let_nothing_learn(model: keras.Model, **_: bool) -> None:
         model.trainable = False
 
-    monkeypatch.setattr(recipe_module, "set_trainable", let_nothing_learn)
+    monkeypatch.setattr(fitting, "set_trainable", let_nothing_learn)
     train(tmp_path / "run", replace(TINY, frozen_epochs=12, patience=2, whole_epochs=1))
     assert [row["phase"] for row in curve(tmp_path / "run")] == ["frozen", "frozen", "frozen", "whole"]
 
 
 def test_a_training_that_comes_apart_ends_in_one_line(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="the loss is nan after epoch 1"):
-        patch.setattr(recipe_module, "build_unet", small_network)
+        patch.setattr(fitting, "build_unet", small_network)
         patch.setattr(BCEDice, "call", lambda self, truth, predicted: (truth + predicted) * float("nan"))
         fit(TINY, LEARN, VALIDATE, tmp_path / "run", data_sha256=DATA, resume=False, verbose=0)
     assert not (tmp_path / "run" / "best.keras").exists()
@@ -266,6 +296,7 @@ def test_a_training_that_comes_apart_ends_in_one_line(tmp_path: Path) -> None:
         ({"batch_size": 0}, "batch_size is 0: expected at least 1"),
         ({"patience": 0}, "patience is 0: expected at least 1"),
         ({"frozen_epochs": 0, "whole_epochs": 0}, "0 frozen and 0 whole epochs: expected 1 or more in all"),
+        ({"frozen_epochs": 0, "whole_epochs": 0, "settle_epochs": 2}, "0 frozen and 0 whole epochs"),
         ({"frozen_epochs": -1}, "-1 frozen and 2 whole epochs"),
         ({"settle_epochs": -1}, "settle_epochs is -1: expected at least 0"),
         ({"settle_rate": 2.0}, "settle_rate is 2.0"),
@@ -289,7 +320,8 @@ ONE_STEP = """
 import keras
 import numpy as np
 from train.batches import Batches, Examples
-from train.recipe import Phase, _compile
+from train.fitting import _compile
+from train.recipe import Phase
 from train.training_form import to_train
 from train.unet import UNetConfig, build_unet
 

@@ -51,8 +51,7 @@ def decode(pairs: Sequence[Pair], height: int, width: int, on_progress: Callable
 class Batches(keras.utils.PyDataset):
     """The batches of one epoch after another. With a seed they are shuffled and augmented; without, neither.
 
-    `strong` augmentation also pastes flames of any example onto those of the batch; from epoch `plain_from` on it is
-    plain again.
+    `strong` augmentation also pastes flames of any example onto those of the batch.
     Order and augmentation depend on the seed, the epoch and the batch alone. The epoch is told by `start_epoch`:
     counting Keras' own `on_epoch_end` would not do, which it calls once more before the first epoch of a fresh model.
     """
@@ -64,13 +63,12 @@ class Batches(keras.utils.PyDataset):
         *,
         seed: int | None = None,
         strong: bool = False,
-        plain_from: int | None = None,
     ) -> None:
         super().__init__(workers=1)  # no more than one: the augmentation's generators are shared
         self.examples = examples
         self.batch_size = batch_size
         self.seed = seed
-        self.strong_until = (math.inf if plain_from is None else plain_from) if strong else 0
+        self.strong = strong
         if seed is not None:
             self.plainly, self.strongly = Augmentation(), StrongAugmentation()
             self.paste = FlamePaster(examples.images, examples.masks)
@@ -86,7 +84,7 @@ class Batches(keras.utils.PyDataset):
             return images.astype(np.float32), masks.astype(np.float32)
         draw = np.random.default_rng((self.seed, self.epoch, index))
         augment_seed = int(draw.integers(2**31))
-        if self.epoch >= self.strong_until:
+        if not self.strong:
             return self.plainly(images, masks, seed=augment_seed)
         self.paste(images, masks, draw)
         return self.strongly(images, masks, seed=augment_seed)

@@ -45,7 +45,6 @@ def fit(
     settle_rate: Annotated[float, typer.Option(help="Learning rate of the settling epochs.")] = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 8,
     augment: Annotated[str, typer.Option(help="plain, or strong: more of it, and flames pasted elsewhere.")] = "plain",
-    plain_epochs: Annotated[int, typer.Option(help="Let strong augmentation sit out the last phase's last.")] = 0,
     validation: Annotated[
         float, typer.Option(help="Share of the training videos that chooses the best epoch; 0 keeps the last one.")
     ] = 0.15,
@@ -77,7 +76,7 @@ def fit(
         whole_epochs=whole_epochs, whole_rate=whole_rate, whole_batch_norm=whole_batch_norm,
         settle_epochs=settle_epochs, settle_rate=settle_rate, batch_size=batch_size,
         augment=_one_of(augment, "augmentation"),  # type: ignore[arg-type]
-        plain_epochs=plain_epochs, validation=validation, mixed_precision=mixed_precision, seed=seed,
+        validation=validation, mixed_precision=mixed_precision, seed=seed,
     )  # fmt: skip
     plan.check()
     check_out(out, resume=resume)

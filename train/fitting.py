@@ -67,10 +67,7 @@ def fit(
             _compile(model, phase, steps=phase.epochs * -(-len(learn) // recipe.batch_size))
         done = len(state.history)
         end = done - len(rows) + phase.epochs
-        batches = Batches(
-            learn, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong",
-            plain_from=end - recipe.plain_epochs if phase.encoder and phase == recipe.phases()[-1] else None,
-        )  # fmt: skip
+        batches = Batches(learn, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong")
         model.fit(
             batches,
             validation_data=Batches(validate, recipe.batch_size) if len(validate) else None,

@@ -49,9 +49,6 @@ class Recipe:
     settle_rate: float = 1e-4
     batch_size: int = 8
     augment: Literal["plain", "strong"] = "plain"
-    plain_epochs: int = 0
-    """How many of the last epochs are augmented plainly all the same, within the last phase of the whole network: it
-    ends on pictures as cameras take them."""
     validation: float = VALIDATION_SHARE
     """Share of the training pairs, in whole videos, that chooses the best epoch; with 0 the last one is kept."""
     mixed_precision: bool = False
@@ -79,8 +76,6 @@ class Recipe:
         for name in ("batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: expected at least 1")
-        if self.plain_epochs < 0:
-            raise UserError(f"plain_epochs is {self.plain_epochs}: expected at least 0")
         if min(self.frozen_epochs, self.whole_epochs) < 0 or not self.frozen_epochs + self.whole_epochs:
             raise UserError(
                 f"{self.frozen_epochs} frozen and {self.whole_epochs} whole epochs: expected 1 or more in all"

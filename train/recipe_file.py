@@ -31,7 +31,6 @@ FLAGS: dict[str, tuple[type, ...]] = {
     "settle-rate": (float, int),
     "batch-size": (int,),
     "augment": (str,),
-    "plain-epochs": (int,),
     "validation": (float, int),
     "mixed-precision": (bool,),
     "seed": (int,),

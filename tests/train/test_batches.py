@@ -167,15 +167,6 @@ def test_strong_batches_hold_flames_that_their_images_did_not_and_the_examples_s
     assert (given.images == before[0]).all() and (given.masks == before[1]).all()
 
 
-def test_strong_augmentation_sits_out_the_last_epochs() -> None:
-    ending, strong = (Batches(examples(), 4, seed=3, strong=True, plain_from=end) for end in (2, None))
-    plain = Batches(examples(), 4, seed=3)
-    for epoch, other in ((0, strong), (1, strong), (2, plain), (3, plain)):
-        ending.start_epoch(epoch)
-        other.start_epoch(epoch)
-        assert_same_epoch(ending, other)
-
-
 def test_validation_is_never_augmented_even_where_strong_is_asked_for() -> None:
     given = examples(4)
     images, masks = Batches(given, 4, strong=True)[0]

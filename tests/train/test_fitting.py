@@ -170,28 +170,6 @@ def test_settling_rises_to_a_rate_of_its_own(tmp_path: Path) -> None:
     assert schedule["warmup_steps"] == schedule["decay_steps"] == len(LEARN) // TINY.batch_size
 
 
-@pytest.mark.parametrize(
-    ("epochs", "plain_from"), [((1, 2, 0), [None, 2]), ((1, 1, 2), [None, None, 3]), ((2, 0, 0), [None])]
-)
-def test_a_strong_run_ends_plainly_in_the_last_phase_of_the_whole_network_and_in_none_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: tuple[int, int, int], plain_from: list[int | None]
-) -> None:
-    told: list[int | None] = []
-
-    class Told(Batches):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            if "seed" in options:
-                told.append(options["plain_from"])
-                assert options["strong"]
-            super().__init__(*arguments, **options)
-
-    monkeypatch.setattr(fitting, "Batches", Told)
-    frozen, whole, settle = epochs
-    recipe = replace(TINY, frozen_epochs=frozen, whole_epochs=whole, settle_epochs=settle)
-    train(tmp_path / "run", replace(recipe, augment="strong", plain_epochs=1))
-    assert told == plain_from
-
-
 def test_mixed_precision_trains_at_half_and_leaves_a_best_model_at_full(whole_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     trained = train(out, replace(TINY, mixed_precision=True))
@@ -300,7 +278,6 @@ def test_a_training_that_comes_apart_ends_in_one_line(tmp_path: Path) -> None:
         ({"frozen_epochs": -1}, "-1 frozen and 2 whole epochs"),
         ({"settle_epochs": -1}, "settle_epochs is -1: expected at least 0"),
         ({"settle_rate": 2.0}, "settle_rate is 2.0"),
-        ({"plain_epochs": -1}, "plain_epochs is -1: expected at least 0"),
         ({"validation": 0.9}, "validation is 0.9: expected a share from 0 to 0.5"),
         ({"frozen_rate": 0.0}, "frozen_rate is 0.0: expected a learning rate between 0 and 1"),
         ({"whole_rate": 5.0}, "whole_rate is 5.0"),

@@ -52,15 +52,18 @@ def fit(
     if state.last:  # the run may have been killed after its state was written and before its best model was
         _keep_best(_load(out / state.last, compiled=False), state, out)
     model: keras.Model | None = None
-    for phase in recipe.phases():
+    phases = recipe.phases()
+    for before, phase in zip([None, *phases], phases, strict=False):
         if state.is_done(phase):
             continue
         rows = state.of(phase)
         if rows and state.last:
             model = _load(out / state.last, compiled=True)
         else:
-            if state.last:
-                model = _load(out / _handed_on(recipe, state), compiled=False)
+            if before and state.last:
+                # Where patience looked for the best, that goes on; else what the phase ended with: while BatchNorm
+                # learns, the loss on validation rises and falls by more than the network does.
+                model = _load(out / (state.last if before.patience is None else BEST_FILE), compiled=False)
             else:
                 model = build_unet(recipe.model, weights=recipe.backbone_weights)
             model = to_train(model, "mixed_bfloat16" if recipe.mixed_precision else "float32")
@@ -80,13 +83,6 @@ def fit(
     return _load(out / BEST_FILE, compiled=False)
 
 
-def _handed_on(recipe: Recipe, state: State) -> str:
-    """The file of the model that the next phase begins with: the best, where the phase before was to find it and stop;
-    else the last, for where BatchNorm learns, its loss on validation rises and falls by more than the network does."""
-    before = next(phase for phase in recipe.phases() if phase.name == state.history[-1]["phase"])
-    return BEST_FILE if before.patience is not None or not state.last else state.last
-
-
 def check_out(out: Path, *, resume: bool) -> None:
     """Raise `UserError` where a run cannot begin or go on in `out`: before the data is read."""
     check_writable(out)
@@ -100,10 +96,11 @@ def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> Stat
     if not (out / STATE_FILE).is_file():
         return fresh
     state = read_state(out)
-    # A run begun before the recipe had some field was trained as that field's default says.
+    # A run begun before the recipe had some field was trained as that field's default says; one begun with a field
+    # that is gone cannot go on as it began.
     before = asdict(Recipe()) | state.recipe
     before["model"] = asdict(UNetConfig()) | state.recipe.get("model", {})
-    changed = [key for key in fresh.recipe if before[key] != fresh.recipe[key]]
+    changed = [key for key in before if before[key] != fresh.recipe.get(key)]
     if changed:
         raise UserError(
             f"{out} was trained with another {', '.join(changed)}: resume with the same, or pass another --out"

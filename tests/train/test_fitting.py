@@ -159,7 +159,7 @@ def test_settling_begins_where_the_whole_phase_ended_and_at_the_best_that_patien
     monkeypatch.setattr(fitting, "_compile", told)
     shutil.rmtree(tmp_path)
     train(tmp_path, replace(recipe, settle_epochs=1))
-    for one, other in zip(begun[-1], expected, strict=False):
+    for one, other in zip(begun[-1], expected, strict=True):
         assert np.allclose(one, other, rtol=1e-4, atol=1e-5)
 
 

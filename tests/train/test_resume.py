@@ -86,6 +86,16 @@ def test_a_run_begun_before_the_recipe_had_some_field_is_one_of_that_fields_defa
             train(out, replace(TINY, **change), resume=True)
 
 
+def test_a_run_begun_with_a_field_that_the_recipe_has_no_more_is_not_resumed(whole_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole_run, out)
+    state = json.loads((out / "state.json").read_text())
+    state["recipe"]["plain_epochs"] = 6
+    (out / "state.json").write_text(json.dumps(state))
+    with pytest.raises(UserError, match="was trained with another plain_epochs: .* or pass another --out"):
+        train(out, resume=True)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"recipe": {}}', '{"surprise": 1}', "[1, 2]", "null"])
 def test_a_damaged_state_is_one_line_that_says_so(tmp_path: Path, text: str) -> None:
     (tmp_path / "state.json").write_text(text)
@@ -104,7 +114,7 @@ class Stop(Exception):
 
 
 def stop_when(patch: pytest.MonkeyPatch, name: str, is_time: Callable[..., bool]) -> None:
-    """Make a function of the recipe's stop the run, in place of its work, at a call that `is_time` picks."""
+    """Make a function of the training's stop the run, in place of its work, at a call that `is_time` picks."""
     work = getattr(fitting, name)
 
     def mortal(*args: Any, **options: Any) -> Any:

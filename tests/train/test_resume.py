@@ -92,7 +92,7 @@ def test_a_run_begun_with_a_field_that_the_recipe_has_no_more_is_not_resumed(who
     state = json.loads((out / "state.json").read_text())
     state["recipe"]["plain_epochs"] = 6
     (out / "state.json").write_text(json.dumps(state))
-    with pytest.raises(UserError, match="was trained with another plain_epochs: .* or pass another --out"):
+    with pytest.raises(UserError, match=r"was trained with another plain_epochs: .* or pass another --out"):
         train(out, resume=True)
 
 

@@ -3,8 +3,8 @@
 An alarm comes on after K of the last N results were above the on-level and what burns was lively; it goes off after a
 time under the off-level. Between the two levels nothing changes, so that a fire at the border does not chatter.
 
-Lively means that the picture of what burns changes: flames flicker and lick, while a lamp, a sunset and a red truck
-look the same. How much it changed is measured by `edge.liveliness`; here only numbers are weighed.
+Lively means that the picture of what burns changes where it is: flames flicker and lick, while a lamp, a sunset and a
+red truck look the same. How much it changed is measured by `edge.liveliness`; here only numbers are weighed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Rules:
     lively: bool = setting(
         True,
         "Whether what burns must look alive for an alarm to come on: flames do, a lamp, a sunset and a red truck do "
-        "not. Switch it off for pictures that come seconds apart from different places.",
+        "not, nor does what is carried past. Switch it off for pictures that come seconds apart from different places, "
+        "and for a camera that is on the move itself.",
     )
     min_change: float = setting(
         0.06,

@@ -34,10 +34,16 @@ def lamp_cells(x: int = 100, y: int = 90) -> Cells:
     return cells
 
 
-def change(before: Map, after: Map, cells: Cells) -> float:
-    found = picture_change(before, after, cells)
+def change(before: Map, after: Map, burned: Cells, burning: Cells | None = None) -> float:
+    """With what burned before; it burns still, where nothing else is said."""
+    found = picture_change(before, after, burned, burned if burning is None else burning)
     assert found is not None
     return found
+
+
+def flames(seed: int) -> Map:
+    """A picture that has nothing to do with that of another seed."""
+    return cv2.resize(np.random.default_rng(seed).integers(0, 256, (24, 24), np.uint8), (SIZE, SIZE)).astype(np.uint8)
 
 
 def test_a_lamp_looks_the_same() -> None:
@@ -60,27 +66,44 @@ def test_a_lamp_cut_by_the_border_of_the_frame_looks_the_same() -> None:
 
 def test_a_patch_without_contrast_has_nothing_that_could_flicker() -> None:
     grey = np.full((SIZE, SIZE), 200, np.uint8)
-    assert picture_change(grey, scene(), lamp_cells()) == 0
+    assert picture_change(grey, scene(), lamp_cells(), lamp_cells()) == 0
 
 
 def test_what_becomes_another_picture_is_alive() -> None:
-    rng = np.random.default_rng(3)
-    flames = [cv2.resize(rng.integers(0, 256, (24, 24), np.uint8), (SIZE, SIZE)).astype(np.uint8) for _ in range(2)]
-    assert change(flames[0], flames[1], lamp_cells()) > 5 * MIN_CHANGE
+    assert change(flames(1), flames(2), lamp_cells()) > 5 * MIN_CHANGE
+
+
+def test_what_has_moved_on_is_not_alive_however_it_changed() -> None:
+    assert change(flames(1), flames(2), lamp_cells(100), lamp_cells(160)) == 0
+
+
+@given(right=st.integers(-10, 10), down=st.integers(-10, 10))
+def test_flames_that_lean_over_stay_alive(right: int, down: int) -> None:
+    assert change(flames(1), flames(2), lamp_cells(), lamp_cells(100 + right, 90 + down)) > 5 * MIN_CHANGE
+
+
+def test_what_passes_by_does_not_hide_a_smaller_fire_that_stays() -> None:
+    passing, fire = lamp_cells(60), np.zeros((SIZE, SIZE), np.uint8)
+    fire[150:175, 150:175] = 1
+    assert passing.sum() > fire.sum()
+    assert change(flames(1), flames(2), passing | fire, lamp_cells(120) | fire) > 5 * MIN_CHANGE
 
 
 def test_where_nothing_or_next_to_nothing_burned_there_is_no_look_to_change() -> None:
     cells = np.zeros((SIZE, SIZE), np.uint8)
-    assert picture_change(scene(), scene(), cells) is None
+    assert picture_change(scene(), scene(), cells, lamp_cells()) is None
     cells[50:53, 50:53] = 1
-    assert picture_change(scene(), scene(), cells) is None
+    assert picture_change(scene(), scene(), cells, lamp_cells()) is None
 
 
-@given(pictures=st.lists(st.binary(min_size=256, max_size=256), min_size=2, max_size=2), cells=st.binary(min_size=256))
-def test_any_two_pictures_differ_by_a_fraction(pictures: list[bytes], cells: bytes) -> None:
+BYTES = st.binary(min_size=256, max_size=256)
+
+
+@given(pictures=st.tuples(BYTES, BYTES), masks=st.tuples(BYTES, BYTES))
+def test_any_two_pictures_differ_by_a_fraction(pictures: tuple[bytes, bytes], masks: tuple[bytes, bytes]) -> None:
     before, after = (np.frombuffer(data, np.uint8).reshape(16, 16) for data in pictures)
-    burning = (np.frombuffer(cells[:256], np.uint8).reshape(16, 16) & 1).astype(np.uint8)
-    found = picture_change(before, after, burning)
+    burned, burning = ((np.frombuffer(data, np.uint8).reshape(16, 16) & 1).astype(np.uint8) for data in masks)
+    found = picture_change(before, after, burned, burning)
     assert found is None or 0 <= found <= 1
 
 

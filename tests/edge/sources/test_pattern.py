@@ -52,8 +52,8 @@ def test_the_shipped_model_sees_the_flames_and_nothing_else_and_they_look_alive(
     assert min(mask.mean() for mask in masks) > 2 * rules.on_share
     greys = [grey(frame, segmenter) for frame in frames]
     changes = [
-        picture_change(before, after, mask) or 0.0
-        for (before, after), mask in zip(pairwise(greys), masks, strict=False)
+        picture_change(before, after, burned, burning) or 0.0
+        for (before, after), (burned, burning) in zip(pairwise(greys), pairwise(masks), strict=True)
     ]
     assert float(np.median(changes)) > 1.5 * rules.min_change
 

@@ -4,7 +4,7 @@ Flames lick and flicker, so that within some tenths of a second their picture is
 parked red truck look the same, and one that drives past looks the same a little further on: the older picture is
 sought in the newer one, in the neighbourhood. Brighter or darker altogether counts as the same, or a camera that
 adjusts its exposure would bring every lamp to life. An orange bag that somebody carries swings, turns and passes behind
-a leg; but a moment later nothing burns where it was, and flames stay where they are: what has moved on is not alive.
+a leg; but a moment later little or nothing burns where it was, and flames stay: what has moved on is not alive.
 
 It is the picture that is compared and not the mask: at the edge of what a model takes for fire the mask flickers by
 itself.
@@ -31,8 +31,9 @@ MARGIN_PX = 2
 MIN_AREA_PX = 12
 """Less is a speck, without a look of its own."""
 MIN_STAY = 0.25
-"""How much of a patch must burn still a moment later. Of a brazier's flames by day, small and pale, half does (median),
-and three quarters of the patches and more have this much; of what a walking person carries past, nothing."""
+"""How much of a patch must burn still a moment later. Of a brazier's flames by day, small and pale, four fifths of the
+largest patches have this much after 0.2 s; a bag that is carried past has none left after 0.33 s, and after 0.17 s
+mostly less."""
 MIN_CONTRAST = 2.0
 """Standard deviation, in grey levels: below it there is only the camera's noise, which never looks the same."""
 

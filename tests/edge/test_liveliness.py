@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,16 +78,36 @@ def test_what_has_moved_on_is_not_alive_however_it_changed() -> None:
     assert change(flames(1), flames(2), lamp_cells(100), lamp_cells(160)) == 0
 
 
+@pytest.mark.parametrize(("stays", "alive"), [(9, False), (10, True)])
+def test_a_quarter_of_what_burned_has_to_burn_on(stays: int, alive: bool) -> None:
+    burned, burning = np.zeros((2, SIZE, SIZE), np.uint8)
+    burned[80:120, 80:120] = 1
+    burning[80:120, 120 - stays : 160 - stays] = 1
+    assert (change(flames(1), flames(2), burned, burning) > 0) == alive
+
+
 @given(right=st.integers(-10, 10), down=st.integers(-10, 10))
 def test_flames_that_lean_over_stay_alive(right: int, down: int) -> None:
     assert change(flames(1), flames(2), lamp_cells(), lamp_cells(100 + right, 90 + down)) > 5 * MIN_CHANGE
 
 
-def test_what_passes_by_does_not_hide_a_smaller_fire_that_stays() -> None:
-    passing, fire = lamp_cells(60), np.zeros((SIZE, SIZE), np.uint8)
-    fire[150:175, 150:175] = 1
-    assert passing.sum() > fire.sum()
-    assert change(flames(1), flames(2), passing | fire, lamp_cells(120) | fire) > 5 * MIN_CHANGE
+def test_what_passes_by_neither_hides_a_smaller_fire_that_stays_nor_brings_a_lamp_to_life() -> None:
+    bag, small = lamp_cells(60), np.zeros((SIZE, SIZE), np.uint8)
+    small[150:175, 150:175] = 1
+    assert bag.sum() > small.sum()
+    masks = bag | small, lamp_cells(120) | small
+    here = flames(1)
+    fire, passing = here.copy(), here.copy()
+    fire[140:185, 140:185] = flames(2)[140:185, 140:185]
+    passing[60:120, 30:90] = flames(2)[60:120, 30:90]
+    assert change(here, fire, *masks) > 5 * MIN_CHANGE
+    assert change(here, passing, *masks) < MIN_CHANGE / 3
+
+
+def test_a_speck_that_stays_does_not_speak_for_what_has_moved_on() -> None:
+    bag, speck = lamp_cells(60), np.zeros((SIZE, SIZE), np.uint8)
+    speck[150:153, 150:153] = 1
+    assert change(flames(1), flames(2), bag | speck, lamp_cells(120) | speck) == 0
 
 
 def test_where_nothing_or_next_to_nothing_burned_there_is_no_look_to_change() -> None:
@@ -121,6 +142,14 @@ def test_what_lights_up_has_no_look_of_a_moment_before() -> None:
     looks, dark = Looks(), np.zeros((SIZE, SIZE), np.uint8)
     looks.change(0.0, dark, dark)
     assert looks.change(0.3, scene(), lamp_cells()) is None
+
+
+def test_what_burns_now_decides_whether_it_has_moved_on() -> None:
+    looks, there = Looks(), Looks()
+    for seen in looks, there:
+        seen.change(0.0, flames(1), lamp_cells(100))
+    assert looks.change(0.3, flames(2), lamp_cells(160)) == 0
+    assert (there.change(0.3, flames(2), lamp_cells(100)) or 0) > 5 * MIN_CHANGE
 
 
 def test_a_recording_that_begins_anew_is_not_compared_with_its_end() -> None:

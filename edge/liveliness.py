@@ -69,10 +69,11 @@ def picture_change(before: Map, after: Map, burned: Cells, burning: Cells) -> fl
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(burned)
     areas = stats[1:, cv2.CC_STAT_AREA]
-    if not (areas >= MIN_AREA_PX).any():
+    sized = areas >= MIN_AREA_PX
+    if not sized.any():
         return None
     still = np.bincount(labels[burning > 0], minlength=count)[1:]
-    staying = np.where((areas >= MIN_AREA_PX) & (still >= MIN_STAY * areas), areas, 0)
+    staying = np.where(sized & (still >= MIN_STAY * areas), areas, 0)
     if not staying.any():
         return 0.0
     left, top, width, height, _ = (int(value) for value in stats[1 + int(np.argmax(staying))])

@@ -129,7 +129,7 @@ def _convert(
     environment: Environment, script: str, arguments: list[str | Path], target: Path, prepare: Prepare
 ) -> None:
     sources = [argument for argument in arguments if isinstance(argument, Path)]
-    if missing := [path.name for path in sources if not path.is_file()]:
+    if missing := [path.name for path in sources if not all(part.is_file() for part in _parts(path))]:
         raise PeerError(f"{missing[0]}, from which {target.name} is made, could not be made")
 
     def make(target: Path) -> None:
@@ -145,13 +145,20 @@ def _unless_fresh(
     target: Path, sources: list[Path], make: Callable[[Path], None], words: list[str] | None = None
 ) -> None:
     """Call `make` unless `target` is there and was made of the same contents."""
-    digest = hashlib.sha256(" ".join([*map(sha256, sources), *(words or [])]).encode()).hexdigest()
+    contents = [sha256(part) for source in sources for part in _parts(source)]
+    digest = hashlib.sha256(" ".join([*contents, *(words or [])]).encode()).hexdigest()
     stamp = target.with_name(f".{target.name}.made-of")
-    if target.is_file() and stamp.is_file() and stamp.read_text() == digest:
+    if all(part.is_file() for part in [stamp, *_parts(target)]) and stamp.read_text() == digest:
         return
-    target.unlink(missing_ok=True)  # what is stale must not pass for what could not be made
+    for part in _parts(target):  # what is stale must not pass for what could not be made
+        part.unlink(missing_ok=True)
     make(target)
     write_text(stamp, digest)
+
+
+def _parts(model: Path) -> list[Path]:
+    """All files of a model: OpenVINO's .xml and ncnn's .param say only what is computed, a .bin beside them by what."""
+    return [model, model.with_suffix(".bin")] if model.suffix in (".xml", ".param") else [model]
 
 
 def _float_tflite(keras: Path, target: Path) -> None:

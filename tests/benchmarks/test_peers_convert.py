@@ -54,7 +54,15 @@ class Converters:
         if self.failing and self.failing in target.name:
             raise PeerError(f"{failure}: no such operator")
         self.made.append(target.name)
-        target.write_text(" ".join(command))
+        given = [Path(word) for word in command[:-1]]
+        given += [path.with_suffix(".bin") for path in given if path.suffix == ".param"]
+        weights = b"".join(path.read_bytes() for path in given if path.is_file())
+        described = " ".join(command).encode()
+        if target.suffix in (".xml", ".param"):  # what is computed is one file, its weights another
+            target.write_bytes(described)
+            target.with_suffix(".bin").write_bytes(weights)
+        else:
+            target.write_bytes(described + weights)
 
 
 @pytest.fixture
@@ -108,6 +116,29 @@ def test_other_calibration_images_make_what_they_calibrated_anew_and_nothing_els
     converters.made.clear()
     make_models(source, FRAMES + 1, tmp_path / "models", lambda environment: Path("python"), no_steps)
     assert converters.made and all("-own" in name for name in converters.made)
+
+
+def test_other_weights_in_the_same_network_make_everything_anew(
+    source: Source, converters: Converters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(source, tmp_path / "models")
+    everything, described = converters.made.copy(), tmp_path / "models" / "some-float32.ncnn.param"
+    before = described.read_bytes()
+    converters.made.clear()
+    source.keras.write_bytes(b"other weights")
+    monkeypatch.setattr(convert, "split_model", lambda path: (b"another network", {}))
+    make(source, tmp_path / "models")
+    assert described.read_bytes() == before  # the same network: what changed lies in the .bin
+    assert converters.made == everything
+
+
+def test_a_model_whose_weights_are_gone_is_made_again(source: Source, converters: Converters, tmp_path: Path) -> None:
+    models = make(source, tmp_path / "models")
+    converters.made.clear()
+    models.file("ncnn int8 own").with_suffix(".bin").unlink()
+    models.file("openvino int8 own").with_suffix(".bin").unlink()
+    make(source, tmp_path / "models")
+    assert converters.made == ["some-int8-own.openvino.xml", "some-int8-own.ncnn.param"]
 
 
 def test_a_conversion_that_fails_is_a_reason_for_those_that_read_it_and_for_what_is_made_of_it(

@@ -36,6 +36,7 @@ from train.card import installed_versions
 from train.datasets import Source
 from train.evaluate import Judgement, judge, rounded
 from train.fireseg import Pair
+from train.lineage import learnt_from
 from train.models import KerasPredictor, Predictor, check_model_file, load_keras
 from train.splits import Split
 
@@ -65,6 +66,8 @@ class Exported:
     keras_path: Path
     keras_sha256: str
     calibration: CalibrationSet | None
+    calibration_split: str | None
+    """The split of whose training images it calibrated; None for a folder of pictures."""
     converted: dict[Kind, Converted]
     options: Options
 
@@ -97,7 +100,8 @@ def export(keras_path: Path, split: Split | None, options: Options, on_step: OnS
             on_step=on_step,
         )
     converted = {kind: converted[kind] for kind in options.kinds}
-    return Exported(model, keras_path, keras_sha256, calibration, converted, options)
+    calibrated_on = split.name if split and calibration and not options.calibration_folder else None
+    return Exported(model, keras_path, keras_sha256, calibration, calibrated_on, converted, options)
 
 
 def write_models(
@@ -126,6 +130,7 @@ def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -
         "decoder": decoder,
         "parameters": model.count_params(),
         "keras_sha256": exported.keras_sha256,
+        "learnt_from": learnt_from(exported.keras_path),
         "calibration": _calibration_card(exported, calibration) if kind == "int8" and calibration else None,
         "measured": measured,
         "versions": installed_versions(),
@@ -137,6 +142,7 @@ def _calibration_card(exported: Exported, calibration: CalibrationSet) -> dict[s
         "images": len(calibration.images),
         "sha256": calibration.sha256,
         "seed": calibration.seed,
+        "split": exported.calibration_split,
         "range_fitting": exported.options.steps.ranges,
         "weight_rounding": exported.options.steps.weights,
         "bias_correction": exported.options.steps.biases,

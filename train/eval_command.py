@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,6 +51,7 @@ def evaluate(
     from train.details import write_details
     from train.evaluate import judge, rounded
     from train.fireseg import content_hash
+    from train.lineage import seen
     from train.models import load_predictor
     from train.pictures import draw_predictions
     from train.splits import with_clean
@@ -89,6 +91,13 @@ def evaluate(
         for name, (pairs, found) in columns.items()
     }
     facts = {"model": str(model), "data": source.title, "split": first.name, **shown[first.name]}
+    facts["seen_in_training"] = len(seen(model, source, first.test))
+    if facts["seen_in_training"]:
+        warnings.warn(
+            f"{model.name} learnt from {facts['seen_in_training']} of the {len(first.test)} images of split "
+            f"{first.name}: what it reaches there says nothing of other fires; judge it on the split it was trained on",
+            stacklevel=1,
+        )
     if details:
         threshold = predictor.threshold_u8 / OUTPUT_STEPS
         for name, (pairs, found) in columns.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,8 @@ from edge.errors import UserError
 from edge.progress import progress_bars
 from train.backend import load_keras_backend
 from train.options import DataOption
+from train.splits import BY_VIDEO
 
-SPLIT = re.compile(r"by-video fold (\d+) seed (\d+)")
 METRICS = ("fire_iou", "mean_iou", "fire_iou_per_image", "accuracy")
 
 
@@ -88,7 +87,7 @@ def read_run(folder: Path) -> Run:
     """Raises `UserError` where the folder holds no fold's training that is done."""
     try:
         card = json.loads((folder / "best.json").read_text())
-        match = SPLIT.fullmatch(card["data"]["split"])
+        match = BY_VIDEO.fullmatch(card["data"]["split"])
         sha256 = card["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} holds no finished training (best.json): expected what `fit` leaves") from error
@@ -106,16 +105,23 @@ def check_runs(runs: list[Run]) -> None:
 
 
 def model_of(run: Run, int8: bool) -> Path:
-    """The model to judge. Raises `UserError` where the int8 one was made of another training."""
+    """The model to judge. Raises `UserError` where the int8 one is of another training, or saw the fold's videos."""
+    keras = run.folder / "best.keras"
     if not int8:
-        return run.folder / "best.keras"
+        return keras
 
     path = run.folder / "best-int8.tflite"
+    how = (
+        f"make it with `fireseg-export convert {keras} --to int8 --split by-video --fold {run.fold}`, and copy it there"
+    )
     if not path.is_file():
-        raise UserError(f"{path} is not there: make it with `fireseg-export int8` of best.keras, and copy it there")
+        raise UserError(f"{path} is not there: {how}")
     _, card = split_model(path)
     if not card or card.get("keras_sha256") != run.keras_sha256:
-        raise UserError(f"{path} was not made of {run.folder / 'best.keras'}: export that one")
+        raise UserError(f"{path} was not made of {keras}: {how}")
+    calibrated_on = (card.get("calibration") or {}).get("split")
+    if calibrated_on != run.split:
+        raise UserError(f"{path} was calibrated on split {calibrated_on}, expected {run.split}: {how}")
     return path
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -23,6 +24,8 @@ SPLIT_NAMES: tuple[str, ...] = get_args(SplitName)
 FOLDS = 5
 VALIDATION_SHARE = 0.15
 LEAKING = "random by frame, leaking"
+BY_VIDEO = re.compile(r"by-video fold (\d+) seed (\d+)")
+RANDOM = re.compile(rf"{LEAKING}, seed (\d+)")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,15 @@ def make_split(dataset: Dataset, name: str, *, fold: int = 0, seed: int = 0) -> 
     if not test:
         raise UserError(f"split {name} of {dataset.root} leaves no test images: every test video is in training too")
     return Split(name, tuple(train), tuple(test))
+
+
+def split_called(dataset: Dataset, name: str) -> Split:
+    """The split that has this name, with its fold and seed, as `Split.name` tells them. Raises `UserError`."""
+    if match := BY_VIDEO.fullmatch(name):
+        return make_split(dataset, "by-video", fold=int(match[1]), seed=int(match[2]))
+    if match := RANDOM.fullmatch(name):
+        return make_split(dataset, "random", seed=int(match[1]))
+    return make_split(dataset, name)
 
 
 def with_clean(dataset: Dataset, split: Split) -> list[Split]:

@@ -128,6 +128,7 @@ def test_the_manifest_the_card_and_the_report_speak_of_one_calibration_set(job: 
     _, card = split_model(artefact_paths(job.out)["int8"])
     assert card is not None
     assert card["calibration"]["sha256"] == manifest["sha256"] == job.json["calibration"]["sha256"]
+    assert card["calibration"]["split"] == "official"
     assert card["calibration"]["images"] == manifest["images"] == len(manifest["files"]) == 12
     assert card["calibration"]["seed"] == manifest["seed"] == 5
     judging = {sha256(pair.image) for pair in job.split.test}

@@ -10,8 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.files import sha256
 from edge.images import write_picture
 from tests.train.typed import Here, refused
+from train.datasets import find_data
+from train.fireseg import content_hash
+from train.splits import make_split
 
 SHIPPED = Path(__file__).parents[2] / "models" / "fireseg-base-int8.tflite"
 DETAILS = {
@@ -63,6 +67,23 @@ def test_eval_judges_by_everything_it_is_given_at_once(
     table = here(*arguments).out
     for words in ("official", "official-clean", "barns", "sunsets", "over 0.1 %", "barn.avi", "over 0.2 %"):
         assert words in table, table
+
+
+def test_images_that_the_model_learnt_from_do_not_pass_for_a_test_of_it(
+    here: Here, model: Path, synthetic_dir: Path
+) -> None:
+    source = find_data(synthetic_dir)
+    learnt = make_split(source.dataset, "by-video", fold=1)
+    sets = [{"title": source.title, "images": len(learnt.train), "sha256": content_hash(learnt.train)}]
+    card = {"sha256": sha256(model), "data": {"split": learnt.name, "sets": sets}}
+    model.with_suffix(".json").write_text(json.dumps(card))
+    own = here("eval", model, "--data", synthetic_dir, "--split", "by-video", "--fold", "1", "--json")
+    assert json.loads(own.out)["seen_in_training"] == 0
+    assert "learnt from" not in own.err
+    other = here("eval", model, "--data", synthetic_dir, "--split", "by-video", "--fold", "2", "--json")
+    facts = json.loads(other.out)
+    assert facts["seen_in_training"] == facts["images"]
+    assert f"learnt from {facts['images']} of the {facts['images']} images of split by-video fold 2" in other.err
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.card import attach, split_model
 from edge.files import sha256
 from tests.train.typed import Here, refused
 from train.fireseg import load_dataset
@@ -80,3 +81,22 @@ def test_an_int8_model_of_another_training_is_refused(here: Here, synthetic_dir:
     shutil.copy(SHIPPED, runs[0] / "best-int8.tflite")
     (line,) = refused(here("folds", runs[0], "--int8", "--data", synthetic_dir))
     assert "was not made of" in line
+
+
+def test_an_int8_model_that_was_calibrated_on_the_videos_which_judge_it_is_refused(
+    here: Here, synthetic_dir: Path, runs: list[Path]
+) -> None:
+    flatbuffer, card = split_model(SHIPPED)
+    assert card is not None
+    of_run = card | {"keras_sha256": sha256(runs[0] / "best.keras")}
+
+    def judged_after_calibration_on(split: str | None) -> tuple[object, ...]:
+        calibration = {**of_run["calibration"], "split": split}
+        (runs[0] / "best-int8.tflite").write_bytes(attach(flatbuffer, of_run | {"calibration": calibration}))
+        return ("folds", runs[0], "--int8", "--data", synthetic_dir)
+
+    for split in ("official", "by-video fold 1 seed 0", None):
+        (line,) = refused(here(*judged_after_calibration_on(split)))
+        assert f"was calibrated on split {split}, expected by-video fold 0 seed 0" in line
+        assert "--split by-video --fold 0" in line
+    assert here(*judged_after_calibration_on("by-video fold 0 seed 0")).code == 0

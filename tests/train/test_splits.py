@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge.errors import UserError
 from train.fireseg import Dataset, Pair, Part, load_dataset
-from train.splits import FOLDS, find_shared, hold_out_fifth, hold_out_videos, make_split, with_clean
+from train.splits import FOLDS, find_shared, hold_out_fifth, hold_out_videos, make_split, split_called, with_clean
 
 
 def pair(video: str, index: int, part: Part = "all") -> Pair:
@@ -47,6 +47,12 @@ def test_by_video_keeps_every_video_on_one_side(dataset: Dataset, fold: int, see
 def test_the_folds_judge_every_pair_exactly_once(dataset: Dataset, seed: int) -> None:
     judged = [p.name for fold in range(FOLDS) for p in make_split(dataset, "by-video", fold=fold, seed=seed).test]
     assert sorted(judged) == sorted(p.name for p in dataset.pairs)
+
+
+@given(datasets(), st.sampled_from(["by-video", "random"]), folds, seeds)
+def test_a_split_is_found_again_by_its_name(dataset: Dataset, name: str, fold: int, seed: int) -> None:
+    split = make_split(dataset, name, fold=fold, seed=seed)
+    assert split_called(dataset, split.name) == split
 
 
 @given(datasets(), folds, seeds)

@@ -7,7 +7,7 @@ import warnings
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -17,6 +17,7 @@ from edge.errors import UserError, run_app
 from edge.files import make_folder
 from edge.progress import progress_bars
 from edge.runtime import cores_for
+from export.drift_command import drift_command
 from export.layers_command import layers_command
 from train.backend import load_keras_backend
 from train.cli import DataOption, FoldOption, SplitOption
@@ -163,60 +164,9 @@ def convert(
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
 
 
-@app.command(epilog="Example: `fireseg-export drift models/fireseg-base.keras models/fireseg-base-int8.tflite`")
-def drift(
-    a: Annotated[Path, typer.Argument(help="The model to compare with: .keras or .tflite.")],
-    b: Annotated[Path, typer.Argument(help="The model that may have drifted.")],
-    data: DataOption = None,
-    split: SplitOption = None,
-    fold: FoldOption = 0,
-    threads: ThreadsOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Compare two models' masks on the same test images, pooled and image by image."""
-    load_keras_backend(needs_tensorflow=True)
-    from export.drift import compare, per_image_difference
-    from train.datasets import open_split
-    from train.evaluate import judge, rounded
-    from train.models import load_predictor
-
-    models = {path: load_predictor(path, threads=threads) for path in (a, b)}
-    sizes = {(model.height, model.width) for model in models.values()}
-    if len(sizes) > 1:
-        raise UserError(f"{a} and {b} take frames of different size {sorted(sizes)}: masks of one size are compared")
-    with progress_bars() as on_step:
-        source, parts = open_split(data, split, fold, on_step)
-        judged = [
-            judge(model, parts.test, on_step(f"judging {path.name}", len(parts.test))) for path, model in models.items()
-        ]
-    if a == b:
-        judged *= 2
-    found = compare(*judged)
-    differences = per_image_difference(*judged)
-    low, high = found.fire_iou_interval
-    if as_json:
-        rows: list[dict[str, Any]] = [
-            {"image": name, "fire_iou_difference": round(difference, 4), "agreement": round(found.per_image[name], 4)}
-            for name, difference in zip(judged[0].names, differences, strict=True)
-        ]
-        facts = {"a": str(a), "b": str(b), "data": source.title, "split": parts.name, "sha256": parts.sha256}
-        measured = {"drift": rounded(found.metrics, 6), "fire_iou_interval": [low, high], "agreement": found.agreement}
-        print(json.dumps({**facts, **measured, "images": rows}, indent=2))
-        return
-    table = Table(
-        "metric",
-        a.name,
-        b.name,
-        "drift, points",
-        title=f"{source.title}, split {parts.name}, {len(differences)} images",
-    )
-    for name, difference in found.metrics.items():
-        table.add_row(name, *(f"{j.metrics[name]:.4f}" for j in judged), f"{difference * 100:+.2f}")
-    print_table(table)
-    print(f"fire_iou drift, 95 % bootstrap over images: {low * 100:+.2f} to {high * 100:+.2f} points")
-    print(f"agreement: {found.agreement:.4f}")
-    worst = sorted(zip(found.per_image.values(), judged[0].names, differences, strict=True))[:5]
-    print("least agreement: " + ", ".join(f"{name} {value:.3f} ({change * 100:+.1f})" for value, name, change in worst))
+app.command(
+    "drift", epilog="Example: `fireseg-export drift models/fireseg-base.keras models/fireseg-base-int8.tflite`"
+)(drift_command)
 
 
 @app.command(name="inspect", epilog="Example: `fireseg-export inspect models/fireseg-base-int8.tflite`")

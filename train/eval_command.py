@@ -47,7 +47,7 @@ def evaluate(
     """Judge a model: on the test images of a split, on what was held out of further sets, and for false alarms."""
     load_keras_backend()
     from train.alarms import count_frames, picture_alarms, video_alarms
-    from train.datasets import open_split, open_supplements
+    from train.datasets import open_held_out, open_split
     from train.details import write_details
     from train.evaluate import judge, rounded
     from train.fireseg import content_hash
@@ -67,9 +67,7 @@ def evaluate(
     predictor = load_predictor(model, threads=threads)
     with progress_bars() as on_step:
         source, first = open_split(data, "official" if split == ALL else split, fold, on_step)
-        further = open_supplements(extra or [], negatives or [])
-        if empty := [one.title for one in further if not one.test]:
-            raise UserError(f"{empty[0]} is too small for a fifth of it to be held out: expected more images")
+        further = open_held_out(extra or [], negatives or [])
         judged = judge(predictor, first.test, on_step("judging", len(first.test)))
         splits = with_clean(source.dataset, first) if split == ALL else [first]
         columns = {one.name: (one.test, judged.of(one.test)) for one in splits}

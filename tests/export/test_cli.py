@@ -19,6 +19,8 @@ from edge.card import split_model
 from edge.images import write_picture
 from export import cli
 from export.flatbuffer import Graph
+from train.fireseg import content_hash, load_dataset
+from train.splits import hold_out_fifth
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SETTINGS = ("FIRESEG_DIR", "MODEL")
@@ -182,6 +184,29 @@ def test_drift_is_json_for_programs_and_a_keras_model_can_be_one_of_the_two(
     assert abs(found["drift"]["fire_iou"]) < 0.01
     assert len(found["images"]) == len(list((synthetic_dir / "images_prepped_test").iterdir()))
     assert set(found["images"][0]) == {"image", "fire_iou_difference", "agreement"}
+
+
+def test_drift_on_the_held_out_fifth_of_a_further_set_stands_beside_that_on_the_split(
+    run_here: Run, toy_files: tuple[Path, Path], synthetic_dir: Path, tmp_path: Path
+) -> None:
+    barns = tmp_path / "barns"
+    for folder, source in (("images", "images_prepped_test"), ("masks", "annotations_prepped_test")):
+        (barns / folder).mkdir(parents=True)
+        for number, path in enumerate(sorted((synthetic_dir / source).iterdir())):
+            shutil.copy(path, barns / folder / f"sun{number}{path.suffix}")
+    held_out = hold_out_fifth(load_dataset(barns).pairs)[1]
+    arguments = ("drift", *toy_files, "--data", synthetic_dir, "--extra", barns)
+    ran = run_here(*arguments, "--json")
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    alone = json.loads(run_here(*arguments[:-2], "--json").stdout)
+    further = found["extra"].pop("barns")
+    assert alone == found
+    assert [row["image"] for row in further["images"]] == [pair.name for pair in held_out] != []
+    assert further["sha256"] == content_hash(held_out)
+    table = run_here(*arguments).stdout
+    assert table.count("\nagreement: ") == 2
+    assert f"barns, {len(held_out)} images" in table
 
 
 def test_a_model_has_not_drifted_from_itself(run_here: Run, toy_files: tuple[Path, Path], synthetic_dir: Path) -> None:

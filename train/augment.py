@@ -102,14 +102,19 @@ def _recolour(images: keras.KerasTensor, draw: np.random.Generator) -> keras.Ker
     offset = (1 - contrast) * 127.5
     bend = draw.uniform(-0.5, 0.5, (count, 1, 1, 1))
     flat = ops.reshape(images, (count, -1, 3))
-    mixed = ops.reshape(ops.matmul(flat, matrix.astype(np.float32)) + offset.astype(np.float32), images.shape)
+    mixed = ops.reshape(ops.matmul(flat, _tensor(matrix)) + _tensor(offset), images.shape)
     level = ops.clip(mixed / 255, 0, 1)
     # A parabola lifts or sinks the mid-tones as a gamma does, at a fraction of what a power costs.
-    return 255 * level * (1 + bend.astype(np.float32) * (1 - level))
+    return 255 * level * (1 + _tensor(bend) * (1 - level))
 
 
 def _degrade(images: keras.KerasTensor, draw: np.random.Generator) -> keras.KerasTensor:
     """Blur some pictures, as a poor lens or a hard compression does."""
     strength = np.where(draw.random((len(images), 1, 1, 1)) < BLUR_CHANCE, draw.uniform(0.4, 1.0), 0)
     smooth = ops.average_pool(images, 3, 1, padding="same")
-    return images + strength.astype(np.float32) * (smooth - images)
+    return images + _tensor(strength) * (smooth - images)
+
+
+def _tensor(values: npt.NDArray[np.float64]) -> keras.KerasTensor:
+    """What is drawn, as the backend's own: PyTorch does not calculate with NumPy's arrays."""
+    return ops.convert_to_tensor(values.astype(np.float32))

@@ -317,12 +317,40 @@ for model in (to_train(full), to_train(full, "mixed_bfloat16")):
 """
 
 
+SHIPPED_RECIPE = """
+import tempfile
+from pathlib import Path
+import keras
+import numpy as np
+from train.batches import Examples
+from train.fitting import fit
+from train.models import load_keras
+from train.recipe import Recipe
+from train.unet import UNetConfig
+
+assert keras.backend.backend() == BACKEND
+rng = np.random.default_rng(0)
+masks = (rng.random((4, 32, 32, 1)) < 0.2).astype(np.uint8)
+learn = Examples(rng.integers(0, 256, (4, 32, 32, 3), np.uint8), masks)
+recipe = Recipe(
+    UNetConfig(32, 32, "mobilenetv2", "separable", width=0.35), None, frozen_epochs=1, whole_epochs=1,
+    whole_batch_norm=True, settle_epochs=1, batch_size=2, augment="strong", validation=0, mixed_precision=True,
+)
+with tempfile.TemporaryDirectory() as folder:
+    out = Path(folder) / "run"
+    fit(recipe, learn, Examples(learn.images[:0], masks[:0]), out, data_sha256="ab" * 32, resume=False, verbose=0)
+    trained = load_keras(out / "best.keras").predict(learn.images.astype(np.float32), verbose=0)
+assert trained.shape == (4, 32, 32, 1) and np.isfinite(trained).all()
+"""
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("program", [ONE_STEP, SHIPPED_RECIPE], ids=["one step", "all phases of the shipped recipe"])
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_another_backend_of_keras_trains_too(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_backend_of_keras_trains_too(backend: str, program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed: pip install {backend} to train with it")
     monkeypatch.setenv("KERAS_BACKEND", backend)
-    program = f"BACKEND = {backend!r}\n{ONE_STEP}"
+    program = f"BACKEND = {backend!r}\n{program}"
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -67,7 +67,7 @@ def fit(
             else:
                 model = build_unet(recipe.model, weights=recipe.backbone_weights)
             model = to_train(model, "mixed_bfloat16" if recipe.mixed_precision else "float32")
-            _compile(model, phase, steps=phase.epochs * -(-len(learn) // recipe.batch_size))
+            compile_phase(model, phase, steps=phase.epochs * -(-len(learn) // recipe.batch_size))
         done = len(state.history)
         end = done - len(rows) + phase.epochs
         batches = Batches(learn, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong")
@@ -88,6 +88,23 @@ def check_out(out: Path, *, resume: bool) -> None:
     check_writable(out)
     if (out / STATE_FILE).is_file() and not resume:
         raise UserError(f"{out} already holds a training run: pass --resume to go on with it, or another --out")
+
+
+def compile_phase(model: keras.Model, phase: Phase, steps: int) -> None:
+    """Give a model in training form the phase's loss, optimizer and rate over `steps`, and freeze what stands still."""
+    set_trainable(model, encoder=phase.encoder, batch_norm=phase.batch_norm)
+    rate = phase.rate
+    if phase.cosine:
+        # Adam's first steps are as long as its rate whatever the gradient: a cold start throws pre-trained layers off.
+        warm_up = steps // phase.epochs
+        rate = keras.optimizers.schedules.CosineDecay(
+            phase.rate / 100, max(1, steps - warm_up), warmup_target=phase.rate, warmup_steps=warm_up
+        )
+    model.compile(
+        optimizer=keras.optimizers.Adam(rate),
+        loss=BCEDice(),
+        metrics=[keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.5, name="fire_iou")],
+    )
 
 
 def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> State:
@@ -118,22 +135,6 @@ def _load(path: Path, *, compiled: bool) -> keras.Model:
         return keras.models.load_model(path, compile=compiled)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} is missing or damaged: delete {path.parent} and start again") from error
-
-
-def _compile(model: keras.Model, phase: Phase, steps: int) -> None:
-    set_trainable(model, encoder=phase.encoder, batch_norm=phase.batch_norm)
-    rate = phase.rate
-    if phase.cosine:
-        # Adam's first steps are as long as its rate whatever the gradient: a cold start throws pre-trained layers off.
-        warm_up = steps // phase.epochs
-        rate = keras.optimizers.schedules.CosineDecay(
-            phase.rate / 100, max(1, steps - warm_up), warmup_target=phase.rate, warmup_steps=warm_up
-        )
-    model.compile(
-        optimizer=keras.optimizers.Adam(rate),
-        loss=BCEDice(),
-        metrics=[keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.5, name="fire_iou")],
-    )
 
 
 class _Epochs(keras.callbacks.Callback):

@@ -150,13 +150,13 @@ def test_settling_begins_where_the_whole_phase_ended_and_at_the_best_that_patien
     assert read_state(tmp_path).best_epoch == 1
     expected = weights(tmp_path, handed_on)
     begun: list[list[Any]] = []
-    compiled = fitting._compile
+    compiled = fitting.compile_phase
 
     def told(model: keras.Model, phase: Phase, steps: int) -> None:
         begun.append([weight.numpy() for weight in model.weights])
         compiled(model, phase, steps)
 
-    monkeypatch.setattr(fitting, "_compile", told)
+    monkeypatch.setattr(fitting, "compile_phase", told)
     shutil.rmtree(tmp_path)
     train(tmp_path, replace(recipe, settle_epochs=1))
     for one, other in zip(begun[-1], expected, strict=True):
@@ -297,7 +297,7 @@ ONE_STEP = """
 import keras
 import numpy as np
 from train.batches import Batches, Examples
-from train.fitting import _compile
+from train.fitting import compile_phase
 from train.recipe import Phase
 from train.training_form import to_train
 from train.unet import UNetConfig, build_unet
@@ -311,7 +311,7 @@ full = build_unet(UNetConfig(32, 32, "original", width=0.1), weights=None)
 again = Batches(batches.examples, 4, seed=0)
 assert all((a == b).all() for a, b in zip(batches[0], again[0], strict=True))
 for model in (to_train(full), to_train(full, "mixed_bfloat16")):
-    _compile(model, Phase("whole", 1, 1e-3, encoder=True, batch_norm=False, cosine=True, patience=None), steps=1)
+    compile_phase(model, Phase("whole", 1, 1e-3, encoder=True, batch_norm=False, cosine=True, patience=None), steps=1)
     loss, iou = model.train_on_batch(*batches[0])
     assert np.isfinite(loss) and 0 <= iou <= 1, (loss, iou)
 """

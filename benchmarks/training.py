@@ -2,8 +2,8 @@
 
     python -m benchmarks.training
 
-A batch is made, then trained on, then the next one. `fit` does both at once, in two threads: what loading takes must
-stay well below what training takes.
+A batch is made, then trained on, then the next one, each with all cores to itself. `fit` does both at once and shares
+them: what loading takes must stay well below what training takes.
 """
 
 from __future__ import annotations
@@ -82,6 +82,10 @@ def rates(name: str, flags: dict[str, Any], split: Split, count: int, on_step: O
     side, batch = int(flags["size"]), flags["batch-size"]
     config = UNetConfig(side, side, flags["encoder"], flags["decoder"], flags["width"])
     examples = decode(split.train, side, side, on_step(f"reading images for {name}", len(split.train)))
+    if len(examples) < batch:
+        raise UserError(
+            f"{name} takes batches of {batch}, but there are {len(examples)} training images: expected more"
+        )
     source = Batches(examples, batch, seed=flags["seed"], strong=flags["augment"] == "strong")
     model = to_train(build_unet(config, weights=None), "mixed_bfloat16" if flags["mixed-precision"] else "float32")
     whole = Phase("whole", 1, 1e-4, encoder=True, batch_norm=True, cosine=True, patience=None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from edge.cli import JsonOption
+from edge.cli import JsonOption, ThreadsOption
 from edge.errors import UserError
 from edge.progress import progress_bars
 from train.backend import load_keras_backend
@@ -27,7 +27,7 @@ def drift_command(
     split: SplitOption = None,
     fold: FoldOption = 0,
     extra: ExtraOption = None,
-    threads: Annotated[int | None, typer.Option(help="Cores to compute and to time on; all by default.")] = None,
+    threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare two models' masks on the same test images, pooled and image by image."""
@@ -43,7 +43,7 @@ def drift_command(
         raise UserError(f"{a} and {b} take frames of different size {sorted(sizes)}: masks of one size are compared")
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
-        further = {one.title: one.test for one in open_held_out(extra or [], [])}
+        further = {one.title: one.test for one in open_held_out(extra or [], [], taken=[parts.name])}
         judged: dict[str, tuple[Judgement, Judgement]] = {}
         for name, pairs in {parts.name: parts.test, **further}.items():
             found = [judge(model, pairs, on_step(f"judging {path.name}", len(pairs))) for path, model in models.items()]

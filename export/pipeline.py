@@ -35,7 +35,7 @@ from export.report import Gate, ModelRow, Report
 from train.card import installed_versions
 from train.datasets import Source
 from train.evaluate import Judgement, judge, rounded
-from train.fireseg import Pair
+from train.fireseg import Pair, content_hash
 from train.lineage import learnt_from
 from train.models import KerasPredictor, Predictor, check_model_file, load_keras
 from train.splits import Split
@@ -65,9 +65,11 @@ class Exported:
     model: keras.Model
     keras_path: Path
     keras_sha256: str
+    learnt_from: dict[str, Any] | None
+    """What the Keras model learnt from, by its own card."""
     calibration: CalibrationSet | None
-    calibration_split: str | None
-    """The split of whose training images it calibrated; None for a folder of pictures."""
+    calibrated_on: Split | None
+    """The split whose training images calibrated it; None for a folder of pictures."""
     converted: dict[Kind, Converted]
     options: Options
 
@@ -76,6 +78,7 @@ def export(keras_path: Path, split: Split | None, options: Options, on_step: OnS
     """Convert a model to each kind. `split` gives the calibration images, and may be None where int8 is not wanted."""
     check_model_file(keras_path)
     keras_sha256 = sha256(keras_path)  # of what is loaded: a running training may replace the file meanwhile
+    learnt = learnt_from(keras_path)
     model = load_keras(keras_path)
     runtime = find_runtime("litert")
     _, height, width, _ = model.input_shape
@@ -100,8 +103,8 @@ def export(keras_path: Path, split: Split | None, options: Options, on_step: OnS
             on_step=on_step,
         )
     converted = {kind: converted[kind] for kind in options.kinds}
-    calibrated_on = split.name if split and calibration and not options.calibration_folder else None
-    return Exported(model, keras_path, keras_sha256, calibration, calibrated_on, converted, options)
+    calibrated_on = split if calibration and not options.calibration_folder else None
+    return Exported(model, keras_path, keras_sha256, learnt, calibration, calibrated_on, converted, options)
 
 
 def write_models(
@@ -130,7 +133,7 @@ def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -
         "decoder": decoder,
         "parameters": model.count_params(),
         "keras_sha256": exported.keras_sha256,
-        "learnt_from": learnt_from(exported.keras_path),
+        "learnt_from": exported.learnt_from,
         "calibration": _calibration_card(exported, calibration) if kind == "int8" and calibration else None,
         "measured": measured,
         "versions": installed_versions(),
@@ -142,7 +145,8 @@ def _calibration_card(exported: Exported, calibration: CalibrationSet) -> dict[s
         "images": len(calibration.images),
         "sha256": calibration.sha256,
         "seed": calibration.seed,
-        "split": exported.calibration_split,
+        "split": exported.calibrated_on and exported.calibrated_on.name,
+        "split_sha256": exported.calibrated_on and content_hash(exported.calibrated_on.train),
         "range_fitting": exported.options.steps.ranges,
         "weight_rounding": exported.options.steps.weights,
         "bias_correction": exported.options.steps.biases,

@@ -15,7 +15,7 @@ from edge.errors import UserError
 from edge.files import sha256
 from edge.progress import OnStep, no_steps
 from train.fireseg import Dataset, Pair, load_dataset, load_negatives
-from train.splits import SPLIT_NAMES, Split, find_shared, hold_out_fifth, make_split
+from train.splits import Split, find_shared, hold_out_fifth, make_split
 from train.synthetic import README, README_FILE, generate
 
 FETCHED_DIR = Path("data/fireseg")
@@ -59,14 +59,17 @@ def open_supplements(extra: Sequence[Path], negatives: Sequence[Path]) -> list[S
     titles = [one.title for one in opened]
     if twice := sorted({title for title in titles if titles.count(title) > 1}):
         raise UserError(f"two further sets are called {twice[0]}: give each once, in a folder of its own name")
-    if named := sorted(set(titles) & {*SPLIT_NAMES}):
-        raise UserError(f"a further set is called {named[0]}, as a split is: give its folder another name")
     return sorted(opened, key=lambda one: (one.kind, one.title))
 
 
-def open_held_out(extra: Sequence[Path], negatives: Sequence[Path]) -> list[Supplement]:
-    """Load further sets to judge by what was held out of them. Raises `UserError` where that is nothing."""
+def open_held_out(extra: Sequence[Path], negatives: Sequence[Path], taken: Sequence[str]) -> list[Supplement]:
+    """Load further sets to judge by what was held out of them.
+
+    Raises `UserError` where that is nothing, or where one is called as a split that is judged too: one of `taken`.
+    """
     opened = open_supplements(extra, negatives)
+    if named := sorted({one.title for one in opened} & {*taken}):
+        raise UserError(f"a further set is called {named[0]}, as a split is: give its folder another name")
     if empty := [one.title for one in opened if not one.test]:
         raise UserError(f"{empty[0]} is too small for a fifth of it to be held out: expected more images")
     return opened

@@ -20,6 +20,7 @@ from train.options import DataOption, ExtraOption, FoldOption, NegativesOption
 from train.tables import print_metrics, print_shares
 
 ALL = "all"
+CLEAN = "official-clean"
 
 
 def evaluate(
@@ -67,7 +68,7 @@ def evaluate(
     predictor = load_predictor(model, threads=threads)
     with progress_bars() as on_step:
         source, first = open_split(data, "official" if split == ALL else split, fold, on_step)
-        further = open_held_out(extra or [], negatives or [])
+        further = open_held_out(extra or [], negatives or [], taken=[first.name, CLEAN])
         judged = judge(predictor, first.test, on_step("judging", len(first.test)))
         splits = with_clean(source.dataset, first) if split == ALL else [first]
         columns = {one.name: (one.test, judged.of(one.test)) for one in splits}
@@ -89,11 +90,12 @@ def evaluate(
         for name, (pairs, found) in columns.items()
     }
     facts = {"model": str(model), "data": source.title, "split": first.name, **shown[first.name]}
-    facts["seen_in_training"] = len(seen(model, source, first.test))
-    if facts["seen_in_training"]:
+    learnt = seen(model, source, first.test)
+    facts["seen_in_training"] = None if learnt is None else len(learnt)
+    if learnt:
         warnings.warn(
-            f"{model.name} learnt from {facts['seen_in_training']} of the {len(first.test)} images of split "
-            f"{first.name}: what it reaches there says nothing of other fires; judge it on the split it was trained on",
+            f"{model.name} learnt from {len(learnt)} of the {len(first.test)} images of split {first.name}, or chose "
+            "its epoch by them: its figures there say nothing of other fires; judge it on its own training's split",
             stacklevel=1,
         )
     if details:

@@ -18,7 +18,7 @@ from edge.errors import UserError
 from edge.progress import progress_bars
 from train.backend import load_keras_backend
 from train.options import DataOption
-from train.splits import BY_VIDEO
+from train.splits import BY_VIDEO, by_video_name
 
 METRICS = ("fire_iou", "mean_iou", "fire_iou_per_image", "accuracy")
 
@@ -31,28 +31,46 @@ class Run:
     fold: int
     seed: int
     keras_sha256: str
+    train_sha256: str
+    """Content hash of the images that it learnt from."""
 
     @property
     def split(self) -> str:
-        return f"by-video fold {self.fold} seed {self.seed}"
+        return by_video_name(self.fold, self.seed)
+
+    @property
+    def keras(self) -> Path:
+        return self.folder / "best.keras"
+
+    @property
+    def int8(self) -> Path:
+        return self.folder / "fireseg-int8.tflite"
+
+    def export_line(self, data: Path | None) -> str:
+        """The command that makes the int8 model as this asks for it."""
+        where = f" --data {data}" if data else ""
+        return (
+            f"make it with `fireseg-export convert {self.keras} --to int8{where} --split by-video --fold {self.fold} "
+            f"--out {self.folder}`"
+        )
 
 
 def folds(
     runs: Annotated[list[Path], typer.Argument(help="The --out folders of `fit --split by-video --fold N`.")],
     data: DataOption = None,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Judge best-int8.tflite in each folder instead of best.keras.")
+        bool, typer.Option("--int8", help="Judge fireseg-int8.tflite in each folder instead of best.keras.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Judge each fold's model on its own held-out videos; mean and spread over the folds, and every video."""
     found = sorted((read_run(folder) for folder in runs), key=lambda run: run.fold)
     check_runs(found)
-    paths = {run: model_of(run, int8) for run in found}
     load_keras_backend()
     from train.datasets import find_data
     from train.details import by_video
     from train.evaluate import judge, rounded
+    from train.fireseg import content_hash
     from train.models import load_predictor
     from train.splits import FOLDS, make_split
 
@@ -60,11 +78,14 @@ def folds(
     videos: list[dict[str, Any]] = []
     with progress_bars() as on_step:
         source = find_data(data, on_step)
-        for run in found:
-            split = make_split(source.dataset, "by-video", fold=run.fold, seed=run.seed)
-            if split.name != run.split:
-                raise UserError(f"{run.folder} was trained on {run.split}, which this data has not: check --data")
-            predictor = load_predictor(paths[run])
+        splits = {run: make_split(source.dataset, "by-video", fold=run.fold, seed=run.seed) for run in found}
+        for run, split in splits.items():
+            if content_hash(split.train) != run.train_sha256:
+                raise UserError(f"{run.folder} learnt from other images than {run.split} has here: check --data")
+            if int8:
+                check_int8(run, data)
+        for run, split in splits.items():
+            predictor = load_predictor(run.int8 if int8 else run.keras)
             one = judge(predictor, split.test, on_step(f"judging fold {run.fold}", len(split.test)))
             judged[f"fold {run.fold}"] = {"images": len(split.test), **rounded(one.metrics, 6)}
             videos += [{"fold": run.fold, **rounded(row, 6)} for row in by_video(split.test, one.per_image)]
@@ -80,7 +101,7 @@ def folds(
     if as_json:
         print(json.dumps(report, indent=2))
     else:
-        show(report, "best-int8.tflite" if int8 else "best.keras")
+        show(report, "fireseg-int8.tflite" if int8 else "best.keras")
 
 
 def read_run(folder: Path) -> Run:
@@ -88,12 +109,12 @@ def read_run(folder: Path) -> Run:
     try:
         card = json.loads((folder / "best.json").read_text())
         match = BY_VIDEO.fullmatch(card["data"]["split"])
-        sha256 = card["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        hashes = card["sha256"], card["data"]["sets"][0]["sha256"]
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise UserError(f"{folder} holds no finished training (best.json): expected what `fit` leaves") from error
     if match is None:
         raise UserError(f"{folder} was trained on split {card['data']['split']}: expected by-video")
-    return Run(folder, int(match[1]), int(match[2]), sha256)
+    return Run(folder, int(match[1]), int(match[2]), *hashes)
 
 
 def check_runs(runs: list[Run]) -> None:
@@ -104,25 +125,21 @@ def check_runs(runs: list[Run]) -> None:
         raise UserError("two of the runs are of the same fold: expected one run for each")
 
 
-def model_of(run: Run, int8: bool) -> Path:
-    """The model to judge. Raises `UserError` where the int8 one is of another training, or saw the fold's videos."""
-    keras = run.folder / "best.keras"
-    if not int8:
-        return keras
-
-    path = run.folder / "best-int8.tflite"
-    how = (
-        f"make it with `fireseg-export convert {keras} --to int8 --split by-video --fold {run.fold}`, and copy it there"
-    )
-    if not path.is_file():
-        raise UserError(f"{path} is not there: {how}")
-    _, card = split_model(path)
+def check_int8(run: Run, data: Path | None) -> None:
+    """Raise `UserError` where the int8 model is missing, of another training, or calibrated on anything but the images
+    that the fold learnt from."""
+    if not run.int8.is_file():
+        raise UserError(f"{run.int8} is not there: {run.export_line(data)}")
+    _, card = split_model(run.int8)
     if not card or card.get("keras_sha256") != run.keras_sha256:
-        raise UserError(f"{path} was not made of {keras}: {how}")
-    calibrated_on = (card.get("calibration") or {}).get("split")
-    if calibrated_on != run.split:
-        raise UserError(f"{path} was calibrated on split {calibrated_on}, expected {run.split}: {how}")
-    return path
+        raise UserError(f"{run.int8} was not made of {run.keras}: {run.export_line(data)}")
+    calibration = card.get("calibration") or {}
+    found = (calibration.get("split"), calibration.get("split_sha256"))
+    if found != (run.split, run.train_sha256):
+        what = f"on split {found[0]} of this or other data" if found[0] else "on no split's training images"
+        raise UserError(
+            f"{run.int8} was calibrated {what}, expected what {run.split} learns from here: {run.export_line(data)}"
+        )
 
 
 def over(judged: dict[str, dict[str, Any]], name: str, what: Any) -> float:

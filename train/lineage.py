@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from edge.errors import UserError
 from edge.files import sha256
 from train.datasets import Source
 from train.fireseg import Pair, content_hash
-from train.splits import split_called
+from train.splits import hold_out_fifth, split_called
 
 
 def learnt_from(model: Path) -> dict[str, Any] | None:
@@ -29,20 +30,32 @@ def learnt_from(model: Path) -> dict[str, Any] | None:
             found = beside["data"] if beside["sha256"] == sha256(model) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not isinstance(sets := found.get("sets"), list):
+        return None
+    return found if all(isinstance(one, dict) and "sha256" in one for one in sets) else None
 
 
-def seen(model: Path, source: Source, judging: Sequence[Pair]) -> list[str]:
-    """The names of those images, of the ones that judge, which the model learnt from, as far as its card tells.
+def seen(model: Path, source: Source, judging: Sequence[Pair]) -> list[str] | None:
+    """The names of those images, of the ones that judge, which the model learnt from or chose its epoch by.
 
-    Empty too where the model learnt from another data set, or has no card that says.
+    None where that cannot be told: the model has no card that says, or the data is not, file by file, what it was then.
     """
-    data = learnt_from(model) or {}
-    try:
-        learnt = split_called(source.dataset, data["split"]).train
-        if content_hash(learnt) != data["sets"][0]["sha256"]:
-            return []
-    except (KeyError, IndexError, TypeError, UserError):
-        return []
+    data = learnt_from(model)
+    if data is None:
+        return None
+    could_be = [hold_out_fifth(source.dataset.pairs)[0]]  # as a further set
+    with contextlib.suppress(KeyError, TypeError, UserError):
+        could_be.insert(0, list(split_called(source.dataset, data["split"]).train))
+    if not any(overlap(learnt, judging) for learnt in could_be):
+        return []  # whatever it learnt of this data, none of these: no need to read all of it
+    known = {one["sha256"] for one in data["sets"]}
+    for learnt in could_be:
+        if content_hash(learnt) in known:
+            return overlap(learnt, judging)
+    return None
+
+
+def overlap(learnt: Sequence[Pair], judging: Sequence[Pair]) -> list[str]:
+    """The names of those that judge which are among those learnt."""
     names = {pair.name for pair in learnt}
     return [pair.name for pair in judging if pair.name in names]

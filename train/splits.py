@@ -68,6 +68,11 @@ def make_split(dataset: Dataset, name: str, *, fold: int = 0, seed: int = 0) -> 
     return Split(name, tuple(train), tuple(test))
 
 
+def by_video_name(fold: int, seed: int) -> str:
+    """As `BY_VIDEO` reads it."""
+    return f"by-video fold {fold} seed {seed}"
+
+
 def split_called(dataset: Dataset, name: str) -> Split:
     """The split that has this name, with its fold and seed, as `Split.name` tells them. Raises `UserError`."""
     if match := BY_VIDEO.fullmatch(name):
@@ -135,7 +140,7 @@ def _by_video(dataset: Dataset, fold: int, seed: int) -> Split:
         raise UserError(f"split by-video needs at least {FOLDS} videos, but {dataset.root} holds {len(videos)}")
     held = set(videos[fold::FOLDS])
     return Split(
-        f"by-video fold {fold} seed {seed}",
+        by_video_name(fold, seed),
         tuple(pair for pair in dataset.pairs if pair.video not in held),
         tuple(pair for pair in dataset.pairs if pair.video in held),
     )

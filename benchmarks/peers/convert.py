@@ -150,7 +150,7 @@ def _unless_fresh(
     stamp = target.with_name(f".{target.name}.made-of")
     if all(part.is_file() for part in [stamp, *_parts(target)]) and stamp.read_text() == digest:
         return
-    for part in _parts(target):  # what is stale must not pass for what could not be made
+    for part in [stamp, *_parts(target)]:  # what is stale must not pass for what could not be made
         part.unlink(missing_ok=True)
     make(target)
     write_text(stamp, digest)

@@ -164,6 +164,23 @@ def test_a_stale_conversion_does_not_pass_for_one_that_fails_now(
     assert not list((tmp_path / "models").glob("*own*.param"))
 
 
+def test_what_a_failed_conversion_left_does_not_pass_for_what_was_made_before_it(
+    source: Source, converters: Converters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(source, tmp_path / "models")
+
+    def run_and_fail(command: list[str], limit_s: float, failure: str, **_: Any) -> None:
+        converters.run(command, limit_s, failure)
+        raise PeerError("took too long")
+
+    monkeypatch.setattr(convert, "run", run_and_fail)
+    make_models(source, FRAMES + 1, tmp_path / "models", lambda environment: Path("python"), no_steps)
+    monkeypatch.setattr(convert, "run", converters.run)
+    converters.made.clear()
+    make(source, tmp_path / "models")
+    assert converters.made and all("-own" in name for name in converters.made)
+
+
 def test_an_environment_that_cannot_be_made_costs_only_its_own_conversions(
     source: Source, converters: Converters, tmp_path: Path
 ) -> None:

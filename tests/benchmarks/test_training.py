@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import training
-from edge.errors import run_app
+from edge.errors import UserError, run_app
 from train.batches import Batches
 from train.datasets import find_data
-from train.splits import make_split
+from train.splits import Split, make_split
 
 FLAGS = {
     "size": "32", "batch-size": 4, "encoder": "original", "decoder": "separable", "width": 0.1, "seed": 0,
@@ -37,6 +37,13 @@ def test_loading_that_takes_longer_is_told_as_slower_and_training_is_not(
     slow = training.rates("slow", FLAGS, split, 4)
     assert slow["loaded_per_s"] < 4 / 0.2 < usual["loaded_per_s"]
     assert slow["trained_per_s"] > 4 / 0.2
+
+
+def test_fewer_images_than_a_batch_are_refused(synthetic_dir: Path) -> None:
+    split = make_split(find_data(synthetic_dir).dataset, "official")
+    few = Split(split.name, split.train[:3], split.test)
+    with pytest.raises(UserError, match="few takes batches of 4, but there are 3 training images"):
+        training.rates("few", FLAGS, few, 1)
 
 
 def test_no_batches_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

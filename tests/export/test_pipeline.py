@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge.card import split_model
 from edge.errors import UserError
-from edge.images import read_rgb
+from edge.images import read_rgb, write_picture
 from edge.segmenter import Segmenter
 from export.convert import KINDS, Kind, artefact_paths
-from export.pipeline import MANIFEST_FILE, Exported, Options, compare_halves, export, report, write_models, write_report
+from export.pipeline import (
+    MANIFEST_FILE,
+    Exported,
+    Options,
+    compare_halves,
+    export,
+    make_card,
+    report,
+    write_models,
+    write_report,
+)
 from export.refine import Steps
 from export.report import Gate, Report
 from train.datasets import find_data
 from train.evaluate import judge
+from train.fireseg import content_hash
 from train.splits import Split
 
 Step = tuple[str, int, list[None]]
@@ -129,6 +142,7 @@ def test_the_manifest_the_card_and_the_report_speak_of_one_calibration_set(job: 
     assert card is not None
     assert card["calibration"]["sha256"] == manifest["sha256"] == job.json["calibration"]["sha256"]
     assert card["calibration"]["split"] == "official"
+    assert card["calibration"]["split_sha256"] == content_hash(job.split.train)
     assert card["calibration"]["images"] == manifest["images"] == len(manifest["files"]) == 12
     assert card["calibration"]["seed"] == manifest["seed"] == 5
     judging = {sha256(pair.image) for pair in job.split.test}
@@ -136,6 +150,30 @@ def test_the_manifest_the_card_and_the_report_speak_of_one_calibration_set(job: 
     _, other = split_model(artefact_paths(job.out)["float16"])
     assert other is not None
     assert other["calibration"] is None
+
+
+def test_the_card_says_what_the_keras_model_learnt_from(
+    toy_keras: Path, split: Split, toy_options: Options, tmp_path: Path
+) -> None:
+    path = tmp_path / "best.keras"
+    shutil.copy(toy_keras, path)
+    data = {"split": "official", "sets": [{"title": "barns", "images": 3, "sha256": "ab"}]}
+    path.with_suffix(".json").write_text(json.dumps({"sha256": sha256(path), "data": data}))
+    made = export(path, split, replace(toy_options, kinds=["float16"]), no_step)
+    path.unlink()  # as a running training might
+    assert make_card(made, "float16", None)["learnt_from"] == data
+    without = export(toy_keras, split, replace(toy_options, kinds=["float16"]), no_step)
+    assert make_card(without, "float16", None)["learnt_from"] is None
+
+
+def test_pictures_of_ones_own_are_not_told_as_a_splits(
+    toy_keras: Path, split: Split, toy_options: Options, tmp_path: Path
+) -> None:
+    for number in range(7):
+        write_picture(tmp_path / "mine" / f"{number}.png", np.full((20, 20, 3), 30 * number, np.uint8))
+    options = replace(toy_options, kinds=["int8"], calibration_folder=tmp_path / "mine")
+    calibration = make_card(export(toy_keras, split, options, no_step), "int8", None)["calibration"]
+    assert (calibration["images"], calibration["split"], calibration["split_sha256"]) == (7, None, None)
 
 
 @pytest.mark.slow

@@ -174,8 +174,3 @@ def test_two_sets_of_one_name_are_refused_since_no_table_could_tell_them_apart(t
     one, other = write_negatives(tmp_path / "a" / "suns"), write_negatives(tmp_path / "b" / "suns")
     with pytest.raises(UserError, match="two further sets are called suns: give each once"):
         open_supplements([], [one, other])
-
-
-def test_a_set_that_is_called_as_a_split_is_refused_since_no_table_could_tell_them_apart(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="a further set is called official, as a split is"):
-        open_supplements([], [write_negatives(tmp_path / "official")])

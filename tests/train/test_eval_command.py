@@ -76,6 +76,8 @@ def test_images_that_the_model_learnt_from_do_not_pass_for_a_test_of_it(
     learnt = make_split(source.dataset, "by-video", fold=1)
     sets = [{"title": source.title, "images": len(learnt.train), "sha256": content_hash(learnt.train)}]
     card = {"sha256": sha256(model), "data": {"split": learnt.name, "sets": sets}}
+    unknown = here("eval", model, "--data", synthetic_dir, "--json")
+    assert json.loads(unknown.out)["seen_in_training"] is None
     model.with_suffix(".json").write_text(json.dumps(card))
     own = here("eval", model, "--data", synthetic_dir, "--split", "by-video", "--fold", "1", "--json")
     assert json.loads(own.out)["seen_in_training"] == 0
@@ -93,6 +95,7 @@ def test_images_that_the_model_learnt_from_do_not_pass_for_a_test_of_it(
         (("--video", "red.keras"), "red.keras is not a video that can be read"),
         (("--every", "0"), "--every 0: expected 1 for every frame"),
         (("--negatives", "few"), "few is too small for a fifth of it to be held out"),
+        (("--negatives", "official-clean"), "a further set is called official-clean, as a split is"),
         (("--split", "all", "--fold", "1"), "--fold 1 matters to --split by-video alone"),
         (("--picture", "a.pdf"), "--picture a.pdf has no picture format's suffix"),
         (("--picture", "red.keras/a.png"), "red.keras could not be written"),
@@ -102,6 +105,8 @@ def test_images_that_the_model_learnt_from_do_not_pass_for_a_test_of_it(
 def test_eval_refuses_what_it_cannot_judge_by(
     here: Here, model: Path, synthetic_dir: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
+    for number in range(12):
+        write_picture(tmp_path / "official-clean" / f"sun{number}.png", np.zeros((9, 9, 3), np.uint8))
     write_picture(tmp_path / "few" / "sun0.png", np.zeros((9, 9, 3), np.uint8))
     (line,) = refused(here("eval", model, "--data", synthetic_dir, *arguments))
     assert message in line

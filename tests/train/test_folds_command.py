@@ -5,39 +5,45 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge.card import attach, split_model
 from edge.files import sha256
 from tests.train.typed import Here, refused
-from train.fireseg import load_dataset
-from train.splits import FOLDS, make_split
+from train.fireseg import Dataset, content_hash, load_dataset
+from train.splits import FOLDS, by_video_name, make_split, split_called
 
 SHIPPED = Path(__file__).parents[2] / "models" / "fireseg-base-int8.tflite"
 
 
-def run_of(folder: Path, model: Path, split: str) -> Path:
+def run_of(folder: Path, model: Path, split: str, dataset: Dataset) -> Path:
     """A folder as a training leaves it."""
     folder.mkdir()
     shutil.copy(model, folder / "best.keras")
-    card = {"sha256": sha256(model), "data": {"split": split}}
+    sets = [{"sha256": content_hash(split_called(dataset, split).train)}]
+    card = {"sha256": sha256(model), "data": {"split": split, "sets": sets}}
     (folder / "best.json").write_text(json.dumps(card))
     return folder
 
 
 @pytest.fixture
-def runs(model: Path, tmp_path: Path) -> list[Path]:
-    return [run_of(tmp_path / f"run-{fold}", model, f"by-video fold {fold} seed 0") for fold in range(FOLDS)]
+def dataset(synthetic_dir: Path) -> Dataset:
+    return load_dataset(synthetic_dir)
+
+
+@pytest.fixture
+def runs(model: Path, tmp_path: Path, dataset: Dataset) -> list[Path]:
+    return [run_of(tmp_path / f"run-{fold}", model, by_video_name(fold, 0), dataset) for fold in range(FOLDS)]
 
 
 def test_every_image_is_judged_once_by_the_model_of_its_own_fold(
-    here: Here, synthetic_dir: Path, runs: list[Path]
+    here: Here, synthetic_dir: Path, runs: list[Path], dataset: Dataset
 ) -> None:
     done = here("folds", *runs, "--data", synthetic_dir, "--json")
     assert done.code == 0, done.err
     report = json.loads(done.out)
-    dataset = load_dataset(synthetic_dir)
     assert sum(row["images"] for row in report["folds"].values()) == len(dataset.pairs)
     for row in report["videos"]:
         assert row["video"] in {pair.video for pair in make_split(dataset, "by-video", fold=row["fold"]).test}
@@ -58,11 +64,11 @@ def test_folds_that_are_not_there_are_named(
 
 
 def test_what_is_no_cross_validation_is_refused(
-    here: Here, synthetic_dir: Path, runs: list[Path], model: Path, tmp_path: Path
+    here: Here, synthetic_dir: Path, runs: list[Path], model: Path, tmp_path: Path, dataset: Dataset
 ) -> None:
-    official = run_of(tmp_path / "official", model, "official")
-    twin = run_of(tmp_path / "twin", model, "by-video fold 0 seed 0")
-    other = run_of(tmp_path / "other", model, "by-video fold 1 seed 7")
+    official = run_of(tmp_path / "official", model, "official", dataset)
+    twin = run_of(tmp_path / "twin", model, "by-video fold 0 seed 0", dataset)
+    other = run_of(tmp_path / "other", model, "by-video fold 1 seed 7", dataset)
     (tmp_path / "empty").mkdir()
     mistakes = {
         (official,): "was trained on split official: expected by-video",
@@ -75,28 +81,45 @@ def test_what_is_no_cross_validation_is_refused(
         assert told in line
 
 
-def test_an_int8_model_of_another_training_is_refused(here: Here, synthetic_dir: Path, runs: list[Path]) -> None:
-    (line,) = refused(here("folds", runs[0], "--int8", "--data", synthetic_dir))
-    assert "is not there: make it with" in line
-    shutil.copy(SHIPPED, runs[0] / "best-int8.tflite")
-    (line,) = refused(here("folds", runs[0], "--int8", "--data", synthetic_dir))
-    assert "was not made of" in line
+def test_runs_of_other_data_are_refused(here: Here, synthetic_dir: Path, runs: list[Path], tmp_path: Path) -> None:
+    other = tmp_path / "other-data"
+    shutil.copytree(synthetic_dir, other)
+    first, second = sorted((other / "images_prepped_train").iterdir())[:2]
+    shutil.copy(second, first)
+    (line,) = refused(here("folds", *runs, "--data", other))
+    assert "learnt from other images than by-video fold" in line and "check --data" in line
 
 
-def test_an_int8_model_that_was_calibrated_on_the_videos_which_judge_it_is_refused(
+def test_an_int8_model_that_is_missing_or_of_another_training_is_refused_with_the_line_that_makes_it(
     here: Here, synthetic_dir: Path, runs: list[Path]
+) -> None:
+    (line,) = refused(here("folds", runs[2], "--int8", "--data", synthetic_dir))
+    made = f"{runs[2] / 'best.keras'} --to int8 --data {synthetic_dir} --split by-video --fold 2 --out {runs[2]}"
+    assert f"{runs[2] / 'fireseg-int8.tflite'} is not there: make it with `fireseg-export convert {made}`" in line
+    shutil.copy(SHIPPED, runs[2] / "fireseg-int8.tflite")
+    (line,) = refused(here("folds", runs[2], "--int8", "--data", synthetic_dir))
+    assert "was not made of" in line and made in line
+
+
+def test_an_int8_model_that_was_calibrated_on_anything_but_what_its_fold_learnt_from_is_refused(
+    here: Here, synthetic_dir: Path, runs: list[Path], dataset: Dataset
 ) -> None:
     flatbuffer, card = split_model(SHIPPED)
     assert card is not None
     of_run = card | {"keras_sha256": sha256(runs[0] / "best.keras")}
+    own = {"split": by_video_name(0, 0), "split_sha256": content_hash(make_split(dataset, "by-video").train)}
 
-    def judged_after_calibration_on(split: str | None) -> tuple[object, ...]:
-        calibration = {**of_run["calibration"], "split": split}
-        (runs[0] / "best-int8.tflite").write_bytes(attach(flatbuffer, of_run | {"calibration": calibration}))
+    def judged_after_calibration_on(calibration: dict[str, Any]) -> tuple[object, ...]:
+        card = of_run | {"calibration": of_run["calibration"] | calibration}
+        (runs[0] / "fireseg-int8.tflite").write_bytes(attach(flatbuffer, card))
         return ("folds", runs[0], "--int8", "--data", synthetic_dir)
 
-    for split in ("official", "by-video fold 1 seed 0", None):
-        (line,) = refused(here(*judged_after_calibration_on(split)))
-        assert f"was calibrated on split {split}, expected by-video fold 0 seed 0" in line
-        assert "--split by-video --fold 0" in line
-    assert here(*judged_after_calibration_on("by-video fold 0 seed 0")).code == 0
+    for wrong, told in (
+        ({"split": "official"}, "on split official of this or other data"),
+        (own | {"split": by_video_name(1, 0)}, "on split by-video fold 1 seed 0 of this or other data"),
+        (own | {"split_sha256": "ab" * 32}, "on split by-video fold 0 seed 0 of this or other data"),
+        ({"split": None, "split_sha256": None}, "on no split's training images"),
+    ):
+        (line,) = refused(here(*judged_after_calibration_on(wrong)))
+        assert f"was calibrated {told}, expected what by-video fold 0 seed 0 learns from here" in line
+    assert here(*judged_after_calibration_on(own)).code == 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from edge.files import sha256
 from train.datasets import Source, find_data
 from train.fireseg import content_hash
 from train.lineage import learnt_from, seen
-from train.splits import make_split
+from train.splits import hold_out_fifth, make_split
 
 SHIPPED = Path(__file__).parents[2] / "models"
 
@@ -63,39 +65,49 @@ def test_a_card_of_another_file_or_none_tells_nothing(source: Source, tmp_path: 
     assert learnt_from(model)
     model.write_bytes(b"other weights")
     assert learnt_from(model) is None
-    assert seen(model, source, source.dataset.pairs) == []
+    assert seen(model, source, source.dataset.pairs) is None
     shutil.copy(model, tmp_path / "alone.keras")
     assert learnt_from(tmp_path / "alone.keras") is None
 
 
-@pytest.mark.parametrize("card", ["{", "[]", '{"data": 3}', '{"sha256": 3, "data": {}}'])
+@pytest.mark.parametrize(
+    "card",
+    ["{", "[]", '{"data": 3}', '{"sha256": 3, "data": {}}']
+    + [
+        json.dumps({"sha256": hashlib.sha256(b"weights").hexdigest(), "data": data})
+        for data in (3, {}, {"split": "official"}, {"split": 3, "sets": [{"sha256": "ab"}]}, {"sets": [3]})
+    ],
+)
 def test_a_card_that_is_none_tells_nothing(source: Source, tmp_path: Path, card: str) -> None:
     (tmp_path / "best.keras").write_bytes(b"weights")
     (tmp_path / "best.json").write_text(card)
-    assert seen(tmp_path / "best.keras", source, source.dataset.pairs) == []
+    assert seen(tmp_path / "best.keras", source, source.dataset.pairs) is None
 
 
-def test_other_images_of_the_same_names_are_not_taken_for_those_it_learnt_from(source: Source, tmp_path: Path) -> None:
+def test_other_images_of_the_same_names_are_neither_taken_for_those_it_learnt_from_nor_for_new_ones(
+    source: Source, tmp_path: Path
+) -> None:
     model = trained_on(tmp_path, source, "official")
     card = json.loads(model.with_suffix(".json").read_text())
     card["data"]["sets"][0]["sha256"] = "ab" * 32
     model.with_suffix(".json").write_text(json.dumps(card))
-    assert seen(model, source, source.dataset.pairs) == []
+    assert seen(model, source, source.dataset.pairs) is None
 
 
-@pytest.mark.parametrize("name", ["fireseg-base", "fireseg-small"])
-def test_the_shipped_models_are_of_one_training_each_and_say_what_they_learnt_from(name: str) -> None:
-    keras = SHIPPED / f"{name}.keras"
-    data = learnt_from(keras)
-    assert data is not None and data["train_images"] == sum(one["images"] for one in data["sets"]) > 500
-    for kind in ("float16", "int8"):
-        _, card = split_model(SHIPPED / f"{name}-{kind}.tflite")
-        assert card is not None
-        assert (card["kind"], card["keras_sha256"], card["learnt_from"]) == (kind, sha256(keras), data)
+def test_what_it_learnt_of_a_further_set_was_seen_too(source: Source, tmp_path: Path) -> None:
+    model = trained_on(tmp_path, source, "by-video")
+    learnt, held_out = hold_out_fifth(source.dataset.pairs)
+    card = json.loads(model.with_suffix(".json").read_text())
+    card["data"] = {"split": "official of another set", "sets": [{"sha256": "ab"}, {"sha256": content_hash(learnt)}]}
+    model.with_suffix(".json").write_text(json.dumps(card))
+    assert learnt and held_out
+    assert seen(model, source, held_out) == []
+    assert seen(model, source, source.dataset.pairs) == [
+        pair.name for pair in source.dataset.pairs if pair not in set(held_out)
+    ]
 
 
-def test_the_shipped_models_stay_small() -> None:
-    sizes = {path.name: path.stat().st_size for path in SHIPPED.iterdir() if path.suffix in (".keras", ".tflite")}
-    assert len(sizes) == 6
-    assert sum(sizes.values()) < 18e6
-    assert sizes["fireseg-small-int8.tflite"] < 1e6
+def test_a_model_is_not_told_to_be_new_to_a_set_that_has_changed_since(source: Source, tmp_path: Path) -> None:
+    model = trained_on(tmp_path, source, "official")
+    fewer = replace(source, dataset=replace(source.dataset, pairs=source.dataset.pairs[1:]))
+    assert seen(model, fewer, fewer.dataset.pairs) is None

@@ -49,7 +49,6 @@ def main(
     from train.datasets import open_split
 
     backend = keras.backend.backend()
-
     with progress_bars() as on_step:
         source, split = open_split(data, None, 0, on_step)
         rows = [rates(name, flags, split, batches, on_step) for name, flags in recipes.items()]

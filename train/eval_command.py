@@ -20,7 +20,6 @@ from train.options import DataOption, ExtraOption, FoldOption, NegativesOption
 from train.tables import print_metrics, print_shares
 
 ALL = "all"
-CLEAN = "official-clean"
 
 
 def evaluate(
@@ -68,9 +67,9 @@ def evaluate(
     predictor = load_predictor(model, threads=threads)
     with progress_bars() as on_step:
         source, first = open_split(data, "official" if split == ALL else split, fold, on_step)
-        further = open_held_out(extra or [], negatives or [], taken=[first.name, CLEAN])
-        judged = judge(predictor, first.test, on_step("judging", len(first.test)))
         splits = with_clean(source.dataset, first) if split == ALL else [first]
+        further = open_held_out(extra or [], negatives or [], taken=[one.name for one in splits])
+        judged = judge(predictor, first.test, on_step("judging", len(first.test)))
         columns = {one.name: (one.test, judged.of(one.test)) for one in splits}
         false_alarms = {}
         for one in further:

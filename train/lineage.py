@@ -32,7 +32,7 @@ def learnt_from(model: Path) -> dict[str, Any] | None:
             return None
     if not isinstance(found, dict) or not isinstance(sets := found.get("sets"), list):
         return None
-    return found if all(isinstance(one, dict) and "sha256" in one for one in sets) else None
+    return found if all(isinstance(one, dict) and isinstance(one.get("sha256"), str) for one in sets) else None
 
 
 def seen(model: Path, source: Source, judging: Sequence[Pair]) -> list[str] | None:

@@ -95,7 +95,7 @@ def test_images_that_the_model_learnt_from_do_not_pass_for_a_test_of_it(
         (("--video", "red.keras"), "red.keras is not a video that can be read"),
         (("--every", "0"), "--every 0: expected 1 for every frame"),
         (("--negatives", "few"), "few is too small for a fifth of it to be held out"),
-        (("--negatives", "official-clean"), "a further set is called official-clean, as a split is"),
+        (("--split", "all", "--negatives", "official-clean"), "a further set is called official-clean, as a split is"),
         (("--split", "all", "--fold", "1"), "--fold 1 matters to --split by-video alone"),
         (("--picture", "a.pdf"), "--picture a.pdf has no picture format's suffix"),
         (("--picture", "red.keras/a.png"), "red.keras could not be written"),

@@ -70,13 +70,21 @@ def test_a_card_of_another_file_or_none_tells_nothing(source: Source, tmp_path: 
     assert learnt_from(tmp_path / "alone.keras") is None
 
 
+NO_DATA: tuple[object, ...] = (
+    3,
+    {},
+    {"split": "official"},
+    {"sets": [3]},
+    {"sets": [{"sha256": []}]},
+    {"split": 3, "sets": [{"sha256": ""}]},
+)
+OF_WEIGHTS = hashlib.sha256(b"weights").hexdigest()
+
+
 @pytest.mark.parametrize(
     "card",
     ["{", "[]", '{"data": 3}', '{"sha256": 3, "data": {}}']
-    + [
-        json.dumps({"sha256": hashlib.sha256(b"weights").hexdigest(), "data": data})
-        for data in (3, {}, {"split": "official"}, {"split": 3, "sets": [{"sha256": "ab"}]}, {"sets": [3]})
-    ],
+    + [json.dumps({"sha256": OF_WEIGHTS, "data": data}) for data in NO_DATA],
 )
 def test_a_card_that_is_none_tells_nothing(source: Source, tmp_path: Path, card: str) -> None:
     (tmp_path / "best.keras").write_bytes(b"weights")

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from edge.cli import JsonOption
 from edge.errors import UserError, run_app
-from edge.machine import conditions, read_state
+from edge.host.machine import conditions, read_state
 
 ROOT = Path(__file__).parents[1]
 STORAGE = ROOT / ".benchmarks"

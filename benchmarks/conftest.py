@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.artefacts import timed_models
+from benchmarks.models import timed_models
 from edge.errors import UserError
-from edge.machine import conditions, read_state
+from edge.host.machine import conditions, read_state
 
 TROUBLE = pytest.StashKey[dict[str, None]]()
 

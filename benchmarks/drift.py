@@ -9,22 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.artefacts import Family
 from benchmarks.ledger import Entry, stamp
+from benchmarks.models import Family
 from edge.files import sha256
-from edge.machine import cpu_name
-from edge.runtime import find_runtime
-from edge.segmenter import Segmenter
+from edge.host.machine import cpu_name
+from edge.model.runtime import find_runtime
+from edge.model.segmenter import Segmenter
 from export.convert import convert
 from export.drift import compare
 from export.report import Gate
 from train.card import installed_versions
-from train.datasets import FETCHED_DIR, SYNTHETIC_COUNT, SYNTHETIC_DIR, SYNTHETIC_SEED, Source, find_data
-from train.evaluate import Judgement, judge, rounded
-from train.fireseg import Pair
-from train.models import KerasPredictor, Predictor, load_keras
-from train.splits import Split
-from train.synthetic import generate
+from train.data.fireseg import Pair
+from train.data.sources import FETCHED_DIR, SYNTHETIC_COUNT, SYNTHETIC_DIR, SYNTHETIC_SEED, Source, find_data
+from train.data.splits import Split
+from train.evaluation.evaluate import Judgement, judge, rounded
+from train.model.io import KerasPredictor, Predictor, load_keras
+from train.synthetic.generate import generate
 
 FLOAT = "keras"
 DIGITS = 5

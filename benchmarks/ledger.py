@@ -192,7 +192,7 @@ def main(
     if not entries:
         raise UserError(f"{ledger} holds no line: expected what `make drift` writes; run that first")
     with quiet():  # the gate, which is drawn too, comes with Keras and TensorFlow
-        from benchmarks.ledger_picture import draw
+        from benchmarks.ledger_plot import draw
     draw(entries, out)
     if as_json:
         print(json.dumps(newest(entries), indent=2))

@@ -12,11 +12,11 @@ from functools import cache
 import pytest
 
 from benchmarks import drift
-from benchmarks.artefacts import Family, families
 from benchmarks.ledger import append, moved, read
-from train.datasets import Source, find_data
-from train.evaluate import Judgement
-from train.splits import make_split
+from benchmarks.models import Family, families
+from train.data.sources import Source, find_data
+from train.data.splits import make_split
+from train.evaluation.evaluate import Judgement
 
 
 @cache

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.artefacts import timed_models
+from benchmarks.models import timed_models
 from edge.files import sha256
-from edge.segmenter import Segmenter
-from edge.timing import MIN_RUNS, STAGES, WARM_UP, bench_frame, stages, time_runs
+from edge.model.latency import MIN_RUNS, STAGES, WARM_UP, bench_frame, stages, time_runs
+from edge.model.segmenter import Segmenter
 
 THREADS = [count for count in (1, 2, 4) if count <= (os.cpu_count() or 1)]
 SECONDS = 2.0

@@ -18,13 +18,13 @@ import typer
 from rich.table import Table
 
 from edge.cli import JsonOption, show_warning
+from edge.console import OnStep, no_steps, progress_bars
 from edge.errors import UserError, run_app
-from edge.machine import cpu_name
-from edge.progress import OnStep, no_steps, progress_bars
+from edge.host.machine import cpu_name
 from train.backend import load_keras_backend
-from train.options import DataOption
+from train.commands.options import DataOption
+from train.data.splits import Split
 from train.recipe_file import OURS, read_recipe
-from train.splits import Split
 from train.tables import print_table
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -46,7 +46,7 @@ def main(
     load_keras_backend()
     import keras
 
-    from train.datasets import open_split
+    from train.data.sources import open_split
 
     backend = keras.backend.backend()
     with progress_bars() as on_step:
@@ -72,11 +72,11 @@ def rates(name: str, flags: dict[str, Any], split: Split, count: int, on_step: O
         flags: one of our recipes, as `train.recipe_file` reads it.
         split: whose training images are used.
     """
-    from train.batches import Batches, decode
-    from train.fitting import compile_phase
+    from train.data.batches import Batches, decode
+    from train.fit import compile_phase
+    from train.model.fused_batchnorm import to_train
+    from train.model.unet import UNetConfig, build_unet
     from train.recipe import Phase
-    from train.training_form import to_train
-    from train.unet import UNetConfig, build_unet
 
     side, batch = int(flags["size"]), flags["batch-size"]
     config = UNetConfig(side, side, flags["encoder"], flags["decoder"], flags["width"])

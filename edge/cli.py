@@ -19,16 +19,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, track
 from rich.table import Table
 
-from edge.config_commands import config_app
-from edge.doctor import doctor_command
+from edge.commands.config import config_app
+from edge.commands.doctor import doctor_command
+from edge.commands.run import run_command
+from edge.commands.service import install_service_command
 from edge.errors import UserError, run_app
 from edge.files import make_folder, sha256
+from edge.host.machine import conditions, cpu_name, read_state
 from edge.images import Frame, overlay, read_rgb, write_picture
-from edge.machine import conditions, cpu_name, read_state
-from edge.run_command import run_command
-from edge.segmenter import Segmenter
-from edge.service import install_service_command
-from edge.timing import (
+from edge.model.latency import (
     BENCH_FRAME,
     FULL_RUNS,
     FULL_SECONDS,
@@ -38,6 +37,7 @@ from edge.timing import (
     stages,
     time_runs,
 )
+from edge.model.segmenter import Segmenter
 
 app = typer.Typer(
     help="See fire with a Raspberry Pi camera. Not a life-safety device: never rely on it in place of a smoke alarm.",

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edge.alarm import Rules
+from edge.config_schema import documented, read_section, show, unknown_key
+from edge.detection.alarm import Rules
+from edge.detection.zones import Point, Zone, ZoneMap
 from edge.errors import UserError
 from edge.sections import (
     ClipsSection,
@@ -27,8 +29,6 @@ from edge.sections import (
     WebhookSection,
     WebSection,
 )
-from edge.settings import documented, read_section, show, unknown_key
-from edge.zones import Point, Zone, ZoneMap
 
 CHECK_GRID = 224
 """Zones are tried on a grid of this many cells a side before a model is there to say its own."""
@@ -210,7 +210,7 @@ def _contradictions(config: Config) -> list[str]:
     except UserError as error:
         found += error.args
     if config.web.listen:
-        from edge.sinks.web.access import parse_listen
+        from edge.sinks.web.auth import parse_listen
 
         try:
             parse_listen(config.web.listen)

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from edge.capture import Capture
+from edge.camera.capture import Capture
+from edge.detection.detector import Watch
+from edge.detection.events import START, EventLog
 from edge.errors import UserError
-from edge.events import START, EventLog
-from edge.pace import Pace
+from edge.host.throttle import Pace
+from edge.messages import Status
 from edge.sinks import Sinks
-from edge.status import Status
-from edge.watch import Watch
 
 log = logging.getLogger(__name__)
 

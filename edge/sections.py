@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge.capture import Replay
-from edge.settings import setting
-from edge.sources import KINDS
+from edge.camera import KINDS
+from edge.camera.capture import Replay
+from edge.config_schema import setting
 
 DEFAULT_MODEL = "models/fireseg-base-int8.tflite"
 

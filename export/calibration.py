@@ -20,9 +20,9 @@ import numpy as np
 from edge.errors import UserError
 from edge.files import sha256
 from edge.images import Frame, list_images, read_rgb
-from edge.preprocess import to_model_input
-from train.fireseg import Pair
-from train.splits import find_shared
+from edge.model.preprocess import to_model_input
+from train.data.fireseg import Pair
+from train.data.splits import find_shared
 
 # Upper bounds of the share of burning pixels, and of the mean brightness in 0..255, that make the strata.
 FIRE_SHARES = {"none": 0.0, "under 1 %": 0.01, "1 to 5 %": 0.05, "5 to 20 %": 0.2, "over 20 %": 1.0}

@@ -13,12 +13,12 @@ import typer
 from rich.table import Table
 
 from edge.cli import JsonOption, show_warning
+from edge.console import progress_bars
 from edge.errors import UserError, run_app
 from edge.files import make_folder
-from edge.progress import progress_bars
-from edge.runtime import cores_for
-from export.drift_command import drift_command
-from export.layers_command import layers_command
+from edge.model.runtime import cores_for
+from export.commands.drift import drift_command
+from export.commands.layers import layers_command
 from train.backend import load_keras_backend
 from train.cli import DataOption, FoldOption, SplitOption
 from train.tables import print_table
@@ -89,11 +89,11 @@ def int8(
     cores = cores_for(threads)
     load_keras_backend(needs_tensorflow=True)
     from export.convert import KINDS, artefact_paths
+    from export.int8.refine import Steps
     from export.pipeline import Options, compare_halves, export, report, write_report
-    from export.refine import Steps
     from export.report import Gate
-    from train.datasets import open_split
-    from train.models import check_model_file
+    from train.data.sources import open_split
+    from train.model.io import check_model_file
 
     check_model_file(model)
     make_folder(out)
@@ -143,10 +143,10 @@ def convert(
     cores = cores_for(threads)
     load_keras_backend(needs_tensorflow=True)
     from export.convert import KINDS, artefact_paths
+    from export.int8.refine import Steps
     from export.pipeline import Options, export, write_models
-    from export.refine import Steps
-    from train.datasets import open_split
-    from train.models import check_model_file
+    from train.data.sources import open_split
+    from train.model.io import check_model_file
 
     check_model_file(model)
     make_folder(out)

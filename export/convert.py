@@ -14,15 +14,15 @@ from typing import Literal, get_args
 import keras
 import numpy as np
 
+from edge.console import OnStep, no_steps
 from edge.errors import UserError
 from edge.images import Frame
-from edge.progress import OnStep, no_steps
+from edge.model.runtime import Runtime
 from edge.quiet import quiet
-from edge.runtime import Runtime
 from export.delegation import Delegation, delegation
-from export.flatbuffer import Graph
 from export.folding import fold_rescaling
-from export.refine import ALL_STEPS, DEFAULT_FRAMES, LayerEffect, Steps, refine
+from export.int8.graph import Graph
+from export.int8.refine import ALL_STEPS, DEFAULT_FRAMES, LayerEffect, Steps, refine
 
 Kind = Literal["float32", "float16", "int8"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.runtime import Runtime
+from edge.model.runtime import Runtime
 
 DELEGATE = "DELEGATE"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.metrics import Counts, agreement, fire_iou
-from train.evaluate import Judgement
+from train.evaluation.evaluate import Judgement
+from train.evaluation.metrics import Counts, agreement, fire_iou
 
 BOOTSTRAP_DRAWS = 2000
 INTERVAL = 0.95

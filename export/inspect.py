@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edge.card import split_model
 from edge.errors import UserError
 from edge.files import sha256
-from edge.runtime import find_runtime
+from edge.model.card import split_model
+from edge.model.runtime import find_runtime
 from export.delegation import delegation
-from export.flatbuffer import Graph
+from export.int8.graph import Graph
 
 
 def inspect(path: Path) -> dict[str, Any]:

@@ -13,10 +13,10 @@ import numpy as np
 
 from edge.files import replacing
 from edge.images import overlay
-from edge.preprocess import to_model_input
+from edge.model.preprocess import to_model_input
 from export.drift import worst_images
-from train.evaluate import Judgement
-from train.fireseg import Pair
+from train.data.fireseg import Pair
+from train.evaluation.evaluate import Judgement
 
 COLUMNS = ("frame", "truth", "float", "int8", "difference")
 MISSING_RGB, ADDED_RGB = (0, 120, 255), (255, 140, 0)

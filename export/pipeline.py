@@ -12,14 +12,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from edge.card import CARD_FORMAT, INPUT_LAYOUT, INPUT_RANGE, Card, attach
+from edge.console import OnStep
 from edge.errors import UserError
 from edge.files import sha256, write_bytes, write_json, write_text
-from edge.machine import cpu_name
-from edge.progress import OnStep
-from edge.runtime import find_runtime
-from edge.segmenter import DEFAULT_THRESHOLD, Segmenter
-from edge.timing import Latency, time_runs
+from edge.host.machine import cpu_name
+from edge.model.card import CARD_FORMAT, INPUT_LAYOUT, INPUT_RANGE, Card, attach
+from edge.model.latency import Latency, time_runs
+from edge.model.runtime import find_runtime
+from edge.model.segmenter import DEFAULT_THRESHOLD, Segmenter
 from export.calibration import (
     CalibrationSet,
     assert_disjoint,
@@ -29,16 +29,16 @@ from export.calibration import (
 )
 from export.convert import KINDS, Converted, Kind, Refining, convert
 from export.drift import Drift, compare
+from export.int8.refine import Steps
 from export.pictures import draw_worst
-from export.refine import Steps
 from export.report import Gate, ModelRow, Report
 from train.card import installed_versions
-from train.datasets import Source
-from train.evaluate import Judgement, judge, rounded
-from train.fireseg import Pair, content_hash
-from train.lineage import learnt_from
-from train.models import KerasPredictor, Predictor, check_model_file, load_keras
-from train.splits import Split
+from train.data.fireseg import Pair, content_hash
+from train.data.sources import Source
+from train.data.splits import Split
+from train.evaluation.evaluate import Judgement, judge, rounded
+from train.evaluation.provenance import learnt_from
+from train.model.io import KerasPredictor, Predictor, check_model_file, load_keras
 
 MANIFEST_FILE = "calibration.json"
 
@@ -122,7 +122,7 @@ def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -
     """What the file says of itself. `measured` is None where nothing has judged it yet."""
     model, calibration = exported.model, exported.calibration
     _, height, width, _ = model.input_shape
-    named = re.fullmatch(r"unet_([a-z0-9]+)_([a-z]+)", model.name)  # as train.unet names its models
+    named = re.fullmatch(r"unet_([a-z0-9]+)_([a-z]+)", model.name)  # as train.model.unet names its models
     encoder, decoder = named.groups() if named else ("unknown", "unknown")
     return {
         "format": CARD_FORMAT,

@@ -9,12 +9,12 @@ from typing import Any
 
 from rich.table import Table
 
-from edge.timing import Latency
+from edge.model.latency import Latency
 from export.calibration import CalibrationSet
 from export.delegation import Delegation
 from export.drift import Drift
-from export.refine import LayerEffect
-from train.evaluate import rounded
+from export.int8.refine import LayerEffect
+from train.evaluation.evaluate import rounded
 
 METRICS = ("fire_iou", "mean_iou", "fire_iou_per_image", "accuracy")
 POINTS = 100  # IoU 0.01 is one point

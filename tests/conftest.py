@@ -24,7 +24,7 @@ SYNTHETIC_SEED = 7
 @pytest.fixture(scope="session")
 def synthetic_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small procedural set in FireSeg's layout. Shared by all tests: read it, never write into it."""
-    from train.synthetic import generate
+    from train.synthetic.generate import generate
 
     out = tmp_path_factory.mktemp("synthetic") / "set"
     generate(out, SYNTHETIC_COUNT, SYNTHETIC_SEED)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.card import split_model
 from edge.files import sha256
-from train.lineage import learnt_from
+from edge.model.card import split_model
+from train.evaluation.provenance import learnt_from
 
 SHIPPED = Path(__file__).parents[1] / "models"
 

@@ -12,12 +12,12 @@ from typing import Any
 import keras
 
 from edge.files import sha256, write_json
-from train.datasets import Source, Supplement
-from train.evaluate import Judgement, rounded
-from train.fireseg import Pair, content_hash
+from train.data.fireseg import Pair, content_hash
+from train.data.sources import Source, Supplement
+from train.data.splits import Split, with_clean
+from train.evaluation.evaluate import Judgement, rounded
 from train.recipe import Recipe
 from train.run_state import State, best_of
-from train.splits import Split, with_clean
 
 PACKAGES = ("fireseg-edge", "keras", "tensorflow", "ai-edge-litert", "numpy", "opencv-python-headless")
 

@@ -12,16 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.cli import JsonOption, output_paths, show_warning, write_mask
+from edge.console import progress_bars
 from edge.errors import run_app
 from edge.images import read_rgb
-from edge.progress import progress_bars
 from train.backend import load_keras_backend, load_modules
-from train.eval_command import evaluate
-from train.fit_command import fit
-from train.folds_command import folds
-from train.options import DataOption as DataOption
-from train.options import FoldOption as FoldOption
-from train.options import SplitOption as SplitOption
+from train.commands.evaluate import evaluate
+from train.commands.fit import fit
+from train.commands.folds import folds
+from train.commands.options import DataOption as DataOption
+from train.commands.options import FoldOption as FoldOption
+from train.commands.options import SplitOption as SplitOption
 
 app = typer.Typer(
     help="Train a fire segmentation U-Net on FireSeg and judge it.",
@@ -43,8 +43,8 @@ def check_(
     as_json: JsonOption = False,
 ) -> None:
     """Open every image and mask of a data set; say what it holds and what is wrong."""
-    from train.check import check
-    from train.fireseg import load_dataset
+    from train.data.check import check
+    from train.data.fireseg import load_dataset
 
     dataset = load_dataset(folder)
     with progress_bars() as on_step:
@@ -81,7 +81,7 @@ def fetch_(
 ) -> None:
     """Bring the real FireSeg set, resumable, and verify it against the published files."""
     load_modules("requests", "gdown")
-    from train.fetch import fetch, progress_bar
+    from train.download.fetch import fetch, progress_bar
 
     with progress_bar() as progress:
         found = fetch(out, source, progress=progress)
@@ -97,7 +97,7 @@ def synth(
     seed: Annotated[int, typer.Option(help="The same seed paints the same pictures.")] = 0,
 ) -> None:
     """Paint a procedural set in FireSeg's layout: for tests and first runs, never in place of FireSeg."""
-    from train.synthetic import generate
+    from train.synthetic.generate import generate
 
     with progress_bars() as on_step:
         generate(out, count, seed, on_progress=on_step("painting", count))
@@ -126,7 +126,7 @@ def predict(
 ) -> None:
     """Write masks and overlays of pictures."""
     load_keras_backend()
-    from train.models import load_predictor
+    from train.model.io import load_predictor
 
     predictor = load_predictor(model)
     outputs = output_paths(images, out)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edge.errors import UserError
-from train.splits import VALIDATION_SHARE
-from train.unet import UNetConfig
+from train.data.splits import VALIDATION_SHARE
+from train.model.unet import UNetConfig
 
 
 @dataclass(frozen=True)

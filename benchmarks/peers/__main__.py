@@ -12,10 +12,10 @@ from rich.console import Console
 
 from benchmarks.peers.catalogue import PEERS, choose
 from edge.cli import JsonOption, show_warning
+from edge.console import progress_bars
 from edge.errors import UserError, run_app
 from edge.files import make_folder, write_json, write_text
-from edge.machine import conditions, read_state
-from edge.progress import progress_bars
+from edge.host.machine import conditions, read_state
 from export.cli import SHIPPED_MODEL
 from train.backend import load_keras_backend
 from train.cli import DataOption, SplitOption
@@ -55,14 +55,14 @@ def compare(
     load_keras_backend(needs_tensorflow=True)
     from benchmarks.peers.client import Client
     from benchmarks.peers.convert import find_source, make_models
-    from benchmarks.peers.environments import Environment
     from benchmarks.peers.inputs import calibration_frames, write_frames
     from benchmarks.peers.measure import measure
     from benchmarks.peers.picture import draw
     from benchmarks.peers.report import Report, make_rows
-    from train.datasets import open_split
-    from train.evaluate import judge
-    from train.models import KerasPredictor, load_keras
+    from benchmarks.peers.runtimes import Environment
+    from train.data.sources import open_split
+    from train.evaluation.evaluate import judge
+    from train.model.io import KerasPredictor, load_keras
 
     source = find_source(keras, int8)
     make_folder(out)

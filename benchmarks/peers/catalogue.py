@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.peers.environments import LOCKS, Environment
+from benchmarks.peers.runtimes import LOCKS, Environment
 from edge.errors import UserError
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from benchmarks.peers.environments import ROOT, PeerError, last_words
+from benchmarks.peers.runtimes import ROOT, PeerError, last_words
 
 ANSWER_LIMIT_S = 600.0
 

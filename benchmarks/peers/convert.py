@@ -16,12 +16,12 @@ import numpy as np
 
 from benchmarks.peers.catalogue import KERAS, NCNN, ONNXRUNTIME, OPENVINO, PNNX
 from benchmarks.peers.client import worker_environment
-from benchmarks.peers.environments import ROOT, Environment, PeerError, run
-from edge.card import Card, split_model
+from benchmarks.peers.runtimes import ROOT, Environment, PeerError, run
+from edge.console import OnStep
 from edge.errors import UserError
 from edge.files import sha256, write_bytes, write_text
 from edge.images import Frame
-from edge.progress import OnStep
+from edge.model.card import Card, split_model
 
 CONVERSION_LIMIT_S = 1800
 SCRIPTS = Path(__file__).with_name("conversions")
@@ -162,8 +162,8 @@ def _parts(model: Path) -> list[Path]:
 
 
 def _float_tflite(keras: Path, target: Path) -> None:
-    from edge.runtime import find_runtime
+    from edge.model.runtime import find_runtime
     from export.convert import convert
-    from train.models import load_keras
+    from train.model.io import load_keras
 
     write_bytes(target, convert(load_keras(keras), "float32", find_runtime("litert")).flatbuffer)

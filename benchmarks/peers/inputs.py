@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from edge.card import Card
+from edge.console import OnStep
 from edge.files import make_folder
 from edge.images import Frame
-from edge.preprocess import to_model_input
-from edge.progress import OnStep
+from edge.model.card import Card
+from edge.model.preprocess import to_model_input
 from export.calibration import assert_disjoint, candidates_from_pairs, choose
 from export.cli import CALIBRATION_COUNT
-from train.fireseg import Pair
-from train.splits import Split
+from train.data.fireseg import Pair
+from train.data.splits import Split
 
 
 def write_frames(pairs: Sequence[Pair], height: int, width: int, path: Path) -> None:

@@ -17,11 +17,11 @@ import numpy as np
 
 from benchmarks.peers.catalogue import Peer
 from benchmarks.peers.convert import Models, Prepare
-from benchmarks.peers.environments import PeerError
-from edge.preprocess import probability_to_u8
-from edge.progress import OnStep
-from edge.segmenter import DEFAULT_THRESHOLD, OUTPUT_STEPS
-from train.evaluate import Masks
+from benchmarks.peers.runtimes import PeerError
+from edge.console import OnStep
+from edge.model.preprocess import probability_to_u8
+from edge.model.segmenter import DEFAULT_THRESHOLD, OUTPUT_STEPS
+from train.evaluation.evaluate import Masks
 
 BURST_RUNS = 30
 WARM_UP = 5

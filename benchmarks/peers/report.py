@@ -12,9 +12,9 @@ from rich.table import Table
 
 from benchmarks.peers.catalogue import REFERENCE, Peer
 from benchmarks.peers.measure import BURST_RUNS, WARM_UP, Measured
-from edge.metrics import agreement
 from export.report import markdown_table
-from train.evaluate import Judgement, rounded
+from train.evaluation.evaluate import Judgement, rounded
+from train.evaluation.metrics import agreement
 
 NONE = "–"
 LOW, HIGH = 10, 90  # percentiles of the rounds

@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import ledger
-from benchmarks.artefacts import families
+from benchmarks.models import families
 from benchmarks.pi.cpus import CPUS
 from benchmarks.pi.system import BUILD, SUITES, check_machine
 from edge.cli import JsonOption, show_warning
+from edge.console import progress_bars
 from edge.errors import UserError, run_app
 from edge.files import write_json, write_text
-from edge.progress import progress_bars
 from train.backend import load_keras_backend
 from train.cli import DataOption
 

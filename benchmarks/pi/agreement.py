@@ -19,10 +19,10 @@ from benchmarks.pi.cpus import Cpu
 from benchmarks.pi.instructions import MACHINE
 from benchmarks.pi.system import HANDED_IN, System, last_words
 from edge.errors import UserError
-from train.datasets import Source
-from train.evaluate import Judgement, Masks, judge
-from train.fireseg import Pair
-from train.splits import Split
+from train.data.fireseg import Pair
+from train.data.sources import Source
+from train.data.splits import Split
+from train.evaluation.evaluate import Judgement, Masks, judge
 
 IMAGES = 50
 THREADS = "1"

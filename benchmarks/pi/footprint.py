@@ -19,8 +19,8 @@ def ask():
     with contextlib.suppress(OSError):
         os.close({ASKING_DESCRIPTOR})
 ask()
-import edge.segmenter
-edge.segmenter.find_runtime()
+import edge.model.segmenter
+edge.model.segmenter.find_runtime()
 ask()
 """
 

@@ -11,10 +11,10 @@ from typing import Any
 from benchmarks.ledger import Entry, last, runtime_name, stamp
 from benchmarks.pi.cpus import CPUS, Cpu
 from benchmarks.pi.system import HANDED_IN, System, last_words
-from edge.card import split_model
 from edge.errors import UserError
 from edge.files import sha256
-from export.flatbuffer import Graph
+from edge.model.card import split_model
+from export.int8.graph import Graph
 
 MACHINE = "aarch64-qemu"
 HERE = Path(__file__).parents[1]

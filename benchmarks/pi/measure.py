@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import drift, ledger
-from benchmarks.artefacts import Family
+from benchmarks.models import Family
 from benchmarks.pi import agreement
 from benchmarks.pi.cpus import Cpu
 from benchmarks.pi.footprint import footprint
 from benchmarks.pi.instructions import Network, Shape, count, prepare, shape_of
 from benchmarks.pi.peers import missing_peers, peers_of
 from benchmarks.pi.system import BUILD, SUITES, System, open_system
+from edge.console import OnStep
 from edge.errors import UserError
-from edge.progress import OnStep
-from train.datasets import find_data
-from train.splits import make_split
+from train.data.sources import find_data
+from train.data.splits import make_split
 
 FIRST_SUITE = next(iter(SUITES))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.artefacts import Family
+from benchmarks.models import Family
 from benchmarks.peers.catalogue import NCNN, ONNXRUNTIME, OPENCV, TFLITE_RUNTIME
-from benchmarks.peers.environments import Environment
+from benchmarks.peers.runtimes import Environment
 from benchmarks.pi.instructions import Network
 
 CONVERTED = Path("build/peers/models")

@@ -20,8 +20,8 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
+from edge.camera.pattern import BURNS_FROM_S, Pattern
 from edge.images import encode_jpeg
-from edge.sources.pattern import BURNS_FROM_S, Pattern
 
 ROOT = Path(__file__).parents[2]
 SIZE = (640, 480)

@@ -18,11 +18,11 @@ from pathlib import Path
 import cv2
 
 from benchmarks.soak.camera import free_port
-from benchmarks.soak.subject import ROOT, plain_run
+from benchmarks.soak.process import ROOT, plain_run
 from benchmarks.soak.viewers import viewers
+from edge.camera.pattern import Pattern
+from edge.model.latency import NETWORK
 from edge.sinks.video import open_writer
-from edge.sources.pattern import Pattern
-from edge.timing import NETWORK
 
 HD = (1280, 720)
 FPS = 30.0

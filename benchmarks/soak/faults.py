@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks.soak.broker import Broker, Key, Listener, key_of
 from benchmarks.soak.camera import BURNING_S, CALM_S, camera, free_port
 from benchmarks.soak.clock import WallClock
-from benchmarks.soak.subject import Subject, subject
+from benchmarks.soak.process import Subject, subject
 
 CAMERA_KILLS, BROKER_KILLS, TERMINATIONS = 20, 10, 20
 FPS = 15.0

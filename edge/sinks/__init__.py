@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Sequence
 
 from edge.config import Config
-from edge.events import Event, Result
-from edge.status import Status
+from edge.detection.events import Event, Result
+from edge.messages import Status
 
 log = logging.getLogger(__name__)
 

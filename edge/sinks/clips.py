@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.events import END, START, Event, Result
+from edge.detection.events import END, START, Event, Result
 from edge.files import replacing, write_bytes, write_json
 from edge.images import Frame, encode_jpeg, overlay
 from edge.sinks import Sink

@@ -15,10 +15,10 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from edge.capture import State
-from edge.machine import THROTTLE_BITS
+from edge.camera.capture import State
+from edge.host.machine import THROTTLE_BITS
+from edge.messages import Status
 from edge.sinks.prometheus import Prometheus
-from edge.status import Status
 from edge.version import installed_version
 
 

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from edge.sinks.mqtt_link import slug
-from edge.zones import WHOLE_FRAME
+from edge.detection.zones import WHOLE_FRAME
+from edge.sinks.mqtt_client import slug
 
 STALE_S = 60
 """What was not told for so long is unknown: a camera that hangs must not look as if nothing burned."""

@@ -13,15 +13,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from edge.capture import State
-from edge.events import Event, Result
+from edge.camera.capture import State
+from edge.detection.events import Event, Result
 from edge.images import encode_jpeg, overlay
+from edge.messages import Status
 from edge.sinks import Sink
-from edge.sinks.courier import Courier, Outcome
 from edge.sinks.homeassistant import discovery
-from edge.sinks.mqtt_link import OFFLINE, ONLINE, Address, Link, slug
-from edge.spool import Spool
-from edge.status import Status
+from edge.sinks.mqtt_client import OFFLINE, ONLINE, Address, Link, slug
+from edge.sinks.outbox import Courier, Outcome
+from edge.sinks.spool import Spool
 from edge.version import installed_version
 
 TELL_S = 5.0

@@ -6,9 +6,9 @@ from bisect import bisect_left
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from edge.events import Event, Result
+from edge.detection.events import Event, Result
+from edge.messages import Status
 from edge.sinks import Sink
-from edge.status import Status
 
 if TYPE_CHECKING:  # loading the client would hold up the first frame
     from prometheus_client import CollectorRegistry

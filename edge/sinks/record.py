@@ -6,8 +6,8 @@ from pathlib import Path
 
 import cv2
 
+from edge.detection.events import Result
 from edge.errors import UserError
-from edge.events import Result
 from edge.images import overlay
 from edge.sinks import Sink
 from edge.sinks.video import open_writer

@@ -14,9 +14,9 @@ import socket
 import time
 from collections.abc import Callable
 
-from edge.events import Result
+from edge.detection.events import Result
+from edge.messages import Status
 from edge.sinks import Sink
-from edge.status import Status
 
 SOCKET = "NOTIFY_SOCKET"
 FEEDS = 4

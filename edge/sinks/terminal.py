@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from edge.events import END, PEAK, START, Event, Result
+from edge.detection.events import END, PEAK, START, Event, Result
 from edge.loop import Orders
 from edge.redact import RedactingFormatter
 from edge.sinks import Sink

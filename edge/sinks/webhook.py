@@ -14,12 +14,12 @@ import urllib.parse
 import urllib.request
 from typing import IO, Any
 
+from edge.detection.events import Event
 from edge.errors import UserError
-from edge.events import Event
 from edge.redact import redact
 from edge.sinks import Sink
-from edge.sinks.courier import Courier, Outcome
-from edge.spool import Spool
+from edge.sinks.outbox import Courier, Outcome
+from edge.sinks.spool import Spool
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.artefacts import families
 from benchmarks.drift import Loaded, entries, fireseg_dir, gate_failures
 from benchmarks.ledger import moved
+from benchmarks.models import families
 from edge.errors import UserError
-from train.datasets import find_data
-from train.evaluate import Judgement
-from train.splits import make_split
+from train.data.sources import find_data
+from train.data.splits import make_split
+from train.evaluation.evaluate import Judgement
 
 KINDS = ("keras", "float32", "float16", "int8")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.artefacts import timed_models
+from benchmarks.models import timed_models
 from edge.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from benchmarks.peers.catalogue import PEERS, REFERENCE, Peer, choose
 from benchmarks.peers.convert import Models
-from benchmarks.peers.environments import LOCKS, PeerError
 from benchmarks.peers.measure import Measured, Worker, measure
 from benchmarks.peers.picture import draw
 from benchmarks.peers.report import Report, make_rows, rate
+from benchmarks.peers.runtimes import LOCKS, PeerError
+from edge.console import no_steps
 from edge.errors import UserError
-from edge.progress import no_steps
-from train.evaluate import Judgement
+from train.evaluation.evaluate import Judgement
 
 ONNX = next(peer for peer in PEERS if peer.name == "onnxruntime-int8")
 OPENCV = next(peer for peer in PEERS if peer.environment.name == "opencv")

@@ -12,14 +12,14 @@ import pytest
 from benchmarks.peers import convert
 from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.convert import Models, Source, find_source, make_models
-from benchmarks.peers.environments import Environment, PeerError
 from benchmarks.peers.inputs import calibration_frames, write_frames
+from benchmarks.peers.runtimes import Environment, PeerError
+from edge.console import no_steps
 from edge.errors import UserError
 from edge.files import sha256
-from edge.progress import no_steps
 from export.calibration import candidates_from_pairs, choose
-from train.datasets import find_data
-from train.splits import Split, make_split
+from train.data.sources import find_data
+from train.data.splits import Split, make_split
 
 SIDE = 32
 FRAMES = np.zeros((2, SIDE, SIDE, 3), np.uint8)

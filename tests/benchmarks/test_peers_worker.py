@@ -16,8 +16,8 @@ import pytest
 
 from benchmarks.peers import worker
 from benchmarks.peers.client import Client
-from benchmarks.peers.environments import ROOT, Environment, PeerError, last_words
-from edge.segmenter import Segmenter
+from benchmarks.peers.runtimes import ROOT, Environment, PeerError, last_words
+from edge.model.segmenter import Segmenter
 
 SIDE = 4
 MAY_IMPORT = {"benchmarks.peers.worker"}

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.artefacts import Family, families
+from benchmarks.models import Family, families
 from benchmarks.pi import system
 from benchmarks.pi.agreement import compare_masks, spread
 from benchmarks.pi.counted import ASKING_DESCRIPTOR
@@ -26,7 +26,7 @@ from benchmarks.pi.peers import FORMS, missing_peers, peers_of
 from benchmarks.pi.system import PLUGIN_SOURCE, REQUIREMENTS, System, check_machine
 from benchmarks.pi.wheels import contents_hash, pinned_for
 from edge.errors import UserError
-from train.fireseg import Pair
+from train.data.fireseg import Pair
 
 A76, A72 = CPUS["cortex-a76"], CPUS["cortex-a72"]
 BOOKWORM = System("bookworm", Path("nowhere"))

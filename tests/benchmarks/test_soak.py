@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from benchmarks.soak.camera import camera, pictures
 from benchmarks.soak.cost import Cost, rate
 from benchmarks.soak.faults import Faults, Scene, Trial, fill, missing
-from benchmarks.soak.figures import cost_figures, fault_figures, quiet_figures
-from benchmarks.soak.quiet import DAY_S, HOUR_S, Quiet, Slope, per_day, slope, weigh
-from benchmarks.soak.subject import Sample, Subject, subject
+from benchmarks.soak.process import Sample, Subject, subject
+from benchmarks.soak.report import cost_figures, fault_figures, quiet_figures
+from benchmarks.soak.steady import DAY_S, HOUR_S, Quiet, Slope, per_day, slope, weigh
+from edge.camera import SourceSettings, make_source
 from edge.loop import Summary
 from edge.sections import DEFAULT_MODEL
-from edge.sources import SourceSettings, make_source
 
 ROOT = Path(__file__).parents[2]
 MB = 1_000_000

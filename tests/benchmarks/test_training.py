@@ -11,9 +11,9 @@ import pytest
 
 from benchmarks import training
 from edge.errors import UserError, run_app
-from train.batches import Batches
-from train.datasets import find_data
-from train.splits import Split, make_split
+from train.data.batches import Batches
+from train.data.sources import find_data
+from train.data.splits import Split, make_split
 
 FLAGS = {
     "size": "32", "batch-size": 4, "encoder": "original", "decoder": "separable", "width": 0.1, "seed": 0,

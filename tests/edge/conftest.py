@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.card import CARD_FORMAT, INPUT_LAYOUT, INPUT_RANGE, Card, attach
+from edge.model.card import CARD_FORMAT, INPUT_LAYOUT, INPUT_RANGE, Card, attach
 from edge.sections import DEFAULT_MODEL
 
 HEIGHT, WIDTH = 32, 48
@@ -31,7 +31,7 @@ def card() -> Card:
 @pytest.fixture(scope="session")
 def models(card: Card, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """`float32`, `float16` and `int8` of one network, each with its card. Shared: never write into them."""
-    from edge.runtime import find_runtime
+    from edge.model.runtime import find_runtime
     from export.convert import KINDS, convert
 
     folder, model, runtime = tmp_path_factory.mktemp("models"), _network(), find_runtime("litert")

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.card import split_model
 from edge.images import read_gray_or_colour, read_rgb, write_picture
-from edge.segmenter import Segmenter
+from edge.model.card import split_model
+from edge.model.segmenter import Segmenter
 
 COMMANDS = ("segment", "bench", "run", "doctor")
 WAIT_S = 60  # for what takes a second on an idle machine

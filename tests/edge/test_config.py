@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from edge.cli import app
 from edge.config import SECTIONS, Config, documented_config, load_config
+from edge.config_schema import what_is_wrong
 from edge.errors import UserError
-from edge.settings import what_is_wrong
 
 STOVE = '[[zones]]\nname = "stove"\npolygon = [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9]]\n'
 

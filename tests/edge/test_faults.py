@@ -19,8 +19,8 @@ import pytest
 from benchmarks.soak.camera import camera
 from benchmarks.soak.clock import WallClock
 from benchmarks.soak.faults import fill, small_disk
-from benchmarks.soak.subject import COMMAND, ROOT, Subject, subject
-from edge.sources.pattern import BURNS_FROM_S
+from benchmarks.soak.process import COMMAND, ROOT, Subject, subject
+from edge.camera.pattern import BURNS_FROM_S
 
 WAIT_S = 60.0
 AT_ONCE, ANY_TIME, IN_THE_LOOP = 5, 10, 5

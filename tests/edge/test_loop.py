@@ -9,17 +9,17 @@ from collections.abc import Callable
 
 import pytest
 
-from edge.capture import Capture, Replay, State
+from edge.camera.base import Shot, Source
+from edge.camera.capture import Capture, Replay, State
+from edge.camera.pattern import Pattern
+from edge.detection.events import Event, Result
 from edge.errors import UserError
-from edge.events import Event, Result
+from edge.host.machine import State as MachineState
+from edge.host.throttle import Pace
 from edge.loop import Orders, run_loop
-from edge.machine import State as MachineState
-from edge.pace import Pace
+from edge.messages import Status
 from edge.sinks import Sink, Sinks
-from edge.sources.base import Shot, Source
-from edge.sources.pattern import Pattern
-from edge.status import Status
-from tests.edge.watching import MODEL_HASH, watch
+from tests.support.factories import MODEL_HASH, watch
 
 MACHINE = MachineState(None, 55.0, None, 0.1)
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from edge.images import Frame
-from edge.runtime import Runtime, find_runtime
+from edge.model.runtime import Runtime, find_runtime
 from export.calibration import candidates_from_pairs, choose
 from export.convert import KINDS, convert
+from export.int8.refine import LayerEffect, Steps, refine
 from export.pipeline import Exported, Options, export
-from export.refine import LayerEffect, Steps, refine
-from train.datasets import find_data
-from train.splits import Split, make_split
-from train.unet import UNetConfig, build_unet
+from train.data.sources import find_data
+from train.data.splits import Split, make_split
+from train.model.unet import UNetConfig, build_unet
 
 SIDE_PX = 64
 

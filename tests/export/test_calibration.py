@@ -27,7 +27,7 @@ from export.calibration import (
     candidates_from_pairs,
     choose,
 )
-from train.fireseg import Pair, load_dataset
+from train.data.fireseg import Pair, load_dataset
 
 
 def candidate(number: int, *, video: str = "v", fire: str = "none", brightness: str = "dark") -> Candidate:

@@ -15,12 +15,12 @@ import keras
 import numpy as np
 import pytest
 
-from edge.card import split_model
 from edge.images import write_picture
+from edge.model.card import split_model
 from export import cli
-from export.flatbuffer import Graph
-from train.fireseg import content_hash, load_dataset
-from train.splits import hold_out_fifth
+from export.int8.graph import Graph
+from train.data.fireseg import content_hash, load_dataset
+from train.data.splits import hold_out_fifth
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SETTINGS = ("FIRESEG_DIR", "MODEL")

@@ -16,12 +16,12 @@ import pytest
 
 from edge.errors import UserError
 from edge.images import Frame
-from edge.runtime import Runtime
+from edge.model.runtime import Runtime
 from export.convert import KINDS, Refining, artefact_paths, check_integer, convert
-from export.flatbuffer import Graph
+from export.int8.graph import Graph
+from export.int8.refine import LayerEffect, Steps
 from export.pipeline import Exported
-from export.refine import LayerEffect, Steps
-from train.unet import Decoder, Encoder, UNetConfig, build_unet
+from train.model.unet import Decoder, Encoder, UNetConfig, build_unet
 
 SIDE_PX = 64
 
@@ -35,9 +35,9 @@ from train.backend import load_keras_backend
 load_keras_backend(needs_tensorflow=True)
 from pathlib import Path
 import numpy as np
-from edge.runtime import find_runtime
+from edge.model.runtime import find_runtime
 from export.convert import Refining, convert
-from train.models import load_keras
+from train.model.io import load_keras
 model, frames, runtime = load_keras(Path(sys.argv[1])), np.load(sys.argv[2]), find_runtime("litert")
 float32 = convert(model, "float32", runtime).flatbuffer
 int8 = convert(model, "int8", runtime, calibration=frames, refining=Refining(float32), threads=2).flatbuffer

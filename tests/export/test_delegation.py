@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import pytest
 
-from edge.runtime import Runtime
+from edge.model.runtime import Runtime
 from export.convert import Kind, _run_converter
 from export.delegation import Delegation, delegation
 

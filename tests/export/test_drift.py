@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export.drift import bootstrap_difference, compare, per_image_difference, worst_images
-from train.evaluate import Judgement
+from train.evaluation.evaluate import Judgement
 
 Masks = npt.NDArray[np.bool_]
 

@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers
 
 from export.folding import fold_rescaling
-from train.unet import UNetConfig, build_unet
+from train.model.unet import UNetConfig, build_unet
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from edge.card import CARD_FORMAT, INPUT_LAYOUT, INPUT_RANGE, Card, attach
 from edge.errors import UserError
-from export.flatbuffer import Graph
+from edge.model.card import CARD_FORMAT, INPUT_LAYOUT, INPUT_RANGE, Card, attach
 from export.inspect import inspect
+from export.int8.graph import Graph
 
 CARD: Card = {
     "format": CARD_FORMAT,

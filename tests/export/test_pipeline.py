@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.card import split_model
 from edge.errors import UserError
 from edge.images import read_rgb, write_picture
-from edge.segmenter import Segmenter
+from edge.model.card import split_model
+from edge.model.segmenter import Segmenter
 from export.convert import KINDS, Kind, artefact_paths
+from export.int8.refine import Steps
 from export.pipeline import (
     MANIFEST_FILE,
     Exported,
@@ -29,12 +30,11 @@ from export.pipeline import (
     write_models,
     write_report,
 )
-from export.refine import Steps
 from export.report import Gate, Report
-from train.datasets import find_data
-from train.evaluate import judge
-from train.fireseg import content_hash
-from train.splits import Split
+from train.data.fireseg import content_hash
+from train.data.sources import find_data
+from train.data.splits import Split
+from train.evaluation.evaluate import judge
 
 Step = tuple[str, int, list[None]]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from edge.timing import Latency
+from edge.model.latency import Latency
 from export.calibration import CalibrationSet, Candidate
 from export.delegation import Delegation
 from export.drift import Drift
-from export.refine import LayerEffect
+from export.int8.refine import LayerEffect
 from export.report import Gate, ModelRow, Report
 
 METRICS = {

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from edge.images import write_picture
-from tests.train import tiny_run
-from tests.train.typed import Done, Here
+from tests.support import tiny_run
+from tests.support.run_cli import Done, Here
 from train.cli import run
 
 

@@ -15,12 +15,12 @@ import pytest
 
 from edge.files import sha256
 from train.card import installed_versions, write_card
-from train.datasets import Source, Supplement
-from train.evaluate import Judgement
-from train.fireseg import content_hash, load_dataset
+from train.data.fireseg import content_hash, load_dataset
+from train.data.sources import Source, Supplement
+from train.data.splits import make_split
+from train.evaluation.evaluate import Judgement
 from train.recipe import Recipe
 from train.run_state import State
-from train.splits import make_split
 
 HISTORY = [
     {"phase": "frozen", "epoch": 1, "seconds": 1800.0, "val_loss": 0.9, "val_fire_iou": 0.5},

@@ -11,8 +11,8 @@ import pytest
 
 from edge.files import sha256
 from edge.images import read_gray_or_colour, read_rgb
-from tests.train.typed import CHATTER, Here, leftovers, refused, type_in
-from train.models import KerasPredictor, load_keras
+from tests.support.run_cli import CHATTER, Here, leftovers, refused, type_in
+from train.model.io import KerasPredictor, load_keras
 
 COMMANDS = ("check", "fetch", "synth", "fit", "eval", "predict")
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from edge.errors import UserError
-from tests.train.tiny_run import DATA, LEARN, SIDE_PX, TINY, VALIDATE, assert_same_run, curve, small_network, train
-from train import fitting
+from tests.support.tiny_run import DATA, LEARN, SIDE_PX, TINY, VALIDATE, assert_same_run, curve, small_network, train
+from train import fit as fitting
 
 # Trains what TINY says, and dies by SIGKILL when it is about to draw one batch: epoch and index are arguments.
 CHILD = """
@@ -26,10 +26,10 @@ import os, signal, sys
 from pathlib import Path
 import keras
 import numpy as np
-from train import fitting
+from train import fit as fitting
 from train.recipe import Recipe
-from train.batches import Batches, Examples
-from train.unet import UNetConfig
+from train.data.batches import Batches, Examples
+from train.model.unet import UNetConfig
 
 SMALL_NETWORK
 

@@ -23,7 +23,7 @@ MOST_VIEWERS = 32
 """Of the live picture at once, and as many of the figures."""
 MJPEG = "multipart/x-mixed-replace; boundary=frame"
 BOUNDARY = b"--frame\r\n"
-HERE = Path(__file__).parent
+STATIC = Path(__file__).parent / "static"
 FILES = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
@@ -135,7 +135,7 @@ async def mjpeg(jpegs: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def serve_file(name: str, kind: str) -> Callable[[Request], Any]:
-    text = (HERE / name).read_bytes()
+    text = (STATIC / name).read_bytes()
 
     async def answer(_: Request) -> Response:
         return Response(text, media_type=kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.capture import State
+from edge.camera.capture import State
 from edge.sinks.web.history import History
 
 ALIVE_S = 10.0

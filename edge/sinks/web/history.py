@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.events import END, Event, Result
-from edge.status import Status
+from edge.detection.events import END, Event, Result
+from edge.messages import Status
 
 POINTS = 600
 """Burning areas are kept for the last ten minutes, a point for each status."""

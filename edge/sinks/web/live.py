@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from edge.events import Result
+from edge.detection.events import Result
+from edge.detection.zones import Mask
 from edge.images import Frame, encode_jpeg, overlay
 from edge.sinks.web.bell import Bell
-from edge.zones import Mask
 
 if TYPE_CHECKING:  # the loop's thread must not wait for asyncio to be loaded
     import asyncio

@@ -12,7 +12,7 @@ from edge.sinks.web.door import Door, Seldom
 if TYPE_CHECKING:
     import uvicorn
 
-    from edge.sinks.web.access import App
+    from edge.sinks.web.auth import App
 
 log = logging.getLogger(__name__)
 

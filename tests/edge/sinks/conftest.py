@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.soak.broker import Broker
-from tests.edge.sinks.brokered import mosquitto
+from tests.support.mqtt_fixtures import mosquitto
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edge.events import END, PEAK, START
+from edge.detection.events import END, PEAK, START
 from edge.images import read_rgb
 from edge.sinks.clips import CLOSE_WAIT_S, Clips, prune
 from edge.sinks.record import Record
-from tests.edge.watching import event, result
+from tests.support.factories import event, result
 
 ID = "20261122T120000Z-frame-abcd"
 FPS = 5

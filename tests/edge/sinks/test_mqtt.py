@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from benchmarks.soak.broker import Broker
-from edge.capture import State
-from edge.sinks.mqtt_link import slug
-from tests.edge.sinks.brokered import BASE, STATUS, fire, keep_telling, listening, told, wait_for
-from tests.edge.watching import result
+from edge.camera.capture import State
+from edge.sinks.mqtt_client import slug
+from tests.support.factories import result
+from tests.support.mqtt_fixtures import BASE, STATUS, fire, keep_telling, listening, told, wait_for
 
 
 def test_the_state_is_retained_and_told_at_once_when_an_alarm_comes_or_goes(broker: Broker, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_zones_name_stands_in_the_templates_as_it_is(broker: Broker, tmp_path:
 def test_two_runs_of_one_name_are_told_so_and_do_not_fight_without_end(
     broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.sinks.mqtt_link.MANY_DROPS", 2)
+    monkeypatch.setattr("edge.sinks.mqtt_client.MANY_DROPS", 2)
     with told(broker.port, tmp_path / "first"), told(broker.port, tmp_path / "second"):
         wait_for(lambda: "give each run its own [mqtt] name" in caplog.text)
         time.sleep(2.5)

@@ -13,9 +13,9 @@ from benchmarks.soak.camera import free_port
 from edge.errors import UserError
 from edge.sections import MqttSection
 from edge.sinks.mqtt import Mqtt
-from edge.sinks.mqtt_link import Address, broker_address
-from edge.spool import Spool
-from tests.edge.sinks.brokered import LARGE, fire, keys, listening, mosquitto, told, wait_for
+from edge.sinks.mqtt_client import Address, broker_address
+from edge.sinks.spool import Spool
+from tests.support.mqtt_fixtures import LARGE, fire, keys, listening, mosquitto, told, wait_for
 
 
 def test_user_and_password_let_in_and_a_wrong_one_is_said_and_costs_no_event(

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.soak.broker import Broker
-from edge.events import Event
-from edge.sinks import courier, mqtt_link
-from tests.edge.sinks.brokered import BASE, LONG_S, fire, keys, listener_has, listening, mosquitto, told, wait_for
-from tests.edge.sinks.cable import Cable, Cutter
+from edge.detection.events import Event
+from edge.sinks import mqtt_client as mqtt_link
+from edge.sinks import outbox as courier
+from tests.support.mqtt_fixtures import BASE, LONG_S, fire, keys, listener_has, listening, mosquitto, told, wait_for
+from tests.support.tcp_proxy import Cable, Cutter
 
 
 def test_events_come_once_in_order_as_json(broker: Broker, tmp_path: Path) -> None:
@@ -112,8 +113,8 @@ def test_an_event_right_before_the_end_is_brought_over_and_then_offline_is_said(
 
 def test_a_run_that_is_cut_off_is_offline_by_the_brokers_word(broker: Broker, tmp_path: Path) -> None:
     script = (
-        "import time; from pathlib import Path; from edge.sinks.mqtt import Mqtt; from edge.spool import Spool\n"
-        "from edge.sinks.mqtt_link import Address\n"
+        "import time; from pathlib import Path; from edge.sinks.mqtt import Mqtt; from edge.sinks.spool import Spool\n"
+        "from edge.sinks.mqtt_client import Address\n"
         f"Mqtt(Address('127.0.0.1', {broker.port}), Spool(Path({str(tmp_path / 'spool')!r}), 1e6), name='kitchen')\n"
         "time.sleep(60)"
     )

@@ -10,12 +10,12 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from edge.capture import State
-from edge.events import END, START
-from edge.machine import State as MachineState
+from edge.camera.capture import State
+from edge.detection.events import END, START
+from edge.host.machine import State as MachineState
 from edge.sinks.prometheus import Prometheus
-from tests.edge.sinks.looking import ask, serving, status
-from tests.edge.watching import MODEL_HASH, event, result
+from tests.support.factories import MODEL_HASH, event, result
+from tests.support.web_client import ask, serving, status
 
 BARE = MachineState(governor=None, temperature_c=None, throttling=None, load=None)
 

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from edge.events import START, Event, Result
+from edge.detection.events import START, Event, Result
 from edge.sinks import QUIET_S, Sink, Sinks
-from tests.edge.watching import event, result
+from tests.support.factories import event, result
 
 
 class Broken(Sink):

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.soak.camera import camera, free_port
-from benchmarks.soak.subject import Subject, subject
-from edge.capture import State
-from edge.machine import State as MachineState
+from benchmarks.soak.process import Subject, subject
+from edge.camera.capture import State
+from edge.host.machine import State as MachineState
+from edge.messages import Status
 from edge.sinks import Sink, Sinks
 from edge.sinks.systemd import Systemd, from_environment
-from edge.status import Status
-from tests.edge.watching import MODEL_HASH, result
+from tests.support.factories import MODEL_HASH, result
 
 WAIT_S = 60.0
 WATCHDOG_S = 4.0
@@ -159,7 +159,7 @@ def test_the_watchdog_is_as_the_environment_has_it(
 
 def test_it_is_told_last_and_only_under_a_service_manager(monkeypatch: pytest.MonkeyPatch, manager: Manager) -> None:
     from edge.config import Config
-    from edge.sinks.chosen import make_sinks
+    from edge.sinks.factory import make_sinks
 
     def chosen() -> list[type[Sink]]:
         return [type(sink) for sink in make_sinks(Config(), as_json=True, record=None)]

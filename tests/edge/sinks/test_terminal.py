@@ -12,9 +12,9 @@ from typing import TextIO
 
 import pytest
 
-from edge.events import END, START
+from edge.detection.events import END, START
 from edge.sinks.terminal import CLEAR_LINE, ROOM, JsonLines, PlainLines, StatusLine
-from tests.edge.watching import event, result
+from tests.support.factories import event, result
 
 
 def test_json_is_one_object_a_line_in_the_order_things_happened() -> None:

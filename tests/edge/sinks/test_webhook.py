@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from edge.detection.events import END, PEAK, START
 from edge.errors import UserError
-from edge.events import END, PEAK, START
-from edge.sinks import courier
+from edge.sinks import outbox as courier
+from edge.sinks.spool import Spool
 from edge.sinks.webhook import SIGNATURE, Webhook, check_url
-from edge.spool import Spool
-from tests.edge.watching import event
+from tests.support.factories import event
 
 LARGE = 1e6
 LONG_S = 10.0

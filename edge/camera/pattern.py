@@ -1,0 +1,107 @@
+"""Synthetic flames that come and go on a schedule: everything can be tried without a camera and without a fire.
+
+The flames flicker and rise, so that the model takes them for fire and the alarm for alive. The same moment always
+gives the same picture.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.camera.base import Shot
+from edge.images import Frame
+
+HEIGHT, WIDTH = 240, 320
+PERIOD_S = 30.0
+BURNS_FROM_S, BURNS_TO_S = 5.0, 15.0
+"""When flames are there, in each period."""
+
+GAMMA = 2.2
+GLOW_SHRINK = 8  # glow is soft: at an eighth of the size it costs nothing and looks the same
+NOISE_ROWS = 512
+RISE_PX_PER_S = (170.0, 210.0, 260.0)  # large eddies rise slower than small ones
+EDDY_PX = (64, 24, 10)
+
+Field = npt.NDArray[np.float32]
+
+
+def burns(t_s: float) -> bool:
+    """Whether the schedule has flames at this moment."""
+    return BURNS_FROM_S <= t_s % PERIOD_S < BURNS_TO_S
+
+
+class Pattern:
+    live = False
+    name = "test-pattern"
+
+    def __init__(self, *, fps: float) -> None:
+        self._fps = fps
+        self._number = 0
+        self._room = room()
+        self._light = np.power(self._room.astype(np.float32) / 255, GAMMA)
+        rng = np.random.default_rng(7)
+        self._eddies = [_noise(rng, NOISE_ROWS, WIDTH, cell) for cell in EDDY_PX]
+
+    def open(self) -> None:
+        self._number = 0
+
+    def read(self) -> Shot:
+        t_s = self._number / self._fps
+        self._number += 1
+        return Shot(self.frame(t_s), t_s=t_s)
+
+    def close(self) -> None:
+        pass
+
+    def frame(self, t_s: float) -> Frame:
+        """What the pattern shows at a moment."""
+        return add_flame(self._light, self._flame(t_s)) if burns(t_s) else self._room.copy()
+
+    def _flame(self, t_s: float) -> Field:
+        """Intensity of one body of flame: 0 outside, about 1 in its core."""
+        large, middle, small = (
+            np.roll(eddies, -int(t_s * rise), axis=0)[:HEIGHT]
+            for eddies, rise in zip(self._eddies, RISE_PX_PER_S, strict=True)
+        )
+        x = np.arange(WIDTH, dtype=np.float32)[None, :]
+        y = np.arange(HEIGHT, dtype=np.float32)[:, None]
+        above = (0.82 * HEIGHT - y) / (0.62 * HEIGHT)  # 0 at the base, 1 at the usual tip
+        half_width = 0.17 * WIDTH
+        sway = (middle - 0.5) * 1.8 * np.clip(above + 0.1, 0, 1)
+        across = (x - 0.6 * WIDTH) / half_width + sway
+        lick = 0.5 * large + 0.3 * middle + 0.2 * small
+        body = 1.15 * np.sqrt(np.clip(1 - across * across, 0, 1))
+        body -= above * (0.75 + 0.9 * (1 - lick)) + 0.7 * (0.5 - lick)
+        intensity: Field = np.where(above >= 0, np.clip(1.5 * body, 0, 1.2), 0).astype(np.float32)
+        return intensity
+
+
+def add_flame(backdrop: Field, intensity: Field) -> Frame:
+    """Flames and their glow over linear light; where a sensor saturates, orange becomes yellow and near white."""
+    i = intensity
+    emitted = cv2.merge([2.4 * i**1.1, 1.05 * i**1.9, 0.3 * i**3.5])
+    soft = cv2.resize(emitted, (WIDTH // GLOW_SHRINK, HEIGHT // GLOW_SHRINK), interpolation=cv2.INTER_AREA)
+    soft = cv2.GaussianBlur(np.minimum(soft, 2), (0, 0), HEIGHT / 9 / GLOW_SHRINK)
+    glow = 0.35 * cv2.resize(soft, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
+    soot = np.clip(3 * i, 0, 0.85)[..., None]
+    light = backdrop * (1 - soot) + emitted + glow * (0.15 + 0.5 * backdrop)
+    shown: Field = np.power(np.clip(light, 0, 1), np.float32(1 / GAMMA)) * 255
+    return np.rint(shown).astype(np.uint8)
+
+
+def room() -> Frame:
+    """A grey wall with a window, a dark floor."""
+    shade = 1 - 0.35 * np.linspace(0, 1, HEIGHT)[:, None, None]
+    wall = np.array([96, 92, 84]) * shade * np.ones((HEIGHT, WIDTH, 1))
+    wall += 18 * (_noise(np.random.default_rng(1), HEIGHT, WIDTH, 40)[..., None] - 0.5)
+    wall[int(0.78 * HEIGHT) :] = (62, 54, 46)
+    cv2.rectangle(wall, (20, 40), (90, 110), (120, 135, 150), -1)
+    return wall.astype(np.uint8)
+
+
+def _noise(rng: np.random.Generator, rows: int, columns: int, cell: int) -> Field:
+    """Smooth noise of about 0..1."""
+    coarse = rng.random((rows // cell + 3, columns // cell + 3)).astype(np.float32)
+    return cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_CUBIC).astype(np.float32)

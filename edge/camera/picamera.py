@@ -1,0 +1,101 @@
+"""The Pi's own camera, by picamera2. Its ISP scales to the model's size, so that the processor resizes nothing."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge.camera import SourceSettings
+from edge.camera.base import Shot, SourceError
+from edge.errors import UserError
+from edge.images import Frame, Map
+
+MAIN, SMALL = "main", "lores"  # picamera2's names of the two streams
+
+
+class Picamera:
+    live = True
+    name = "picamera2"
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self._settings = settings
+        self._camera: Any = None
+        try:
+            self._picamera2 = importlib.import_module("picamera2")
+            self._libcamera = importlib.import_module("libcamera")
+        except ImportError as error:
+            raise UserError(
+                f"picamera2 cannot be imported ({error}): run `sudo apt install -y python3-picamera2`, and make the "
+                "virtual environment with --system-site-packages"
+            ) from error
+        except ValueError as error:  # simplejpeg, which picamera2 imports, was built for another numpy's memory layout
+            raise UserError(
+                f"picamera2 cannot be imported ({error}): run `pip install --ignore-installed simplejpeg` in the "
+                "virtual environment, for one that fits its numpy"
+            ) from error
+
+    def open(self) -> None:
+        try:
+            self._camera = self._picamera2.Picamera2()
+        except (IndexError, RuntimeError) as error:  # an index into the empty list of cameras
+            raise SourceError(
+                f"no Pi camera was found ({error}): check its cable, and `rpicam-hello --list-cameras`"
+            ) from error
+        try:
+            self._camera.configure(
+                self._camera.create_video_configuration(
+                    main={"size": self._settings.size, "format": "BGR888"},  # picamera2's name for RGB in memory
+                    # The only format that the ISP of a Pi 4 and older gives here.
+                    lores={"size": self._settings.model_size, "format": "YUV420"},
+                    # Limited range with BT.601's weights, as OpenCV's conversion expects it.
+                    colour_space=self._libcamera.ColorSpace.Smpte170m(),
+                    controls={"FrameRate": self._settings.fps},
+                )
+            )
+            self._camera.start()
+        except RuntimeError as error:
+            raise SourceError(f"the Pi camera did not start ({error}): another program may hold it") from error
+
+    def read(self) -> Shot:
+        try:
+            request = self._camera.capture_request(wait=self._settings.timeout_s)
+        except (RuntimeError, TimeoutError) as error:
+            raise SourceError(f"the Pi camera gives no more frames ({error}): check its cable") from error
+        try:
+            small = yuv420_to_rgb(request.make_array(SMALL), self._settings.model_size)
+            return Shot(request.make_array(MAIN), small, captured_s=captured_s(request.get_metadata()))
+        finally:
+            request.release()  # or the camera runs out of buffers and stands still
+
+    def close(self) -> None:
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+
+
+def yuv420_to_rgb(planes: Map, size: tuple[int, int]) -> Frame:
+    """Picamera2's YUV420 array, whose rows may be padded -> RGB of exactly `size` (width, height)."""
+    width, height = size
+    stride = planes.shape[1]
+    if stride != width:
+        data = planes.reshape(-1)
+        luma, chroma = height * stride, (height // 2) * (stride // 2)
+        y = data[:luma].reshape(height, stride)[:, :width]
+        u, v = (
+            data[start : start + chroma].reshape(height // 2, stride // 2)[:, : width // 2]
+            for start in (luma, luma + chroma)
+        )
+        planes = np.concatenate([y.reshape(-1), u.reshape(-1), v.reshape(-1)]).reshape(height * 3 // 2, width)
+    return cv2.cvtColor(planes, cv2.COLOR_YUV2RGB_I420).astype(np.uint8, copy=False)
+
+
+def captured_s(metadata: dict[str, Any]) -> float | None:
+    """When the sensor took the frame, by `time.monotonic`: the camera stamps it by the clock since boot."""
+    stamp_ns = metadata.get("SensorTimestamp")
+    if stamp_ns is None:
+        return None
+    return time.monotonic() - (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - int(stamp_ns)) / 1e9

@@ -1,0 +1,1 @@
+"""The commands of `fireseg-edge`, one file each. Only `edge.cli` imports them."""

@@ -1,0 +1,1 @@
+"""The machine that the camera runs on: temperature, throttling, frame rate under heat."""

@@ -1,0 +1,170 @@
+"""The Pi camera, against a double that follows picamera2's documented interface."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.camera import SourceSettings, make_source
+from edge.camera.base import SourceError
+from edge.errors import UserError
+from edge.images import Frame
+
+SETTINGS = SourceSettings(size=(64, 48), model_size=(24, 20), fps=5.0, timeout_s=2.0)
+PADDED = 32  # bytes in a row of the small stream: libcamera pads 24 to a multiple of 32
+
+
+def scene(width: int, height: int) -> Frame:
+    """Orange on the left, blue on the right."""
+    frame = np.zeros((height, width, 3), np.uint8)
+    frame[:, : width // 2], frame[:, width // 2 :] = (250, 120, 10), (20, 40, 200)
+    return frame
+
+
+class Request:
+    def __init__(self, camera: Camera) -> None:
+        self.camera = camera
+        camera.held += 1
+
+    def make_array(self, name: str) -> np.ndarray:
+        width, height = self.camera.config[name]["size"]
+        if name == "main":
+            return scene(width, height)
+        planes = cv2.cvtColor(scene(width, height), cv2.COLOR_RGB2YUV_I420).reshape(-1)
+        area = width * height
+        chroma = (planes[area : area * 5 // 4], planes[area * 5 // 4 :])
+        padded = [planes[:area].reshape(height, width)]
+        padded += [plane.reshape(height // 2, width // 2) for plane in chroma]
+        rows = [np.pad(p, ((0, 0), (0, PADDED * p.shape[1] // width - p.shape[1])), constant_values=77) for p in padded]
+        return np.concatenate([row.reshape(-1) for row in rows]).reshape(height * 3 // 2, PADDED)
+
+    def get_metadata(self) -> dict[str, Any]:
+        return {"SensorTimestamp": time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 40_000_000}
+
+    def release(self) -> None:
+        self.camera.held -= 1
+
+
+class Camera:
+    """Picamera2, as far as one camera that is read in a loop goes."""
+
+    cameras = 1
+    opened: list[Camera]
+
+    def __init__(self) -> None:
+        if not Camera.cameras:
+            raise IndexError("list index out of range")
+        self.config: dict[str, Any] = {}
+        self.started = self.closed = self.silent = False
+        self.held = 0
+        Camera.opened.append(self)
+
+    def create_video_configuration(self, **config: Any) -> dict[str, Any]:
+        assert set(config) <= {"main", "lores", "raw", "transform", "colour_space", "buffer_count", "controls", "queue"}
+        return config
+
+    def configure(self, config: dict[str, Any]) -> None:
+        (width, height), (small_width, small_height) = config["main"]["size"], config["lores"]["size"]
+        if small_width > width or small_height > height:
+            raise RuntimeError("lores stream dimensions may not exceed main stream")
+        self.config = config
+
+    def start(self) -> None:
+        assert self.config
+        self.started = True
+
+    def capture_request(self, wait: float | None = None) -> Request:
+        assert self.started
+        assert wait
+        if self.silent:
+            raise TimeoutError
+        assert self.held < 6, "all buffers are held: the camera stands still"
+        return Request(self)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def picamera2(monkeypatch: pytest.MonkeyPatch) -> type[Camera]:
+    module, libcamera = ModuleType("picamera2"), ModuleType("libcamera")
+    module.Picamera2 = Camera  # type: ignore[attr-defined]
+    libcamera.ColorSpace = SimpleNamespace(Smpte170m=lambda: "SMPTE170M")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "picamera2", module)
+    monkeypatch.setitem(sys.modules, "libcamera", libcamera)
+    monkeypatch.setattr(Camera, "cameras", 1)
+    monkeypatch.setattr(Camera, "opened", [], raising=False)
+    return Camera
+
+
+def test_the_camera_itself_scales_to_the_model_s_size(picamera2: type[Camera]) -> None:
+    source = make_source("picamera2", SETTINGS)
+    source.open()
+    shot = source.read()
+    assert shot is not None
+    assert shot.small is not None
+    assert picamera2.opened[0].config["lores"] == {"size": (24, 20), "format": "YUV420"}
+    assert shot.rgb.shape == (48, 64, 3)
+    assert np.array_equal(shot.rgb, scene(64, 48))
+    assert shot.small.shape == (20, 24, 3)
+    assert np.abs(shot.small.astype(int) - scene(24, 20)).max() < 12  # colours survive YUV but for rounding
+
+
+def test_every_buffer_goes_back_to_the_camera(picamera2: type[Camera]) -> None:
+    source = make_source("picamera2", SETTINGS)
+    source.open()
+    for _ in range(20):
+        source.read()
+    assert picamera2.opened[0].held == 0
+
+
+def test_a_frame_s_age_counts_from_the_sensor_s_stamp(picamera2: type[Camera]) -> None:
+    source = make_source("picamera2", SETTINGS)
+    source.open()
+    shot = source.read()
+    assert shot is not None
+    assert shot.captured_s is not None
+    assert 0.03 < time.monotonic() - shot.captured_s < 1
+
+
+def test_a_camera_that_stops_is_an_error_that_may_pass_and_is_let_go(picamera2: type[Camera]) -> None:
+    source = make_source("picamera2", SETTINGS)
+    source.open()
+    picamera2.opened[0].silent = True
+    with pytest.raises(SourceError, match="gives no more frames"):
+        source.read()
+    source.close()
+    source.close()
+    assert picamera2.opened[0].closed
+
+
+def test_no_camera_on_the_cable_is_an_error_that_may_pass(
+    picamera2: type[Camera], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picamera2, "cameras", 0)
+    with pytest.raises(SourceError, match="no Pi camera was found"):
+        make_source("picamera2", SETTINGS).open()
+
+
+def test_without_picamera2_a_person_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "picamera2", None)
+    with pytest.raises(UserError, match="sudo apt install -y python3-picamera2"):
+        make_source("picamera2", SETTINGS)
+
+
+def test_a_numpy_that_picamera2_was_not_built_for_is_told_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "numpy.dtype size changed, may indicate binary incompatibility"
+    (tmp_path / "picamera2.py").write_text(f"raise ValueError({said!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "picamera2", raising=False)
+    with pytest.raises(UserError, match=r"size changed.*pip install --ignore-installed simplejpeg"):
+        make_source("picamera2", SETTINGS)

@@ -1,0 +1,104 @@
+"""A real RTSP camera with a password: its fire is seen, it may die and come back, and nobody hears its password."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import pytest
+
+from benchmarks.soak.camera import free_port, wait_for_port
+from benchmarks.soak.process import subject
+from edge.camera.files import VideoFile
+from edge.camera.pattern import BURNS_FROM_S, Pattern
+from edge.images import Frame
+
+SYSTEM_PYTHON = Path("/usr/bin/python3")
+SERVER = Path(__file__).with_name("rtsp_server.py")
+BINDINGS = "import gi; gi.require_version('Gst', '1.0'); gi.require_version('GstRtspServer', '1.0')"
+USER, PASSWORD = "me", "hunter2"
+FPS, FRAMES = 15, 300
+SIZE = (320, 240)
+WAIT_S = 60.0
+BACK_WITHIN_S = 20.0
+STALL_S = 4.0
+
+
+@pytest.fixture(scope="module")
+def recording(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fire as every GStreamer can read it; a real one where there is a copy."""
+    if (
+        not SYSTEM_PYTHON.is_file()
+        or subprocess.run([SYSTEM_PYTHON, "-c", BINDINGS], capture_output=True, timeout=WAIT_S).returncode
+    ):
+        pytest.skip("install python3-gi, gir1.2-gst-rtsp-server-1.0 and gstreamer1.0-plugins-{good,ugly} to run this")
+    try:
+        frames = recorded(request.getfixturevalue("videos_dir") / "visifire_housefire_14.avi")
+    except pytest.skip.Exception:
+        frames = painted()
+    path = tmp_path_factory.mktemp("rtsp") / "fire.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE)
+    for frame in itertools.islice(frames, FRAMES):
+        writer.write(cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), SIZE))
+    writer.release()
+    return path
+
+
+def recorded(path: Path) -> Iterator[Frame]:
+    video = VideoFile(path)
+    video.open()
+    while shot := video.read():
+        yield shot.rgb
+
+
+def painted() -> Iterator[Frame]:
+    """The test pattern from shortly before it burns."""
+    pattern = Pattern(fps=FPS)
+    return (pattern.frame(BURNS_FROM_S - 2 + number / FPS) for number in itertools.count())
+
+
+@contextmanager
+def served(video: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The camera, as a process of its own."""
+    with subprocess.Popen([SYSTEM_PYTHON, SERVER, str(port), video, USER, PASSWORD]) as process:
+        try:
+            wait_for_port(port)
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_a_camera_that_is_killed_or_hangs_is_watched_again_and_its_password_is_never_told(
+    recording: Path, shipped_model: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    address = f"rtsp://{USER}:{PASSWORD}@127.0.0.1:{port}/live"
+    config = tmp_path / "fireseg.toml"
+    config.write_text(f'[source]\naddress = "{address}"\nstall_s = {STALL_S}\n[model]\npath = "{shipped_model}"\n')
+    with subject("--config", config) as watched:
+
+        def wait_for_loss(heard: int) -> None:
+            lost = "trying again"
+            watched.wait_for(lambda: any(lost in line for line in watched.said[heard:]), "a loss", BACK_WITHIN_S)
+
+        with served(recording, port):
+            watched.wait_for(lambda: bool(watched.events), "a fire", WAIT_S)
+        wait_for_loss(0)
+        with served(recording, port) as process:
+            watched.wait_for_results(10, BACK_WITHIN_S)
+            heard = len(watched.said)
+            process.send_signal(signal.SIGSTOP)
+            wait_for_loss(heard)
+            process.send_signal(signal.SIGCONT)
+            watched.wait_for_results(10, BACK_WITHIN_S)
+        assert watched.terminate() < 2
+    assert watched.process.returncode == 0
+    everything = "\n".join([*watched.said, *map(str, watched.events)])
+    assert f"rtsp://***@127.0.0.1:{port}/live" in everything
+    assert PASSWORD not in everything

@@ -1,0 +1,194 @@
+"""The machine's state is read from what real machines print, and what a machine does not have is None."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.host.machine import (
+    THROTTLE_BITS,
+    State,
+    Throttling,
+    board_model,
+    conditions,
+    cpu_model,
+    cpu_name,
+    parse_cpu,
+    parse_load,
+    parse_temperature,
+    parse_throttled,
+    parse_word,
+    read_state,
+    trouble,
+)
+
+PI4_64_BIT = """\
+processor\t: 0
+BogoMIPS\t: 108.00
+Features\t: fp asimd evtstrm crc32 cpuid
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x0
+CPU part\t: 0xd08
+CPU revision\t: 3
+
+Revision\t: c03111
+Serial\t\t: 0000000000000000
+Model\t\t: Raspberry Pi 4 Model B Rev 1.1
+"""
+PI4_32_BIT = """\
+processor\t: 0
+model name\t: ARMv7 Processor rev 3 (v7l)
+BogoMIPS\t: 108.00
+Features\t: half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae evtstrm crc32
+CPU implementer\t: 0x41
+CPU architecture: 7
+CPU variant\t: 0x0
+CPU part\t: 0xd08
+CPU revision\t: 3
+
+Hardware\t: BCM2711
+Model\t\t: Raspberry Pi 4 Model B Rev 1.1
+"""
+XEON = "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel\t\t: 167\nmodel name\t: Intel(R) Xeon(R) Processor\n"
+CALM = State("performance", 52.0, Throttling(0), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        (PI4_64_BIT, "Cortex-A72"),
+        (PI4_32_BIT, "Cortex-A72"),
+        (PI4_64_BIT.replace("0xd08", "0xd0b"), "Cortex-A76"),
+        (PI4_32_BIT.replace("0xd08", "0xfff"), "ARMv7 Processor rev 3 (v7l)"),
+        (PI4_64_BIT.replace("0x41", "0x51"), None),  # another maker's numbers mean other cores
+        (XEON, "Intel(R) Xeon(R) Processor"),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_processor_is_known_by_its_name(cpuinfo: str | None, name: str | None) -> None:
+    assert parse_cpu(cpuinfo) == name
+
+
+def test_the_device_trees_zero_byte_is_no_part_of_the_boards_name() -> None:
+    assert parse_word("Raspberry Pi 5 Model B Rev 1.0\x00") == "Raspberry Pi 5 Model B Rev 1.0"
+    assert parse_word("ondemand\n") == "ondemand"
+    assert parse_word("\n") is parse_word(None) is None
+
+
+def test_temperatures_are_thousandths_of_a_degree() -> None:
+    assert parse_temperature("48312\n") == 48.312
+    assert parse_temperature("-1000\n") == -1
+    assert parse_temperature("unavailable") is parse_temperature("") is parse_temperature(None) is None
+
+
+def test_the_load_is_that_of_the_last_minute() -> None:
+    assert parse_load("0.20 0.18 0.76 2/345 1234\n") == 0.2
+    assert parse_load("?") is parse_load(None) is None
+
+
+def test_a_pi_that_is_throttled_and_underfed_says_so_for_now_and_since_boot() -> None:
+    found = parse_throttled("throttled=0x50005\n")
+    assert found is not None
+    assert found.now == found.since_boot == ["under-voltage", "throttled"]
+
+
+def test_a_pi_that_was_throttled_earlier_is_not_throttled_now() -> None:
+    found = parse_throttled("throttled=0xd0000\n")
+    assert found is not None
+    assert found.now == []
+    assert found.since_boot == ["under-voltage", "throttled", "soft temperature limit"]
+
+
+@pytest.mark.parametrize(
+    "answer", ["VCHI initialization failed\n", 'error=1 error_msg="Command not registered"', "", None]
+)
+def test_any_other_answer_of_the_firmware_is_no_answer(answer: str | None) -> None:
+    assert parse_throttled(answer) is None
+
+
+@given(st.integers(min_value=0, max_value=0xFFFFFFFF))
+def test_every_answer_of_the_firmware_is_understood(bits: int) -> None:
+    found = parse_throttled(f"throttled={bits:#x}")
+    assert found == Throttling(bits)
+    assert found is not None
+    assert [bit for bit, name in THROTTLE_BITS.items() if name in found.now] == [b for b in range(4) if bits >> b & 1]
+    assert len(found.since_boot) == (bits >> 16 & 0xF).bit_count()
+
+
+def test_a_calm_machine_has_no_trouble_even_if_it_was_throttled_before_the_measurement() -> None:
+    assert trouble(CALM, CALM) == []
+    old = replace(CALM, throttling=Throttling(0x50000))
+    assert trouble(old, old) == []
+    assert trouble(State(None, None, None, None), State(None, None, None, None)) == []
+
+
+@pytest.mark.parametrize("bits", [0x4, 0x40000])
+def test_throttling_during_the_measurement_is_trouble_also_when_it_is_over_by_its_end(bits: int) -> None:
+    (told,) = trouble(CALM, replace(CALM, throttling=Throttling(bits)))
+    assert told == "the firmware held the machine back (throttled)"
+
+
+def test_heat_before_or_after_is_trouble() -> None:
+    hot = replace(CALM, temperature_c=83.4)
+    for before, after in ((CALM, hot), (hot, CALM)):
+        (told,) = trouble(before, after)
+        assert "83 °C hot" in told
+
+
+def test_the_state_is_read_from_where_linux_and_the_firmware_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
+        "sys/class/thermal/thermal_zone0/temp": "61342\n",
+        "proc/loadavg": "1.50 0.18 0.76 2/345 1234\n",
+        "proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.1\x00",
+        "proc/cpuinfo": PI4_64_BIT,
+        "bin/vcgencmd": '#!/bin/sh\n[ "$1" = get_throttled ] && echo throttled=0x20000\n',
+    }
+    for name, text in facts.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "bin/vcgencmd").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    assert read_state(tmp_path) == State("ondemand", 61.342, Throttling(0x20000), 1.5)
+    assert board_model(tmp_path) == "Raspberry Pi 4 Model B Rev 1.1"
+    assert cpu_model(tmp_path) == "Cortex-A72"
+
+
+def test_a_machine_that_tells_nothing_is_read_without_complaint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert read_state(tmp_path) == State(None, None, None, None)
+    assert board_model(tmp_path) is cpu_model(tmp_path) is None
+
+
+def test_a_firmware_tool_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vcgencmd").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "vcgencmd").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("edge.host.machine.FIRMWARE_TIMEOUT_S", 0.1)
+    assert read_state(tmp_path).throttling is None
+
+
+def test_the_conditions_of_a_measurement_tell_both_looks_and_the_trouble() -> None:
+    after = State("ondemand", 85.0, Throttling(0x40004), 2.0)
+    found = conditions(CALM, after)
+    assert (found["temperature_before_c"], found["temperature_after_c"]) == (52.0, 85.0)
+    assert (found["governor"], found["throttle_bits"], found["load"]) == ("ondemand", "0x40004", 0.1)
+    assert found["throttled_now"] == found["throttled_since_boot"] == ["throttled"]
+    assert len(found["trouble"]) == 2
+
+
+def test_this_machine_has_a_name_of_one_line() -> None:
+    assert cpu_name().strip() == cpu_name() != ""
+    assert "\n" not in cpu_name()
+    assert "\x00" not in cpu_name()

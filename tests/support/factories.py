@@ -1,0 +1,93 @@
+"""What tests of the loop share: a model that calls bright red fire, and frames without a camera."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import cast
+
+import cv2
+import numpy as np
+
+from edge.camera.capture import Captured
+from edge.camera.pattern import HEIGHT, WIDTH, Pattern
+from edge.detection.alarm import Rules
+from edge.detection.detector import Watch
+from edge.detection.events import Event, EventLog, Result
+from edge.detection.zones import Mask, Zone, ZoneMap
+from edge.images import Frame
+from edge.model.segmenter import Segmenter
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+MODEL_HASH = "ab" * 32
+
+
+class RedIsFire:
+    """A segmenter's interface without a network: fire is where red saturates."""
+
+    height, width = 112, 112
+
+    def mask(self, frame: Frame) -> Mask:
+        assert frame.shape == (self.height, self.width, 3)
+        return (frame[..., 0] > 200) & (frame[..., 2] < 230)
+
+
+def red_is_fire() -> Segmenter:
+    return cast(Segmenter, RedIsFire())
+
+
+def watch(zones: tuple[Zone, ...] = (), rules: Rules | None = None, clock_s: float = 0.0) -> Watch:
+    events = EventLog(MODEL_HASH, "test", now=lambda: NOON, new_id=lambda _, zone: f"fire-{zone}")
+    grid = ZoneMap(zones, [], RedIsFire.height, RedIsFire.width)
+    return Watch(red_is_fire(), grid, rules or Rules(), events, clock=lambda: clock_s)
+
+
+def frame(number: int, rgb: Frame, t_s: float, captured_s: float = 0.0) -> Captured:
+    return Captured(number, rgb, None, t_s, captured_s)
+
+
+def pattern_frames(seconds: float, fps: float = 10.0) -> list[Captured]:
+    pattern = Pattern(fps=fps)
+    return [frame(n + 1, pattern.frame(n / fps), n / fps) for n in range(round(seconds * fps))]
+
+
+def lamp(t_s: float) -> Frame:
+    """A red lamp in the dark, with a camera's noise."""
+    light = np.full((HEIGHT, WIDTH, 3), 30.0)
+    cv2.circle(light, (160, 120), 40, (250.0, 40.0, 20.0), -1)
+    noise = np.random.default_rng(round(t_s * 1000)).normal(0, 3, light.shape)
+    return np.clip(light + noise, 0, 255).astype(np.uint8)
+
+
+def result(t_s: float, share: float, *, on: bool, number: int = 1, zone: str = "frame", level: int = 60) -> Result:
+    """A result as the watch gives it; the picture's grey tells which one it was."""
+    return Result(
+        frame=number,
+        t_s=t_s,
+        age_ms=12.34,
+        inference_ms=5.67,
+        fire_share=share,
+        shares={zone: share},
+        alarms={zone: on},
+        rgb=np.full((48, 64, 3), level, np.uint8),
+        mask=np.zeros((12, 16), np.bool_),
+    )
+
+
+def event(kind: str, *, id_: str = "20261122T120000Z-frame-abcd", number: int = 1, t_s: float = 1.0) -> Event:
+    seen = result(t_s, 0.1, on=True)
+    return Event(
+        id=id_,
+        number=number,
+        kind=kind,
+        zone="frame",
+        time=NOON.isoformat(),
+        t_s=t_s,
+        started_t_s=1.0,
+        share=0.1,
+        peak_share=0.1,
+        age_ms=seen.age_ms,
+        model_sha256=MODEL_HASH,
+        source="test",
+        rgb=seen.rgb,
+        mask=seen.mask,
+    )

@@ -1,0 +1,78 @@
+"""A small synthetic set that stands in for FireSeg: its digests are handed in where the published ones would be."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.errors import UserError
+from train.download.fetch import Fetched, fetch
+from train.download.http import CHUNK_BYTES, Network
+
+FAST = Network(connect_timeout_s=2, read_timeout_s=2, attempts=3, backoff_s=0.01)
+REPOSITORY = "fire-segmentation-efc5/fire_segmentation/Fire Dataset"  # how the mirror's archive nests the set
+Files = dict[str, bytes]  # published name -> content
+
+
+def encode(suffix: str, picture: np.ndarray[Any, Any]) -> bytes:
+    return cv2.imencode(suffix, picture)[1].tobytes()
+
+
+def make_set(*, width: int = 48, fire: int = 255) -> Files:
+    """Six pairs of train and two of test. Another `width` or `fire` makes a sound copy with other bytes."""
+    rng = np.random.default_rng(1)
+    files = {}
+    for part, count in (("train", 6), ("test", 2)):
+        for number in range(1, count + 1):
+            mask = np.zeros((32, width), np.uint8)
+            mask[: 4 * number, :20] = fire
+            frame = rng.integers(0, 256, (32, width, 3), np.uint8)
+            files[f"images_prepped_{part}/img({number}).jpg"] = encode(".jpg", frame)
+            files[f"annotations_prepped_{part}/img({number}).png"] = encode(".png", mask)
+    return files
+
+
+FILES = make_set()
+TABLE = {name: hashlib.sha256(data).digest() for name, data in FILES.items()}
+IMAGE, MASK = "images_prepped_train/img(2).jpg", "annotations_prepped_train/img(2).png"
+
+
+def write_set(root: Path, files: Files) -> Path:
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+def read_set(root: Path) -> Files:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def zipped(files: Files, prefix: str = REPOSITORY) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as target:
+        target.writestr(f"{prefix}/README.md", bytes(4 * CHUNK_BYTES))  # else it would come in one piece
+        for name, data in files.items():
+            target.writestr(f"{prefix}/{name}", data)
+    return buffer.getvalue()
+
+
+def bring(out: Path, source: Path | str, **options: Any) -> Fetched:
+    return fetch(out, str(source), **{"published": TABLE, "network": FAST, **options})
+
+
+def refused(out: Path, source: Path | str, **options: Any) -> str:
+    """The error's text; it is one line, and `out` stays as it was."""
+    before = read_set(out) if out.is_dir() else None
+    with pytest.raises(UserError) as caught:
+        bring(out, source, **options)
+    assert "\n" not in str(caught.value)
+    assert (read_set(out) if out.is_dir() else None) == before
+    return str(caught.value)

@@ -1,0 +1,91 @@
+"""The table of published digests, and telling the published set from copies of it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from train.download import checksums as published
+from train.download.checksums import shortened, verify
+
+NAMES = ["images_prepped_train/img(1).jpg", "images_prepped_train/img(2).jpg", "annotations_prepped_train/img(1).png"]
+TABLE = {name: hashlib.sha256(name.encode()).digest() for name in NAMES}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in NAMES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    return tmp_path
+
+
+def test_the_table_has_a_digest_for_each_of_the_1200_files() -> None:
+    table = published.digests()
+    assert list(table) == published.names()
+    assert len(table) == 1200
+    assert {len(value) for value in table.values()} == {32}
+
+
+@pytest.mark.parametrize(
+    ("name", "start_and_end"),
+    [
+        ("images_prepped_train/img(1).jpg", ("1eb8bbca", "ea0819")),
+        ("images_prepped_train/img(500).jpg", ("669f240d", "80a88f")),
+        ("annotations_prepped_train/img(1).png", ("fb494a4a", "524f91")),
+        ("images_prepped_test/img(1).jpg", ("36f3ef63", "21d6a4")),
+        ("annotations_prepped_test/img(100).png", ("eeed9ebf", "afaa1b")),
+    ],
+)
+def test_each_block_of_the_table_begins_and_ends_where_documented(name: str, start_and_end: tuple[str, str]) -> None:
+    text = published.digests()[name].hex()
+    assert (text[:8], text[-6:]) == start_and_end
+
+
+def test_a_table_of_the_wrong_length_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    published.digests.cache_clear()
+    monkeypatch.setitem(published.PAIRS, "test", 99)
+    with pytest.raises(RuntimeError, match="38400 bytes, expected 38336"):
+        published.digests()
+    published.digests.cache_clear()
+
+
+def test_the_same_bytes_are_verified(root: Path) -> None:
+    verification = verify(root, TABLE)
+    assert verification.identical == tuple(NAMES)
+    assert verification.is_published and verification.complete
+    assert str(verification) == f"{root}: verified, all 3 files are the published bytes"
+
+
+def test_other_bytes_are_changed_but_complete(root: Path) -> None:
+    (root / NAMES[1]).write_bytes(b"resized")
+    verification = verify(root, TABLE)
+    assert verification.changed == (NAMES[1],)
+    assert verification.complete and not verification.is_published
+    assert "differs from the published bytes: 2 of 3" in str(verification)
+
+
+def test_an_absent_file_is_missing_and_not_changed(root: Path) -> None:
+    (root / NAMES[0]).unlink()
+    verification = verify(root, TABLE)
+    assert (verification.missing, verification.changed) == ((NAMES[0],), ())
+    assert not verification.complete
+
+
+def test_a_picture_that_fireseg_does_not_have_is_extra(root: Path) -> None:
+    (root / "images_prepped_train/img(501).jpg").write_bytes(b"own")
+    (root / "images_prepped_train/notes.txt").write_bytes(b"no picture")
+    verification = verify(root, TABLE)
+    assert verification.extra == ("images_prepped_train/img(501).jpg",)
+    assert not verification.is_published
+
+
+def test_a_folder_that_is_not_there_misses_everything(tmp_path: Path) -> None:
+    assert verify(tmp_path / "absent").missing == tuple(published.names())
+
+
+def test_a_long_list_names_ten_and_counts_the_rest() -> None:
+    assert shortened([str(i) for i in range(12)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"
+    assert shortened([str(i) for i in range(10)]).endswith("9")

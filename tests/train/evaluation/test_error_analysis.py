@@ -1,0 +1,170 @@
+"""Where a model errs: every figure is a pure function of counted pixels, and equals what counting anew would give."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edge.images import write_picture
+from train.data.fireseg import Pair, load_dataset
+from train.evaluation.error_analysis import (
+    average_precision,
+    by_video,
+    calibration_error,
+    counts_by_threshold,
+    markdown,
+    precision_recall,
+    reliability,
+    worst_images,
+    write_details,
+)
+from train.evaluation.evaluate import LEVELS, Judgement, histogram
+from train.evaluation.metrics import Counts, count, pooled, summarise
+
+Map = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+maps = hnp.arrays(np.uint8, (6, 7))
+masks = hnp.arrays(np.bool_, (6, 7))
+counts = st.builds(Counts, *[st.integers(0, 50)] * 4)
+
+
+def pair(video: str, index: int) -> Pair:
+    return Pair(f"{video}-{index}", Path(f"{video}-{index}.jpg"), None, "all", video)
+
+
+@given(maps, masks, st.integers(0, 255))
+def test_the_counts_at_any_threshold_are_those_of_the_mask_at_that_threshold(
+    levels: Map, truth: Mask, threshold: int
+) -> None:
+    assert counts_by_threshold(histogram(levels, truth))[threshold] == count(levels >= threshold, truth)
+
+
+@given(maps, masks)
+def test_recall_falls_as_the_threshold_rises_and_is_whole_at_zero(levels: Map, truth: Mask) -> None:
+    rows = precision_recall(histogram(levels, truth))
+    recalls = [row["recall"] for row in rows]
+    assert len(rows) == LEVELS and recalls[0] == 1
+    assert recalls == sorted(recalls, reverse=True)
+    assert rows[0]["precision"] == pytest.approx(truth.mean())
+    assert [row["threshold"] for row in rows][128] == 0.5
+
+
+@given(st.lists(st.tuples(maps, masks), min_size=1, max_size=5))
+def test_pooling_histograms_is_pooling_counts(images: list[tuple[Map, Mask]]) -> None:
+    total = sum(histogram(levels, truth) for levels, truth in images)
+    assert isinstance(total, np.ndarray)
+    assert counts_by_threshold(total)[128] == pooled(count(levels >= 128, truth) for levels, truth in images)
+
+
+@given(maps, masks)
+def test_average_precision_lies_between_the_share_of_fire_and_one(levels: Map, truth: Mask) -> None:
+    found = average_precision(precision_recall(histogram(levels, truth)))
+    assert -1e-9 <= found <= 1 + 1e-9
+
+
+def test_average_precision_of_a_perfect_a_blind_and_a_known_ranking() -> None:
+    truth = np.array([[True, False, True, False]])
+    perfect = np.array([[200, 10, 150, 0]], np.uint8)
+    assert average_precision(precision_recall(histogram(perfect, truth))) == 1
+    assert average_precision(precision_recall(histogram(np.full((1, 4), 9, np.uint8), truth))) == 0.5
+    # The first found burns, the second does not, the third does: half at 1 and half at 2/3.
+    known = np.array([[200, 150, 100, 50]], np.uint8)
+    assert average_precision(precision_recall(histogram(known, truth))) == pytest.approx(0.5 + 0.5 * 2 / 3)
+
+
+@given(maps, masks, st.sampled_from([1, 4, 16, 256]))
+def test_every_pixel_falls_into_one_bin_of_the_reliability_curve(levels: Map, truth: Mask, bins: int) -> None:
+    rows = reliability(histogram(levels, truth), bins)
+    assert sum(row["pixels"] for row in rows) == levels.size
+    assert sum(row["pixels"] * row["burning"] for row in rows) == pytest.approx(truth.sum())
+    predicted = [row["predicted"] for row in rows]
+    assert predicted == sorted(predicted) and all(0 < value < 1 for value in predicted)
+    assert 0 <= calibration_error(rows) <= 1
+
+
+def test_a_model_that_means_what_it_says_has_no_calibration_error_and_a_boaster_has() -> None:
+    honest = np.zeros((2, LEVELS), np.int64)
+    for level in range(LEVELS):  # of 512 pixels of a level, as many burn as it says
+        honest[1, level] = 2 * level + 1
+        honest[0, level] = 512 - honest[1, level]
+    assert calibration_error(reliability(honest)) < 1e-9
+    boaster = np.zeros((2, LEVELS), np.int64)
+    boaster[0, 255] = boaster[1, 255] = 10
+    assert calibration_error(reliability(boaster)) == pytest.approx(0.5, abs=0.01)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), counts), min_size=1, max_size=20))
+def test_videos_share_out_all_images_and_the_worst_comes_first(images: list[tuple[str, Counts]]) -> None:
+    rows = by_video([pair(video, at) for at, (video, _) in enumerate(images)], [found for _, found in images])
+    assert sum(row["images"] for row in rows) == len(images)
+    assert {row["video"] for row in rows} == {video for video, _ in images}
+    ious = [row["fire_iou"] for row in rows]
+    assert ious == sorted(ious)
+    for row in rows:
+        expected = summarise([found for video, found in images if video == row["video"]])
+        assert {name: row[name] for name in ("fire_iou", "precision", "recall")} == {
+            name: expected[name] for name in ("fire_iou", "precision", "recall")
+        }
+
+
+@given(st.lists(counts, max_size=30), st.integers(0, 40))
+def test_no_image_left_out_is_worse_than_one_of_the_worst(images: list[Counts], number: int) -> None:
+    chosen = worst_images(images, number)
+    assert len(set(chosen)) == len(chosen) == min(number, len(images))
+    ious = [summarise([one])["fire_iou"] for one in images]
+    left = [ious[at] for at in range(len(images)) if at not in chosen]
+    assert not chosen or not left or max(ious[at] for at in chosen) <= min(left)
+
+
+def test_of_images_equally_bad_the_one_with_more_wrong_pixels_comes_first() -> None:
+    assert worst_images([Counts(fp=2), Counts(tn=9), Counts(fn=7), Counts(fp=3, fn=3)], 3) == [2, 3, 0]
+
+
+def test_a_table_in_markdown_has_a_line_for_each_row() -> None:
+    rows = [{"video": "v01", "images": 3, "fire_iou": 0.51239}, {"video": "v02", "images": 1, "fire_iou": 1.0}]
+    assert markdown(rows).splitlines() == [
+        "| video | images | fire_iou |",
+        "|---|---:|---:|",
+        "| v01 | 3 | 0.5124 |",
+        "| v02 | 1 | 1.0000 |",
+    ]
+
+
+def test_the_files_hold_what_the_summary_says(tmp_path: Path) -> None:
+    for number in range(3):
+        write_picture(tmp_path / "set" / "images" / f"f{number}.png", np.full((16, 16, 3), 80, np.uint8))
+        write_picture(tmp_path / "set" / "masks" / f"f{number}.png", np.eye(16, dtype=np.uint8) * 255)
+    (tmp_path / "set" / "groups.csv").write_text("stem,group\nf0,a\nf1,a\nf2,b\n")
+    pairs = load_dataset(tmp_path / "set").pairs
+    truth = np.stack([pair.read()[1] for pair in pairs])
+    levels = np.where(truth, 90, 10).astype(np.uint8)  # would be perfect at a lower threshold
+    levels[2] = 200
+    histograms = np.stack([histogram(*both) for both in zip(levels, truth, strict=True)])
+    judged = Judgement(tuple(pair.name for pair in pairs), levels >= 128, truth, histograms)
+    summary = write_details(pairs, judged, 0.5, tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "precision-recall.json").read_text())
+    assert len(written["thresholds"]) == LEVELS
+    for name in ("average_precision", "best_threshold", "best_fire_iou", "calibration_error"):
+        assert written[name] == summary[name]
+    assert written["best_fire_iou"] == max(row["fire_iou"] for row in written["thresholds"])
+    assert 10 / 256 < summary["best_threshold"] <= 90 / 256
+    outlines = json.loads((tmp_path / "out" / "outlines.json").read_text())
+    assert outlines["bands"] == summary["outlines"]
+    assert outlines["fire_iou_of_truth_moved_1_px"] == summary["fire_iou_of_truth_moved_1_px"] == 0  # a thin diagonal
+    assert json.loads((tmp_path / "out" / "videos.json").read_text()) == summary["videos"]
+    assert [(row["video"], row["images"], row["recall"]) for row in summary["videos"]] == [("a", 2, 0.0), ("b", 1, 1.0)]
+    assert summary["worst"] == ["f0", "f1", "f2"]
+
+
+def test_a_judgement_without_histograms_is_refused(tmp_path: Path) -> None:
+    nothing = np.zeros((1, 4, 4), np.bool_)
+    with pytest.raises(ValueError, match="expected a judgement with histograms"):
+        write_details([pair("a", 0)], Judgement(("a-0",), nothing, nothing), 0.5, tmp_path)

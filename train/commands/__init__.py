@@ -1,0 +1,1 @@
+"""The commands of `fireseg-train`, one file each. Only `train.cli` imports them."""

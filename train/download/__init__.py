@@ -1,0 +1,1 @@
+"""Downloads FireSeg and verifies its checksums."""

@@ -1,0 +1,1 @@
+"""Metrics, evaluation on test sets, error analysis and plots."""

@@ -1,0 +1,1 @@
+"""The U-Net, its losses, and loading and saving Keras models."""

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edge.cli import JsonOption
+from edge.console import JsonOption
 from edge.errors import UserError, run_app
 from edge.host.machine import conditions, read_state
 
@@ -58,7 +58,8 @@ def load(path: Path) -> Saved:
         return {bench["name"]: bench for bench in json.loads(path.read_text())["benchmarks"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is no saved benchmark ({error!r}): expected what `make bench` writes; delete it and run that again"
+            f"{path} is no saved benchmark ({error!r})",
+            "expected what `make bench` writes; delete it and run that again",
         ) from error
 
 
@@ -71,7 +72,7 @@ def baseline(machine: dict[str, Any], storage: Path = STORAGE) -> Saved:
                 found[name] = bench
     if not found:
         where = machine["board"] or machine["cpu"]
-        raise UserError(f"no baseline of this machine ({where}) in {storage}: expected one; make it by `make bench`")
+        raise UserError(f"no baseline of this machine ({where}) in {storage}", "expected one; make it by `make bench`")
     return found
 
 
@@ -104,7 +105,8 @@ def compare(before: Saved, now: Saved, threshold: float = THRESHOLD) -> list[Cha
         changes.append(Change(name, statistic, reason, before_ms, now_ms, ", ".join(differing), is_slower))
     if not changes:
         raise UserError(
-            "the baseline holds none of these benchmarks: expected some in common; run `make bench` with the same MODEL"
+            "the baseline holds none of these benchmarks",
+            "expected some in common; run `make bench` with the same MODEL",
         )
     return changes
 
@@ -122,7 +124,9 @@ def measure() -> Saved:
         ]
         done = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, stdout=sys.stderr, check=False)
         if done.returncode:
-            raise UserError("the benchmarks did not run through: expected times to compare; see what pytest said above")
+            raise UserError(
+                "the benchmarks did not run through", "expected times to compare; see what pytest said above"
+            )
         return load(path)
 
 
@@ -148,7 +152,7 @@ def main(
     else:
         show(changes)
     if reasons := troubles(measured):
-        raise UserError(f"{'; '.join(reasons)}: such times cannot be compared; cool it, feed it well, and run again")
+        raise UserError(f"{'; '.join(reasons)}", "such times cannot be compared; cool it, feed it well, and run again")
     slower = [change for change in changes if change.is_slower]
     for change in slower:
         typer.echo(

@@ -20,9 +20,9 @@ from export.drift import compare
 from export.report import Gate
 from train.card import installed_versions
 from train.data.fireseg import Pair
-from train.data.sources import FETCHED_DIR, SYNTHETIC_COUNT, SYNTHETIC_DIR, SYNTHETIC_SEED, Source, find_data
+from train.data.sources import FETCHED_DIR, SYNTHETIC_COUNT, SYNTHETIC_DIR, SYNTHETIC_SEED, DataSource, find_data
 from train.data.splits import Split
-from train.evaluation.evaluate import Judgement, judge, rounded
+from train.evaluation.evaluate import Predictions, evaluate, rounded
 from train.model.io import KerasPredictor, Predictor, load_keras
 from train.synthetic.generate import generate
 
@@ -40,8 +40,8 @@ class Loaded:
     hashes: dict[str, str]
     runtimes: dict[str, str]
 
-    def judge(self, pairs: Sequence[Pair]) -> dict[str, Judgement]:
-        return {kind: judge(predictor, pairs) for kind, predictor in self.predictors.items()}
+    def evaluate(self, pairs: Sequence[Pair]) -> dict[str, Predictions]:
+        return {kind: evaluate(predictor, pairs) for kind, predictor in self.predictors.items()}
 
 
 def load(family: Family) -> Loaded:
@@ -63,7 +63,7 @@ def load(family: Family) -> Loaded:
     return Loaded(family, predictors, hashes, {kind: of_keras if kind == FLOAT else str(runtime) for kind in hashes})
 
 
-def entries(loaded: Loaded, judged: dict[str, Judgement], source: Source, split: Split) -> list[Entry]:
+def entries(loaded: Loaded, judged: dict[str, Predictions], source: DataSource, split: Split) -> list[Entry]:
     """One line a model: the metrics, and for what was shrunk the difference to the float."""
     versions = {name: number for name, number in installed_versions().items() if name != "fireseg-edge"}
     stamped = stamp("drift", cpu_name())
@@ -114,7 +114,7 @@ def fireseg_dir() -> Path | None:
     return FETCHED_DIR if FETCHED_DIR.is_dir() else None
 
 
-def synthetic() -> Source:
+def synthetic() -> DataSource:
     """The painted set that every command takes where there is no FireSeg."""
     generate(SYNTHETIC_DIR, SYNTHETIC_COUNT, SYNTHETIC_SEED)
     return find_data(SYNTHETIC_DIR)

@@ -20,9 +20,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edge.cli import JsonOption
+from edge.console import JsonOption, quiet
 from edge.errors import UserError, run_app
-from edge.quiet import quiet
 
 LEDGER = Path(__file__).with_name("ledger.jsonl")
 
@@ -54,10 +53,12 @@ def read(path: Path = LEDGER) -> list[Entry]:
             entry = json.loads(line)
         except ValueError as error:
             raise UserError(
-                f"{path}, line {number} is not JSON ({error}): expected one object a line; mend the line or delete it"
+                f"{path}, line {number} is not JSON ({error})", "expected one object a line; mend the line or delete it"
             ) from error
         if not isinstance(entry, dict):
-            raise UserError(f"{path}, line {number} is no JSON object: expected one a line; mend the line or delete it")
+            raise UserError(
+                f"{path}, line {number} is no JSON object", "expected one a line; mend the line or delete it"
+            )
         entries.append(entry)
     return entries
 
@@ -190,7 +191,7 @@ def main(
     """Draw what the shipped models were measured at over time, and show the newest line of each."""
     entries = read(ledger)
     if not entries:
-        raise UserError(f"{ledger} holds no line: expected what `make drift` writes; run that first")
+        raise UserError(f"{ledger} holds no line", "expected what `make drift` writes; run that first")
     with quiet():  # the gate, which is drawn too, comes with Keras and TensorFlow
         from benchmarks.ledger_plot import draw
     draw(entries, out)

@@ -19,10 +19,10 @@ def timed_models(named: str | None = None) -> list[Path]:
     path = Path(named)
     if path.suffix != ".tflite":
         raise UserError(
-            f"MODEL={named} cannot be timed here: expected a .tflite; `fireseg-export convert {named}` makes one"
+            f"MODEL={named} cannot be timed here", f"expected a .tflite; `fireseg-export convert {named}` makes one"
         )
     if not path.is_file():
-        raise UserError(f"MODEL={named} does not exist: expected a .tflite, or no MODEL to time those that ship")
+        raise UserError(f"MODEL={named} does not exist", "expected a .tflite, or no MODEL to time those that ship")
     return [path]
 
 
@@ -43,8 +43,8 @@ def families(models: Path = MODELS) -> list[Family]:
         missing = [path.name for path in shrunk.values() if not path.is_file()]
         if missing:
             raise UserError(
-                f"{keras} ships without {' and '.join(missing)}: expected both beside it; "
-                f"make them with MODEL={keras} make export-int8"
+                f"{keras} ships without {' and '.join(missing)}",
+                f"expected both beside it; make them with MODEL={keras} make export-int8",
             )
         found.append(Family(keras.stem, keras, shrunk))
     return found

@@ -14,9 +14,9 @@ import pytest
 from benchmarks import drift
 from benchmarks.ledger import append, moved, read
 from benchmarks.models import Family, families
-from train.data.sources import Source, find_data
+from train.data.sources import DataSource, find_data
 from train.data.splits import make_split
-from train.evaluation.evaluate import Judgement
+from train.evaluation.evaluate import Predictions
 
 
 @cache
@@ -25,7 +25,7 @@ def loaded(family: str) -> drift.Loaded:
 
 
 @cache
-def source(name: str) -> Source:
+def source(name: str) -> DataSource:
     if name == "synthetic":
         return drift.synthetic()
     root = drift.fireseg_dir()
@@ -35,9 +35,9 @@ def source(name: str) -> Source:
 
 
 @cache
-def judged(family: str, data: str) -> dict[str, Judgement]:
+def judged(family: str, data: str) -> dict[str, Predictions]:
     """Every model's masks on a data set's whole test, of which each split judges a part."""
-    return loaded(family).judge(make_split(source(data).dataset, "official").test)
+    return loaded(family).evaluate(make_split(source(data).dataset, "official").test)
 
 
 @pytest.mark.parametrize("family", families(), ids=lambda family: family.name)

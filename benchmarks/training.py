@@ -17,15 +17,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from edge.cli import JsonOption, show_warning
-from edge.console import OnStep, no_steps, progress_bars
+from edge.console import JsonOption, OnStep, no_steps, print_table, progress_bars, show_warning
 from edge.errors import UserError, run_app
 from edge.host.machine import cpu_name
 from train.backend import load_keras_backend
 from train.commands.options import DataOption
 from train.data.splits import Split
 from train.recipe_file import OURS, read_recipe
-from train.tables import print_table
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -41,7 +39,7 @@ def main(
     """Time loading and training on the same batches, with the whole network learning."""
     warnings.showwarning = show_warning
     if batches < 1:
-        raise UserError(f"--batches {batches}: expected 1 or more")
+        raise UserError(f"--batches {batches}", "expected 1 or more")
     recipes = {file.stem: read_recipe(file.stem) for file in sorted(OURS.glob("*.toml"))}
     load_keras_backend()
     import keras
@@ -83,7 +81,7 @@ def rates(name: str, flags: dict[str, Any], split: Split, count: int, on_step: O
     examples = decode(split.train, side, side, on_step(f"reading images for {name}", len(split.train)))
     if len(examples) < batch:
         raise UserError(
-            f"{name} takes batches of {batch}, but there are {len(examples)} training images: expected more"
+            f"{name} takes batches of {batch}, but there are {len(examples)} training images", "expected more"
         )
     source = Batches(examples, batch, seed=flags["seed"], strong=flags["augment"] == "strong")
     model = to_train(build_unet(config, weights=None), "mixed_bfloat16" if flags["mixed-precision"] else "float32")

@@ -8,12 +8,10 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import numpy as np
-import numpy.typing as npt
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, track
@@ -23,10 +21,11 @@ from edge.commands.config import config_app
 from edge.commands.doctor import doctor_command
 from edge.commands.run import run_command
 from edge.commands.service import install_service_command
-from edge.errors import UserError, run_app
-from edge.files import make_folder, sha256
+from edge.console import JsonOption, ThreadsOption, show_warning
+from edge.errors import run_app
+from edge.files import sha256
 from edge.host.machine import conditions, cpu_name, read_state
-from edge.images import Frame, overlay, read_rgb, write_picture
+from edge.images import output_paths, read_rgb, write_mask
 from edge.model.latency import (
     BENCH_FRAME,
     FULL_RUNS,
@@ -53,11 +52,9 @@ app.command("install-service", epilog="Example: `sudo fireseg-edge install-servi
 )
 
 ModelArgument = Annotated[Path, typer.Argument(help="A .tflite model, such as models/fireseg-base-int8.tflite.")]
-ThreadsOption = Annotated[int | None, typer.Option(help="Cores to compute on; all by default.")]
 RuntimeOption = Annotated[
     str | None, typer.Option(help="litert, tflite-runtime or tensorflow; the best one installed by default.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @app.callback()
@@ -201,23 +198,6 @@ def conditions_line(machine: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def output_paths(images: Sequence[Path], out: Path) -> dict[Path, tuple[Path, Path]]:
-    """Where the mask and the overlay of each picture go; makes `out`. Raises `UserError` where two would be one."""
-    taken: dict[str, Path] = {}
-    for path in images:
-        if path.stem in taken:
-            raise UserError(f"{path} and {taken[path.stem]} would both be written as {path.stem}: segment them apart")
-        taken[path.stem] = path
-    make_folder(out)
-    return {path: (out / f"{path.stem}-mask.png", out / f"{path.stem}-overlay.jpg") for path in images}
-
-
-def write_mask(frame: Frame, mask: npt.NDArray[np.bool_], mask_path: Path, overlay_path: Path) -> None:
-    """Write a mask as 0 and 255, and the frame with the mask laid over it."""
-    write_picture(mask_path, mask.astype(np.uint8) * 255)
-    write_picture(overlay_path, overlay(frame, mask))
-
-
 def latency_row(latency: Latency) -> dict[str, float]:
     """A latency for JSON, in microsecond steps."""
     return {
@@ -227,11 +207,6 @@ def latency_row(latency: Latency) -> dict[str, float]:
         "p99_ms": round(latency.p99_ms, 3),
         "frames_per_s": round(latency.frames_per_s, 1),
     }
-
-
-def show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """Warnings as one line each, for people."""
-    typer.echo(f"warning: {message}", err=True)
 
 
 def run() -> None:

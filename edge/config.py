@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from edge.config_schema import documented, read_section, show, unknown_key
-from edge.detection.alarm import Rules
+from edge.detection.alarm import AlarmRules
 from edge.detection.zones import Point, Zone, ZoneMap
-from edge.errors import UserError
+from edge.errors import UserError, UserErrors
 from edge.sections import (
     ClipsSection,
     LoopSection,
@@ -38,7 +38,7 @@ CHECK_GRID = 224
 SECTIONS: dict[str, type] = {
     "source": SourceSection,
     "model": ModelSection,
-    "alarm": Rules,
+    "alarm": AlarmRules,
     "loop": LoopSection,
     "clips": ClipsSection,
     "web": WebSection,
@@ -90,7 +90,7 @@ class Config:
 
     source: SourceSection = field(default_factory=SourceSection)
     model: ModelSection = field(default_factory=ModelSection)
-    alarm: Rules = field(default_factory=Rules)
+    alarm: AlarmRules = field(default_factory=AlarmRules)
     loop: LoopSection = field(default_factory=LoopSection)
     clips: ClipsSection = field(default_factory=ClipsSection)
     web: WebSection = field(default_factory=WebSection)
@@ -116,7 +116,7 @@ def load_config(path: Path | None, overrides: Overrides | None = None) -> Config
     if not errors:
         errors += _contradictions(config)
     if errors:
-        raise UserError(*errors)
+        raise UserErrors(errors)
     return config
 
 
@@ -126,13 +126,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
-            f"configuration {path} could not be read ({error.strerror}): check the path, or write one with "
-            "`fireseg-edge config init`"
+            f"configuration {path} could not be read ({error.strerror})",
+            "check the path, or write one with `fireseg-edge config init`",
         ) from error
     except UnicodeDecodeError as error:
-        raise UserError(f"configuration {path} is no text in UTF-8: save it as such") from error
+        raise UserError(f"configuration {path} is no text in UTF-8", "save it as such") from error
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"configuration {path} is not TOML ({error}): mend it there") from error
+        raise UserError(f"configuration {path} is not TOML ({error})", "mend it there") from error
 
 
 def documented_config() -> str:
@@ -208,14 +208,14 @@ def _contradictions(config: Config) -> list[str]:
     try:
         ZoneMap(config.zones, config.ignored, CHECK_GRID, CHECK_GRID)
     except UserError as error:
-        found += error.args
+        found += error.lines
     if config.web.listen:
         from edge.sinks.web.auth import parse_listen
 
         try:
             parse_listen(config.web.listen)
         except UserError as error:
-            found += error.args
+            found += error.lines
     found += _unreachable(config)
     return found
 
@@ -238,7 +238,7 @@ def _unreachable(config: Config) -> list[str]:
         try:
             check_url(config.webhook.url)
         except UserError as error:
-            found += error.args
+            found += error.lines
     for name, key in SECRET_FILES:
         path = getattr(getattr(config, name), key)
         if path and not _may_be_there(Path(path)):

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_type_hints
 
-from edge.redact import redact
+from edge.secrets import redact
 
 Section = TypeVar("Section")
 LINE = 110

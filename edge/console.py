@@ -1,13 +1,26 @@
-"""Progress bars on stderr: one a step, for work that takes longer than a blink."""
+"""What commands print: warnings, tables, progress bars, and silence around chatty libraries.
+
+TensorFlow, the converter and the interpreter write from C++ straight to the file descriptors, so redirecting
+`sys.stdout` does not silence them; `quiet` redirects the descriptors.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-from edge.quiet import terminal
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads; all cores by default.")]
 
 # Told what is being done and how much of it there is; gives a function to call after each piece.
 OnStep = Callable[[str, int], Callable[[], None]]
@@ -20,7 +33,7 @@ def no_steps(_description: str, _total: int) -> Callable[[], None]:
 
 @contextmanager
 def progress_bars() -> Iterator[OnStep]:
-    """Give a function that adds a bar. The bars go on moving inside `edge.quiet.quiet`."""
+    """Give a function that adds a bar. The bars go on moving inside `quiet`."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -40,3 +53,74 @@ def progress_bars() -> Iterator[OnStep]:
     finally:
         if progress.tasks:
             progress.stop()
+
+
+@contextmanager
+def quiet(*, keep_on_error: bool = False) -> Iterator[Path]:
+    """Send everything written to stdout and stderr into a file; gives its path.
+
+    The file is gone after the block, unless the block raised and `keep_on_error` asks for it.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    handle, name = tempfile.mkstemp(prefix="fireseg-", suffix=".log")
+    saved = [os.dup(1), os.dup(2)]
+    kept = False
+    try:
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        yield Path(name)
+    except BaseException:
+        kept = keep_on_error
+        raise
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, copy in enumerate(saved, start=1):
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(handle)
+        if not kept:
+            Path(name).unlink()
+
+
+def terminal() -> Console:
+    """A console on stderr that goes on speaking inside `quiet`, for progress bars."""
+    return Console(file=os.fdopen(os.dup(2), "w", buffering=1))
+
+
+def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Warnings as one line each, for people."""
+    typer.echo(f"warning: {message}", err=True)
+
+
+def print_metrics(rows: Mapping[str, Mapping[str, float]], title: str) -> None:
+    """A column for each split, a line for each metric."""
+    table = Table("metric", *rows, title=title)
+    for name in next(iter(rows.values())):
+        table.add_row(name, *(_shown(metrics[name]) for metrics in rows.values()))
+    Console().print(table)
+
+
+def print_table(table: Table) -> None:
+    """Print as wide as the table is where nobody looks: a pipe has no width."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def print_shares(rows: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    """A line for each set or video: how many pictures, and which shares of them; nothing where there are no rows."""
+    if not rows:
+        return
+    names = [name for name, value in next(iter(rows.values())).items() if not isinstance(value, str)]
+    table = Table("", *(name.replace("_percent", " %").replace("_", " ") for name in names), title=title)
+    for row, values in rows.items():
+        cells = (f"{values[name] * 100:.1f} %" if isinstance(values[name], float) else values[name] for name in names)
+        table.add_row(row, *map(str, cells))
+    Console().print(table)
+
+
+def _shown(value: float) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,9 +1,9 @@
-"""The one exception for what a person can cause, and how a command ends with it."""
+"""The exception for mistakes that a person can fix, and how a command ends with it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 EXIT_USER_ERROR = 2
@@ -11,28 +11,52 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class UserError(Exception):
-    """Something a person can mend: the message says what was wrong, what was expected, and what to do.
+    """A mistake that a person can fix. Commands print it as one line and exit with code 2.
 
-    Commands print each of its messages as one line and exit with code 2. Anything else that escapes is our bug and
-    keeps its traceback.
+    Any other exception that escapes is a bug and keeps its traceback.
+
+    Args:
+        problem: what is wrong, and where.
+        remedy: what was expected, or what to do.
+
+    Example:
+        >>> raise UserError("masks/a.png is missing", "add it or remove images/a.jpg")
     """
 
-    def __init__(self, *messages: str) -> None:
-        super().__init__(*(" ".join(message.split()) for message in messages))
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        self.problem, self.remedy = (" ".join(text.split()) for text in (problem, remedy))
+        super().__init__(problem, remedy)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """One line per mistake."""
+        return (f"{self.problem}: {self.remedy}" if self.remedy else self.problem,)
 
     def __str__(self) -> str:
-        return "\n".join(self.args)
+        return "\n".join(self.lines)
+
+
+class UserErrors(UserError):
+    """Several mistakes found in one pass, such as all those of a configuration file."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = tuple(" ".join(line.split()) for line in lines)
+        super().__init__(*self._lines[:1])
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return self._lines
 
 
 def fail(error: UserError) -> NoReturn:
-    """Print the error's lines on stderr and leave with exit code 2."""
-    for line in error.args:
+    """Print the error on stderr, one line per mistake, and exit with code 2."""
+    for line in error.lines:
         print(f"error: {line}", file=sys.stderr)
     raise SystemExit(EXIT_USER_ERROR)
 
 
 def run_app(app: Callable[[], Any]) -> None:
-    """Run a Typer app so that a `UserError` is one line and exit code 2, and Ctrl-C is exit code 130."""
+    """Run a Typer app: a `UserError` becomes one line and exit code 2, Ctrl-C exit code 130."""
     try:
         app()
     except UserError as error:

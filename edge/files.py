@@ -84,7 +84,7 @@ def check_writable(folder: Path) -> None:
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = "is no folder" if not there.is_dir() else "may not be written to"
-        raise UserError(f"{folder} could not be written ({there} {reason}): choose a folder that you may write to")
+        raise UserError(f"{folder} could not be written ({there} {reason})", "choose a folder that you may write to")
 
 
 def sha256(path: Path) -> str:
@@ -94,4 +94,6 @@ def sha256(path: Path) -> str:
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path} could not be written ({error.strerror or error}): choose a folder that you may write to")
+    return UserError(
+        f"{path} could not be written ({error.strerror or error})", "choose a folder that you may write to"
+    )

@@ -6,6 +6,7 @@ names the file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import UserError
-from edge.files import replacing
+from edge.files import make_folder, replacing
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 FIRE_COLOUR_RGB = (255, 60, 0)
 
 Frame = npt.NDArray[np.uint8]  # H x W x 3, RGB
 Map = npt.NDArray[np.uint8]  # H x W
+Mask = npt.NDArray[np.bool_]  # H x W, True where fire is predicted
 
 
 def read_rgb(path: Path) -> Frame:
@@ -47,14 +49,14 @@ def read_gray_or_colour(path: Path) -> Frame | Map:
 def write_picture(path: Path, picture: Frame | Map) -> None:
     """Write an RGB picture or a one-channel map, in the format of the suffix. Raises `UserError`."""
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UserError(f"{path} has no picture format's suffix: expected one of {', '.join(IMAGE_SUFFIXES)}")
+        raise UserError(f"{path} has no picture format's suffix", f"expected one of {', '.join(IMAGE_SUFFIXES)}")
     encoded = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
     with replacing(path) as temporary:
         if not cv2.imwrite(str(temporary), encoded):
             raise OSError(f"OpenCV could not encode {path.suffix}")
 
 
-def overlay(frame: Frame, mask: npt.NDArray[np.bool_], *, opacity: float = 0.5) -> Frame:
+def overlay(frame: Frame, mask: Mask, *, opacity: float = 0.5) -> Frame:
     """Tint the burning pixels and draw their outline. `mask` may have another size than `frame`."""
     height, width = frame.shape[:2]
     full = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
@@ -67,6 +69,23 @@ def overlay(frame: Frame, mask: npt.NDArray[np.bool_], *, opacity: float = 0.5) 
     return drawn
 
 
+def output_paths(images: Sequence[Path], out: Path) -> dict[Path, tuple[Path, Path]]:
+    """Where the mask and the overlay of each picture go; makes `out`. Raises `UserError` where two would be one."""
+    taken: dict[str, Path] = {}
+    for path in images:
+        if path.stem in taken:
+            raise UserError(f"{path} and {taken[path.stem]} would both be written as {path.stem}", "segment them apart")
+        taken[path.stem] = path
+    make_folder(out)
+    return {path: (out / f"{path.stem}-mask.png", out / f"{path.stem}-overlay.jpg") for path in images}
+
+
+def write_mask(frame: Frame, mask: Mask, mask_path: Path, overlay_path: Path) -> None:
+    """Write a mask as 0 and 255, and the frame with the mask laid over it."""
+    write_picture(mask_path, mask.astype(np.uint8) * 255)
+    write_picture(overlay_path, overlay(frame, mask))
+
+
 def list_images(folder: Path) -> list[Path]:
     """The pictures in a folder (not below it), by name."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
@@ -76,9 +95,9 @@ def _decode(path: Path, flags: int) -> Frame | Map:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path} could not be read ({error.strerror}): check the path") from error
+        raise UserError(f"{path} could not be read ({error.strerror})", "check the path") from error
     if _is_cut_short(data):
-        raise UserError(f"{path} is cut short ({len(data)} bytes): get the whole file again")
+        raise UserError(f"{path} is cut short ({len(data)} bytes)", "get the whole file again")
     picture = None
     if data:
         try:
@@ -86,7 +105,7 @@ def _decode(path: Path, flags: int) -> Frame | Map:
         except cv2.error:  # corrupt headers with absurd sizes
             picture = None
     if picture is None:
-        raise UserError(f"{path} is not a picture that can be read: expected a whole JPEG, PNG, BMP, WebP or TIFF")
+        raise UserError(f"{path} is not a picture that can be read", "expected a whole JPEG, PNG, BMP, WebP or TIFF")
     if picture.dtype != np.uint8:
         picture = np.clip(picture, 0, 255)  # a cast alone would wrap 256 of a 16-bit mask to 0
     return picture.astype(np.uint8, copy=False)

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from edge.camera.capture import Capture
-from edge.detection.detector import Watch
-from edge.detection.events import START, EventLog
+from edge.detection.detector import Detector
+from edge.detection.events import EventTracker
 from edge.errors import UserError
-from edge.host.throttle import Pace
-from edge.messages import Status
+from edge.host.throttle import Throttle
+from edge.messages import START, RunStatus
 from edge.sinks import Sinks
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ TICK_S = 0.1
 
 
 @dataclass
-class Orders:
+class RunControl:
     """What signals ask of the loop. Handlers only set flags: locks in a handler can lock for ever."""
 
     stop: bool = False
@@ -58,10 +58,10 @@ class Summary:
         )
 
 
-class Teller:
+class StatusReporter:
     """Tells the sinks how the run fares, at its beginning and then about once a second."""
 
-    def __init__(self, capture: Capture, sinks: Sinks, pace: Pace, events: EventLog, began_s: float) -> None:
+    def __init__(self, capture: Capture, sinks: Sinks, pace: Throttle, events: EventTracker, began_s: float) -> None:
         self._capture, self._sinks, self._pace, self._events = capture, sinks, pace, events
         self._began_s = self._result_s = began_s
         self._told_s: float | None = None
@@ -76,15 +76,15 @@ class Teller:
         since_s = math.inf if self._told_s is None else now_s - self._told_s
         if since_s < STATUS_S:
             return
-        status = Status(
+        status = RunStatus(
             source=self._events.source,
-            source_state=self._capture.state,
-            openings=self._capture.openings,
+            camera_state=self._capture.state,
+            connects=self._capture.connects,
             running_s=now_s - self._began_s,
             results=summary.results,
             dropped=summary.dropped,
             fps=(summary.results - self._told_results) / since_s,
-            quiet_s=now_s - self._result_s,
+            last_result_age_s=now_s - self._result_s,
             machine=self._pace.machine,
             model_sha256=self._events.model_sha256,
         )
@@ -94,25 +94,25 @@ class Teller:
 
 def run_loop(
     capture: Capture,
-    watch: Watch,
+    watch: Detector,
     sinks: Sinks,
-    pace: Pace,
-    orders: Orders,
+    pace: Throttle,
+    orders: RunControl,
     *,
-    events: EventLog,
+    events: EventTracker,
     reload: Callable[[], None],
     max_frames: int | None = None,
 ) -> Summary:
     """Run until the source ends, `max_frames` results are out, or `orders.stop`. Raises the capture's `UserError`."""
     summary, began_s = Summary(), time.monotonic()
-    teller = Teller(capture, sinks, pace, events, began_s)
+    teller = StatusReporter(capture, sinks, pace, events, began_s)
     while not orders.stop and not capture.ended and (max_frames is None or summary.results < max_frames):
         if orders.reload:
             orders.reload = False
             try:
                 reload()
             except UserError as error:
-                log.error("the new configuration is refused, the old one goes on: %s", "; ".join(error.args))
+                log.error("the new configuration is refused, the old one goes on: %s", "; ".join(error.lines))
         pace.look_after()
         teller.tell(summary)
         if (wait_s := pace.wait_s()) > 0:
@@ -137,7 +137,7 @@ def run_loop(
 
 
 @contextmanager
-def obeying_signals(orders: Orders) -> Iterator[None]:
+def obeying_signals(orders: RunControl) -> Iterator[None]:
     """SIGTERM and SIGINT end the loop, SIGHUP lets it read its configuration anew."""
 
     def handle(number: int, _: FrameType | None) -> None:

@@ -1,8 +1,15 @@
-"""Passwords and other secrets: from the environment or a file, never from the command line, where all can read them."""
+"""Secrets: read from the environment or a file, and redacted from everything that is shown or sent.
+
+Never from the command line, where every local user can read them. A camera's URL can hold a user, a password or a
+token (rtsp://user:password@host/path?token=…); the redacted URL keeps its host and path. Redaction errs on the side of
+removing too much: it drops every query value, since each manufacturer names the password parameter differently.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from pathlib import Path
 
 from edge.errors import UserError
@@ -26,8 +33,36 @@ def read_secret(variable: str, file: str) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
         raise UserError(
-            f"{file} could not be read ({reason}): expected a file with a secret and nothing else"
+            f"{file} could not be read ({reason})", "expected a file with a secret and nothing else"
         ) from error
     if not secret:
-        raise UserError(f"{file} is empty: expected a file with a secret and nothing else")
+        raise UserError(f"{file} is empty", "expected a file with a secret and nothing else")
     return secret
+
+
+HIDDEN = "***"
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(\S+)")
+_VALUE = re.compile(r"=[^&;]*")
+
+
+def redact(text: str) -> str:
+    """The text with the credentials of every URL in it replaced by ***."""
+    return _URL.sub(lambda url: url[1] + _without_credentials(url[2]), text)
+
+
+def _without_credentials(address: str) -> str:
+    """What follows `scheme://`, up to the next space. A password may hold any sign, so the last @ ends it."""
+    user, at, rest = address.rpartition("@")
+    if "?" in user:  # an @ within a query, or a ? within a password: nobody can tell
+        return HIDDEN
+    path, mark, query = rest.partition("?")
+    if mark:
+        query = _VALUE.sub(f"={HIDDEN}", query) if "=" in query else HIDDEN
+    return f"{HIDDEN if at else ''}{at}{path}{mark}{query}"
+
+
+class RedactingFormatter(logging.Formatter):
+    """Formats a record, its exception included, without credentials."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))

@@ -44,7 +44,7 @@ class LoopSection:
         low=0,
         high=1000,
     )
-    spare_heat: bool = setting(
+    slow_when_hot: bool = setting(
         True, "Whether to halve the rate while the machine is too hot or throttled, down to one result a second."
     )
 

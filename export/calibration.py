@@ -113,13 +113,13 @@ def candidates_from_pairs(pairs: Sequence[Pair], on_progress: Callable[[], None]
 def candidates_from_folder(folder: Path) -> list[Candidate]:
     """Describe a folder of pictures without masks, such as frames of one's own camera. Raises `UserError`."""
     if not folder.is_dir():
-        raise UserError(f"calibration folder {folder} does not exist: expected a folder of pictures")
+        raise UserError(f"calibration folder {folder} does not exist", "expected a folder of pictures")
     found = [
         Candidate(path.name, path, sha256(path), path.stem, UNKNOWN, _brightness(read_rgb(path)))
         for path in list_images(folder)
     ]
     if not found:
-        raise UserError(f"calibration folder {folder} holds no pictures: expected at least one .jpg or .png")
+        raise UserError(f"calibration folder {folder} holds no pictures", "expected at least one .jpg or .png")
     return found
 
 
@@ -129,10 +129,10 @@ def choose(candidates: Sequence[Candidate], count: int, seed: int) -> Calibratio
     All of them are taken where there are fewer. Equal contents count once. Raises `UserError` for none.
     """
     if count < 1:
-        raise UserError(f"{count} calibration images: int8 needs at least 1, and 100 to 500 to be sound")
+        raise UserError(f"{count} calibration images", "int8 needs at least 1, and 100 to 500 to be sound")
     unique = list({candidate.sha256: candidate for candidate in sorted(candidates, key=lambda c: c.name)}.values())
     if not unique:
-        raise UserError("there are no calibration images: expected training images or a folder of pictures")
+        raise UserError("there are no calibration images", "expected training images or a folder of pictures")
     random.Random(seed).shuffle(unique)
     cells: dict[tuple[str, str], list[Candidate]] = {}
     for candidate in unique:
@@ -146,8 +146,8 @@ def assert_disjoint(calibration: Sequence[Candidate], judging: Sequence[Pair]) -
     shared = find_shared(((image.name, image.sha256) for image in calibration), judging)
     if shared:
         raise UserError(
-            f"{len(shared)} calibration images are among the test images ({', '.join(shared[:3])}): "
-            "calibrate on training images, or the measured drift flatters the model"
+            f"{len(shared)} calibration images are among the test images ({', '.join(shared[:3])})",
+            "calibrate on training images, or the measured drift flatters the model",
         )
 
 

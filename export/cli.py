@@ -12,16 +12,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from edge.cli import JsonOption, show_warning
-from edge.console import progress_bars
+from edge.console import JsonOption, print_table, progress_bars, show_warning
 from edge.errors import UserError, run_app
 from edge.files import make_folder
 from edge.model.runtime import cores_for
 from export.commands.drift import drift_command
 from export.commands.layers import layers_command
 from train.backend import load_keras_backend
-from train.cli import DataOption, FoldOption, SplitOption
-from train.tables import print_table
+from train.commands.options import DataOption, FoldOption, SplitOption
 
 app = typer.Typer(
     help="Shrink a Keras U-Net to TFLite and measure what that cost.",

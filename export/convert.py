@@ -14,11 +14,10 @@ from typing import Literal, get_args
 import keras
 import numpy as np
 
-from edge.console import OnStep, no_steps
+from edge.console import OnStep, no_steps, quiet
 from edge.errors import UserError
 from edge.images import Frame
 from edge.model.runtime import Runtime
-from edge.quiet import quiet
 from export.delegation import Delegation, delegation
 from export.folding import fold_rescaling
 from export.int8.graph import Graph
@@ -94,7 +93,7 @@ def convert(
     found = delegation(flatbuffer, runtime)
     if not found.is_whole:
         raise UserError(
-            f"the {kind} model falls into {found.partitions} XNNPACK partitions, expected 1: {found.blame()}"
+            f"the {kind} model falls into {found.partitions} XNNPACK partitions, expected 1", f"{found.blame()}"
         )
     return Converted(kind, flatbuffer, found, tuple(effects))
 
@@ -106,8 +105,9 @@ def check_integer(flatbuffer: bytes) -> None:
     if floats:
         raise UserError(
             f"{len(floats)} tensors of the int8 model are not integers (first: {graph.tensor_name(floats[0])}, "
-            f"{graph.dtype(floats[0])}): a layer has no integer kernel; keep to convolutions, ReLU6, bilinear "
-            "upsampling, concatenation and sigmoid"
+            f"{graph.dtype(floats[0])})",
+            "a layer has no integer kernel; keep to convolutions, ReLU6, bilinear "
+            "upsampling, concatenation and sigmoid",
         )
     for name, index, expected in (
         ("input", graph.inputs[0], INPUT_QUANTISATION),
@@ -117,8 +117,8 @@ def check_integer(flatbuffer: bytes) -> None:
         if graph.dtype(index) != "uint8" or found != expected:
             raise UserError(
                 f"the int8 model's {name} is {graph.dtype(index)} with scale {found[0]:g} and zero point {found[1]}, "
-                f"expected uint8 with {expected[0]:g} and {expected[1]}: the model must take RGB in 0..255 and end in "
-                "a sigmoid"
+                f"expected uint8 with {expected[0]:g} and {expected[1]}",
+                "the model must take RGB in 0..255 and end in a sigmoid",
             )
 
 
@@ -127,7 +127,7 @@ def _run_converter(model: keras.Model, kind: Kind, calibration: Frame | None) ->
 
     if keras.backend.backend() != "tensorflow":
         raise UserError(
-            f"Keras runs on {keras.backend.backend()}, but the converter needs TensorFlow: unset KERAS_BACKEND"
+            f"Keras runs on {keras.backend.backend()}, but the converter needs TensorFlow", "unset KERAS_BACKEND"
         )
     _, height, width, channels = model.input_shape
     frame = keras.Input(batch_shape=(1, height, width, channels), name="frame")
@@ -142,7 +142,7 @@ def _run_converter(model: keras.Model, kind: Kind, calibration: Frame | None) ->
         converter.target_spec._experimental_supported_accumulation_type = tf.dtypes.float16
     if kind == "int8":
         if calibration is None or not len(calibration):
-            raise UserError("int8 needs calibration images: pass --data with training images")
+            raise UserError("int8 needs calibration images", "pass --data with training images")
 
         def representative() -> Iterator[list[np.ndarray]]:
             for image in calibration:  # one at a time: the calibrator keeps what it is given
@@ -157,7 +157,9 @@ def _run_converter(model: keras.Model, kind: Kind, calibration: Frame | None) ->
             return bytes(converter.convert())
         except Exception as error:  # the converter raises its own kinds and bare ones
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-            raise UserError(f"TFLite's converter refused the model for {kind} ({reason}): its log is {log}") from error
+            raise UserError(
+                f"TFLite's converter refused the model for {kind} ({reason})", f"its log is {log}"
+            ) from error
 
 
 def artefact_paths(out: Path, kinds: Sequence[Kind] = KINDS) -> dict[Kind, Path]:

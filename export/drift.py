@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from train.evaluation.evaluate import Judgement
+from train.evaluation.evaluate import Predictions
 from train.evaluation.metrics import Counts, agreement, fire_iou
 
 BOOTSTRAP_DRAWS = 2000
@@ -26,7 +26,7 @@ class Drift:
     """Each image's agreement."""
 
 
-def compare(a: Judgement, b: Judgement, *, seed: int = 0) -> Drift:
+def compare(a: Predictions, b: Predictions, *, seed: int = 0) -> Drift:
     """Compare two judgements of the same images. Raises ValueError where they are not."""
     if a.names != b.names or a.masks.shape != b.masks.shape:
         raise ValueError(
@@ -52,13 +52,13 @@ def bootstrap_difference(
     return float(low), float(high)
 
 
-def worst_images(a: Judgement, b: Judgement, count: int) -> list[int]:
+def worst_images(a: Predictions, b: Predictions, count: int) -> list[int]:
     """Indices of the images whose masks differ in most pixels, worst first."""
     differing = np.count_nonzero(a.masks != b.masks, axis=(1, 2))
     return [int(index) for index in np.argsort(-differing, kind="stable")[:count]]
 
 
-def per_image_difference(a: Judgement, b: Judgement) -> list[float]:
+def per_image_difference(a: Predictions, b: Predictions) -> list[float]:
     """fire_iou of B minus that of A, image by image."""
     return [fire_iou(y) - fire_iou(x) for x, y in zip(a.per_image, b.per_image, strict=True)]
 

@@ -22,7 +22,7 @@ def inspect(path: Path) -> dict[str, Any]:
     except UserError:
         raise
     except Exception as error:  # a cut flatbuffer fails in whichever of the generated readers meets the end
-        raise UserError(f"{path} is cut short or damaged: copy or export it again") from error
+        raise UserError(f"{path} is cut short or damaged", "copy or export it again") from error
     return {
         "path": str(path),
         "size_bytes": path.stat().st_size,

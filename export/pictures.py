@@ -16,13 +16,13 @@ from edge.images import overlay
 from edge.model.preprocess import to_model_input
 from export.drift import worst_images
 from train.data.fireseg import Pair
-from train.evaluation.evaluate import Judgement
+from train.evaluation.evaluate import Predictions
 
 COLUMNS = ("frame", "truth", "float", "int8", "difference")
 MISSING_RGB, ADDED_RGB = (0, 120, 255), (255, 140, 0)
 
 
-def draw_worst(path: Path, pairs: Sequence[Pair], reference: Judgement, int8: Judgement, count: int = 6) -> None:
+def draw_worst(path: Path, pairs: Sequence[Pair], reference: Predictions, int8: Predictions, count: int = 6) -> None:
     """Draw the `count` images whose masks differ in most pixels: frame, truth, float, int8, and their difference."""
     worst = worst_images(reference, int8, count)
     figure, axes = plt.subplots(len(worst), len(COLUMNS), figsize=(11, 2.15 * len(worst)), squeeze=False)

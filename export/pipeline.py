@@ -34,9 +34,9 @@ from export.pictures import draw_worst
 from export.report import Gate, ModelRow, Report
 from train.card import installed_versions
 from train.data.fireseg import Pair, content_hash
-from train.data.sources import Source
+from train.data.sources import DataSource
 from train.data.splits import Split
-from train.evaluation.evaluate import Judgement, judge, rounded
+from train.evaluation.evaluate import Predictions, evaluate, rounded
 from train.evaluation.provenance import learnt_from
 from train.model.io import KerasPredictor, Predictor, check_model_file, load_keras
 
@@ -154,8 +154,14 @@ def _calibration_card(exported: Exported, calibration: CalibrationSet) -> dict[s
 
 
 def report(
-    exported: Exported, source: Source, split: Split, paths: dict[Kind, Path], gate: Gate, threads: int, on_step: OnStep
-) -> tuple[Report, dict[str, Judgement]]:
+    exported: Exported,
+    source: DataSource,
+    split: Split,
+    paths: dict[Kind, Path],
+    gate: Gate,
+    threads: int,
+    on_step: OnStep,
+) -> tuple[Report, dict[str, Predictions]]:
     """Judge every conversion and the Keras model itself on the split's test images, and time them."""
     keras_predictor = KerasPredictor(exported.model)
     judgements = {"keras": _judge(keras_predictor, split.test, "keras", on_step)}
@@ -196,7 +202,7 @@ def report(
     return found, judgements
 
 
-def write_report(found: Report, judgements: dict[str, Judgement], split: Split, out: Path) -> None:
+def write_report(found: Report, judgements: dict[str, Predictions], split: Split, out: Path) -> None:
     """report.json, report.md, and the picture of the images whose int8 mask lies farthest from the float's."""
     write_json(out / "report.json", found.as_json())
     write_text(out / "report.md", found.as_markdown())
@@ -207,7 +213,7 @@ def compare_halves(exported: Exported, split: Split, options: Options, on_step: 
     """Calibrate on two disjoint halves: how far the two models differ tells whether the set is large enough."""
     calibration = exported.calibration
     if calibration is None or len(calibration.images) < 2:
-        raise UserError("two halves need at least 2 calibration images: raise --calibration-count")
+        raise UserError("two halves need at least 2 calibration images", "raise --calibration-count")
     _, height, width, _ = exported.model.input_shape
     judgements = []
     with tempfile.TemporaryDirectory(prefix="fireseg-") as folder:
@@ -240,22 +246,22 @@ def _calibration(split: Split | None, options: Options, on_step: OnStep) -> Cali
         done = on_step("reading training images", len(split.train))
         candidates = candidates_from_pairs(split.train, done)
     else:
-        raise UserError("int8 needs calibration images: pass --data DIR with training images")
+        raise UserError("int8 needs calibration images", "pass --data DIR with training images")
     calibration = choose(candidates, options.calibration_count, options.seed)
     if split:
         assert_disjoint(calibration.images, split.test)
     return calibration
 
 
-def _judge(predictor: Predictor, pairs: Sequence[Pair], name: str, on_step: OnStep) -> Judgement:
-    return judge(predictor, pairs, on_step(f"judging {name}", len(pairs)))
+def _judge(predictor: Predictor, pairs: Sequence[Pair], name: str, on_step: OnStep) -> Predictions:
+    return evaluate(predictor, pairs, on_step(f"judging {name}", len(pairs)))
 
 
-def _row(name: str, path: Path, judgement: Judgement, latency: Latency) -> ModelRow:
+def _row(name: str, path: Path, judgement: Predictions, latency: Latency) -> ModelRow:
     return ModelRow(name, path, path.stat().st_size, sha256(path), judgement.metrics, latency)
 
 
-def _measured(data: dict[str, Any], judgement: Judgement, drift: Drift) -> dict[str, Any]:
+def _measured(data: dict[str, Any], judgement: Predictions, drift: Drift) -> dict[str, Any]:
     return {
         "data": data,
         **rounded(judgement.metrics),

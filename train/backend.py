@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 
+from edge.console import quiet
 from edge.errors import UserError
-from edge.quiet import quiet
 
 EXTRA = "run `pip install '.[train]'` in the project's folder"
 
@@ -17,7 +17,7 @@ def load_modules(*modules: str) -> None:
         for module in modules:
             importlib.import_module(module)
     except ImportError as error:
-        raise UserError(f"{error.name or error} is not installed: {EXTRA}") from error
+        raise UserError(f"{error.name or error} is not installed", f"{EXTRA}") from error
 
 
 def load_keras_backend(*, needs_tensorflow: bool = False) -> None:
@@ -25,7 +25,7 @@ def load_keras_backend(*, needs_tensorflow: bool = False) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if needs_tensorflow and backend != "tensorflow":
-        raise UserError(f"KERAS_BACKEND is {backend}, but TFLite's converter needs tensorflow: unset KERAS_BACKEND")
+        raise UserError(f"KERAS_BACKEND is {backend}, but TFLite's converter needs tensorflow", "unset KERAS_BACKEND")
     with quiet():
         try:
             load_modules("keras", "matplotlib", *(["tensorflow"] if needs_tensorflow else []))
@@ -33,5 +33,5 @@ def load_keras_backend(*, needs_tensorflow: bool = False) -> None:
             importlib.import_module("keras").ops.zeros(1)
         except ValueError as error:
             raise UserError(
-                f"Keras has no backend {backend!r}: set KERAS_BACKEND to tensorflow, jax or torch"
+                f"Keras has no backend {backend!r}", "set KERAS_BACKEND to tensorflow, jax or torch"
             ) from error

@@ -13,11 +13,11 @@ import keras
 
 from edge.files import sha256, write_json
 from train.data.fireseg import Pair, content_hash
-from train.data.sources import Source, Supplement
+from train.data.sources import DataSource, ExtraSet
 from train.data.splits import Split, with_clean
-from train.evaluation.evaluate import Judgement, rounded
+from train.evaluation.evaluate import Predictions, rounded
 from train.recipe import Recipe
-from train.run_state import State, best_of
+from train.run_state import TrainingState, best_of
 
 PACKAGES = ("fireseg-edge", "keras", "tensorflow", "ai-edge-litert", "numpy", "opencv-python-headless")
 
@@ -25,11 +25,11 @@ PACKAGES = ("fireseg-edge", "keras", "tensorflow", "ai-edge-litert", "numpy", "o
 def write_card(
     model: Path,
     recipe: Recipe,
-    state: State,
-    source: Source,
+    state: TrainingState,
+    source: DataSource,
     split: Split,
-    judged: Judgement,
-    supplements: Sequence[Supplement] = (),
+    judged: Predictions,
+    supplements: Sequence[ExtraSet] = (),
 ) -> None:
     """Write `model`'s card as `.json` beside it. `judged` are the split's test images; where the split is `official`,
     the card has the figures of `official-clean` too."""

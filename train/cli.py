@@ -11,10 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edge.cli import JsonOption, output_paths, show_warning, write_mask
-from edge.console import progress_bars
+from edge.console import JsonOption, progress_bars, show_warning
 from edge.errors import run_app
-from edge.images import read_rgb
+from edge.images import output_paths, read_rgb, write_mask
 from train.backend import load_keras_backend, load_modules
 from train.commands.evaluate import evaluate
 from train.commands.fit import fit

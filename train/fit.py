@@ -30,7 +30,7 @@ from train.run_state import (
     MONITOR,
     STATE_FILE,
     Row,
-    State,
+    TrainingState,
     read_state,
     stalled_epochs,
     write_history,
@@ -87,7 +87,7 @@ def check_out(out: Path, *, resume: bool) -> None:
     """Raise `UserError` where a run cannot begin or go on in `out`: before the data is read."""
     check_writable(out)
     if (out / STATE_FILE).is_file() and not resume:
-        raise UserError(f"{out} already holds a training run: pass --resume to go on with it, or another --out")
+        raise UserError(f"{out} already holds a training run", "pass --resume to go on with it, or another --out")
 
 
 def compile_phase(model: keras.Model, phase: Phase, steps: int) -> None:
@@ -107,9 +107,9 @@ def compile_phase(model: keras.Model, phase: Phase, steps: int) -> None:
     )
 
 
-def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> State:
+def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> TrainingState:
     check_out(out, resume=resume)
-    fresh = State(json.loads(json.dumps(asdict(recipe))), data_sha256)
+    fresh = TrainingState(json.loads(json.dumps(asdict(recipe))), data_sha256)
     if not (out / STATE_FILE).is_file():
         return fresh
     state = read_state(out)
@@ -120,12 +120,12 @@ def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> Stat
     changed = [key for key in before if before[key] != fresh.recipe.get(key)]
     if changed:
         raise UserError(
-            f"{out} was trained with another {', '.join(changed)}: resume with the same, or pass another --out"
+            f"{out} was trained with another {', '.join(changed)}", "resume with the same, or pass another --out"
         )
     if state.data_sha256 != data_sha256:
         raise UserError(
-            f"{out} was trained on other data: resume with the same --data, --split, --extra and --negatives, "
-            "or pass another --out"
+            f"{out} was trained on other data",
+            "resume with the same --data, --split, --extra and --negatives, or pass another --out",
         )
     return state
 
@@ -134,13 +134,13 @@ def _load(path: Path, *, compiled: bool) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=compiled)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is missing or damaged: delete {path.parent} and start again") from error
+        raise UserError(f"{path} is missing or damaged", f"delete {path.parent} and start again") from error
 
 
 class _Epochs(keras.callbacks.Callback):
     """Keeps the run's state on disk, its best model, its table; and ends a phase that has stopped improving."""
 
-    def __init__(self, state: State, phase: Phase, batches: Batches, out: Path) -> None:
+    def __init__(self, state: TrainingState, phase: Phase, batches: Batches, out: Path) -> None:
         super().__init__()
         self.state, self.phase, self.batches, self.out = state, phase, batches, out
 
@@ -157,8 +157,8 @@ class _Epochs(keras.callbacks.Callback):
         row |= {name: float(value) for name, value in (logs or {}).items()}
         if not math.isfinite(loss := row[MONITOR] if MONITOR in row else row["loss"]):
             raise UserError(
-                f"the loss is {loss} after epoch {epoch + 1}: the training came apart; "
-                "start again with a lower learning rate"
+                f"the loss is {loss} after epoch {epoch + 1}",
+                "the training came apart; start again with a lower learning rate",
             )
         before, last = self.state.last, f"last-{epoch + 1:03d}.keras"
         _save(self.model, self.out / last)
@@ -173,7 +173,7 @@ class _Epochs(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def _keep_best(model: keras.Model, state: State, out: Path) -> None:
+def _keep_best(model: keras.Model, state: TrainingState, out: Path) -> None:
     """Save `model`, as the last epoch left it, as the best one if it is.
 
     Only after the state, so that the best model never is of an epoch that a resumed run knows nothing of.

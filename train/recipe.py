@@ -75,17 +75,17 @@ class Recipe:
         self.model.check()
         for name in ("batch_size", "patience"):
             if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}: expected at least 1")
+                raise UserError(f"{name} is {getattr(self, name)}", "expected at least 1")
         if min(self.frozen_epochs, self.whole_epochs) < 0 or not self.frozen_epochs + self.whole_epochs:
             raise UserError(
-                f"{self.frozen_epochs} frozen and {self.whole_epochs} whole epochs: expected 1 or more in all"
+                f"{self.frozen_epochs} frozen and {self.whole_epochs} whole epochs", "expected 1 or more in all"
             )
         if self.settle_epochs < 0:
-            raise UserError(f"settle_epochs is {self.settle_epochs}: expected at least 0")
+            raise UserError(f"settle_epochs is {self.settle_epochs}", "expected at least 0")
         if not 0 <= self.validation <= 0.5:
-            raise UserError(f"validation is {self.validation}: expected a share from 0 to 0.5")
+            raise UserError(f"validation is {self.validation}", "expected a share from 0 to 0.5")
         if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed is {self.seed}: expected 0 to {2**32 - 1}")
+            raise UserError(f"seed is {self.seed}", f"expected 0 to {2**32 - 1}")
         for name in ("frozen_rate", "whole_rate", "settle_rate"):
             if not 0 < getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}: expected a learning rate between 0 and 1")
+                raise UserError(f"{name} is {getattr(self, name)}", "expected a learning rate between 0 and 1")

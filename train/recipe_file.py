@@ -52,14 +52,14 @@ def read_recipe(name: str) -> dict[str, Any]:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         ours = ", ".join(sorted(file.stem for file in OURS.glob("*.toml")))
-        raise UserError(f"recipe {name} does not exist: expected a .toml file, or one of {ours}") from error
+        raise UserError(f"recipe {name} does not exist", f"expected a .toml file, or one of {ours}") from error
     except (OSError, ValueError) as error:  # TOML's own errors and those of UTF-8 are ValueErrors
-        raise UserError(f"recipe {name} could not be read ({error}): expected TOML, `flag = value` a line") from error
+        raise UserError(f"recipe {name} could not be read ({error})", "expected TOML, `flag = value` a line") from error
     for key, value in found.items():
         if key not in FLAGS:
             near = difflib.get_close_matches(key, FLAGS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(FLAGS)}"
-            raise UserError(f"recipe {name} has {key!r}, which is no flag that a recipe can set: {hint}")
+            raise UserError(f"recipe {name} has {key!r}, which is no flag that a recipe can set", f"{hint}")
         if type(value) not in FLAGS[key]:  # not isinstance, to which True is a whole number
-            raise UserError(f"recipe {name} has {key} = {value!r}: expected {WORDS[FLAGS[key][0]]}")
+            raise UserError(f"recipe {name} has {key} = {value!r}", f"expected {WORDS[FLAGS[key][0]]}")
     return found

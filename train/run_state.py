@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 
 @dataclass
-class State:
+class TrainingState:
     """How far a run has come: written after every epoch, read by `resume`."""
 
     recipe: dict[str, Any]
@@ -52,13 +52,13 @@ def best_of(rows: list[Row]) -> Row:
     return min(rows, key=lambda row: float(row[MONITOR])) if MONITOR in rows[-1] else rows[-1]
 
 
-def read_state(out: Path) -> State:
+def read_state(out: Path) -> TrainingState:
     """How far the run in `out` has come. Raises `UserError` where its state is damaged."""
     path = out / STATE_FILE
     try:
-        return State(**json.loads(path.read_text()))
+        return TrainingState(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is not a run's state ({error}): delete {out} and start again") from error
+        raise UserError(f"{path} is not a run's state ({error})", f"delete {out} and start again") from error
 
 
 def write_history(history: list[Row], path: Path) -> None:

@@ -11,8 +11,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.peers.catalogue import PEERS, choose
-from edge.cli import JsonOption, show_warning
-from edge.console import progress_bars
+from edge.console import JsonOption, progress_bars, show_warning
 from edge.errors import UserError, run_app
 from edge.files import make_folder, write_json, write_text
 from edge.host.machine import conditions, read_state
@@ -50,7 +49,7 @@ def compare(
     warnings.showwarning = show_warning
     counts = sorted(set(threads or THREADS))
     if rounds < 1 or counts[0] < 1:
-        raise UserError(f"{rounds} rounds on {counts[0]} threads: expected at least 1 of each")
+        raise UserError(f"{rounds} rounds on {counts[0]} threads", "expected at least 1 of each")
     peers = choose(only or [])
     load_keras_backend(needs_tensorflow=True)
     from benchmarks.peers.client import Client
@@ -61,7 +60,7 @@ def compare(
     from benchmarks.peers.report import Report, make_rows
     from benchmarks.peers.runtimes import Environment
     from train.data.sources import open_split
-    from train.evaluation.evaluate import judge
+    from train.evaluation.evaluate import evaluate
     from train.model.io import KerasPredictor, load_keras
 
     source = find_source(keras, int8)
@@ -74,7 +73,7 @@ def compare(
     with progress_bars() as on_step:
         opened, parts = open_split(data, split, 0, on_step)
         predictor = KerasPredictor(load_keras(keras))
-        reference = judge(predictor, parts.test, on_step("judging the Keras float", len(parts.test)))
+        reference = evaluate(predictor, parts.test, on_step("judging the Keras float", len(parts.test)))
         frames = out.resolve() / "maps" / "frames.npy"
         write_frames(parts.test, predictor.height, predictor.width, frames)
         calibration, calibrated = calibration_frames(source.card, parts, predictor.height, predictor.width, on_step)

@@ -70,5 +70,5 @@ def choose(only: Sequence[str]) -> list[Peer]:
     """
     known = {name for peer in PEERS for name in (peer.name, peer.environment.name)}
     if unknown := [name for name in only if name not in known]:
-        raise UserError(f"there is no peer {', '.join(unknown)}: expected any of {', '.join(sorted(known))}")
+        raise UserError(f"there is no peer {', '.join(unknown)}", f"expected any of {', '.join(sorted(known))}")
     return [peer for peer in PEERS if not only or peer == REFERENCE or {peer.name, peer.environment.name} & set(only)]

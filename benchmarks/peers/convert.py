@@ -33,7 +33,7 @@ Prepare = Callable[[Environment], Path]
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """What is compared: a Keras model, and the int8 model that we made of it."""
 
     keras: Path
@@ -59,23 +59,23 @@ class Models:
         return found
 
 
-def find_source(keras: Path, int8: Path | None) -> Source:
+def find_source(keras: Path, int8: Path | None) -> DataSource:
     """The Keras model and its int8 file, by default beside it. Raises `UserError` where they are not one network."""
     if not keras.is_file():
-        raise UserError(f"model {keras} does not exist: expected a .keras file, with its int8 .tflite beside it")
+        raise UserError(f"model {keras} does not exist", "expected a .keras file, with its int8 .tflite beside it")
     path = int8 or keras.with_name(f"{keras.stem}-int8.tflite")
     if not path.is_file():
-        raise UserError(f"{path} does not exist: make it with MODEL={keras} make export-int8, and pass --int8 PATH")
+        raise UserError(f"{path} does not exist", f"make it with MODEL={keras} make export-int8, and pass --int8 PATH")
     _, card = split_model(path)
     if card is None or card.get("keras_sha256") != sha256(keras):
         raise UserError(
-            f"{path} was not made from {keras}, by what its card says: expected the same network in both; "
-            f"make it with MODEL={keras} make export-int8, and pass --int8 PATH"
+            f"{path} was not made from {keras}, by what its card says",
+            f"expected the same network in both; make it with MODEL={keras} make export-int8, and pass --int8 PATH",
         )
-    return Source(keras, path, card)
+    return DataSource(keras, path, card)
 
 
-def make_models(source: Source, frames: Frame, folder: Path, prepare: Prepare, on_step: OnStep) -> Models:
+def make_models(source: DataSource, frames: Frame, folder: Path, prepare: Prepare, on_step: OnStep) -> Models:
     """Convert to every form.
 
     Args:

@@ -13,7 +13,7 @@ from rich.table import Table
 from benchmarks.peers.catalogue import REFERENCE, Peer
 from benchmarks.peers.measure import BURST_RUNS, WARM_UP, Measured
 from export.report import markdown_table
-from train.evaluation.evaluate import Judgement, rounded
+from train.evaluation.evaluate import Predictions, rounded
 from train.evaluation.metrics import agreement
 
 NONE = "–"
@@ -149,14 +149,14 @@ class Report:
         )
 
 
-def make_rows(found: Sequence[Measured], reference: Judgement) -> list[Row]:
+def make_rows(found: Sequence[Measured], reference: Predictions) -> list[Row]:
     """Judge and rate what was measured. `reference` is the Keras float on the same images."""
     baseline = next((measured.rounds_ms for measured in found if measured.peer == REFERENCE), {})
     rows = []
     for measured in found:
         metrics = None
         if measured.masks is not None:
-            judged = Judgement(reference.names, measured.masks, reference.truth)
+            judged = Predictions(reference.names, measured.masks, reference.truth)
             metrics = {**judged.metrics, "agreement": agreement(reference.masks, measured.masks)}
         timings = tuple(
             rate(count, times_ms, baseline.get(count, [])) for count, times_ms in measured.rounds_ms.items() if times_ms

@@ -16,8 +16,7 @@ from benchmarks import ledger
 from benchmarks.models import families
 from benchmarks.pi.cpus import CPUS
 from benchmarks.pi.system import BUILD, SUITES, check_machine
-from edge.cli import JsonOption, show_warning
-from edge.console import progress_bars
+from edge.console import JsonOption, progress_bars, show_warning
 from edge.errors import UserError, run_app
 from edge.files import write_json, write_text
 from train.backend import load_keras_backend
@@ -44,7 +43,7 @@ def main(
     cpus = [CPUS[_one_of(name, CPUS, "processor")] for name in cpu or list(CPUS)]
     shipped = families()
     if not shipped:
-        raise UserError("models/ holds no .keras model: expected the shipped ones")
+        raise UserError("models/ holds no .keras model", "expected the shipped ones")
     check_machine()
     load_keras_backend(needs_tensorflow=True)
     from benchmarks.pi.instructions import as_row, regression
@@ -89,7 +88,7 @@ def _print(rows: Sequence[dict[str, Any]], said: Sequence[str]) -> None:
 
 def _one_of(name: str, known: dict[str, Any], kind: str) -> str:
     if name not in known:
-        raise UserError(f"there is no {kind} {name!r} here: expected one of {', '.join(known)}")
+        raise UserError(f"there is no {kind} {name!r} here", f"expected one of {', '.join(known)}")
     return name
 
 

@@ -20,9 +20,9 @@ from benchmarks.pi.instructions import MACHINE
 from benchmarks.pi.system import HANDED_IN, System, last_words
 from edge.errors import UserError
 from train.data.fireseg import Pair
-from train.data.sources import Source
+from train.data.sources import DataSource
 from train.data.splits import Split
-from train.evaluation.evaluate import Judgement, Masks, judge
+from train.evaluation.evaluate import Masks, Predictions, evaluate
 
 IMAGES = 50
 THREADS = "1"
@@ -59,7 +59,7 @@ def segment_here(model: Path, pairs: Sequence[Pair], out: Path) -> Masks:
         [*command, *images, "--out", str(out), "--threads", THREADS], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise UserError(f"fireseg-edge segment failed here: {last_words(done)}")
+        raise UserError("fireseg-edge segment failed here", f"{last_words(done)}")
     return read_masks(out, pairs)
 
 
@@ -73,7 +73,7 @@ def segment_inside(system: System, cpu: Cpu, model: Path, pairs: Sequence[Pair])
         "--out", f"{HANDED_IN}/masks", "--threads", THREADS, "--json",
     )  # fmt: skip
     if done.returncode:
-        raise UserError(f"fireseg-edge segment failed on {cpu.name}: {last_words(done)}")
+        raise UserError(f"fireseg-edge segment failed on {cpu.name}", f"{last_words(done)}")
     json.loads(done.stdout)  # the whole command ran, to its last line
     return read_masks(folder / "masks", pairs)
 
@@ -94,11 +94,11 @@ def compare_masks(one: Masks, other: Masks) -> Agreement:
 
 
 def ledger_line(
-    loaded: Loaded, kind: str, inside: Masks, pairs: Sequence[Pair], source: Source, split: Split, cpu: Cpu
+    loaded: Loaded, kind: str, inside: Masks, pairs: Sequence[Pair], source: DataSource, split: Split, cpu: Cpu
 ) -> Entry:
     """What shrinking costs on the Pi: the masks made inside against the Keras float's, made here."""
     chosen = Split(f"{split.name}, {len(pairs)} of {len(split.test)}", split.train, tuple(pairs))
-    floats = judge(loaded.predictors["keras"], pairs)
-    judged = {"keras": floats, kind: Judgement(floats.names, inside, floats.truth)}
+    floats = evaluate(loaded.predictors["keras"], pairs)
+    judged = {"keras": floats, kind: Predictions(floats.names, inside, floats.truth)}
     line = entries(loaded, judged, source, chosen)[1]
     return line | {"machine": MACHINE, "cpu": cpu.name}

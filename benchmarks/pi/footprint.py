@@ -35,7 +35,7 @@ def footprint(system: System, cpu: Cpu) -> dict[str, Any]:
     before, after = system.counts()
     helped = _run(system, cpu, python, f"{inside}/bin/fireseg-edge", "--help")
     if "fire" not in helped:
-        raise UserError(f"fireseg-edge --help says nothing on {cpu.name}: {helped[:80]!r}")
+        raise UserError(f"fireseg-edge --help says nothing on {cpu.name}", f"{helped[:80]!r}")
     return {
         "debian": system.suite,
         "python": system.python,
@@ -60,5 +60,5 @@ def installed(environment: Path) -> list[str]:
 def _run(system: System, cpu: Cpu, *command: str, counting: bool = False) -> str:
     done = system.run(cpu, *command, counting=counting)
     if done.returncode:
-        raise UserError(f"{command[0]} failed on {cpu.name} under Debian {system.suite}: {last_words(done)}")
+        raise UserError(f"{command[0]} failed on {cpu.name} under Debian {system.suite}", f"{last_words(done)}")
     return done.stdout

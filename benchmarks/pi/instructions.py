@@ -79,7 +79,7 @@ def count(system: System, cpu: Cpu, network: Network, shape: Shape) -> Entry:
     )  # fmt: skip
     counts = system.counts() if done.returncode == 0 else []
     if len(counts) != FRAMES + 1:
-        raise UserError(f"{network.label} does not run on {cpu.name}: {last_words(done)}")
+        raise UserError(f"{network.label} does not run on {cpu.name}", f"{last_words(done)}")
     runtime = next(line for line in reversed(done.stdout.splitlines()) if line.strip())
     return entry(system, cpu, network, shape, runtime, min(b - a for a, b in pairwise(counts)))
 

@@ -135,7 +135,7 @@ class System:
         done = self.run(cpu, *command)
         if done.returncode:
             said = f"{' '.join(command[:4])} failed in {self.root} ({last_words(done)})"
-            raise UserError(f"{said}: delete {self.root} and try again")
+            raise UserError(f"{said}", f"delete {self.root} and try again")
 
 
 def last_words(done: subprocess.CompletedProcess[str]) -> str:
@@ -150,12 +150,12 @@ def _chroot() -> str:
 def check_machine() -> None:
     """Raise `UserError` where this machine cannot make or run such a system."""
     if os.uname().machine != "x86_64":
-        raise UserError(f"this is a {os.uname().machine} machine, expected x86_64: on a Pi itself run `make bench`")
+        raise UserError(f"this is a {os.uname().machine} machine, expected x86_64", "on a Pi itself run `make bench`")
     missing = [package for command, package in TOOLS.items() if shutil.which(command) is None]
     if missing:
-        raise UserError(f"{', '.join(missing)} not found: run `sudo apt-get install {' '.join(TOOLS.values())}`")
+        raise UserError(f"{', '.join(missing)} not found", f"run `sudo apt-get install {' '.join(TOOLS.values())}`")
     if os.geteuid() != 0:
-        raise UserError("an arm64 system is entered by chroot, which needs root: run `sudo make bench-pi`")
+        raise UserError("an arm64 system is entered by chroot, which needs root", "run `sudo make bench-pi`")
 
 
 def open_system(suite: str) -> System:
@@ -178,7 +178,7 @@ def _unpack_debian(system: System) -> None:
     with log.open("w") as out:
         done = subprocess.run([*command, system.suite, str(making)], stdout=out, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
-        raise UserError(f"debootstrap could not bring Debian {system.suite}: is there a network? its log is {log}")
+        raise UserError(f"debootstrap could not bring Debian {system.suite}", f"is there a network? its log is {log}")
     for package in (making / "var/cache/apt/archives").glob("*.deb"):
         subprocess.run(["dpkg", "-x", str(package), str(making)], check=True)
     shutil.rmtree(making / "var/cache/apt/archives")

@@ -81,4 +81,4 @@ def _pip(*arguments: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["it said nothing"]
-        raise UserError(f"pip {arguments[0]} failed ({reason[0]}): is there a network, and does the lock file fit?")
+        raise UserError(f"pip {arguments[0]} failed ({reason[0]})", "is there a network, and does the lock file fit?")

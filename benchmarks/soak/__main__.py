@@ -16,8 +16,7 @@ from benchmarks.soak.cost import VIEWERS, Cost, measure_cost
 from benchmarks.soak.faults import BROKER_KILLS, CAMERA_KILLS, TERMINATIONS, Faults, try_faults
 from benchmarks.soak.report import Figure, cost_figures, fault_figures, quiet_figures, start_figure
 from benchmarks.soak.steady import FPS, Quiet, start_s, watch_quietly
-from edge.cli import JsonOption, show_warning
-from edge.console import progress_bars
+from edge.console import JsonOption, progress_bars, show_warning
 from edge.errors import UserError, run_app
 from edge.files import write_json, write_text
 from edge.host.machine import conditions, cpu_name, read_state
@@ -44,7 +43,7 @@ def main(
     """Run the camera loop under load, quietly for minutes, and under faults; exit code 1 where a bound is not kept."""
     warnings.showwarning = show_warning
     if not model.is_file():
-        raise UserError(f"model {model} could not be read: expected a .tflite file")
+        raise UserError(f"model {model} could not be read", "expected a .tflite file")
     before = read_state()
     run = ("--model", model, "--threads", str(threads))
     cost: Cost | None = None

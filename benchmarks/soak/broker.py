@@ -45,7 +45,7 @@ class Broker:
         found = (shutil.which("mosquitto", path=place) for place in PLACES)
         program = next((path for path in found if path), None)
         if program is None:
-            raise UserError("mosquitto is not installed: expected a broker to kill; apt-get install mosquitto")
+            raise UserError("mosquitto is not installed", "expected a broker to kill; apt-get install mosquitto")
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o777)  # as root, mosquitto becomes a user of its own
         self.port = free_port()

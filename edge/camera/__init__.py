@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.camera.base import Shot, Source, SourceError
+from edge.camera.base import Camera, CameraError, CameraFrame
 from edge.errors import UserError
 
-__all__ = ["KINDS", "Shot", "Source", "SourceError", "SourceSettings", "make_source"]
+__all__ = ["KINDS", "Camera", "CameraError", "CameraFrame", "CameraSettings", "build_camera"]
 
 KINDS = (
     "picamera2, a V4L2 device (0 or /dev/video0), rtsp://…, http://… (MJPEG), a video file, a folder of pictures, "
@@ -21,7 +21,7 @@ KINDS = (
 
 
 @dataclass(frozen=True)
-class SourceSettings:
+class CameraSettings:
     """How a source is opened."""
 
     size: tuple[int, int] = (640, 480)
@@ -34,7 +34,7 @@ class SourceSettings:
     """How long a camera may take to connect, and between two frames."""
 
 
-def make_source(text: str, settings: SourceSettings) -> Source:
+def build_camera(text: str, settings: CameraSettings) -> Camera:
     """The source that `text` means, not opened yet. Raises `UserError` where it means none."""
     if text == "test-pattern":
         from edge.camera.pattern import Pattern
@@ -59,12 +59,12 @@ def make_source(text: str, settings: SourceSettings) -> Source:
         from edge.camera.files import VideoFile
 
         return VideoFile(path)
-    raise UserError(f"source {text!r} is neither a file nor a folder, nor any other source: expected {KINDS}")
+    raise UserError(f"source {text!r} is neither a file nor a folder, nor any other source", f"expected {KINDS}")
 
 
-def _network_source(url: str, scheme: str, settings: SourceSettings) -> Source:
+def _network_source(url: str, scheme: str, settings: CameraSettings) -> Camera:
     if re.search(r"\s", url):  # and redaction relies on it
-        raise UserError(f"the {scheme}:// address of the source holds a space: write it as %20")
+        raise UserError(f"the {scheme}:// address of the source holds a space", "write it as %20")
     if scheme in ("http", "https"):
         from edge.camera.mjpeg import Mjpeg
 
@@ -73,4 +73,4 @@ def _network_source(url: str, scheme: str, settings: SourceSettings) -> Source:
         from edge.camera.rtsp import Rtsp
 
         return Rtsp(url, settings)
-    raise UserError(f"a source at {scheme}:// cannot be read: expected {KINDS}")
+    raise UserError(f"a source at {scheme}:// cannot be read", f"expected {KINDS}")

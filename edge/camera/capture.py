@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from edge.camera.base import Shot, Source, SourceError
+from edge.camera.base import Camera, CameraError, CameraFrame, CameraState
 from edge.errors import UserError
 from edge.images import Frame
-from edge.redact import redact
+from edge.secrets import redact
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +28,6 @@ MAX_HANGING = 3
 CLOSE_WAIT_S = 0.7
 
 
-class State(StrEnum):
-    CONNECTING = "connecting"
-    STREAMING = "streaming"
-    STALLED = "stalled"
-    RECONNECTING = "reconnecting"
-    ENDED = "ended"
-
-
 class Replay(StrEnum):
     """How a recording is played; cameras are always in real time."""
 
@@ -44,7 +36,7 @@ class Replay(StrEnum):
 
 
 @dataclass(frozen=True)
-class Captured:
+class TimedFrame:
     """One frame on its way to the model."""
 
     number: int
@@ -65,7 +57,7 @@ def wait_before(attempt: int) -> float:
 class Attempt:
     """One opening of the source, by a thread of its own."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Camera) -> None:
         self.source = source
         self.frames = 0
         self.alive_s = time.monotonic()
@@ -91,7 +83,7 @@ class Capture:
 
     def __init__(
         self,
-        make: Callable[[], Source],
+        make: Callable[[], Camera],
         *,
         replay: Replay = Replay.REALTIME,
         stall_s: float = 10.0,
@@ -106,17 +98,17 @@ class Capture:
         self._wait_s = wait_s
         self._prepare = prepare if replay is Replay.EVERY_FRAME else None
         self._changed = threading.Condition()
-        self._slot: Captured | None = None
+        self._slot: TimedFrame | None = None
         self._stop = False
         self._error: UserError | None = None
         self._began_s = time.monotonic()
         self._hanging: list[Attempt] = []
         self._watcher = threading.Thread(target=self._watch, name="capture", daemon=True)
         self._reader: threading.Thread | None = None
-        self.state = State.CONNECTING
+        self.state = CameraState.CONNECTING
         self.frames = 0
         """Frames that the source gave so far."""
-        self.openings = 0
+        self.connects = 0
         """How often the source was opened."""
 
     def __enter__(self) -> Capture:
@@ -137,15 +129,15 @@ class Capture:
     def ended(self) -> bool:
         """Whether no further frame will come."""
         with self._changed:
-            return self.state is State.ENDED and self._slot is None
+            return self.state is CameraState.ENDED and self._slot is None
 
-    def newest(self, timeout_s: float) -> Captured | None:
+    def newest(self, timeout_s: float) -> TimedFrame | None:
         """Take the newest frame, waiting for one; None where none came in time, or none will.
 
         Raises `UserError` where the source cannot be read and trying again will not help.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._slot is not None or self.state is State.ENDED, timeout_s)
+            self._changed.wait_for(lambda: self._slot is not None or self.state is CameraState.ENDED, timeout_s)
             frame, self._slot = self._slot, None
             self._changed.notify_all()
             if frame is None and self._error is not None:
@@ -163,8 +155,8 @@ class Capture:
                 self._end(error)
                 return
             name = attempt.source.name
-            self.openings += 1
-            self._show(State.RECONNECTING if failures else State.CONNECTING, name)
+            self.connects += 1
+            self._show(CameraState.RECONNECTING if failures else CameraState.CONNECTING, name)
             self._reader = threading.Thread(target=self._read, args=(attempt,), name="camera", daemon=True)
             self._reader.start()
             trouble = self._wait_for_trouble(attempt)
@@ -190,13 +182,13 @@ class Capture:
         source = attempt.source
         with self._changed:
             while not (attempt.done or self._stop):
-                quiet_s = time.monotonic() - attempt.alive_s
-                if source.live and quiet_s >= self._stall_s:
+                last_result_age_s = time.monotonic() - attempt.alive_s
+                if source.live and last_result_age_s >= self._stall_s:
                     self._hanging.append(attempt)
                     attempt.abandoned = True
-                    self._show(State.STALLED, source.name)
+                    self._show(CameraState.STALLED, source.name)
                     return f"{source.name} gave no frame for {self._stall_s:g} s"
-                self._changed.wait(self._stall_s - quiet_s if source.live else None)
+                self._changed.wait(self._stall_s - last_result_age_s if source.live else None)
             attempt.abandoned = True
             self._changed.notify_all()
             if self._stop or isinstance(attempt.error, UserError):
@@ -208,10 +200,10 @@ class Capture:
     def _end(self, error: UserError | None, name: str = "source") -> None:
         with self._changed:
             self._error = error
-            self._show(State.ENDED, name)
+            self._show(CameraState.ENDED, name)
             self._changed.notify_all()
 
-    def _show(self, state: State, name: str) -> None:
+    def _show(self, state: CameraState, name: str) -> None:
         self.state = state
         log.info("%s: %s", name, state)
 
@@ -223,11 +215,11 @@ class Capture:
             source.open()
             while not attempt.abandoned and (shot := source.read()) is not None:
                 self._offer(attempt, shot)
-        except (SourceError, UserError) as error:
+        except (CameraError, UserError) as error:
             attempt.error = error
         except Exception as error:  # a driver's own kind of failure must not end the watch
             log.exception("%s failed unexpectedly", source.name)
-            attempt.error = SourceError(f"{source.name} failed ({type(error).__name__}: {error})")
+            attempt.error = CameraError(f"{source.name} failed ({type(error).__name__}: {error})")
         finally:
             try:
                 source.close()
@@ -237,7 +229,7 @@ class Capture:
                 attempt.done = True
                 self._changed.notify_all()
 
-    def _offer(self, attempt: Attempt, shot: Shot) -> None:
+    def _offer(self, attempt: Attempt, shot: CameraFrame) -> None:
         """Put a frame where `newest` finds it, at the time it is due."""
         small = shot.small
         if small is None and self._prepare is not None:
@@ -245,7 +237,7 @@ class Capture:
         with self._changed:
             if not attempt.frames:
                 attempt.alive_s = time.monotonic()
-                self._show(State.STREAMING, attempt.source.name)
+                self._show(CameraState.STREAMING, attempt.source.name)
                 attempt.paced_from_s = attempt.alive_s - (shot.t_s or 0.0)
             if shot.t_s is not None:
                 if self._replay is Replay.EVERY_FRAME:
@@ -262,5 +254,5 @@ class Capture:
             self.frames += 1
             captured_s = now_s if shot.captured_s is None else shot.captured_s
             t_s = captured_s - self._began_s if shot.t_s is None else shot.t_s
-            self._slot = Captured(self.frames, shot.rgb, small, t_s, captured_s)
+            self._slot = TimedFrame(self.frames, shot.rgb, small, t_s, captured_s)
             self._changed.notify_all()

@@ -7,23 +7,23 @@ from pathlib import Path
 
 import cv2
 
-from edge.camera import SourceSettings
-from edge.camera.base import Shot, SourceError
+from edge.camera import CameraSettings
+from edge.camera.base import CameraError, CameraFrame
 from edge.camera.opencv import OpenCvCamera
 
 
 class Device(OpenCvCamera):
     """`device` is a number or a path: 0 is /dev/video0."""
 
-    def __init__(self, device: str, settings: SourceSettings) -> None:
+    def __init__(self, device: str, settings: CameraSettings) -> None:
         super().__init__(f"/dev/video{device}" if device.isdigit() else device)
         self._settings = settings
 
     def open(self) -> None:
         if not Path(self.name).exists():
-            raise SourceError(f"there is no {self.name} (there is {devices()}): plug the camera in, or name another")
+            raise CameraError(f"there is no {self.name} (there is {devices()}): plug the camera in, or name another")
         if not os.access(self.name, os.R_OK | os.W_OK):
-            raise SourceError(f"{self.name} may not be opened: run `sudo usermod -aG video $USER` and log in again")
+            raise CameraError(f"{self.name} may not be opened: run `sudo usermod -aG video $USER` and log in again")
         # OpenCV waits for a V4L2 frame as long as this says, 10 s by itself.
         os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] = str(max(1, round(self._settings.timeout_s)))
         width, height = self._settings.size
@@ -38,9 +38,9 @@ class Device(OpenCvCamera):
             remedy="another program may hold it, or it is no camera: see `v4l2-ctl --list-devices`",
         )
 
-    def read(self) -> Shot:
+    def read(self) -> CameraFrame:
         if not Path(self.name).exists():  # unplugged: OpenCV would wait out its time
-            raise SourceError(f"{self.name} is gone: plug the camera in again")
+            raise CameraError(f"{self.name} is gone: plug the camera in again")
         return super().read()
 
 

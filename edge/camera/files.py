@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 
-from edge.camera.base import Shot
+from edge.camera.base import CameraFrame
 from edge.errors import UserError
 from edge.images import to_rgb
 
@@ -27,17 +27,19 @@ class VideoFile:
     def open(self) -> None:
         self._capture = cv2.VideoCapture(self.name)
         if not self._capture.isOpened():
-            raise UserError(f"{self.name} is not a video that can be read: expected a whole MP4, AVI, MKV or the like")
+            raise UserError(
+                f"{self.name} is not a video that can be read", "expected a whole MP4, AVI, MKV or the like"
+            )
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self._frame_s = 1 / (fps if 0 < fps <= MAX_FPS else FALLBACK_FPS)
         self._read_any = False
 
-    def read(self) -> Shot | None:
+    def read(self) -> CameraFrame | None:
         assert self._capture is not None, "read before open"
         read, bgr = self._capture.read()
         if not read:
             if not self._read_any:
-                raise UserError(f"{self.name} holds no frame that can be read: get the whole file again")
+                raise UserError(f"{self.name} holds no frame that can be read", "get the whole file again")
             return None
         # The file's own stamps, so that recordings of uneven rate keep their time; else the rate it names.
         stamp_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
@@ -46,7 +48,7 @@ class VideoFile:
         else:
             self._t_s = stamp_s if stamp_s > self._t_s else self._t_s + self._frame_s
         self._read_any = True
-        return Shot(to_rgb(bgr), t_s=self._t_s)
+        return CameraFrame(to_rgb(bgr), t_s=self._t_s)
 
     def close(self) -> None:
         if self._capture is not None:

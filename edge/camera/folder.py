@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.camera.base import Shot
+from edge.camera.base import CameraFrame
 from edge.errors import UserError
 from edge.images import list_images, read_rgb
 
@@ -22,15 +22,15 @@ class Folder:
     def open(self) -> None:
         pictures = list_images(self._path)
         if not pictures:
-            raise UserError(f"{self._path} holds no pictures: expected .jpg, .png or others of their kind")
+            raise UserError(f"{self._path} holds no pictures", "expected .jpg, .png or others of their kind")
         self._left = iter(enumerate(pictures))
 
-    def read(self) -> Shot | None:
+    def read(self) -> CameraFrame | None:
         following = next(self._left, None)
         if following is None:
             return None
         number, path = following
-        return Shot(read_rgb(path), t_s=number / self._fps)
+        return CameraFrame(read_rgb(path), t_s=number / self._fps)
 
     def close(self) -> None:
         self._left = iter(())

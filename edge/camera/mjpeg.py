@@ -12,11 +12,11 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import cv2
 import numpy as np
 
-from edge.camera import SourceSettings
-from edge.camera.base import Shot, SourceError
+from edge.camera import CameraSettings
+from edge.camera.base import CameraError, CameraFrame
 from edge.errors import UserError
 from edge.images import to_rgb
-from edge.redact import redact
+from edge.secrets import redact
 
 MAX_JPEG_BYTES = 32 << 20
 MAX_BROKEN = 10
@@ -26,7 +26,7 @@ MAX_BROKEN = 10
 class Mjpeg:
     live = True
 
-    def __init__(self, url: str, settings: SourceSettings) -> None:
+    def __init__(self, url: str, settings: CameraSettings) -> None:
         self.name = redact(url)
         self._timeout_s = settings.timeout_s
         try:
@@ -34,7 +34,7 @@ class Mjpeg:
             netloc = parts.netloc.rpartition("@")[2]
             _ = parts.port  # raises where it is no number
         except ValueError as error:
-            raise UserError(f"the address {self.name} cannot be read: expected http://host:port/path") from error
+            raise UserError(f"the address {self.name} cannot be read", "expected http://host:port/path") from error
         self._url = urlunsplit(parts._replace(netloc=netloc))
         self._user = unquote(parts.username or ""), unquote(parts.password or "")
         self._response: HTTPResponse | None = None
@@ -46,29 +46,29 @@ class Mjpeg:
         except urllib.error.HTTPError as error:
             error.close()
             remedy = "check user and password" if error.code in (401, 403) else "check the path"
-            raise SourceError(f"{self.name} answered {error.code} {error.reason}: {remedy}") from None
+            raise CameraError(f"{self.name} answered {error.code} {error.reason}: {remedy}") from None
         except (OSError, HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
-            raise SourceError(
+            raise CameraError(
                 f"{self.name} does not answer ({redact(str(reason))}): check the address and that it is on"
             ) from None
         self._response = response
         kind = response.headers.get_content_type()
         if kind != "multipart/x-mixed-replace":
-            raise SourceError(f"{self.name} sends {kind}: expected MJPEG (multipart/x-mixed-replace)")
+            raise CameraError(f"{self.name} sends {kind}: expected MJPEG (multipart/x-mixed-replace)")
         self._jpegs = jpegs(response, response.headers.get_param("boundary"))
 
-    def read(self) -> Shot:
+    def read(self) -> CameraFrame:
         for _ in range(MAX_BROKEN):
             try:
                 jpeg = next(self._jpegs, None)
             except (OSError, HTTPException, ValueError) as error:
-                raise SourceError(f"{self.name} broke off ({redact(str(error))})") from None
+                raise CameraError(f"{self.name} broke off ({redact(str(error))})") from None
             if jpeg is None:
-                raise SourceError(f"{self.name} ended its stream")
+                raise CameraError(f"{self.name} ended its stream")
             if (bgr := decode(jpeg)) is not None:
-                return Shot(to_rgb(bgr))
-        raise SourceError(f"{self.name} sent {MAX_BROKEN} broken pictures in a row")
+                return CameraFrame(to_rgb(bgr))
+        raise CameraError(f"{self.name} sent {MAX_BROKEN} broken pictures in a row")
 
     def close(self) -> None:
         if self._response is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import cv2
 
-from edge.camera.base import Shot, SourceError
+from edge.camera.base import CameraError, CameraFrame
 from edge.images import to_rgb
 
 
@@ -21,20 +21,20 @@ class OpenCvCamera:
         cv2.setLogLevel(0)  # it logs in its own format, and whole addresses with their passwords
 
     def start(self, capture: cv2.VideoCapture, wishes: Mapping[int, float], *, remedy: str) -> None:
-        """Take the capture if it opened, and ask the camera for what it may or may not do. Raises `SourceError`."""
+        """Take the capture if it opened, and ask the camera for what it may or may not do. Raises `CameraError`."""
         if not capture.isOpened():
             capture.release()
-            raise SourceError(f"{self.name} could not be opened: {remedy}")
+            raise CameraError(f"{self.name} could not be opened: {remedy}")
         for key, value in wishes.items():
             capture.set(key, value)
         self._capture = capture
 
-    def read(self) -> Shot:
+    def read(self) -> CameraFrame:
         assert self._capture is not None, "read before open"
         read, bgr = self._capture.read()
         if not read:
-            raise SourceError(f"{self.name} gives no more frames")
-        return Shot(to_rgb(bgr))
+            raise CameraError(f"{self.name} gives no more frames")
+        return CameraFrame(to_rgb(bgr))
 
     def close(self) -> None:
         if self._capture is not None:

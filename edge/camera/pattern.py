@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.camera.base import Shot
+from edge.camera.base import CameraFrame
 from edge.images import Frame
 
 HEIGHT, WIDTH = 240, 320
@@ -47,10 +47,10 @@ class Pattern:
     def open(self) -> None:
         self._number = 0
 
-    def read(self) -> Shot:
+    def read(self) -> CameraFrame:
         t_s = self._number / self._fps
         self._number += 1
-        return Shot(self.frame(t_s), t_s=t_s)
+        return CameraFrame(self.frame(t_s), t_s=t_s)
 
     def close(self) -> None:
         pass

@@ -9,8 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge.camera import SourceSettings
-from edge.camera.base import Shot, SourceError
+from edge.camera import CameraSettings
+from edge.camera.base import CameraError, CameraFrame
 from edge.errors import UserError
 from edge.images import Frame, Map
 
@@ -21,7 +21,7 @@ class Picamera:
     live = True
     name = "picamera2"
 
-    def __init__(self, settings: SourceSettings) -> None:
+    def __init__(self, settings: CameraSettings) -> None:
         self._settings = settings
         self._camera: Any = None
         try:
@@ -29,20 +29,22 @@ class Picamera:
             self._libcamera = importlib.import_module("libcamera")
         except ImportError as error:
             raise UserError(
-                f"picamera2 cannot be imported ({error}): run `sudo apt install -y python3-picamera2`, and make the "
-                "virtual environment with --system-site-packages"
+                f"picamera2 cannot be imported ({error})",
+                "run `sudo apt install -y python3-picamera2`, and make the "
+                "virtual environment with --system-site-packages",
             ) from error
         except ValueError as error:  # simplejpeg, which picamera2 imports, was built for another numpy's memory layout
             raise UserError(
-                f"picamera2 cannot be imported ({error}): run `pip install --ignore-installed simplejpeg` in the "
-                "virtual environment, for one that fits its numpy"
+                f"picamera2 cannot be imported ({error})",
+                "run `pip install --ignore-installed simplejpeg` in the "
+                "virtual environment, for one that fits its numpy",
             ) from error
 
     def open(self) -> None:
         try:
             self._camera = self._picamera2.Picamera2()
         except (IndexError, RuntimeError) as error:  # an index into the empty list of cameras
-            raise SourceError(
+            raise CameraError(
                 f"no Pi camera was found ({error}): check its cable, and `rpicam-hello --list-cameras`"
             ) from error
         try:
@@ -58,16 +60,16 @@ class Picamera:
             )
             self._camera.start()
         except RuntimeError as error:
-            raise SourceError(f"the Pi camera did not start ({error}): another program may hold it") from error
+            raise CameraError(f"the Pi camera did not start ({error}): another program may hold it") from error
 
-    def read(self) -> Shot:
+    def read(self) -> CameraFrame:
         try:
             request = self._camera.capture_request(wait=self._settings.timeout_s)
         except (RuntimeError, TimeoutError) as error:
-            raise SourceError(f"the Pi camera gives no more frames ({error}): check its cable") from error
+            raise CameraError(f"the Pi camera gives no more frames ({error}): check its cable") from error
         try:
             small = yuv420_to_rgb(request.make_array(SMALL), self._settings.model_size)
-            return Shot(request.make_array(MAIN), small, captured_s=captured_s(request.get_metadata()))
+            return CameraFrame(request.make_array(MAIN), small, captured_s=captured_s(request.get_metadata()))
         finally:
             request.release()  # or the camera runs out of buffers and stands still
 

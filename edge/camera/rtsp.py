@@ -6,13 +6,13 @@ import os
 
 import cv2
 
-from edge.camera import SourceSettings
+from edge.camera import CameraSettings
 from edge.camera.opencv import OpenCvCamera
-from edge.redact import redact
+from edge.secrets import redact
 
 
 class Rtsp(OpenCvCamera):
-    def __init__(self, url: str, settings: SourceSettings) -> None:
+    def __init__(self, url: str, settings: CameraSettings) -> None:
         super().__init__(redact(url))
         self._url = url
         self._settings = settings

@@ -20,7 +20,7 @@ PRIVATE = 0o600  # addresses of cameras hold passwords
 def init(path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("fireseg.toml")) -> None:
     """Write a configuration file that explains every key, all at their defaults."""
     if path.exists():
-        raise UserError(f"{path} is there already: name another file, or remove it first")
+        raise UserError(f"{path} is there already", "name another file, or remove it first")
     with replacing(path) as temporary:
         temporary.write_text(documented_config(), encoding="utf-8")
     path.chmod(PRIVATE)

@@ -14,14 +14,14 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from edge.camera import KINDS, make_source
+from edge.camera import KINDS, build_camera
 from edge.camera.capture import Capture
 from edge.commands.run import load_watched, options, source_settings
 from edge.config import Config, load_config
 from edge.errors import UserError
-from edge.host.machine import HOT_C, State, cpu_name, read_state
+from edge.host.machine import HOT_C, HostStatus, cpu_name, read_state
 from edge.model.segmenter import Segmenter
-from edge.redact import redact
+from edge.secrets import redact
 
 WARM_C = HOT_C - 10
 MIN_FREE_BYTES = 200e6
@@ -80,7 +80,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield camera(config, segmenter)
 
 
-def temperature(state: State) -> Finding:
+def temperature(state: HostStatus) -> Finding:
     if state.temperature_c is None:
         return Finding("temperature", "not told by this machine")
     said = f"{state.temperature_c:.0f} °C"
@@ -91,7 +91,7 @@ def temperature(state: State) -> Finding:
     return Finding("temperature", said)
 
 
-def power(state: State) -> Finding:
+def power(state: HostStatus) -> Finding:
     if state.throttling is None:
         return Finding("power", "not told by this machine")
     if held := state.throttling.now or state.throttling.since_boot:
@@ -160,8 +160,8 @@ def camera(config: Config, segmenter: Segmenter | None) -> Finding:
     """Wait for one frame."""
     try:
         settings = source_settings(config, segmenter)
-        name = make_source(config.source.address, settings).name
-        with Capture(lambda: make_source(config.source.address, settings), reconnect_limit=0) as capture:
+        name = build_camera(config.source.address, settings).name
+        with Capture(lambda: build_camera(config.source.address, settings), reconnect_limit=0) as capture:
             frame = capture.newest(CAMERA_WAIT_S)
     except UserError as error:
         return Finding("camera", *halves(error))
@@ -173,5 +173,5 @@ def camera(config: Config, segmenter: Segmenter | None) -> Finding:
 
 def halves(error: UserError) -> tuple[str, str]:
     """What is wrong and what to do, as the errors of this project have it before and behind their last colon."""
-    said, _, remedy = str(error.args[0]).rpartition(": ")
+    said, _, remedy = str(error.lines[0]).rpartition(": ")
     return (said, remedy) if said else (remedy, "see above")

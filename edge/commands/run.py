@@ -14,21 +14,21 @@ from typing import Annotated, Any
 
 import typer
 
-from edge.camera import KINDS, Source, SourceSettings, make_source
+from edge.camera import KINDS, Camera, CameraSettings, build_camera
 from edge.camera.capture import Capture, Replay
 from edge.config import Config, load_config
-from edge.detection.detector import Watch
-from edge.detection.events import EventLog
+from edge.detection.detector import Detector
+from edge.detection.events import EventTracker
 from edge.detection.zones import ZoneMap
-from edge.errors import UserError
+from edge.errors import UserError, UserErrors
 from edge.files import sha256
-from edge.host.throttle import Pace
-from edge.loop import Orders, obeying_signals, run_loop
+from edge.host.throttle import Throttle
+from edge.loop import RunControl, obeying_signals, run_loop
 from edge.model.segmenter import Segmenter
-from edge.redact import redact
+from edge.secrets import redact
 from edge.sections import DEFAULT_MODEL
 from edge.sinks import Sinks
-from edge.sinks.factory import make_sinks
+from edge.sinks.factory import build_sinks
 from edge.sinks.terminal import LogLines, Terminal, say
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def run_command(
         with log_to_stderr(verbose):
             summary = run(config, overrides, as_json=as_json, record=record, max_frames=max_frames)
     except UserError as error:
-        raise UserError(*map(redact, error.args)) from None
+        raise UserErrors(map(redact, error.lines)) from None
     say(summary, sys.stderr if as_json else sys.stdout)
 
 
@@ -97,32 +97,32 @@ def run(
     """Watch until the end, and sum up. Raises `UserError`."""
     config = load_config(config_path, overrides)
     segmenter, zones, model_sha256 = load_watched(config)
-    orders = Orders()
+    orders = RunControl()
 
-    def make() -> Source:
-        return make_source(config.source.address, source_settings(config, segmenter))
+    def make() -> Camera:
+        return build_camera(config.source.address, source_settings(config, segmenter))
 
     first = make()  # what cannot be a source is told before anything begins
     name = first.name
     replay = Replay(config.source.replay)
     whole = replay is Replay.EVERY_FRAME
-    events = EventLog(model_sha256, name)
-    watch = Watch(segmenter, zones, config.alarm, events)
-    pace = Pace(0 if whole else config.loop.max_fps, spare_heat=config.loop.spare_heat and not whole)
+    events = EventTracker(model_sha256, name)
+    watch = Detector(segmenter, zones, config.alarm, events)
+    pace = Throttle(0 if whole else config.loop.max_fps, slow_when_hot=config.loop.slow_when_hot and not whole)
 
     def reload() -> None:
         new = load_config(config_path, overrides)
         segmenter, zones, events.model_sha256 = load_watched(new)
         watch.renew(segmenter, zones, new.alarm)
         if not whole:
-            pace.max_fps, pace.spare_heat = new.loop.max_fps, new.loop.spare_heat
+            pace.max_fps, pace.slow_when_hot = new.loop.max_fps, new.loop.slow_when_hot
         sinks.on_config(new)
         for section in NEEDS_RESTART:
             if getattr(new, section) != getattr(config, section):
                 log.warning("[%s] has changed: restart for that to count", section)
         log.info("the configuration was read anew; the model is %s", new.model.path)
 
-    chosen = make_sinks(config, as_json=as_json, record=record)
+    chosen = build_sinks(config, as_json=as_json, record=record)
     for sink in chosen:
         if isinstance(sink, Terminal):
             sink.attend(orders, patient=whole and not first.live, alone=len(chosen) == 1)
@@ -149,10 +149,10 @@ def load_watched(config: Config) -> tuple[Segmenter, ZoneMap, str]:
     return segmenter, ZoneMap(config.zones, config.ignored, segmenter.height, segmenter.width), sha256(path)
 
 
-def source_settings(config: Config, segmenter: Segmenter | None) -> SourceSettings:
+def source_settings(config: Config, segmenter: Segmenter | None) -> CameraSettings:
     """How to open the source; without a model, at the size that most models have."""
     source = config.source
-    settings = SourceSettings(
+    settings = CameraSettings(
         size=(source.width, source.height), fps=source.fps, timeout_s=SOURCE_SHARE * source.stall_s
     )
     return replace(settings, model_size=(segmenter.width, segmenter.height)) if segmenter else settings

@@ -146,7 +146,7 @@ def install_service_command(
         print(unit(service), end="")
         return
     if os.geteuid():
-        raise UserError(f"{UNIT} can be written by root alone: run this with sudo, or see the unit with --dry-run")
+        raise UserError(f"{UNIT} can be written by root alone", "run this with sudo, or see the unit with --dry-run")
     check_access(service)
     for folder in service.writes:
         make_owned(folder, service)
@@ -169,8 +169,8 @@ def plan(config: Config, path: Path | None, user: str | None) -> Service:
     writes = tuple(folder for folder in wanted if not folder.is_relative_to(STATE))
     if user is None and writes:
         raise UserError(
-            f"{writes[0]} would belong to a user that is made up anew at each start: choose a folder in {STATE}, or "
-            "name a --user"
+            f"{writes[0]} would belong to a user that is made up anew at each start",
+            f"choose a folder in {STATE}, or name a --user",
         )
     reads = (model.absolute(), *(Path(file).absolute() for file in secrets if file))
     return Service(
@@ -194,7 +194,7 @@ def watchdog_s(config: Config) -> int:
 def unit(service: Service) -> str:
     """The unit's text. Raises `UserError` where a path cannot stand in one."""
     if set(str(service.program)) & set("'\"\\"):
-        raise UserError(f"systemd takes no program with a quote or a backslash: install {service.program} elsewhere")
+        raise UserError("systemd takes no program with a quote or a backslash", f"install {service.program} elsewhere")
     # With a colon, dollar signs mean themselves.
     arguments = [f":{service.program}", "run", *(["--config", str(service.config)] if service.config else [])]
     seen = [*service.reads, *service.writes, service.program, Path(sys.base_prefix), Path(__file__)]
@@ -224,7 +224,7 @@ def quoted(word: str) -> str:
 def specifiers(text: str) -> str:
     """With percent signs that mean themselves. Raises `UserError` for what no unit can hold."""
     if not text.isprintable():
-        raise UserError(f"the path {text!r} holds a sign that cannot be printed: rename it")
+        raise UserError(f"the path {text!r} holds a sign that cannot be printed", "rename it")
     return text.replace("%", "%%")
 
 
@@ -234,7 +234,7 @@ def find_program() -> Path:
     for path in (Path(sys.argv[0]).absolute(), program):
         if path.name == NAME and os.access(path, os.X_OK):
             return path
-    raise UserError(f"there is no {program}: install fireseg-edge with `pip install .` first")
+    raise UserError(f"there is no {program}", "install fireseg-edge with `pip install .` first")
 
 
 def owner(path: Path) -> str | None:
@@ -252,11 +252,11 @@ def user_id(user: str) -> int:
         uid = pwd.getpwnam(user).pw_uid
     except KeyError:
         raise UserError(
-            f"there is no user {user!r}: create it with `useradd --system --groups {CAMERA_GROUP} {user}`, or leave "
-            "--user away"
+            f"there is no user {user!r}",
+            f"create it with `useradd --system --groups {CAMERA_GROUP} {user}`, or leave --user away",
         ) from None
     if not uid:
-        raise UserError("the service needs no rights of root: name another --user, or none")
+        raise UserError("the service needs no rights of root", "name another --user, or none")
     return uid
 
 
@@ -269,14 +269,14 @@ def check_access(service: Service) -> None:
         refused = run_as(service.user, [sys.executable, "-c", LOOK, *wanted])
     except OSError as error:
         raise UserError(
-            f"{sys.executable} cannot be run by {called} ({error.strerror}): name a --user who can, or install "
-            f"fireseg-edge where all can, such as /opt/{NAME}"
+            f"{sys.executable} cannot be run by {called} ({error.strerror})",
+            f"name a --user who can, or install fireseg-edge where all can, such as /opt/{NAME}",
         ) from error
     for line in refused.splitlines():
         verb, path = "read" if line[0] == "R" else "written", line[1:]
         raise UserError(
-            f"{path} cannot be {verb} by {called}: name a --user who can, or let the group {CAMERA_GROUP} by "
-            "`chgrp` and `chmod`"
+            f"{path} cannot be {verb} by {called}",
+            f"name a --user who can, or let the group {CAMERA_GROUP} by `chgrp` and `chmod`",
         )
 
 
@@ -307,4 +307,4 @@ def make_owned(folder: Path, service: Service) -> None:
         folder.mkdir(parents=True, mode=0o700)
         os.chown(folder, user_id(service.user), -1)
     except OSError as error:
-        raise UserError(f"{folder} could not be made ({error.strerror}): choose another folder") from error
+        raise UserError(f"{folder} could not be made ({error.strerror})", "choose another folder") from error

@@ -16,7 +16,7 @@ from edge.config_schema import setting
 
 
 @dataclass(frozen=True)
-class Rules:
+class AlarmRules:
     """When an alarm comes on and goes off."""
 
     on_share: float = setting(
@@ -30,13 +30,13 @@ class Rules:
     off_after_s: float = setting(
         5.0, "The alarm goes off after so many seconds under the off-level, without a break.", low=0, high=86_400
     )
-    lively: bool = setting(
+    require_flicker: bool = setting(
         True,
         "Whether what burns must look alive for an alarm to come on: flames do, a lamp, a sunset and a red truck do "
         "not, nor does what is carried past. Switch it off for pictures that come seconds apart from different places, "
         "and for a camera that is on the move itself.",
     )
-    min_change: float = setting(
+    flicker_threshold: float = setting(
         0.06,
         "What looks alive: how much the picture of what burns changes within a fifth of a second, 0 to 1; the median "
         "of the last results counts. Fires reach 0.15 and more, lamps stay below 0.01, what passes by below 0.06.",
@@ -73,7 +73,7 @@ class AlarmState:
     """Since when an alarm that is on has seen nothing above the off-level."""
 
 
-def step(state: AlarmState, observation: Observation, rules: Rules) -> AlarmState:
+def step(state: AlarmState, observation: Observation, rules: AlarmRules) -> AlarmState:
     """The state after one more observation. Observations come in order of time."""
     kept = (*state.recent, observation)[-rules.of_results :]
     recent = tuple(seen for seen in kept if 0 <= observation.t_s - seen.t_s <= rules.memory_s)
@@ -87,15 +87,15 @@ def step(state: AlarmState, observation: Observation, rules: Rules) -> AlarmStat
     return replace(state, recent=recent, calm_since_s=calm_since_s)
 
 
-def is_lively(recent: tuple[Observation, ...], rules: Rules) -> bool:
+def is_flickering(recent: tuple[Observation, ...], rules: AlarmRules) -> bool:
     """Whether what burns changes as flames do.
 
     The median is what counts, so that one jump of the camera or one flash makes nothing lively.
     """
     changes = [seen.change for seen in recent if seen.change is not None and seen.share >= rules.on_share]
-    return len(changes) >= rules.on_results and statistics.median(changes) >= rules.min_change
+    return len(changes) >= rules.on_results and statistics.median(changes) >= rules.flicker_threshold
 
 
-def _comes_on(recent: tuple[Observation, ...], rules: Rules) -> bool:
+def _comes_on(recent: tuple[Observation, ...], rules: AlarmRules) -> bool:
     burning = sum(seen.share >= rules.on_share for seen in recent)
-    return burning >= rules.on_results and (not rules.lively or is_lively(recent, rules))
+    return burning >= rules.on_results and (not rules.require_flicker or is_flickering(recent, rules))

@@ -8,25 +8,26 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from edge.camera.capture import Captured
-from edge.detection.alarm import AlarmState, Observation, Rules, step
-from edge.detection.events import Event, EventLog, Result
-from edge.detection.flicker import Looks
+from edge.camera.capture import TimedFrame
+from edge.detection.alarm import AlarmRules, AlarmState, Observation, step
+from edge.detection.events import EventTracker
+from edge.detection.flicker import FlickerTracker
 from edge.detection.zones import ZoneMap
 from edge.images import Frame
+from edge.messages import FireEvent, FrameResult
 from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
 
 
-class Watch:
+class Detector:
     """Looks at frames in the order of their time."""
 
     def __init__(
         self,
         segmenter: Segmenter,
         zones: ZoneMap,
-        rules: Rules,
-        events: EventLog,
+        rules: AlarmRules,
+        events: EventTracker,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -35,17 +36,17 @@ class Watch:
         self._states: dict[str, AlarmState] = {}
         self.renew(segmenter, zones, rules)
 
-    def renew(self, segmenter: Segmenter, zones: ZoneMap, rules: Rules) -> None:
+    def renew(self, segmenter: Segmenter, zones: ZoneMap, rules: AlarmRules) -> None:
         """Go on with another model, other zones or rules. Zones that keep their name keep their alarm."""
         self._segmenter, self._zones, self._rules = segmenter, zones, rules
         self._states = {name: self._states.get(name, AlarmState()) for name in zones.cells}
-        self._looks = {name: Looks() for name in zones.cells}
+        self._looks = {name: FlickerTracker() for name in zones.cells}
 
     def prepare(self, rgb: Frame) -> Frame:
-        """A frame at the model's size, for `Captured.small`; may be called by another thread."""
+        """A frame at the model's size, for `TimedFrame.small`; may be called by another thread."""
         return to_model_input(rgb, self._segmenter.height, self._segmenter.width)
 
-    def look(self, frame: Captured) -> tuple[Result, list[Event]]:
+    def look(self, frame: TimedFrame) -> tuple[FrameResult, list[FireEvent]]:
         """What one frame comes to."""
         began_s = self._clock()
         size = (self._segmenter.height, self._segmenter.width)
@@ -62,7 +63,7 @@ class Watch:
             change = self._looks[name].change(frame.t_s, grey, burning.cells, compare=undecided)
             self._states[name] = step(state, Observation(frame.t_s, burning.share, change), self._rules)
             shares[name] = burning.share
-        result = Result(
+        result = FrameResult(
             frame=frame.number,
             t_s=frame.t_s,
             age_ms=1000 * (self._clock() - frame.captured_s),

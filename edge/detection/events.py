@@ -10,101 +10,14 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-from edge.detection.zones import Mask
-from edge.images import Frame
+from edge.messages import END, PEAK, START, FireEvent, FrameResult
 
 SETTLE_S = 3.0
 """A largest share counts as a peak when nothing larger came for so long."""
 GROWTH = 1.5
 """A later peak is told when it is so many times as large as the one told before."""
-
-START, PEAK, END = "start", "peak", "end"
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one frame came to."""
-
-    frame: int
-    """How many frames the source had given with this one."""
-    t_s: float
-    age_ms: float
-    """From the capture of the frame to this result."""
-    inference_ms: float
-    fire_share: float
-    """Burning share of all that is not ignored."""
-    shares: dict[str, float]
-    """Burning share of each zone."""
-    alarms: dict[str, bool]
-    rgb: Frame
-    mask: Mask
-    """Where it burns, at the model's size, ignored areas included."""
-
-    @property
-    def alarm(self) -> bool:
-        return any(self.alarms.values())
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "type": "result",
-            "t_s": round(self.t_s, 3),
-            "frame": self.frame,
-            "age_ms": round(self.age_ms, 1),
-            "inference_ms": round(self.inference_ms, 1),
-            "fire_share": round(self.fire_share, 5),
-            "alarm": self.alarm,
-            "zones": {
-                name: {"share": round(share, 5), "alarm": self.alarms[name]} for name, share in self.shares.items()
-            },
-        }
-
-
-@dataclass(frozen=True)
-class Event:
-    """One piece of news of one fire."""
-
-    id: str
-    """The same from start to end."""
-    number: int
-    """Which news of this fire it is, from 1: with the id a name for good, by which a copy can be told."""
-    kind: str
-    zone: str
-    time: str
-    """When it was told, UTC."""
-    t_s: float
-    """When it was, by the source's time: for a peak, the moment of the largest share."""
-    started_t_s: float
-    share: float
-    peak_share: float
-    """The largest share of the zone so far."""
-    age_ms: float
-    model_sha256: str
-    source: str
-    """Without credentials."""
-    rgb: Frame
-    """The frame it speaks of; for a peak, the one that burned most."""
-    mask: Mask
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "type": "event",
-            "id": self.id,
-            "number": self.number,
-            "kind": self.kind,
-            "zone": self.zone,
-            "time": self.time,
-            "t_s": round(self.t_s, 3),
-            "duration_s": round(self.t_s - self.started_t_s, 3),
-            "share": round(self.share, 5),
-            "peak_share": round(self.peak_share, 5),
-            "age_ms": round(self.age_ms, 1),
-            "model_sha256": self.model_sha256,
-            "source": self.source,
-        }
 
 
 def utc_now() -> datetime:
@@ -114,7 +27,7 @@ def utc_now() -> datetime:
 class _Fire:
     """A fire that goes on in one zone."""
 
-    def __init__(self, id_: str, result: Result, zone: str) -> None:
+    def __init__(self, id_: str, result: FrameResult, zone: str) -> None:
         self.id = id_
         self.started_t_s = result.t_s
         self.peak = result
@@ -132,7 +45,7 @@ class _Fire:
         return self.peak_share > self.told_share * (GROWTH if self.told_share else 1)
 
 
-class EventLog:
+class EventTracker:
     """Turns results into events, zone by zone.
 
     Args:
@@ -155,9 +68,9 @@ class EventLog:
         self._new_id = new_id or fire_id
         self._fires: dict[str, _Fire] = {}
 
-    def news(self, result: Result) -> list[Event]:
+    def news(self, result: FrameResult) -> list[FireEvent]:
         """The events that this result brings. A zone that is watched no longer ends its fire."""
-        events: list[Event] = []
+        events: list[FireEvent] = []
         for zone in [*result.alarms, *(name for name in list(self._fires) if name not in result.alarms)]:
             burns = result.alarms.get(zone, False)
             fire = self._fires.get(zone)
@@ -175,9 +88,9 @@ class EventLog:
                     events.append(self._event(fire, END, result, result.shares.get(zone, 0.0)))
         return events
 
-    def _event(self, fire: _Fire, kind: str, of: Result, share: float) -> Event:
+    def _event(self, fire: _Fire, kind: str, of: FrameResult, share: float) -> FireEvent:
         fire.told += 1
-        return Event(
+        return FireEvent(
             id=fire.id,
             number=fire.told,
             kind=kind,

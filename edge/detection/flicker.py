@@ -38,7 +38,7 @@ MIN_CONTRAST = 2.0
 """Standard deviation, in grey levels: below it there is only the camera's noise, which never looks the same."""
 
 
-class Looks:
+class FlickerTracker:
     """The model-size grey pictures and burning cells of the last moments, in one zone."""
 
     def __init__(self) -> None:
@@ -57,10 +57,10 @@ class Looks:
             past.popleft()
         before = past[0] if past and past[0][0] <= old_s else None
         past.append((t_s, grey, cells))
-        return picture_change(before[1], grey, before[2], cells) if compare and before else None
+        return patch_change(before[1], grey, before[2], cells) if compare and before else None
 
 
-def picture_change(before: Map, after: Map, burned: Cells, burning: Cells) -> float | None:
+def patch_change(before: Map, after: Map, burned: Cells, burning: Cells) -> float | None:
     """One minus the best correlation of a patch that burned in `before`, and burns in `after` still, with its
     neighbourhood in `after`; of such patches the largest.
 

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import UserError
+from edge.images import Mask
 
 WHOLE_FRAME = "frame"
 LEVEL = 1e-12  # an edge this flat passes between the centres of cells
 
 Point = tuple[float, float]  # x to the right, y downwards, 0..1
 Polygon = Sequence[Point]
-Mask = npt.NDArray[np.bool_]
 Cells = npt.NDArray[np.uint8]  # 0 and 1, as OpenCV counts them
 
 
@@ -59,17 +59,17 @@ class ZoneMap:
             check_polygon(polygon, f"ignored area {number}")
             self.watched[inside(polygon, height, width)] = 0
         if not self.watched.any():
-            raise UserError("the ignored areas cover the whole frame: leave something to watch")
+            raise UserError("the ignored areas cover the whole frame", "leave something to watch")
         self.cells: dict[str, Cells] = {}
         for zone in zones:
             check_polygon(zone.polygon, f"zone {zone.name!r}")
             if zone.name in self.cells:
-                raise UserError(f"two zones are named {zone.name!r}: give each a name of its own")
+                raise UserError(f"two zones are named {zone.name!r}", "give each a name of its own")
             cells = inside(zone.polygon, height, width).astype(np.uint8) & self.watched
             if not cells.any():
                 raise UserError(
-                    f"nothing of zone {zone.name!r} is left to watch at {width}x{height} cells: "
-                    "draw it larger, or ignore less of it"
+                    f"nothing of zone {zone.name!r} is left to watch at {width}x{height} cells",
+                    "draw it larger, or ignore less of it",
                 )
             self.cells[zone.name] = cells
         if not zones:
@@ -93,10 +93,10 @@ class ZoneMap:
 def check_polygon(polygon: Polygon, what: str) -> None:
     """Raise `UserError` where the corners make no area inside of the frame."""
     if len(polygon) < 3:
-        raise UserError(f"{what} has {len(polygon)} corners: expected at least 3, each [x, y] from 0 to 1")
+        raise UserError(f"{what} has {len(polygon)} corners", "expected at least 3, each [x, y] from 0 to 1")
     for x, y in polygon:
         if not (0 <= x <= 1 and 0 <= y <= 1):
-            raise UserError(f"{what} has a corner at [{x:g}, {y:g}]: expected fractions of the frame, from 0 to 1")
+            raise UserError(f"{what} has a corner at [{x:g}, {y:g}]", "expected fractions of the frame, from 0 to 1")
 
 
 def inside(polygon: Polygon, height: int, width: int) -> Mask:

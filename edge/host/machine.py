@@ -50,7 +50,7 @@ class Throttling:
 
 
 @dataclass(frozen=True)
-class State:
+class HostStatus:
     """How the machine fares at one moment."""
 
     governor: str | None
@@ -60,9 +60,9 @@ class State:
     """Processes that want to run, averaged over the last minute."""
 
 
-def read_state(root: Path = ROOT) -> State:
+def read_state(root: Path = ROOT) -> HostStatus:
     """Look at everything that changes while a machine runs. Takes some milliseconds on a Pi."""
-    return State(
+    return HostStatus(
         parse_word(_read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         parse_temperature(_read(root / "sys/class/thermal/thermal_zone0/temp")),
         parse_throttled(_ask_firmware("get_throttled")),
@@ -85,7 +85,7 @@ def cpu_model(root: Path = ROOT) -> str | None:
     return parse_cpu(_read(root / "proc/cpuinfo"))
 
 
-def trouble(before: State, after: State) -> list[str]:
+def trouble(before: HostStatus, after: HostStatus) -> list[str]:
     """Why what was measured between two looks tells nothing of the code; empty where nothing held the machine back."""
     found = []
     if before.throttling and after.throttling:
@@ -102,7 +102,7 @@ def trouble(before: State, after: State) -> list[str]:
     return found
 
 
-def conditions(before: State, after: State) -> dict[str, Any]:
+def conditions(before: HostStatus, after: HostStatus) -> dict[str, Any]:
     """The machine and both looks at it, for JSON beside a figure."""
     throttling = after.throttling
     return {

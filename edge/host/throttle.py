@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from edge.host.machine import HOT_C, State, read_state
+from edge.host.machine import HOT_C, HostStatus, read_state
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ SLOWEST_S = 1.0
 """An alarm that takes several results must still come in seconds."""
 
 
-class Pace:
+class Throttle:
     """When the next frame may be taken.
 
     Args:
@@ -32,12 +32,12 @@ class Pace:
         self,
         max_fps: float,
         *,
-        spare_heat: bool,
+        slow_when_hot: bool,
         clock: Callable[[], float] = time.monotonic,
-        look: Callable[[], State] = read_state,
+        look: Callable[[], HostStatus] = read_state,
     ) -> None:
         self.max_fps = max_fps
-        self.spare_heat = spare_heat
+        self.slow_when_hot = slow_when_hot
         self._clock = clock
         self._look = look
         self._halvings = 0
@@ -72,10 +72,10 @@ class Pace:
         now_s = self._clock()
         if now_s - self._looked_s >= LOOK_EVERY_S:
             self._looked_s, self.machine = now_s, self._look()
-            if self.spare_heat:
+            if self.slow_when_hot:
                 self._heed(self.machine)
 
-    def _heed(self, state: State) -> None:
+    def _heed(self, state: HostStatus) -> None:
         held = state.throttling.now if state.throttling else []
         hot = state.temperature_c is not None and state.temperature_c >= HOT_C
         cool = state.temperature_c is None or state.temperature_c < COOL_C

@@ -33,7 +33,7 @@ def split_model(path: Path) -> tuple[bytes, Card | None]:
     """Read a `.tflite`: its flatbuffer and its card, None where it carries none. Raises `UserError`."""
     flatbuffer, card = _divide(path)
     if not _is_whole(flatbuffer):
-        raise UserError(f"{path} is cut short or damaged ({len(flatbuffer)} bytes): get the whole file again")
+        raise UserError(f"{path} is cut short or damaged ({len(flatbuffer)} bytes)", "get the whole file again")
     return flatbuffer, None if card is None else check_card(card, path)
 
 
@@ -41,9 +41,11 @@ def _divide(path: Path) -> tuple[bytes, Any]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"model {path} could not be read ({error.strerror}): check the path") from error
+        raise UserError(f"model {path} could not be read ({error.strerror})", "check the path") from error
     if data[4:8] != b"TFL3":
-        raise UserError(f"{path} is not a TFLite model: expected a .tflite file as `fireseg-export convert` writes it")
+        raise UserError(
+            f"{path} is not a TFLite model", "expected a .tflite file as `fireseg-export convert` writes it"
+        )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             begins = min((entry.header_offset for entry in archive.infolist()), default=len(data))
@@ -53,11 +55,11 @@ def _divide(path: Path) -> tuple[bytes, Any]:
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         if CARD_NAME.encode() in data:  # a file without its end must not pass for one that never had a card
             raise UserError(
-                f"{path} is cut short or damaged, its card cannot be read ({error}): get the whole file again"
+                f"{path} is cut short or damaged, its card cannot be read ({error})", "get the whole file again"
             ) from error
         return data, None
     except ValueError as error:
-        raise UserError(f"the card {CARD_NAME} in {path} is not JSON ({error}): export the model again") from error
+        raise UserError(f"the card {CARD_NAME} in {path} is not JSON ({error})", "export the model again") from error
     return data[:begins], card
 
 
@@ -65,7 +67,7 @@ def check_card(card: Any, path: Path) -> Card:
     """Return the card if this version can serve it, else raise `UserError` naming what differs."""
     if not isinstance(card, dict) or not isinstance(card.get("input"), dict):
         raise UserError(
-            f"the card in {path} has no input section: export the model again with `fireseg-export convert`"
+            f"the card in {path} has no input section", "export the model again with `fireseg-export convert`"
         )
     expected = {"format": CARD_FORMAT, "input.layout": INPUT_LAYOUT, "input.range": INPUT_RANGE}
     found = {
@@ -76,12 +78,12 @@ def check_card(card: Any, path: Path) -> Card:
     for key, value in expected.items():
         if found[key] != value:
             raise UserError(
-                f"the card in {path} says {key} {found[key]!r}, but this fireseg-edge serves {value!r}: "
-                "install the fireseg-edge that matches it, or export the model again"
+                f"the card in {path} says {key} {found[key]!r}, but this fireseg-edge serves {value!r}",
+                "install the fireseg-edge that matches it, or export the model again",
             )
     threshold = card.get("threshold")
     if not isinstance(threshold, int | float) or not 0 < threshold < 1:
-        raise UserError(f"the card in {path} says threshold {threshold!r}: expected a probability between 0 and 1")
+        raise UserError(f"the card in {path} says threshold {threshold!r}", "expected a probability between 0 and 1")
     return card
 
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from edge.console import quiet
 from edge.errors import UserError
-from edge.quiet import quiet
 
 # Module that holds `Interpreter`, and the package that brings it.
 RUNTIMES = {
@@ -50,14 +50,14 @@ class Runtime:
 def cores_for(threads: int | None) -> int:
     """How many threads to compute on: those asked for, else one a core. Raises `UserError` for fewer than one."""
     if threads is not None and threads < 1:
-        raise UserError(f"{threads} threads: expected at least 1")
+        raise UserError(f"{threads} threads", "expected at least 1")
     return threads or os.cpu_count() or 1
 
 
 def find_runtime(wanted: str | None = None) -> Runtime:
     """The best runtime installed, or the one named. Raises `UserError` where there is none."""
     if wanted is not None and wanted not in RUNTIMES:
-        raise UserError(f"there is no runtime {wanted!r}: expected one of {', '.join(RUNTIMES)}")
+        raise UserError(f"there is no runtime {wanted!r}", f"expected one of {', '.join(RUNTIMES)}")
     for name in [wanted] if wanted else RUNTIMES:
         module_name, package = RUNTIMES[name]
         try:

@@ -46,7 +46,7 @@ class Segmenter:
             self._interpreter = self.runtime.interpreter(flatbuffer, self.threads)
         except (ValueError, RuntimeError) as error:
             raise UserError(
-                f"{path} could not be loaded by {self.runtime} ({error}): export the model again"
+                f"{path} could not be loaded by {self.runtime} ({error})", "export the model again"
             ) from error
         if card is None:
             warnings.warn(
@@ -110,16 +110,16 @@ class Segmenter:
     def _one_of(self, kind: str, path: Path) -> dict[str, Any]:
         details = getattr(self._interpreter, f"get_{kind}_details")()
         if len(details) != 1:
-            raise UserError(f"{path} has {len(details)} {kind}s: expected one, as a segmentation model of ours has")
+            raise UserError(f"{path} has {len(details)} {kind}s", "expected one, as a segmentation model of ours has")
         detail: dict[str, Any] = details[0]
         dtype, shape = np.dtype(detail["dtype"]), _shape(detail)
         if dtype not in (np.uint8, np.int8, np.float32) or len(shape) != 4:
             raise UserError(
-                f"{path} has the {kind} {dtype} {shape}: expected uint8, int8 or float32 of shape (1, H, W, channels)"
+                f"{path} has the {kind} {dtype} {shape}", "expected uint8, int8 or float32 of shape (1, H, W, channels)"
             )
         if kind == "output" and dtype.kind != "f" and not detail["quantization"][0]:
             raise UserError(
-                f"{path} has the output {dtype} {shape} without a scale: expected one, to know its bytes' probability"
+                f"{path} has the output {dtype} {shape} without a scale", "expected one, to know its bytes' probability"
             )
         return detail
 
@@ -127,13 +127,14 @@ class Segmenter:
         size = (self.height, self.width)
         if _shape(input_) != (1, *size, 3) or _shape(output) != (1, *size, 1):
             raise UserError(
-                f"{path} maps {_shape(input_)} to {_shape(output)}: expected an RGB frame (1, H, W, 3) to one "
-                "probability for each of its pixels (1, H, W, 1)"
+                f"{path} maps {_shape(input_)} to {_shape(output)}",
+                "expected an RGB frame (1, H, W, 3) to one probability for each of its pixels (1, H, W, 1)",
             )
         if self.card and (self.card["input"].get("height"), self.card["input"].get("width")) != size:
             raise UserError(
                 f"the card in {path} speaks of {self.card['input'].get('width')}x{self.card['input'].get('height')} px "
-                f"but its input is {self.width}x{self.height} px: export the model again"
+                f"but its input is {self.width}x{self.height} px",
+                "export the model again",
             )
 
 

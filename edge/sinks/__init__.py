@@ -7,8 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from edge.config import Config
-from edge.detection.events import Event, Result
-from edge.messages import Status
+from edge.messages import FireEvent, FrameResult, RunStatus
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +22,13 @@ class Sink:
     A sink overrides what it has use for.
     """
 
-    def on_result(self, result: Result) -> None:
+    def on_result(self, result: FrameResult) -> None:
         """One frame was looked at."""
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: FireEvent) -> None:
         """There is news of a fire; comes after the result that brought it."""
 
-    def on_status(self, status: Status) -> None:
+    def on_status(self, status: RunStatus) -> None:
         """How the run fares, whether or not frames come."""
 
     def on_config(self, config: Config) -> None:
@@ -47,15 +46,15 @@ class Sinks:
         self._clock = clock
         self._logged_s: dict[str, float] = {}
 
-    def on_result(self, result: Result) -> None:
+    def on_result(self, result: FrameResult) -> None:
         for sink in self._sinks:
             self._guard(sink, lambda sink=sink: sink.on_result(result))  # type: ignore[misc]
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: FireEvent) -> None:
         for sink in self._sinks:
             self._guard(sink, lambda sink=sink: sink.on_event(event))  # type: ignore[misc]
 
-    def on_status(self, status: Status) -> None:
+    def on_status(self, status: RunStatus) -> None:
         for sink in self._sinks:
             self._guard(sink, lambda sink=sink: sink.on_status(status))  # type: ignore[misc]
 

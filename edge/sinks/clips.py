@@ -22,9 +22,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.detection.events import END, START, Event, Result
 from edge.files import replacing, write_bytes, write_json
 from edge.images import Frame, encode_jpeg, overlay
+from edge.messages import END, START, FireEvent, FrameResult
 from edge.sinks import Sink
 from edge.sinks.video import open_writer
 
@@ -86,7 +86,7 @@ class Clips(Sink):
         self._worker = threading.Thread(target=self._write_all, name="clips", daemon=True)
         self._worker.start()
 
-    def on_result(self, result: Result) -> None:
+    def on_result(self, result: FrameResult) -> None:
         kept = Kept(result.t_s, encode_jpeg(_narrow(result.rgb)))
         self._ring.append(kept)
         self._ring_bytes += len(kept.jpeg)
@@ -99,7 +99,7 @@ class Clips(Sink):
         for clip in [clip for clip in self._clips if result.t_s >= clip.until_s]:
             self._finish(clip)
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: FireEvent) -> None:
         if event.kind == START:
             self._clips.append(Clip(event.id, event.t_s + self._after_s, list(self._ring)))
         self._work.put(lambda: self._write_pictures(event))
@@ -125,7 +125,7 @@ class Clips(Sink):
             except Exception as error:  # of whatever kind: the next fire's pictures may succeed
                 log.error("pictures of a fire are lost (%s); the alarm goes on", error)
 
-    def _write_pictures(self, event: Event) -> None:
+    def _write_pictures(self, event: FireEvent) -> None:
         name = f"{event.id}-{event.kind}"
         write_bytes(self._folder / f"{name}.jpg", encode_jpeg(event.rgb))
         write_bytes(self._folder / f"{name}-overlay.jpg", encode_jpeg(overlay(event.rgb, event.mask)))

@@ -15,9 +15,8 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from edge.camera.capture import State
 from edge.host.machine import THROTTLE_BITS
-from edge.messages import Status
+from edge.messages import CameraState, RunStatus
 from edge.sinks.prometheus import Prometheus
 from edge.version import installed_version
 
@@ -69,21 +68,23 @@ def zone_figures(zones: dict[str, tuple[float, bool]]) -> Iterator[Metric]:
     yield alarms
 
 
-def run_figures(status: Status) -> Iterator[Metric]:
+def run_figures(status: RunStatus) -> Iterator[Metric]:
     yield CounterMetricFamily("fireseg_results", "Frames that were looked at.", status.results)
     yield CounterMetricFamily("fireseg_frames_dropped", "Frames that were passed over.", status.dropped)
-    yield CounterMetricFamily("fireseg_source_openings", "How often the source was opened.", status.openings)
+    yield CounterMetricFamily("fireseg_source_openings", "How often the source was opened.", status.connects)
     yield GaugeMetricFamily("fireseg_running_seconds", "Since the loop began.", status.running_s)
-    yield GaugeMetricFamily("fireseg_quiet_seconds", "Since the last result, at the last status.", status.quiet_s)
+    yield GaugeMetricFamily(
+        "fireseg_quiet_seconds", "Since the last result, at the last status.", status.last_result_age_s
+    )
     state = GaugeMetricFamily("fireseg_source_state", "1 for the state that the source is in.", labels=("state",))
-    for each in State:
-        state.add_metric((each.value,), float(each is status.source_state))
+    for each in CameraState:
+        state.add_metric((each.value,), float(each is status.camera_state))
     yield state
     info = {"sha256": status.model_sha256, "version": installed_version()}
     yield InfoMetricFamily("fireseg_model", "The model's hash, and the program's version.", info)
 
 
-def machine_figures(status: Status) -> Iterator[Metric]:
+def machine_figures(status: RunStatus) -> Iterator[Metric]:
     """Only what the machine tells of itself: a temperature of 0 would be a lie."""
     machine = status.machine
     if machine.temperature_c is not None:

@@ -17,7 +17,7 @@ from edge.sinks.spool import Spool, spool_folder
 from edge.sinks.terminal import JsonLines, PlainLines, StatusLine
 
 
-def make_sinks(config: Config, *, as_json: bool, record: Path | None) -> list[Sink]:
+def build_sinks(config: Config, *, as_json: bool, record: Path | None) -> list[Sink]:
     """Each is imported only when it is asked for. Raises `UserError` where one cannot be; none is left open then."""
     sinks: list[Sink] = []
     try:
@@ -56,7 +56,7 @@ def chosen(config: Config, as_json: bool, record: Path | None) -> Iterator[Sink]
         metrics = Prometheus()
         yield metrics
         yield WebPage(config, metrics)
-    yield from tellers(config)
+    yield from build_notifiers(config)
     if os.environ.get("NOTIFY_SOCKET"):
         from edge.sinks import systemd
 
@@ -65,7 +65,7 @@ def chosen(config: Config, as_json: bool, record: Path | None) -> Iterator[Sink]
             yield service
 
 
-def tellers(config: Config) -> Iterator[Sink]:
+def build_notifiers(config: Config) -> Iterator[Sink]:
     """Those that tell other machines of events, each with a spool of its own: what waits for one is not for another."""
     spools, max_bytes = spool_folder(config.spool.folder), config.spool.max_mb * 1e6
     if config.mqtt.host:

@@ -13,14 +13,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from edge.camera.capture import State
-from edge.detection.events import Event, Result
 from edge.images import encode_jpeg, overlay
-from edge.messages import Status
+from edge.messages import CameraState, FireEvent, FrameResult, RunStatus
 from edge.sinks import Sink
 from edge.sinks.homeassistant import discovery
 from edge.sinks.mqtt_client import OFFLINE, ONLINE, Address, Link, slug
-from edge.sinks.outbox import Courier, Outcome
+from edge.sinks.outbox import Delivery, OutboxSender
 from edge.sinks.spool import Spool
 from edge.version import installed_version
 
@@ -55,8 +53,8 @@ class Mqtt(Sink):
         self._base = f"{topic}/{slug(self._name)}"
         self._prefix = discovery_prefix
         self._pictures = pictures
-        self._result: Result | None = None
-        self._status: Status | None = None
+        self._result: FrameResult | None = None
+        self._status: RunStatus | None = None
         self._snapshot: bytes | None = None
         self._told_s = -TELL_S
         self._told_alarms: dict[str, bool] = {}
@@ -74,19 +72,19 @@ class Mqtt(Sink):
             on_message=self._heard,
             on_up=self._forget_told,
         )
-        self._courier = Courier("MQTT", spool, self._deliver)
+        self._courier = OutboxSender("MQTT", spool, self._deliver)
 
-    def on_result(self, result: Result) -> None:
+    def on_result(self, result: FrameResult) -> None:
         self._result = result
         if result.alarms != self._told_alarms:
             self._tell()
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: FireEvent) -> None:
         self._courier.post(json.dumps(event.as_json()).encode())
         if self._pictures:
             self._draw.submit(self._picture, event)
 
-    def on_status(self, status: Status) -> None:
+    def on_status(self, status: RunStatus) -> None:
         self._status = status
         if self._seeing != self._told_seeing or time.monotonic() - self._told_s >= TELL_S:
             self._tell()
@@ -96,13 +94,15 @@ class Mqtt(Sink):
         self._link.close()
         self._draw.shutdown(wait=False, cancel_futures=True)
 
-    def _deliver(self, document: bytes, stop: threading.Event) -> Outcome:
+    def _deliver(self, document: bytes, stop: threading.Event) -> Delivery:
         return self._link.deliver(f"{self._base}/event", document, stop)
 
     @property
     def _seeing(self) -> bool:
         status = self._status
-        return status is not None and status.source_state is State.STREAMING and status.quiet_s < BLIND_S
+        return (
+            status is not None and status.camera_state is CameraState.STREAMING and status.last_result_age_s < BLIND_S
+        )
 
     def _tell(self) -> None:
         """Tell the state, and before it what there is, in the loop's thread; publishing only queues."""
@@ -119,14 +119,14 @@ class Mqtt(Sink):
             self._link.tell(f"{self._base}/state", json.dumps(self._state(self._result, self._status)))
 
     @staticmethod
-    def _state(result: Result, status: Status) -> dict[str, Any]:
+    def _state(result: FrameResult, status: RunStatus) -> dict[str, Any]:
         told = result.as_json()
         return {key: told[key] for key in ("alarm", "fire_share", "zones", "age_ms", "inference_ms")} | {
             "fps": round(status.fps, 2),
             "temperature_c": status.machine.temperature_c,
             "throttled": status.machine.throttling.now if status.machine.throttling else [],
             "source": status.source,
-            "source_state": str(status.source_state),
+            "source_state": str(status.camera_state),
             "model_sha256": status.model_sha256,
         }
 
@@ -160,7 +160,7 @@ class Mqtt(Sink):
             self._link.tell(topic, b"")
         self._known = told
 
-    def _picture(self, event: Event) -> None:
+    def _picture(self, event: FireEvent) -> None:
         self._snapshot = encode_jpeg(overlay(event.rgb, event.mask))
         self._link.tell(f"{self._base}/snapshot", self._snapshot)
 

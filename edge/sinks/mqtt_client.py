@@ -32,7 +32,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge.errors import UserError
 from edge.secrets import MQTT_PASSWORD, MQTT_USER, read_secret
 from edge.sections import MqttSection
-from edge.sinks.outbox import Outcome
+from edge.sinks.outbox import Delivery
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class Link:
         if self._up:
             self._client.publish(topic, payload, qos=0, retain=True)
 
-    def deliver(self, topic: str, payload: bytes, stop: threading.Event) -> Outcome:
+    def deliver(self, topic: str, payload: bytes, stop: threading.Event) -> Delivery:
         """Bring one event over; comes back when the broker has it for good, or soon after `stop` is set."""
         while not stop.is_set():
             with self._changed:
@@ -136,10 +136,10 @@ class Link:
                 client, self._forgotten = self._client, False
             mid = client.publish(topic, payload, qos=2).mid
             if self._arrives(mid, stop):
-                return Outcome.DELIVERED
+                return Delivery.DELIVERED
             if not stop.is_set():
                 self._begin_anew()
-        return Outcome.LATER
+        return Delivery.RETRY
 
     def _arrives(self, mid: int, stop: threading.Event) -> bool:
         """Wait for the end of a message's handshake; False where the broker forgot it, or we stop."""
@@ -257,7 +257,7 @@ def make_client(address: Address, id_: str) -> paho.Client:
             client.tls_set(ca_certs=address.ca_file or None)
         except OSError as error:  # ssl's errors are of this kind too
             raise UserError(
-                f"[mqtt] ca_file {address.ca_file} could not be read ({error}): expected certificates in PEM"
+                f"[mqtt] ca_file {address.ca_file} could not be read ({error})", "expected certificates in PEM"
             ) from error
     return client
 

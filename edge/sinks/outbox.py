@@ -23,21 +23,21 @@ CLOSE_WAIT_S = 0.8
 """How long an end waits for what is on its way; what is left goes out with the next start."""
 
 
-class Outcome(Enum):
+class Delivery(Enum):
     """What became of an attempt."""
 
     DELIVERED = auto()
-    LATER = auto()
+    RETRY = auto()
     """Try again."""
     REFUSED = auto()
     """It would be refused for ever."""
 
 
-Deliver = Callable[[bytes, threading.Event], Outcome]
+Deliver = Callable[[bytes, threading.Event], Delivery]
 """Brings one document. May take its time, but once the event is set it comes back in `CLOSE_WAIT_S`."""
 
 
-class Courier:
+class OutboxSender:
     """The two threads of one receiver.
 
     Args:
@@ -94,7 +94,7 @@ class Courier:
                     self._wake.wait()
                     continue
                 item, document = head
-                if self._deliver(document, self._stop) is not Outcome.LATER:
+                if self._deliver(document, self._stop) is not Delivery.RETRY:
                     self._spool.done(item)
                     failures = 0
                     continue

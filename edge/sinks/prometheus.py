@@ -6,8 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from edge.detection.events import Event, Result
-from edge.messages import Status
+from edge.messages import FireEvent, FrameResult, RunStatus
 from edge.sinks import Sink
 
 if TYPE_CHECKING:  # loading the client would hold up the first frame
@@ -51,18 +50,18 @@ class Prometheus(Sink):
         self.ages, self.inferences = Durations(AGES_S), Durations(INFERENCES_S)
         self.zones: dict[str, tuple[float, bool]] = {}
         """The share and the alarm of each."""
-        self.status: Status | None = None
+        self.status: RunStatus | None = None
         self._registry: CollectorRegistry | None = None
 
-    def on_result(self, result: Result) -> None:
+    def on_result(self, result: FrameResult) -> None:
         self.zones = {zone: (share, result.alarms[zone]) for zone, share in result.shares.items()}
         self.ages.observe(result.age_ms / 1000)
         self.inferences.observe(result.inference_ms / 1000)
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: FireEvent) -> None:
         self.events[event.zone, event.kind] += 1
 
-    def on_status(self, status: Status) -> None:
+    def on_status(self, status: RunStatus) -> None:
         self.status = status
 
     def scrape(self, accept: str = "") -> tuple[bytes, str]:

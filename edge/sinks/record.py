@@ -6,9 +6,9 @@ from pathlib import Path
 
 import cv2
 
-from edge.detection.events import Result
 from edge.errors import UserError
 from edge.images import overlay
+from edge.messages import FrameResult
 from edge.sinks import Sink
 from edge.sinks.video import open_writer
 
@@ -18,13 +18,13 @@ class Record(Sink):
 
     def __init__(self, path: Path, fps: float) -> None:
         if path.suffix.lower() not in (".mp4", ".avi", ".mkv"):
-            raise UserError(f"{path} has no video's suffix: expected .mp4, .avi or .mkv")
+            raise UserError(f"{path} has no video's suffix", "expected .mp4, .avi or .mkv")
         self._path = path
         self._fps = fps
         self._size: tuple[int, int] | None = None
         self._writer: cv2.VideoWriter | None = None
 
-    def on_result(self, result: Result) -> None:
+    def on_result(self, result: FrameResult) -> None:
         height, width = result.rgb.shape[:2]
         if self._writer is None:
             self._size = (width - width % 2, height - height % 2)  # codecs want even sides

@@ -14,8 +14,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from edge.detection.events import Result
-from edge.messages import Status
+from edge.messages import FrameResult, RunStatus
 from edge.sinks import Sink
 
 SOCKET = "NOTIFY_SOCKET"
@@ -42,11 +41,11 @@ class Systemd(Sink):
         self._clock = clock
         self._fed_s: float | None = None
         self._ready = False
-        self._last: Result | None = None
+        self._last: FrameResult | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)  # a full queue must not hold up the loop; what is lost is said again
 
-    def on_result(self, result: Result) -> None:
+    def on_result(self, result: FrameResult) -> None:
         self._last = result
         if self._feed_every_s is None:
             return
@@ -55,7 +54,7 @@ class Systemd(Sink):
             self._say("WATCHDOG=1")
             self._fed_s = now_s
 
-    def on_status(self, status: Status) -> None:
+    def on_status(self, status: RunStatus) -> None:
         first = [] if self._ready else ["READY=1"]
         self._say(*first, f"STATUS={summary(status, self._last)}")
         self._ready = True
@@ -78,10 +77,10 @@ def from_environment() -> Systemd | None:
     return Systemd(address, watchdog_s=int(watchdog_us) / 1e6 if meant else None)
 
 
-def summary(status: Status, last: Result | None) -> str:
+def summary(status: RunStatus, last: FrameResult | None) -> str:
     """One calm line, as `systemctl status` shows it."""
-    if last is None or status.quiet_s > QUIET_S:
-        return f"{status.source_state}, no frame for {status.quiet_s:.0f} s"
+    if last is None or status.last_result_age_s > QUIET_S:
+        return f"{status.camera_state}, no frame for {status.last_result_age_s:.0f} s"
     burning = ", ".join(name for name, on in last.alarms.items() if on)
     alarm = f"FIRE in {burning}" if burning else "no fire"
     return f"{alarm}, {status.fps:.1f} frames/s, {last.age_ms:.0f} ms old"

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from edge.detection.events import END, PEAK, START, Event, Result
-from edge.loop import Orders
-from edge.redact import RedactingFormatter
+from edge.loop import RunControl
+from edge.messages import END, PEAK, START, FireEvent, FrameResult
+from edge.secrets import RedactingFormatter
 from edge.sinks import Sink
 
 log = logging.getLogger(__name__)
@@ -199,12 +199,12 @@ class Terminal(Sink):
     def __init__(
         self, out: TextIO | None = None, *, text: Callable[[Any], str] = "{}\n".format, room: int = ROOM
     ) -> None:
-        self._orders: Orders | None = None
+        self._orders: RunControl | None = None
         if out is None:  # Python has no stdout where it was closed from the start
             out = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
         self._outlet = Outlet(out, "stdout", text=text, room=room, on_gone=self._on_gone)
 
-    def attend(self, orders: Orders, *, patient: bool, alone: bool) -> None:
+    def attend(self, orders: RunControl, *, patient: bool, alone: bool) -> None:
         """Take part in a run.
 
         Args:
@@ -233,10 +233,10 @@ class JsonLines(Terminal):
     def __init__(self, out: TextIO | None = None) -> None:
         super().__init__(out, text=lambda line: json.dumps(line) + "\n")
 
-    def on_result(self, result: Result) -> None:
+    def on_result(self, result: FrameResult) -> None:
         self._outlet.put(result.as_json())
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: FireEvent) -> None:
         self._outlet.put(event.as_json(), ROOM_FOR_EVENTS)
 
 
@@ -246,13 +246,13 @@ class StatusLine(Terminal):
     def __init__(self, out: TextIO) -> None:
         super().__init__(out, text=str, room=1)  # a line that waits is old: no second one behind it
 
-    def attend(self, orders: Orders, *, patient: bool, alone: bool) -> None:
+    def attend(self, orders: RunControl, *, patient: bool, alone: bool) -> None:
         super().attend(orders, patient=False, alone=alone)
 
-    def on_result(self, result: Result) -> None:
+    def on_result(self, result: FrameResult) -> None:
         self._outlet.put(CLEAR_LINE + status(result))
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: FireEvent) -> None:
         self._outlet.put(f"{CLEAR_LINE}{told(event)}\n", ROOM_FOR_EVENTS)
 
     def close(self) -> None:
@@ -267,12 +267,12 @@ class PlainLines(Terminal):
         super().__init__(out)
         self._said_s: float | None = None
 
-    def on_result(self, result: Result) -> None:
+    def on_result(self, result: FrameResult) -> None:
         if self._said_s is None or not 0 <= result.t_s - self._said_s < PLAIN_EVERY_S:
             self._said_s = result.t_s
             self._outlet.put(status(result))
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: FireEvent) -> None:
         self._outlet.put(told(event), ROOM_FOR_EVENTS)
 
 
@@ -296,7 +296,7 @@ class LogLines(logging.Handler):
         super().close()
 
 
-def status(result: Result) -> str:
+def status(result: FrameResult) -> str:
     burning = ", ".join(name for name, on in result.alarms.items() if on)
     return (
         f"{clock_time(result.t_s)}  {'FIRE in ' + burning if burning else 'no fire'}  "
@@ -304,7 +304,7 @@ def status(result: Result) -> str:
     )
 
 
-def told(event: Event) -> str:
+def told(event: FireEvent) -> str:
     return f"{clock_time(event.t_s)}  {event.zone}: {WORDS[event.kind]}, {event.share:.1%} burning  [{event.id}]"
 
 

@@ -15,5 +15,5 @@ def open_writer(path: Path, size: tuple[int, int], fps: float) -> cv2.VideoWrite
     """`size` is width and height, even both. Raises `UserError` where the file cannot be written."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*CODECS[path.suffix.lower()]), fps, size)
     if not writer.isOpened():
-        raise UserError(f"{path} could not be written as a video: check the folder and the space on the disk")
+        raise UserError(f"{path} could not be written as a video", "check the folder and the space on the disk")
     return writer

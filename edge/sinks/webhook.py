@@ -14,11 +14,11 @@ import urllib.parse
 import urllib.request
 from typing import IO, Any
 
-from edge.detection.events import Event
 from edge.errors import UserError
-from edge.redact import redact
+from edge.messages import FireEvent
+from edge.secrets import redact
 from edge.sinks import Sink
-from edge.sinks.outbox import Courier, Outcome
+from edge.sinks.outbox import Delivery, OutboxSender
 from edge.sinks.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -44,19 +44,19 @@ class Webhook(Sink):
         self._timeout_s = timeout_s
         self._open = urllib.request.build_opener(_NoRedirects).open
         self._well = True
-        self._courier = Courier("webhook", spool, self._post)
+        self._courier = OutboxSender("webhook", spool, self._post)
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: FireEvent) -> None:
         self._courier.post(json.dumps(event.as_json()).encode())
 
     def close(self) -> None:
         self._courier.close()
 
-    def _post(self, body: bytes, _stop: threading.Event) -> Outcome:
+    def _post(self, body: bytes, _stop: threading.Event) -> Delivery:
         event = json.loads(body)
         if not (isinstance(event, dict) and {"id", "number"} <= event.keys()):
             log.error("what waits in the spool is no event: it is dropped")
-            return Outcome.REFUSED
+            return Delivery.REFUSED
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "fireseg-edge",
@@ -74,7 +74,7 @@ class Webhook(Sink):
             error.close()
             if error.code < 500 and error.code not in TRY_AGAIN:
                 log.error("%s refused an event (%s %s): it is dropped", self._name(), error.code, error.reason)
-                return Outcome.REFUSED
+                return Delivery.REFUSED
             return self._later(f"{error.code} {error.reason}")
         except (OSError, ValueError, http.client.HTTPException) as error:
             # A ValueError quotes the address, which may be the secret.
@@ -83,13 +83,13 @@ class Webhook(Sink):
         if not self._well:
             log.info("%s takes events again", self._name())
         self._well = True
-        return Outcome.DELIVERED
+        return Delivery.DELIVERED
 
-    def _later(self, why: str) -> Outcome:
+    def _later(self, why: str) -> Delivery:
         if self._well:  # once is enough, however often it is tried
             log.warning("%s does not take events (%s): they wait and are sent again", self._name(), why)
         self._well = False
-        return Outcome.LATER
+        return Delivery.RETRY
 
     def _name(self) -> str:
         # A path may be the secret, as with chat services: what is shown is the host.
@@ -120,8 +120,8 @@ def check_url(url: str) -> None:
         well = False
     if not well or not url.isascii() or not url.isprintable() or " " in url:
         raise UserError(
-            f"[webhook] url {redact(url)!r} is no address: expected http:// or https:// and a host, other letters "
-            "written as %XX"
+            f"[webhook] url {redact(url)!r} is no address",
+            "expected http:// or https:// and a host, other letters written as %XX",
         )
 
 

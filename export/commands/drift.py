@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from edge.cli import JsonOption, ThreadsOption
-from edge.console import progress_bars
+from edge.console import JsonOption, ThreadsOption, print_table, progress_bars
 from edge.errors import UserError
 from train.backend import load_keras_backend
 from train.commands.options import DataOption, ExtraOption, FoldOption, SplitOption
-from train.tables import print_table
 
 if TYPE_CHECKING:
-    from train.evaluation.evaluate import Judgement
+    from train.evaluation.evaluate import Predictions
 
 
 def drift_command(
@@ -34,19 +32,21 @@ def drift_command(
     load_keras_backend(needs_tensorflow=True)
     from train.data.fireseg import content_hash
     from train.data.sources import open_held_out, open_split
-    from train.evaluation.evaluate import judge
+    from train.evaluation.evaluate import evaluate
     from train.model.io import load_predictor
 
     models = {path: load_predictor(path, threads=threads) for path in (a, b)}
     sizes = {(model.height, model.width) for model in models.values()}
     if len(sizes) > 1:
-        raise UserError(f"{a} and {b} take frames of different size {sorted(sizes)}: masks of one size are compared")
+        raise UserError(f"{a} and {b} take frames of different size {sorted(sizes)}", "masks of one size are compared")
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
         further = {one.title: one.test for one in open_held_out(extra or [], [], taken=[parts.name])}
-        judged: dict[str, tuple[Judgement, Judgement]] = {}
+        judged: dict[str, tuple[Predictions, Predictions]] = {}
         for name, pairs in {parts.name: parts.test, **further}.items():
-            found = [judge(model, pairs, on_step(f"judging {path.name}", len(pairs))) for path, model in models.items()]
+            found = [
+                evaluate(model, pairs, on_step(f"judging {path.name}", len(pairs))) for path, model in models.items()
+            ]
             judged[name] = (found[0], found[-1])  # one file compared with itself is judged once
     if as_json:
         facts = {"a": str(a), "b": str(b), "data": source.title, "split": parts.name, "sha256": parts.sha256}
@@ -58,7 +58,7 @@ def drift_command(
         show(*two, (a.name, b.name), f"{title}, {len(two[0].names)} images")
 
 
-def as_facts(a: Judgement, b: Judgement) -> dict[str, Any]:
+def as_facts(a: Predictions, b: Predictions) -> dict[str, Any]:
     """How B differs from A: pooled, with the interval, and image by image."""
     from export.drift import compare, per_image_difference
     from train.evaluation.evaluate import rounded
@@ -76,7 +76,7 @@ def as_facts(a: Judgement, b: Judgement) -> dict[str, Any]:
     }
 
 
-def show(a: Judgement, b: Judgement, names: tuple[str, str], title: str) -> None:
+def show(a: Predictions, b: Predictions, names: tuple[str, str], title: str) -> None:
     """Print the same for people, with the five images on which the two agree least."""
     from export.drift import compare, per_image_difference
 

@@ -10,12 +10,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from edge.cli import JsonOption
-from edge.console import progress_bars
+from edge.console import JsonOption, print_table, progress_bars
 from edge.model.runtime import cores_for
 from train.backend import load_keras_backend
 from train.commands.options import DataOption
-from train.tables import print_table
 
 
 def layers_command(

@@ -54,7 +54,9 @@ def layer_noise(
     layers = {conv.op_index: conv for conv in graph.convolutions}
     float_layers = float_graph.convolutions
     if [layer_name(graph, one) for one in layers.values()] != [layer_name(float_graph, one) for one in float_layers]:
-        raise UserError("the two models do not have the same layers in the same order: compare exports of one network")
+        raise UserError(
+            "the two models do not have the same layers in the same order", "compare exports of one network"
+        )
     float_of = dict(zip(layers, float_layers, strict=True))
     run = Stepwise(graph, frames, runtime, threads)
     float_run = Stepwise(float_graph, frames.astype(np.float32), runtime, threads)

@@ -72,8 +72,8 @@ def refine(
     names = [layer_name(graph, conv) for conv in graph.convolutions]
     if names != [layer_name(float_graph, conv) for conv in float_graph.convolutions]:
         raise UserError(
-            "the float and the int8 model do not have the same layers in the same order, so int8 cannot be refined: "
-            "pass --no-weight-rounding --no-bias-correction"
+            "the float and the int8 model do not have the same layers in the same order, so int8 cannot be refined",
+            "pass --no-weight-rounding --no-bias-correction",
         )
     float_of = dict(zip((conv.op_index for conv in graph.convolutions), float_graph.convolutions, strict=True))
     layers = {conv.op_index: conv for conv in graph.convolutions}
@@ -85,8 +85,8 @@ def refine(
         sums, float_sums = graph.operators("ADD"), float_graph.operators("ADD")
         if len(sums) != len(float_sums):
             raise UserError(
-                f"the int8 model has {len(sums)} sums and the float {len(float_sums)}, so ranges cannot be fitted: "
-                "leave out --range-fitting"
+                f"the int8 model has {len(sums)} sums and the float {len(float_sums)}, so ranges cannot be fitted",
+                "leave out --range-fitting",
             )
         float_ops |= zip(sums, float_sums, strict=True)
     for op_index in range(len(graph.subgraph.operators)):

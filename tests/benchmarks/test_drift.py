@@ -13,7 +13,7 @@ from benchmarks.models import families
 from edge.errors import UserError
 from train.data.sources import find_data
 from train.data.splits import make_split
-from train.evaluation.evaluate import Judgement
+from train.evaluation.evaluate import Predictions
 
 KINDS = ("keras", "float32", "float16", "int8")
 
@@ -36,7 +36,7 @@ def lines(models: Path, synthetic_dir: Path) -> list[dict[str, object]]:
     missing = truth.copy()
     missing[:, 2, 2] = False
     names = tuple(pair.name for pair in split.test)
-    judged = {kind: Judgement(names, missing if kind == "int8" else truth, truth) for kind in KINDS}
+    judged = {kind: Predictions(names, missing if kind == "int8" else truth, truth) for kind in KINDS}
     hashes = {kind: f"hash of {kind}" for kind in KINDS}
     loaded = Loaded(families(models)[0], {}, hashes, {kind: f"runtime of {kind}" for kind in KINDS})
     return entries(loaded, judged, source, split)

@@ -21,7 +21,7 @@ from benchmarks.peers.report import Report, make_rows, rate
 from benchmarks.peers.runtimes import LOCKS, PeerError
 from edge.console import no_steps
 from edge.errors import UserError
-from train.evaluation.evaluate import Judgement
+from train.evaluation.evaluate import Predictions
 
 ONNX = next(peer for peer in PEERS if peer.name == "onnxruntime-int8")
 OPENCV = next(peer for peer in PEERS if peer.environment.name == "opencv")
@@ -70,10 +70,10 @@ def models(tmp_path: Path) -> Models:
 
 
 @pytest.fixture
-def reference() -> Judgement:
+def reference() -> Predictions:
     masks = np.zeros((3, 4, 4), bool)
     masks[:, :, :2] = True
-    return Judgement(("a", "b", "c"), masks, masks)
+    return Predictions(("a", "b", "c"), masks, masks)
 
 
 Run = Callable[..., list[Measured]]
@@ -162,7 +162,7 @@ def test_every_peer_is_timed_in_every_round_at_every_thread_count(run: Run) -> N
     assert all(worker.is_closed for worker in workers.values())
 
 
-def test_ratios_are_taken_within_a_round(run: Run, reference: Judgement) -> None:
+def test_ratios_are_taken_within_a_round(run: Run, reference: Predictions) -> None:
     found = run({(REFERENCE, 1): FakeWorker([1.0, 100.0]), (ONNX, 1): FakeWorker([2.0, 200.0])})
     rows = make_rows(found, reference)
     assert rows[1].timings[0].ratio == pytest.approx(2)
@@ -170,13 +170,13 @@ def test_ratios_are_taken_within_a_round(run: Run, reference: Judgement) -> None
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_bytes_and_probabilities_are_held_to_one_threshold(run: Run, reference: Judgement, dtype: type) -> None:
+def test_bytes_and_probabilities_are_held_to_one_threshold(run: Run, reference: Predictions, dtype: type) -> None:
     rows = make_rows(run({(REFERENCE, 1): FakeWorker([1.0], dtype=dtype)}), reference)
     assert rows[0].metrics is not None
     assert rows[0].metrics["agreement"] == rows[0].metrics["fire_iou"] == 1
 
 
-def test_a_peer_that_does_not_start_is_a_row_that_says_why(run: Run, reference: Judgement) -> None:
+def test_a_peer_that_does_not_start_is_a_row_that_says_why(run: Run, reference: Predictions) -> None:
     reason = "pip could not install opencv.lock: no wheel"
     rows = make_rows(run({(REFERENCE, 1): FakeWorker([1.0]), (OPENCV, 1): PeerError(reason)}), reference)
     assert rows[1].failure == reason
@@ -192,7 +192,9 @@ def test_a_peer_that_fails_at_one_thread_count_is_not_timed_at_the_other(run: Ru
     assert first.round == 0 and first.is_closed
 
 
-def test_a_peer_that_crashes_while_timed_keeps_its_accuracy_and_loses_its_times(run: Run, reference: Judgement) -> None:
+def test_a_peer_that_crashes_while_timed_keeps_its_accuracy_and_loses_its_times(
+    run: Run, reference: Predictions
+) -> None:
     crashing = FakeWorker([1.0], fails_in_round=2)
     rows = make_rows(run({(REFERENCE, 1): FakeWorker([1.0]), (OPENCV, 1): crashing}), reference)
     assert rows[1].failure == "failed while it was timed: it crashed (SIGSEGV)"
@@ -201,7 +203,7 @@ def test_a_peer_that_crashes_while_timed_keeps_its_accuracy_and_loses_its_times(
 
 
 def test_a_model_that_could_not_be_converted_fails_only_the_peers_that_read_it(
-    run: Run, models: Models, reference: Judgement
+    run: Run, models: Models, reference: Predictions
 ) -> None:
     models.files[OPENCV.model] = PeerError("tf2onnx left 3 transpositions in the graph")
     rows = make_rows(run({(REFERENCE, 1): FakeWorker([1.0]), (OPENCV, 1): FakeWorker([1.0])}), reference)
@@ -214,7 +216,7 @@ def test_a_reason_is_one_line_of_bearable_length() -> None:
     assert "\n" not in reason and len(reason) <= 240
 
 
-def make_report(run: Run, reference: Judgement) -> Report:
+def make_report(run: Run, reference: Predictions) -> Report:
     workers = {
         (REFERENCE, 1): FakeWorker([4.0]),
         (ONNX, 1): FakeWorker([6.0], dtype=np.float32),
@@ -223,7 +225,7 @@ def make_report(run: Run, reference: Judgement) -> Report:
     return Report(FACTS, "some.keras on SYNTHETIC data", (1,), make_rows(run(workers), reference))
 
 
-def test_the_table_and_its_markdown_hold_every_peer_even_one_that_failed(run: Run, reference: Judgement) -> None:
+def test_the_table_and_its_markdown_hold_every_peer_even_one_that_failed(run: Run, reference: Predictions) -> None:
     report = make_report(run, reference)
     text = report.as_markdown()
     assert "| LiteRT int8 | 1.0 | 1.0000 | 1.0000 | 1.0000 | 4.00 | 1.00 (1.00 to 1.00) |" in text
@@ -233,7 +235,7 @@ def test_the_table_and_its_markdown_hold_every_peer_even_one_that_failed(run: Ru
     assert report.table().row_count == 3
 
 
-def test_the_json_says_what_was_measured_and_why_something_was_not(run: Run, reference: Judgement) -> None:
+def test_the_json_says_what_was_measured_and_why_something_was_not(run: Run, reference: Predictions) -> None:
     found = json.loads(json.dumps(make_report(run, reference).as_json(), allow_nan=False))
     assert found["reference"] == "litert-int8"
     assert [row["failure"] for row in found["rows"]] == [None, None, "no wheel"]
@@ -241,14 +243,14 @@ def test_the_json_says_what_was_measured_and_why_something_was_not(run: Run, ref
     assert found["rows"][1]["timings"][0]["rounds_ms"] == [6.0] * 4
 
 
-def test_a_reader_is_told_when_the_calibration_images_are_others(run: Run, reference: Judgement) -> None:
+def test_a_reader_is_told_when_the_calibration_images_are_others(run: Run, reference: Predictions) -> None:
     report = make_report(run, reference)
     assert "the very images" in report.as_markdown()
     report.facts["calibration"] = {"images": 3, "same_as_int8": False}
     assert "NOT the images" in report.as_markdown()
 
 
-def test_the_picture_is_drawn_even_where_a_peer_failed(run: Run, reference: Judgement, tmp_path: Path) -> None:
+def test_the_picture_is_drawn_even_where_a_peer_failed(run: Run, reference: Predictions, tmp_path: Path) -> None:
     draw(make_report(run, reference), tmp_path / "peers.png")
     picture = cv2.imread(str(tmp_path / "peers.png"))
     assert picture is not None and picture.std() > 0

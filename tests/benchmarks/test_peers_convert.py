@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.peers import convert
 from benchmarks.peers.catalogue import PEERS
-from benchmarks.peers.convert import Models, Source, find_source, make_models
+from benchmarks.peers.convert import DataSource, Models, find_source, make_models
 from benchmarks.peers.inputs import calibration_frames, write_frames
 from benchmarks.peers.runtimes import Environment, PeerError
 from edge.console import no_steps
@@ -36,7 +36,7 @@ def keras(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def source(keras: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+def source(keras: Path, monkeypatch: pytest.MonkeyPatch) -> DataSource:
     monkeypatch.setattr(convert, "split_model", lambda path: (FLATBUFFER, {"keras_sha256": sha256(keras)}))
     monkeypatch.setattr(convert, "_float_tflite", lambda keras, target: target.write_bytes(keras.read_bytes()))
     return find_source(keras, None)
@@ -72,12 +72,12 @@ def converters(monkeypatch: pytest.MonkeyPatch) -> Converters:
     return found
 
 
-def make(source: Source, folder: Path) -> Models:
+def make(source: DataSource, folder: Path) -> Models:
     return make_models(source, FRAMES, folder, lambda environment: Path("python"), no_steps)
 
 
 def test_every_peer_has_a_form_to_read_and_no_two_forms_share_a_file(
-    source: Source, converters: Converters, tmp_path: Path
+    source: DataSource, converters: Converters, tmp_path: Path
 ) -> None:
     models = make(source, tmp_path / "models")
     assert {peer.model for peer in PEERS} <= set(models.files)
@@ -87,12 +87,12 @@ def test_every_peer_has_a_form_to_read_and_no_two_forms_share_a_file(
     assert max(Counter([*paths, *beside]).values()) == 1
 
 
-def test_the_card_is_taken_off_for_other_readers(source: Source, converters: Converters, tmp_path: Path) -> None:
+def test_the_card_is_taken_off_for_other_readers(source: DataSource, converters: Converters, tmp_path: Path) -> None:
     assert make(source, tmp_path / "models").file("int8").read_bytes() == FLATBUFFER
 
 
 def test_the_keras_model_is_kept_as_it_was_when_the_comparison_began(
-    source: Source, converters: Converters, tmp_path: Path
+    source: DataSource, converters: Converters, tmp_path: Path
 ) -> None:
     models = make(source, tmp_path / "models")
     source.keras.unlink()
@@ -100,7 +100,7 @@ def test_the_keras_model_is_kept_as_it_was_when_the_comparison_began(
 
 
 def test_nothing_is_converted_again_while_nothing_has_changed(
-    source: Source, converters: Converters, tmp_path: Path
+    source: DataSource, converters: Converters, tmp_path: Path
 ) -> None:
     make(source, tmp_path / "models")
     assert converters.made
@@ -110,7 +110,7 @@ def test_nothing_is_converted_again_while_nothing_has_changed(
 
 
 def test_other_calibration_images_make_what_they_calibrated_anew_and_nothing_else(
-    source: Source, converters: Converters, tmp_path: Path
+    source: DataSource, converters: Converters, tmp_path: Path
 ) -> None:
     make(source, tmp_path / "models")
     converters.made.clear()
@@ -119,7 +119,7 @@ def test_other_calibration_images_make_what_they_calibrated_anew_and_nothing_els
 
 
 def test_other_weights_in_the_same_network_make_everything_anew(
-    source: Source, converters: Converters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: DataSource, converters: Converters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(source, tmp_path / "models")
     everything, described = converters.made.copy(), tmp_path / "models" / "some-float32.ncnn.param"
@@ -132,7 +132,9 @@ def test_other_weights_in_the_same_network_make_everything_anew(
     assert converters.made == everything
 
 
-def test_a_model_whose_weights_are_gone_is_made_again(source: Source, converters: Converters, tmp_path: Path) -> None:
+def test_a_model_whose_weights_are_gone_is_made_again(
+    source: DataSource, converters: Converters, tmp_path: Path
+) -> None:
     models = make(source, tmp_path / "models")
     converters.made.clear()
     models.file("ncnn int8 own").with_suffix(".bin").unlink()
@@ -142,7 +144,7 @@ def test_a_model_whose_weights_are_gone_is_made_again(source: Source, converters
 
 
 def test_a_conversion_that_fails_is_a_reason_for_those_that_read_it_and_for_what_is_made_of_it(
-    source: Source, converters: Converters, tmp_path: Path
+    source: DataSource, converters: Converters, tmp_path: Path
 ) -> None:
     converters.failing = "float32.onnx"
     models = make(source, tmp_path / "models")
@@ -154,7 +156,7 @@ def test_a_conversion_that_fails_is_a_reason_for_those_that_read_it_and_for_what
 
 
 def test_a_stale_conversion_does_not_pass_for_one_that_fails_now(
-    source: Source, converters: Converters, tmp_path: Path
+    source: DataSource, converters: Converters, tmp_path: Path
 ) -> None:
     make(source, tmp_path / "models")
     converters.failing = "own"
@@ -165,7 +167,7 @@ def test_a_stale_conversion_does_not_pass_for_one_that_fails_now(
 
 
 def test_what_a_failed_conversion_left_does_not_pass_for_what_was_made_before_it(
-    source: Source, converters: Converters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: DataSource, converters: Converters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(source, tmp_path / "models")
 
@@ -182,7 +184,7 @@ def test_what_a_failed_conversion_left_does_not_pass_for_what_was_made_before_it
 
 
 def test_an_environment_that_cannot_be_made_costs_only_its_own_conversions(
-    source: Source, converters: Converters, tmp_path: Path
+    source: DataSource, converters: Converters, tmp_path: Path
 ) -> None:
     def prepare(environment: Environment) -> Path:
         if environment.name == "pnnx":

@@ -17,7 +17,7 @@ from benchmarks.soak.faults import Faults, Scene, Trial, fill, missing
 from benchmarks.soak.process import Sample, Subject, subject
 from benchmarks.soak.report import cost_figures, fault_figures, quiet_figures
 from benchmarks.soak.steady import DAY_S, HOUR_S, Quiet, Slope, per_day, slope, weigh
-from edge.camera import SourceSettings, make_source
+from edge.camera import CameraSettings, build_camera
 from edge.loop import Summary
 from edge.sections import DEFAULT_MODEL
 
@@ -110,7 +110,7 @@ def test_the_camera_shows_its_schedule_and_comes_back_at_the_same_address() -> N
     assert len(pictures(burning=True)) > len(pictures(burning=False)) > 0
     with camera(fps=30, burning=False) as (address, process):
         port = int(address.split(":")[2].split("/")[0])
-        source = make_source(address, SourceSettings(timeout_s=5))
+        source = build_camera(address, CameraSettings(timeout_s=5))
         source.open()
         shot = source.read()
         assert shot is not None

@@ -84,7 +84,7 @@ MISTAKES = {
     "a share in percent": ("[alarm]\non_share = 5", "[alarm] on_share = 5: expected a number from 1e-05 to 1"),
     "a text for a number": ('[source]\nfps = "10"', '[source] fps = "10": expected a number from 0.01 to 240'),
     "half a frame": ("[alarm]\non_results = 2.5", "on_results = 2.5: expected a whole number from 1 to 1000"),
-    "a number for yes": ("[alarm]\nlively = 1", "lively = 1: expected true or false"),
+    "a number for yes": ("[alarm]\nrequire_flicker = 1", "require_flicker = 1: expected true or false"),
     "an unknown replay": ('[source]\nreplay = "fast"', 'expected one of "realtime", "every-frame"'),
     "no number at all": ("[alarm]\noff_after_s = nan", "off_after_s = NaN: expected a number from 0 to 86400"),
     "a list for a table": ("alarm = [1]", "[alarm] is [1]: expected a table"),
@@ -106,7 +106,7 @@ def test_a_mistake_is_one_line_that_names_the_file_and_what_was_expected(tmp_pat
     text, told = MISTAKES[mistake]
     with pytest.raises(UserError) as error:
         load_config(written(tmp_path, text))
-    (line,) = error.value.args
+    (line,) = error.value.lines
     assert told in line
     assert "hunter2" not in line
 
@@ -114,7 +114,7 @@ def test_a_mistake_is_one_line_that_names_the_file_and_what_was_expected(tmp_pat
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         load_config(written(tmp_path, '[alarm]\non_shre = 1\n[model]\nthreads = -1\n[source]\nreplay = "x"\n'))
-    assert len(error.value.args) == 3
+    assert len(error.value.lines) == 3
 
 
 @given(text=st.text(max_size=60))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge.console import progress_bars
-from edge.quiet import quiet
+from edge.console import progress_bars, quiet
 
 
 def test_each_step_has_a_bar_that_counts_its_pieces(capfd: pytest.CaptureFixture[str]) -> None:

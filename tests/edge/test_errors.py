@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import typer
 
-from edge.errors import UserError, run_app
+from edge.errors import UserError, UserErrors, run_app
 
 
 def test_a_user_error_ends_in_exit_code_2_and_one_line_for_each_message(capsys: pytest.CaptureFixture[str]) -> None:
     def app() -> None:
-        raise UserError("mask a.png is missing:\n  expected masks/a.png", "mask b.png is missing")
+        raise UserErrors(["mask a.png is missing:\n  expected masks/a.png", "mask b.png is missing"])
 
     with pytest.raises(SystemExit) as ended:
         run_app(app)
@@ -28,7 +28,7 @@ def test_a_user_error_inside_a_typer_command_shows_no_traceback(capsys: pytest.C
 
     @app.command()
     def convert() -> None:
-        raise UserError("model x.keras does not exist: check the path")
+        raise UserError("model x.keras does not exist", "check the path")
 
     with pytest.raises(SystemExit) as ended:
         run_app(lambda: app([]))
@@ -70,5 +70,9 @@ def test_an_app_that_ends_well_just_returns() -> None:
     run_app(lambda: None)
 
 
-def test_a_user_error_reads_as_its_messages_line_by_line() -> None:
-    assert str(UserError("first", "second")) == "first\nsecond"
+def test_a_user_error_reads_as_its_problem_and_its_remedy() -> None:
+    assert str(UserError("a.png is missing", "add it")) == "a.png is missing: add it"
+
+
+def test_several_user_errors_read_line_by_line() -> None:
+    assert str(UserErrors(["first", "second"])) == "first\nsecond"

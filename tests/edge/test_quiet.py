@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.quiet import quiet, terminal
+from edge.console import quiet, terminal
 
 
 def test_writes_to_the_descriptors_themselves_go_into_the_log(capfd: pytest.CaptureFixture[str]) -> None:
@@ -36,7 +36,7 @@ def test_both_streams_speak_again_afterwards_and_each_is_itself(capfd: pytest.Ca
 
 def test_pythons_own_buffer_is_neither_swallowed_nor_let_through() -> None:
     # In a program of its own: pytest has replaced sys.stdout here.
-    code = "from edge.quiet import quiet\nprint('before')\nwith quiet():\n    print('inside')\nprint('after')"
+    code = "from edge.console import quiet\nprint('before')\nwith quiet():\n    print('inside')\nprint('after')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "before\nafter\n"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.redact import RedactingFormatter, redact
+from edge.secrets import RedactingFormatter, redact
 
 # What no text around a URL holds, so that finding it there means that it leaked.
 SIGNS = string.ascii_letters + string.digits + "@:/?#[]!$&'()*+,;=%\"\\~^{}|<>-._"

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export.drift import bootstrap_difference, compare, per_image_difference, worst_images
-from train.evaluation.evaluate import Judgement
+from train.evaluation.evaluate import Predictions
 
 Masks = npt.NDArray[np.bool_]
 
 
-def judgement(masks: Masks, truth: Masks) -> Judgement:
-    return Judgement(tuple(f"img({number})" for number in range(len(masks))), masks, truth)
+def judgement(masks: Masks, truth: Masks) -> Predictions:
+    return Predictions(tuple(f"img({number})" for number in range(len(masks))), masks, truth)
 
 
 def random_masks(rng: np.random.Generator, images: int, share: float = 0.4) -> Masks:
@@ -147,4 +147,4 @@ def test_judgements_of_different_images_or_sizes_are_not_compared() -> None:
     with pytest.raises(ValueError, match="same images at one size"):
         compare(judgement(small, small), judgement(large, large))
     with pytest.raises(ValueError, match="same images"):
-        compare(judgement(small, small), Judgement(("img(1)", "img(0)"), small, small))
+        compare(judgement(small, small), Predictions(("img(1)", "img(0)"), small, small))

@@ -34,7 +34,7 @@ from export.report import Gate, Report
 from train.data.fireseg import content_hash
 from train.data.sources import find_data
 from train.data.splits import Split
-from train.evaluation.evaluate import judge
+from train.evaluation.evaluate import evaluate
 
 Step = tuple[str, int, list[None]]
 
@@ -179,7 +179,7 @@ def test_pictures_of_ones_own_are_not_told_as_a_splits(
 @pytest.mark.slow
 def test_judging_the_written_file_again_gives_the_figures_of_the_report(job: Job) -> None:
     rows = {row["name"]: row for row in job.json["models"]}
-    again = judge(Segmenter(artefact_paths(job.out)["int8"], threads=1), job.split.test)
+    again = evaluate(Segmenter(artefact_paths(job.out)["int8"], threads=1), job.split.test)
     assert again.metrics["fire_iou"] == pytest.approx(rows["int8"]["fire_iou"], abs=1e-6)
     assert again.metrics["accuracy"] == pytest.approx(rows["int8"]["accuracy"], abs=1e-6)
 

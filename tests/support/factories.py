@@ -8,13 +8,14 @@ from typing import cast
 import cv2
 import numpy as np
 
-from edge.camera.capture import Captured
+from edge.camera.capture import TimedFrame
 from edge.camera.pattern import HEIGHT, WIDTH, Pattern
-from edge.detection.alarm import Rules
-from edge.detection.detector import Watch
-from edge.detection.events import Event, EventLog, Result
-from edge.detection.zones import Mask, Zone, ZoneMap
-from edge.images import Frame
+from edge.detection.alarm import AlarmRules
+from edge.detection.detector import Detector
+from edge.detection.events import EventTracker
+from edge.detection.zones import Zone, ZoneMap
+from edge.images import Frame, Mask
+from edge.messages import FireEvent, FrameResult
 from edge.model.segmenter import Segmenter
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -35,17 +36,17 @@ def red_is_fire() -> Segmenter:
     return cast(Segmenter, RedIsFire())
 
 
-def watch(zones: tuple[Zone, ...] = (), rules: Rules | None = None, clock_s: float = 0.0) -> Watch:
-    events = EventLog(MODEL_HASH, "test", now=lambda: NOON, new_id=lambda _, zone: f"fire-{zone}")
+def watch(zones: tuple[Zone, ...] = (), rules: AlarmRules | None = None, clock_s: float = 0.0) -> Detector:
+    events = EventTracker(MODEL_HASH, "test", now=lambda: NOON, new_id=lambda _, zone: f"fire-{zone}")
     grid = ZoneMap(zones, [], RedIsFire.height, RedIsFire.width)
-    return Watch(red_is_fire(), grid, rules or Rules(), events, clock=lambda: clock_s)
+    return Detector(red_is_fire(), grid, rules or AlarmRules(), events, clock=lambda: clock_s)
 
 
-def frame(number: int, rgb: Frame, t_s: float, captured_s: float = 0.0) -> Captured:
-    return Captured(number, rgb, None, t_s, captured_s)
+def frame(number: int, rgb: Frame, t_s: float, captured_s: float = 0.0) -> TimedFrame:
+    return TimedFrame(number, rgb, None, t_s, captured_s)
 
 
-def pattern_frames(seconds: float, fps: float = 10.0) -> list[Captured]:
+def pattern_frames(seconds: float, fps: float = 10.0) -> list[TimedFrame]:
     pattern = Pattern(fps=fps)
     return [frame(n + 1, pattern.frame(n / fps), n / fps) for n in range(round(seconds * fps))]
 
@@ -58,9 +59,9 @@ def lamp(t_s: float) -> Frame:
     return np.clip(light + noise, 0, 255).astype(np.uint8)
 
 
-def result(t_s: float, share: float, *, on: bool, number: int = 1, zone: str = "frame", level: int = 60) -> Result:
+def result(t_s: float, share: float, *, on: bool, number: int = 1, zone: str = "frame", level: int = 60) -> FrameResult:
     """A result as the watch gives it; the picture's grey tells which one it was."""
-    return Result(
+    return FrameResult(
         frame=number,
         t_s=t_s,
         age_ms=12.34,
@@ -73,9 +74,9 @@ def result(t_s: float, share: float, *, on: bool, number: int = 1, zone: str = "
     )
 
 
-def event(kind: str, *, id_: str = "20261122T120000Z-frame-abcd", number: int = 1, t_s: float = 1.0) -> Event:
+def event(kind: str, *, id_: str = "20261122T120000Z-frame-abcd", number: int = 1, t_s: float = 1.0) -> FireEvent:
     seen = result(t_s, 0.1, on=True)
-    return Event(
+    return FireEvent(
         id=id_,
         number=number,
         kind=kind,

@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 
 from benchmarks.soak.broker import Broker, Key, Listener, key_of
-from edge.camera.capture import State
-from edge.detection.events import END, PEAK, START, Event
 from edge.errors import UserError
-from edge.host.machine import State as MachineState
-from edge.messages import Status
+from edge.host.machine import HostStatus
+from edge.messages import END, PEAK, START, CameraState, FireEvent, RunStatus
 from edge.sinks.mqtt import Mqtt
 from edge.sinks.mqtt_client import Address
 from edge.sinks.spool import Spool
@@ -24,16 +22,16 @@ from tests.support.factories import MODEL_HASH, event
 LARGE = 1e6
 LONG_S = 20.0
 BASE = "fireseg/kitchen"
-STATUS = Status(
+STATUS = RunStatus(
     source="test",
-    source_state=State.STREAMING,
-    openings=1,
+    camera_state=CameraState.STREAMING,
+    connects=1,
     running_s=1.0,
     results=10,
     dropped=2,
     fps=9.5,
-    quiet_s=0.1,
-    machine=MachineState(None, 55.0, None, 0.1),
+    last_result_age_s=0.1,
+    machine=HostStatus(None, 55.0, None, 0.1),
     model_sha256=MODEL_HASH,
 )
 
@@ -43,7 +41,7 @@ def mosquitto(folder: Path, **how: Any) -> Iterator[Broker]:
     try:
         broker = Broker(folder / "broker", **how)
     except UserError as error:
-        pytest.skip(error.args[0])
+        pytest.skip(error.lines[0])
     try:
         yield broker
     finally:
@@ -93,11 +91,11 @@ def listener_has(listener: Listener, count: int) -> Callable[[], bool]:
     return lambda: len(listener.events) >= count
 
 
-def fire(number: int) -> list[Event]:
+def fire(number: int) -> list[FireEvent]:
     """Start, peak and end of one fire."""
     return [event(kind, id_=f"fire-{number}", number=n) for n, kind in enumerate((START, PEAK, END), 1)]
 
 
-def keys(events: list[Event]) -> list[Key]:
+def keys(events: list[FireEvent]) -> list[Key]:
     """What tells events apart, as a listener keeps it."""
     return [key_of(one.as_json()) for one in events]

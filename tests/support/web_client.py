@@ -13,12 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from edge.camera.capture import State
 from edge.config import Config, load_config
-from edge.detection.events import Result
-from edge.host.machine import State as MachineState
-from edge.host.machine import Throttling
-from edge.messages import Status
+from edge.host.machine import HostStatus, Throttling
+from edge.messages import CameraState, FrameResult, RunStatus
 from edge.sinks.prometheus import Prometheus
 from edge.sinks.web.sink import WebPage
 from tests.support.factories import MODEL_HASH, result
@@ -31,22 +28,22 @@ def config(listen: str = "127.0.0.1:0", **sections: dict[str, Any]) -> Config:
     return load_config(None, {"web": {"listen": listen}, **sections})
 
 
-def status(**changed: Any) -> Status:
+def status(**changed: Any) -> RunStatus:
     told: dict[str, Any] = {
         "source": "test",
-        "source_state": State.STREAMING,
+        "source_state": CameraState.STREAMING,
         "openings": 1,
         "running_s": 12.3,
         "results": 100,
         "dropped": 7,
         "fps": 9.9,
         "quiet_s": 0.1,
-        "machine": MachineState(
+        "machine": HostStatus(
             governor="ondemand", temperature_c=61.5, throttling=Throttling(0b0101), load=1.5
         ),  # under-voltage and throttled
         "model_sha256": MODEL_HASH,
     }
-    return Status(**told | changed)
+    return RunStatus(**told | changed)
 
 
 @contextmanager
@@ -88,16 +85,16 @@ class Camera:
         while not self._end.wait(1 / self._fps):
             self.number += 1
             seen = shown[self.number % len(shown)]
-            told = Result(**{**vars(seen), "frame": self.number})
+            told = FrameResult(**{**vars(seen), "frame": self.number})
             began_s = time.perf_counter()
             self._page.on_result(told)
             self.longest_s = max(self.longest_s, time.perf_counter() - began_s)
 
 
-def noise(seed: int, size: tuple[int, int] = SIZE) -> Result:
+def noise(seed: int, size: tuple[int, int] = SIZE) -> FrameResult:
     told = vars(result(0.0, 0.5, on=True))
     rgb = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
-    return Result(**{**told, "rgb": rgb, "mask": np.ones((12, 16), np.bool_)})
+    return FrameResult(**{**told, "rgb": rgb, "mask": np.ones((12, 16), np.bool_)})
 
 
 def basic(password: str, user: str = "anyone") -> dict[str, str]:

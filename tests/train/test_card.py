@@ -16,11 +16,11 @@ import pytest
 from edge.files import sha256
 from train.card import installed_versions, write_card
 from train.data.fireseg import content_hash, load_dataset
-from train.data.sources import Source, Supplement
+from train.data.sources import DataSource, ExtraSet
 from train.data.splits import make_split
-from train.evaluation.evaluate import Judgement
+from train.evaluation.evaluate import Predictions
 from train.recipe import Recipe
-from train.run_state import State
+from train.run_state import TrainingState
 
 HISTORY = [
     {"phase": "frozen", "epoch": 1, "seconds": 1800.0, "val_loss": 0.9, "val_fire_iou": 0.5},
@@ -34,7 +34,7 @@ def card(synthetic_dir: Path, tmp_path: Path) -> dict[str, Any]:
     return written(synthetic_dir, tmp_path / "best.keras")
 
 
-def written(synthetic_dir: Path, model: Path, supplements: Sequence[Supplement] = ()) -> dict[str, Any]:
+def written(synthetic_dir: Path, model: Path, supplements: Sequence[ExtraSet] = ()) -> dict[str, Any]:
     model.write_bytes(b"a model")
     dataset = load_dataset(synthetic_dir)
     split = make_split(dataset, "official")
@@ -42,9 +42,9 @@ def written(synthetic_dir: Path, model: Path, supplements: Sequence[Supplement] 
     truth[:, :3] = True
     masks = truth.copy()
     masks[:, 2] = False
-    judged = Judgement(tuple(pair.name for pair in split.test), masks, truth)
-    source = Source(dataset, "SYNTHETIC data, not FireSeg", is_synthetic=True)
-    write_card(model, Recipe(), State({}, "ab" * 32, HISTORY), source, split, judged, supplements)
+    judged = Predictions(tuple(pair.name for pair in split.test), masks, truth)
+    source = DataSource(dataset, "SYNTHETIC data, not FireSeg", is_synthetic=True)
+    write_card(model, Recipe(), TrainingState({}, "ab" * 32, HISTORY), source, split, judged, supplements)
     return dict(json.loads(model.with_suffix(".json").read_text()))
 
 
@@ -67,7 +67,7 @@ def test_it_names_the_data_as_they_are(card: dict[str, Any], synthetic_dir: Path
 
 def test_it_names_every_set_that_was_learnt_from_with_its_count_and_hash(synthetic_dir: Path, tmp_path: Path) -> None:
     split = make_split(load_dataset(synthetic_dir), "official")
-    more = Supplement("sunsets", "negatives", split.train[:5], split.train[5:8])
+    more = ExtraSet("sunsets", "negatives", split.train[:5], split.train[5:8])
     card = written(synthetic_dir, tmp_path / "more.keras", [more])
     assert card["data"]["train_images"] == len(split.train) + 5
     assert card["data"]["sets"][1:] == [

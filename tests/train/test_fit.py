@@ -25,7 +25,7 @@ from train.fit import fit
 from train.model.losses import BCEDice
 from train.model.unet import UNetConfig
 from train.recipe import Phase
-from train.run_state import MONITOR, Row, State, read_state, stalled_epochs
+from train.run_state import MONITOR, Row, TrainingState, read_state, stalled_epochs
 
 PATIENT = Phase("frozen", 25, 1e-3, encoder=False, batch_norm=True, cosine=False, patience=3)
 ENDLESS = replace(PATIENT, name="whole", epochs=4, patience=None)
@@ -105,12 +105,12 @@ def test_the_encoder_stands_still_while_it_is_frozen(tmp_path: Path) -> None:
 def test_each_epoch_draws_its_own_batches_through_both_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
 
-    class Told(Batches):
+    class PageContext(Batches):
         def start_epoch(self, epoch: int) -> None:
             super().start_epoch(epoch)
             started.append(epoch)
 
-    monkeypatch.setattr(fitting, "Batches", Told)
+    monkeypatch.setattr(fitting, "Batches", PageContext)
     train(tmp_path / "run", replace(TINY, frozen_epochs=2, whole_epochs=1))
     # Made at 0: one to learn from and one to validate on, in each of the two phases.
     assert started == [0, 0, 0, 1, 0, 0, 2]
@@ -186,7 +186,7 @@ def test_mixed_precision_trains_at_half_and_leaves_a_best_model_at_full(whole_ru
 def test_a_strongly_augmented_run_learns_from_other_batches_than_a_plain_one(tmp_path: Path) -> None:
     drawn = []
 
-    class Told(Batches):
+    class PageContext(Batches):
         def __getitem__(self, index: int) -> Any:
             batch = super().__getitem__(index)
             if self.seed is not None and (self.epoch, index) == (0, 0):
@@ -195,7 +195,7 @@ def test_a_strongly_augmented_run_learns_from_other_batches_than_a_plain_one(tmp
 
     for name in ("plain", "strong"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fitting, "Batches", Told)
+            patch.setattr(fitting, "Batches", PageContext)
             train(tmp_path / name, replace(TINY, frozen_epochs=1, whole_epochs=0, augment=name))
     plain, strong = (Batches(LEARN, TINY.batch_size, seed=TINY.seed, strong=strong)[0][0] for strong in (False, True))
     assert any((batch == plain).all() for batch in drawn) and any((batch == strong).all() for batch in drawn)
@@ -237,16 +237,16 @@ def test_stalled_epochs_are_those_since_the_best(losses: list[float], stalled: i
     ],
 )
 def test_a_patient_phase_ends_by_stalling_or_by_its_number_of_epochs(losses: list[float], done: bool) -> None:
-    assert State({}, DATA, rows(*losses)).is_done(PATIENT) is done
+    assert TrainingState({}, DATA, rows(*losses)).is_done(PATIENT) is done
 
 
 def test_a_phase_without_patience_ends_by_its_number_of_epochs_alone() -> None:
-    assert not State({}, DATA, rows(1, 2, 3, phase="whole")).is_done(ENDLESS)
-    assert State({}, DATA, rows(1, 2, 3, 4, phase="whole")).is_done(ENDLESS)
+    assert not TrainingState({}, DATA, rows(1, 2, 3, phase="whole")).is_done(ENDLESS)
+    assert TrainingState({}, DATA, rows(1, 2, 3, 4, phase="whole")).is_done(ENDLESS)
 
 
 def test_a_phase_counts_its_own_epochs_only() -> None:
-    state = State({}, DATA, rows(0.1, 2, 3, 4) + rows(1.0, 0.9, phase="whole"))
+    state = TrainingState({}, DATA, rows(0.1, 2, 3, 4) + rows(1.0, 0.9, phase="whole"))
     assert state.is_done(PATIENT) and not state.is_done(ENDLESS)
     assert not state.is_done(replace(ENDLESS, patience=2)), "the frozen phase's best does not count against it"
 

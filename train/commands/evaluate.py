@@ -9,15 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from edge.cli import JsonOption
-from edge.console import progress_bars
+from edge.console import JsonOption, print_metrics, print_shares, progress_bars
 from edge.errors import UserError
 from edge.files import check_writable
 from edge.images import IMAGE_SUFFIXES
 from edge.model.segmenter import OUTPUT_STEPS
 from train.backend import load_keras_backend
 from train.commands.options import DataOption, ExtraOption, FoldOption, NegativesOption
-from train.tables import print_metrics, print_shares
 
 ALL = "all"
 
@@ -50,16 +48,16 @@ def evaluate(
     from train.data.sources import open_held_out, open_split
     from train.data.splits import with_clean
     from train.evaluation.error_analysis import write_details
-    from train.evaluation.evaluate import judge, rounded
+    from train.evaluation.evaluate import evaluate, rounded
     from train.evaluation.false_alarms import count_frames, picture_alarms, video_alarms
     from train.evaluation.plots import draw_predictions
     from train.evaluation.provenance import seen
     from train.model.io import load_predictor
 
     if picture and picture.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UserError(f"--picture {picture} has no picture format's suffix: expected {', '.join(IMAGE_SUFFIXES)}")
+        raise UserError(f"--picture {picture} has no picture format's suffix", f"expected {', '.join(IMAGE_SUFFIXES)}")
     if every < 1:
-        raise UserError(f"--every {every}: expected 1 for every frame of a video, or more")
+        raise UserError(f"--every {every}", "expected 1 for every frame of a video, or more")
     for folder in (details, picture.parent if picture else None):
         if folder:
             check_writable(folder)
@@ -69,11 +67,11 @@ def evaluate(
         source, first = open_split(data, "official" if split == ALL else split, fold, on_step)
         splits = with_clean(source.dataset, first) if split == ALL else [first]
         further = open_held_out(extra or [], negatives or [], taken=[one.name for one in splits])
-        judged = judge(predictor, first.test, on_step("judging", len(first.test)))
+        judged = evaluate(predictor, first.test, on_step("judging", len(first.test)))
         columns = {one.name: (one.test, judged.of(one.test)) for one in splits}
         false_alarms = {}
         for one in further:
-            found = judge(predictor, one.test, on_step(f"judging {one.title}", len(one.test)))
+            found = evaluate(predictor, one.test, on_step(f"judging {one.title}", len(one.test)))
             if one.kind == "extra":
                 columns[one.title] = (one.test, found)
             else:

@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from edge.console import progress_bars
+from edge.console import print_metrics, progress_bars
 from edge.errors import UserError
 from train.backend import load_keras_backend
 from train.commands.options import DataOption, ExtraOption, FoldOption, NegativesOption, SplitOption
 from train.recipe_file import take_recipe
-from train.tables import print_metrics
 
 
 def fit(
@@ -57,9 +56,9 @@ def fit(
     from train.card import write_card
     from train.data.batches import decode
     from train.data.fireseg import content_hash
-    from train.data.sources import assert_unseen, open_split, open_supplements
+    from train.data.sources import assert_unseen, open_extra_sets, open_split
     from train.data.splits import hold_out_videos
-    from train.evaluation.evaluate import judge
+    from train.evaluation.evaluate import evaluate
     from train.evaluation.plots import PREDICTIONS_FILE, draw_losses, draw_predictions
     from train.fit import check_out
     from train.fit import fit as fit_recipe
@@ -83,7 +82,7 @@ def fit(
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
         learn, validate = hold_out_videos(parts.train, seed=seed, share=validation)
-        supplements = open_supplements(extra or [], negatives or [])
+        supplements = open_extra_sets(extra or [], negatives or [])
         assert_unseen(supplements, [*parts.test, *validate])
         further = [pair for one in supplements for pair in one.learn]
         learn += further
@@ -102,7 +101,7 @@ def fit(
         verbose=1 if sys.stdout.isatty() else 2,
     )
     with progress_bars() as on_step:
-        judged = judge(KerasPredictor(model), parts.test, on_step("judging the test images", len(parts.test)))
+        judged = evaluate(KerasPredictor(model), parts.test, on_step("judging the test images", len(parts.test)))
     draw_losses(read_state(out).history, out)
     draw_predictions(parts.test, judged, out / PREDICTIONS_FILE)
     write_card(out / BEST_FILE, plan, read_state(out), source, parts, judged, supplements)
@@ -115,7 +114,7 @@ def _size(text: str) -> tuple[int, int]:
     except ValueError:
         sizes = []
     if len(sizes) not in (1, 2):
-        raise UserError(f"--size {text!r}: expected pixels such as 224, or HEIGHTxWIDTH such as 192x320")
+        raise UserError(f"--size {text!r}", "expected pixels such as 224, or HEIGHTxWIDTH such as 192x320")
     return sizes[0], sizes[-1]
 
 
@@ -126,5 +125,5 @@ def _one_of(value: str, kind: str) -> str:
         "augmentation": ("plain", "strong"),
     }[kind]
     if value not in allowed:
-        raise UserError(f"there is no {kind} {value!r}: expected one of {', '.join(allowed)}")
+        raise UserError(f"there is no {kind} {value!r}", f"expected one of {', '.join(allowed)}")
     return value

@@ -12,8 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from edge.cli import JsonOption
-from edge.console import progress_bars
+from edge.console import JsonOption, progress_bars
 from edge.errors import UserError
 from edge.model.card import split_model
 from train.backend import load_keras_backend
@@ -71,7 +70,7 @@ def folds(
     from train.data.sources import find_data
     from train.data.splits import FOLDS, make_split
     from train.evaluation.error_analysis import by_video
-    from train.evaluation.evaluate import judge, rounded
+    from train.evaluation.evaluate import evaluate, rounded
     from train.model.io import load_predictor
 
     judged: dict[str, dict[str, Any]] = {}
@@ -81,12 +80,12 @@ def folds(
         splits = {run: make_split(source.dataset, "by-video", fold=run.fold, seed=run.seed) for run in found}
         for run, split in splits.items():
             if content_hash(split.train) != run.train_sha256:
-                raise UserError(f"{run.folder} learnt from other images than {run.split} has here: check --data")
+                raise UserError(f"{run.folder} learnt from other images than {run.split} has here", "check --data")
             if int8:
                 check_int8(run, data)
         for run, split in splits.items():
             predictor = load_predictor(run.int8 if int8 else run.keras)
-            one = judge(predictor, split.test, on_step(f"judging fold {run.fold}", len(split.test)))
+            one = evaluate(predictor, split.test, on_step(f"judging fold {run.fold}", len(split.test)))
             judged[f"fold {run.fold}"] = {"images": len(split.test), **rounded(one.metrics, 6)}
             videos += [{"fold": run.fold, **rounded(row, 6)} for row in by_video(split.test, one.per_image)]
     report = {
@@ -111,34 +110,34 @@ def read_run(folder: Path) -> Run:
         match = BY_VIDEO.fullmatch(card["data"]["split"])
         hashes = card["sha256"], card["data"]["sets"][0]["sha256"]
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise UserError(f"{folder} holds no finished training (best.json): expected what `fit` leaves") from error
+        raise UserError(f"{folder} holds no finished training (best.json)", "expected what `fit` leaves") from error
     if match is None:
-        raise UserError(f"{folder} was trained on split {card['data']['split']}: expected by-video")
+        raise UserError(f"{folder} was trained on split {card['data']['split']}", "expected by-video")
     return Run(folder, int(match[1]), int(match[2]), *hashes)
 
 
 def check_runs(runs: list[Run]) -> None:
     """Raise `UserError` where the runs do not belong to one cross-validation."""
     if len({run.seed for run in runs}) > 1:
-        raise UserError("the runs are of different seeds, and so their folds overlap: expected one seed")
+        raise UserError("the runs are of different seeds, and so their folds overlap", "expected one seed")
     if len({run.fold for run in runs}) < len(runs):
-        raise UserError("two of the runs are of the same fold: expected one run for each")
+        raise UserError("two of the runs are of the same fold", "expected one run for each")
 
 
 def check_int8(run: Run, data: Path | None) -> None:
     """Raise `UserError` where the int8 model is missing, of another training, or calibrated on anything but the images
     that the fold learnt from."""
     if not run.int8.is_file():
-        raise UserError(f"{run.int8} is not there: {run.export_line(data)}")
+        raise UserError(f"{run.int8} is not there", f"{run.export_line(data)}")
     _, card = split_model(run.int8)
     if not card or card.get("keras_sha256") != run.keras_sha256:
-        raise UserError(f"{run.int8} was not made of {run.keras}: {run.export_line(data)}")
+        raise UserError(f"{run.int8} was not made of {run.keras}", f"{run.export_line(data)}")
     calibration = card.get("calibration") or {}
     found = (calibration.get("split"), calibration.get("split_sha256"))
     if found != (run.split, run.train_sha256):
         what = f"on split {found[0]} of this or other data" if found[0] else "on no split's training images"
         raise UserError(
-            f"{run.int8} was calibrated {what}, expected what {run.split} learns from here: {run.export_line(data)}"
+            f"{run.int8} was calibrated {what}, expected what {run.split} learns from here", f"{run.export_line(data)}"
         )
 
 

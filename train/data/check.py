@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.errors import UserError
+from edge.errors import UserError, UserErrors
 from edge.files import sha256
 from train.data.fireseg import Dataset, Pair
 
@@ -44,9 +44,9 @@ def check(dataset: Dataset, on_progress: Callable[[], None] | None = None) -> di
             return _Look(pair, size, float(mask.mean()), sha256(pair.image))
 
         seen = list(pool.map(look, dataset.pairs))
-    broken = [message for item in seen if isinstance(item, UserError) for message in item.args]
+    broken = [message for item in seen if isinstance(item, UserError) for message in item.lines]
     if broken:
-        raise UserError(*broken)
+        raise UserErrors(broken)
     looks = [item for item in seen if isinstance(item, _Look)]
     return {
         "root": str(dataset.root),

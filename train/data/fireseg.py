@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from edge.errors import UserError
+from edge.errors import UserError, UserErrors
 from edge.files import sha256
 from edge.images import Frame, list_images, read_gray_or_colour, read_rgb
 
@@ -51,8 +51,8 @@ class Pair:
         mask = read_mask(self.mask)
         if frame.shape[:2] != mask.shape:
             raise UserError(
-                f"{self.mask} is {_size(mask)} but its image {self.image.name} is {_size(frame)}: "
-                "expected one size for both"
+                f"{self.mask} is {_size(mask)} but its image {self.image.name} is {_size(frame)}",
+                "expected one size for both",
             )
         return frame, mask
 
@@ -95,8 +95,9 @@ def load_dataset(root: Path) -> Dataset:
     """Find all pairs below `root` by name, without opening them. Raises `UserError` listing every unpaired file."""
     if not root.is_dir():
         raise UserError(
-            f"data folder {root} does not exist: expected FireSeg's folders or images/ + masks/; "
-            "`fireseg-train fetch` brings FireSeg, `fireseg-train synth` makes a stand-in"
+            f"data folder {root} does not exist",
+            "expected FireSeg's folders or images/ + masks/; "
+            "`fireseg-train fetch` brings FireSeg, `fireseg-train synth` makes a stand-in",
         )
     groups = _read_groups(root / GROUPS_FILE)
     parts: list[tuple[Part, Path, Path]] = []
@@ -108,8 +109,9 @@ def load_dataset(root: Path) -> Dataset:
     if not parts:
         if not (root / "images").is_dir() or not (root / "masks").is_dir():
             raise UserError(
-                f"{root} holds no data set: expected images_prepped_train/ and annotations_prepped_train/ "
-                "as FireSeg has them, or images/ and masks/"
+                f"{root} holds no data set",
+                "expected images_prepped_train/ and annotations_prepped_train/ "
+                "as FireSeg has them, or images/ and masks/",
             )
         parts.append(("all", root / "images", root / "masks"))
 
@@ -126,7 +128,7 @@ def load_dataset(root: Path) -> Dataset:
             "expected names without suffix"
         )
     if problems:
-        raise UserError(*problems)
+        raise UserErrors(problems)
     if layout == "folders" and not groups:
         warnings.warn(
             f"{root} has no {GROUPS_FILE}, so every image counts as a video of its own: neighbouring frames on both "
@@ -139,15 +141,17 @@ def load_dataset(root: Path) -> Dataset:
 def load_negatives(root: Path) -> Dataset:
     """Pictures without flames, in `root/images/` or in `root` itself, each a video of its own. Raises `UserError`."""
     if not root.is_dir():
-        raise UserError(f"negatives folder {root} does not exist: expected a folder of pictures without flames")
+        raise UserError(f"negatives folder {root} does not exist", "expected a folder of pictures without flames")
     if (root / "masks").is_dir():
-        raise UserError(f"{root} holds masks, and negatives have none: pass it as --extra, or the folder of its images")
+        raise UserError(
+            f"{root} holds masks, and negatives have none", "pass it as --extra, or the folder of its images"
+        )
     folder = root / "images" if (root / "images").is_dir() else root
     images, problems = _by_stem(folder)
     if problems:
-        raise UserError(*problems)
+        raise UserErrors(problems)
     if not images:
-        raise UserError(f"{folder} holds no images: expected at least one .jpg or .png")
+        raise UserError(f"{folder} holds no images", "expected at least one .jpg or .png")
     pairs = (Pair(stem, images[stem], None, "all", stem) for stem in sorted(images, key=_natural))
     return Dataset(root, "negatives", tuple(pairs))
 
@@ -234,11 +238,11 @@ def _read_groups(path: Path) -> dict[str, str]:
         with path.open(newline="", encoding="utf-8-sig") as file:  # as a spreadsheet saves it
             rows = list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} could not be read ({error}): expected CSV in UTF-8") from error
+        raise UserError(f"{path} could not be read ({error})", "expected CSV in UTF-8") from error
     if not rows or not {"stem", "group"} <= rows[0].keys():
-        raise UserError(f"{path} has no columns stem and group: expected a first line `stem,group`")
+        raise UserError(f"{path} has no columns stem and group", "expected a first line `stem,group`")
     if bad := [row["stem"] for row in rows if not row["stem"] or not row["group"]]:
-        raise UserError(f"{path} has {len(bad)} lines without a stem or a group (first: {bad[0]!r}): expected both")
+        raise UserError(f"{path} has {len(bad)} lines without a stem or a group (first: {bad[0]!r})", "expected both")
     return {row["stem"]: row["group"] for row in rows}
 
 

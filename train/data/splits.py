@@ -52,19 +52,19 @@ def make_split(dataset: Dataset, name: str, *, fold: int = 0, seed: int = 0) -> 
     if name == "random":
         return _random(dataset, seed)
     if name not in SPLIT_NAMES:
-        raise UserError(f"there is no split {name!r}: expected one of {', '.join(SPLIT_NAMES)}")
+        raise UserError(f"there is no split {name!r}", f"expected one of {', '.join(SPLIT_NAMES)}")
     parts = dataset.parts
     if "train" not in parts or "test" not in parts:
         raise UserError(
-            f"{dataset.root} has no published train and test folders, which split {name} is made of: "
-            "use --split by-video"
+            f"{dataset.root} has no published train and test folders, which split {name} is made of",
+            "use --split by-video",
         )
     train, test = parts["train"], parts["test"]
     if name == "official-clean":
         learnt_from = {pair.video for pair in train}
         test = [pair for pair in test if pair.video not in learnt_from]
     if not test:
-        raise UserError(f"split {name} of {dataset.root} leaves no test images: every test video is in training too")
+        raise UserError(f"split {name} of {dataset.root} leaves no test images", "every test video is in training too")
     return Split(name, tuple(train), tuple(test))
 
 
@@ -101,7 +101,7 @@ def hold_out_videos(
     videos = _shuffled_videos(pairs, seed)
     if len(videos) < 2:
         raise UserError(
-            f"validation needs whole videos of its own, but the data holds {len(videos)}: expected 2 or more"
+            f"validation needs whole videos of its own, but the data holds {len(videos)}", "expected 2 or more"
         )
     held: set[str] = set()
     count = 0
@@ -134,7 +134,7 @@ def find_shared(images: Iterable[tuple[str, str]], judging: Sequence[Pair]) -> l
 
 def _by_video(dataset: Dataset, fold: int, seed: int) -> Split:
     if not 0 <= fold < FOLDS:
-        raise UserError(f"there is no fold {fold}: expected 0 to {FOLDS - 1}")
+        raise UserError(f"there is no fold {fold}", f"expected 0 to {FOLDS - 1}")
     videos = _shuffled_videos(dataset.pairs, seed)
     if len(videos) < FOLDS:
         raise UserError(f"split by-video needs at least {FOLDS} videos, but {dataset.root} holds {len(videos)}")

@@ -51,10 +51,10 @@ def members(source: Path, called: str) -> Iterator[list[Member]]:
             yield _folder(source, stack) if source.is_dir() else _archive(source, called, stack)
         except _DAMAGED as error:
             raise UserError(
-                f"{called} is damaged ({error}): expected a whole zip or tar archive; download it again"
+                f"{called} is damaged ({error})", "expected a whole zip or tar archive; download it again"
             ) from error
         except OSError as error:
-            raise UserError(f"{called} could not be read ({error.strerror or error}): check the path") from error
+            raise UserError(f"{called} could not be read ({error.strerror or error})", "check the path") from error
 
 
 def choose(paths: Iterable[PurePosixPath], names: Iterable[str]) -> dict[str, PurePosixPath]:
@@ -98,8 +98,9 @@ def unpack(
         chosen = {path: name for name, path in choose((member.path for member in found), names).items()}
         if not chosen:
             raise UserError(
-                f"{called} holds no FireSeg: expected images_prepped_train/ and annotations_prepped_train/ "
-                "(or annotations_binary_train/) somewhere inside, with img(1).jpg and img(1).png"
+                f"{called} holds no FireSeg",
+                "expected images_prepped_train/ and annotations_prepped_train/ "
+                "(or annotations_binary_train/) somewhere inside, with img(1).jpg and img(1).png",
             )
         total = len(chosen)
         for member in found:
@@ -155,7 +156,9 @@ def _zip_members(called: str, archive: zipfile.ZipFile) -> Iterator[Member]:
         path = _inside(called, info.filename)
         total_bytes = _within_limit(called, total_bytes + info.file_size)
         if info.flag_bits & 1:
-            raise UserError(f"{called} is encrypted: expected a zip without a password; unpack it and pass the folder")
+            raise UserError(
+                f"{called} is encrypted", "expected a zip without a password; unpack it and pass the folder"
+            )
         # Zips made on Windows carry no Unix mode: 0 is a plain file.
         if not info.is_dir() and stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG):
             yield Member(path, partial(archive.open, info))
@@ -180,7 +183,7 @@ def _inside(called: str, name: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
         raise UserError(
-            f"{called} is refused: its member {name!r} leads out of the archive; get it from a trusted place"
+            f"{called} is refused", f"its member {name!r} leads out of the archive; get it from a trusted place"
         )
     return path
 
@@ -188,8 +191,9 @@ def _inside(called: str, name: str) -> PurePosixPath:
 def _within_limit(called: str, total_bytes: int) -> int:
     if total_bytes > MAX_UNPACKED_BYTES:
         raise UserError(
-            f"{called} is refused: it unpacks to more than {MAX_UNPACKED_BYTES >> 30} GiB, and FireSeg is below 1 GiB; "
-            "get it from a trusted place"
+            f"{called} is refused",
+            f"it unpacks to more than {MAX_UNPACKED_BYTES >> 30} GiB, and FireSeg is below 1 GiB; "
+            "get it from a trusted place",
         )
     return total_bytes
 
@@ -205,5 +209,5 @@ def _copy(file: IO[bytes], target: Path, what: str) -> None:
         while data := file.read(COPY_BYTES):
             left_bytes -= len(data)
             if left_bytes < 0:
-                raise UserError(f"{what} is larger than {MAX_PICTURE_BYTES >> 20} MiB: expected a picture")
+                raise UserError(f"{what} is larger than {MAX_PICTURE_BYTES >> 20} MiB", "expected a picture")
             out.write(data)

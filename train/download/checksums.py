@@ -120,4 +120,4 @@ def _judge(path: Path, expected: bytes) -> str:
             return "missing"
         return "identical" if digest(path) == expected else "changed"
     except OSError as error:
-        raise UserError(f"{path} could not be read ({error.strerror}): check its permissions") from error
+        raise UserError(f"{path} could not be read ({error.strerror})", "check its permissions") from error

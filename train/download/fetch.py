@@ -68,7 +68,7 @@ def fetch(
     table = digests() if published is None else published
     try:
         if out.exists() and not out.is_dir():
-            raise UserError(f"{out} is a file: expected a folder, or nothing yet; choose another --out")
+            raise UserError(f"{out} is a file", "expected a folder, or nothing yet; choose another --out")
         before = verify(out, table)
         broken = [name for name in before.changed if not _is_readable(out / name)]
         gaps = [*before.missing, *broken]
@@ -79,7 +79,8 @@ def fetch(
         if len(before.changed) > len(broken):
             raise UserError(
                 f"{out} holds {len(before.changed) - len(broken)} files that differ from the published ones, and lacks "
-                f"{len(gaps)} ({shortened(gaps)}): expected a whole copy or none; move it away or choose another --out"
+                f"{len(gaps)} ({shortened(gaps)})",
+                "expected a whole copy or none; move it away or choose another --out",
             )
         stage = _staging_folder(out)
         files = make_folder(stage / "files")
@@ -95,8 +96,8 @@ def fetch(
         return Fetched(verify(out, table), already_there=False)
     except OSError as error:
         raise UserError(
-            f"{error.filename or out} could not be written ({error.strerror or error}): free some space or choose "
-            "another --out; running again resumes"
+            f"{error.filename or out} could not be written ({error.strerror or error})",
+            "free some space or choose another --out; running again resumes",
         ) from error
 
 
@@ -141,8 +142,8 @@ def _bring(
         unpack(Path(source), files, wanted, on_file=_shows(progress, "copying the files"))
     else:
         raise UserError(
-            f"there is no {_named(source)}: expected mirror, drive, a folder, a zip or tar file, or the http(s) "
-            "address of one; check the path"
+            f"there is no {_named(source)}",
+            "expected mirror, drive, a folder, a zip or tar file, or the http(s) address of one; check the path",
         )
 
 
@@ -184,9 +185,10 @@ def _refuse_incomplete(out: Path, files: Path, arrived: Verification, source: st
     if arrived.missing:
         count = len(arrived.identical) + len(arrived.changed) + len(arrived.missing)
         raise UserError(
-            f"{_named(source)} lacks {len(arrived.missing)} of {count} files ({shortened(arrived.missing)}): expected "
+            f"{_named(source)} lacks {len(arrived.missing)} of {count} files ({shortened(arrived.missing)})",
+            "expected "
             f"all of {', '.join(FOLDERS)}; {out} is untouched, and running again with another --from fetches only what "
-            "is not there yet"
+            "is not there yet",
         )
     _refuse_broken(arrived, (files, out), f"{out} is untouched; try another --from")
 
@@ -201,7 +203,7 @@ def _refuse_broken(found: Verification, roots: tuple[Path, ...], advice: str) ->
         warnings.simplefilter("ignore")  # odd mask values: the loader tells of them wherever the set is used
         broken = find_broken(suspects)
     if broken:
-        raise UserError(f"{len(broken)} of FireSeg's pairs cannot be used: {shortened(broken, '; ')}; {advice}")
+        raise UserError(f"{len(broken)} of FireSeg's pairs cannot be used", f"{shortened(broken, '; ')}; {advice}")
 
 
 def _pair_of(name: str) -> tuple[str, str]:
@@ -243,8 +245,9 @@ def _by_hand_hint(out: Path, sources: Sources) -> Iterator[None]:
         yield
     except TransferError as error:
         raise UserError(
-            f"FireSeg could not be downloaded ({error}): run again to resume, or download by hand from {sources.drive} "
-            f"or {sources.mirror} and pass the folder or archive with --from, or put {', '.join(FOLDERS)} into {out}/"
+            f"FireSeg could not be downloaded ({error})",
+            f"run again to resume, or download by hand from {sources.drive} "
+            f"or {sources.mirror} and pass the folder or archive with --from, or put {', '.join(FOLDERS)} into {out}/",
         ) from error
 
 

@@ -101,7 +101,7 @@ def from_drive(
         gdown: Any = importlib.import_module("gdown")
     except ImportError as error:
         raise UserError(
-            "gdown is not installed, and Google Drive needs it: `pip install .[train]`, or use `--from mirror`"
+            "gdown is not installed, and Google Drive needs it", "`pip install .[train]`, or use `--from mirror`"
         ) from error
     try:
         # No cookies: public files need none, and gdown would keep them in the home folder.

@@ -16,7 +16,7 @@ from edge.files import write_json, write_text
 from edge.model.segmenter import OUTPUT_STEPS
 from train.data.fireseg import Pair
 from train.evaluation.boundary import away_from_outlines, iou_of_moved_truth
-from train.evaluation.evaluate import LEVELS, Histograms, Judgement, rounded
+from train.evaluation.evaluate import LEVELS, Histograms, Predictions, rounded
 from train.evaluation.metrics import Counts, fire_iou, pooled, precision, recall
 from train.evaluation.plots import draw_precision_recall, draw_reliability, draw_worst
 
@@ -96,13 +96,13 @@ def worst_images(per_image: Sequence[Counts], count: int = WORST) -> list[int]:
     )[:count]
 
 
-def write_details(pairs: Sequence[Pair], judgement: Judgement, threshold: float, out: Path) -> Row:
+def write_details(pairs: Sequence[Pair], judgement: Predictions, threshold: float, out: Path) -> Row:
     """Write curves, tables and pictures of one judgement into `out`; returns what fits a report.
 
     The best threshold is that of these very images: it says what there is to gain, and flatters as a figure.
     """
     if judgement.histograms is None:
-        raise ValueError("expected a judgement with histograms, as `judge` makes it")
+        raise ValueError("expected a judgement with histograms, as `evaluate` makes it")
     histogram, per_image = judgement.histograms.sum(axis=0), judgement.per_image
     curve, sure = precision_recall(histogram), reliability(histogram)
     best = max(curve, key=lambda row: row["fire_iou"])

@@ -21,7 +21,7 @@ LEVELS = 256
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Predictions:
     """What a model marked on each image, beside the truth; both N x height x width at the model's size.
 
     The histograms hold how sure it was: all that thresholds and reliability need, in a tenth of the maps' memory.
@@ -32,11 +32,11 @@ class Judgement:
     truth: Masks
     histograms: Histograms | None = None
 
-    def of(self, pairs: Sequence[Pair]) -> Judgement:
+    def of(self, pairs: Sequence[Pair]) -> Predictions:
         """The part that concerns these pairs. Raises ValueError where one was not judged."""
         chosen = [self.names.index(pair.name) for pair in pairs]
         histograms = None if self.histograms is None else self.histograms[chosen]
-        return Judgement(tuple(pair.name for pair in pairs), self.masks[chosen], self.truth[chosen], histograms)
+        return Predictions(tuple(pair.name for pair in pairs), self.masks[chosen], self.truth[chosen], histograms)
 
     @property
     def per_image(self) -> list[Counts]:
@@ -47,7 +47,7 @@ class Judgement:
         return summarise(self.per_image)
 
 
-def judge(predictor: Predictor, pairs: Sequence[Pair], on_progress: Callable[[], None] | None = None) -> Judgement:
+def evaluate(predictor: Predictor, pairs: Sequence[Pair], on_progress: Callable[[], None] | None = None) -> Predictions:
     """Run the model on every pair. Raises `UserError` for a file that is broken."""
     shape = (len(pairs), predictor.height, predictor.width)
     masks, truths = np.empty(shape, np.bool_), np.empty(shape, np.bool_)
@@ -60,7 +60,7 @@ def judge(predictor: Predictor, pairs: Sequence[Pair], on_progress: Callable[[],
         histograms[index] = histogram(levels, truths[index])
         if on_progress:
             on_progress()
-    return Judgement(tuple(pair.name for pair in pairs), masks, truths, histograms)
+    return Predictions(tuple(pair.name for pair in pairs), masks, truths, histograms)
 
 
 def histogram(levels: Map, truth: npt.NDArray[np.bool_]) -> Histograms:

@@ -62,7 +62,7 @@ def frames(video: Path, every: int) -> Iterator[Frame]:
     finally:
         capture.release()
     if number == 0:
-        raise UserError(f"video {video} holds no frames that can be read: expected a whole AVI, MP4 or the like")
+        raise UserError(f"video {video} holds no frames that can be read", "expected a whole AVI, MP4 or the like")
     if number < announced:
         warnings.warn(f"{video} ends after {number} of {announced} frames: it is cut short or damaged", stacklevel=2)
 
@@ -77,8 +77,8 @@ def count_frames(video: Path, every: int) -> int:
 
 def _open(video: Path) -> cv2.VideoCapture:
     if not video.is_file():
-        raise UserError(f"video {video} does not exist: expected a file such as an AVI or MP4")
+        raise UserError(f"video {video} does not exist", "expected a file such as an AVI or MP4")
     capture = cv2.VideoCapture(str(video))
     if not capture.isOpened():
-        raise UserError(f"{video} is not a video that can be read: expected an AVI, MP4 or the like")
+        raise UserError(f"{video} is not a video that can be read", "expected an AVI, MP4 or the like")
     return capture

@@ -16,7 +16,7 @@ from edge.files import replacing
 from edge.images import overlay
 from edge.model.preprocess import to_model_input
 from train.data.fireseg import Pair
-from train.evaluation.evaluate import Judgement
+from train.evaluation.evaluate import Predictions
 from train.evaluation.metrics import count as count_pixels
 from train.evaluation.metrics import fire_iou
 
@@ -49,13 +49,13 @@ def draw_losses(history: Sequence[dict[str, Any]], out: Path) -> None:
         _save(figure, out / file)
 
 
-def draw_predictions(pairs: Sequence[Pair], judgement: Judgement, path: Path, count: int = 12) -> None:
+def draw_predictions(pairs: Sequence[Pair], judgement: Predictions, path: Path, count: int = 12) -> None:
     """A grid of test images, evenly chosen: truth left, prediction right."""
     chosen = [index * len(pairs) // min(count, len(pairs)) for index in range(min(count, len(pairs)))]
     _draw_images(pairs, judgement, chosen, path, columns=3, frames=False)
 
 
-def draw_worst(pairs: Sequence[Pair], judgement: Judgement, worst: Sequence[int], path: Path) -> None:
+def draw_worst(pairs: Sequence[Pair], judgement: Predictions, worst: Sequence[int], path: Path) -> None:
     """A grid of the images of these indices: the frame, the truth, the prediction with its fire IoU."""
     _draw_images(pairs, judgement, worst, path, columns=2, frames=True)
 
@@ -85,7 +85,7 @@ def draw_reliability(rows: Sequence[dict[str, float]], path: Path) -> None:
 
 
 def _draw_images(
-    pairs: Sequence[Pair], judgement: Judgement, chosen: Sequence[int], path: Path, *, columns: int, frames: bool
+    pairs: Sequence[Pair], judgement: Predictions, chosen: Sequence[int], path: Path, *, columns: int, frames: bool
 ) -> None:
     rows, panels = -(-len(chosen) // columns), 3 if frames else 2
     figure, axes = plt.subplots(rows, columns * panels, figsize=(12, 2.1 * rows), squeeze=False)

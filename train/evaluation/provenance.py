@@ -12,7 +12,7 @@ from edge.errors import UserError
 from edge.files import sha256
 from edge.model.card import split_model
 from train.data.fireseg import Pair, content_hash
-from train.data.sources import Source
+from train.data.sources import DataSource
 from train.data.splits import hold_out_fifth, split_called
 
 
@@ -35,7 +35,7 @@ def learnt_from(model: Path) -> dict[str, Any] | None:
     return found if all(isinstance(one, dict) and isinstance(one.get("sha256"), str) for one in sets) else None
 
 
-def seen(model: Path, source: Source, judging: Sequence[Pair]) -> list[str] | None:
+def seen(model: Path, source: DataSource, judging: Sequence[Pair]) -> list[str] | None:
     """The names of those images, of the ones that judge, which the model learnt from or chose its epoch by.
 
     None where that cannot be told: the model has no card that says, or the data is not, file by file, what it was then.

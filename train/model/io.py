@@ -49,7 +49,7 @@ class KerasPredictor:
 def check_model_file(path: Path) -> None:
     """Raise `UserError` where there is no such file: before minutes go into data that nothing will use."""
     if not path.is_file():
-        raise UserError(f"model {path} does not exist: expected a .keras file as `fireseg-train fit` writes it")
+        raise UserError(f"model {path} does not exist", "expected a .keras file as `fireseg-train fit` writes it")
 
 
 def load_keras(path: Path) -> keras.Model:
@@ -61,11 +61,11 @@ def load_keras(path: Path) -> keras.Model:
                 raise zipfile.BadZipFile(f"{damaged} is damaged")
         model = keras.models.load_model(path, compile=False)
     except zipfile.BadZipFile as error:
-        raise UserError(f"{path} is cut short or not a Keras 3 model ({error}): save or copy it again") from error
+        raise UserError(f"{path} is cut short or not a Keras 3 model ({error})", "save or copy it again") from error
     except (ValueError, TypeError, OSError, KeyError, RuntimeError) as error:  # NotImplementedError is a RuntimeError
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{path} could not be loaded by Keras {keras.__version__} ({reason}): train it again"
+            f"{path} could not be loaded by Keras {keras.__version__} ({reason})", "train it again"
         ) from error
     check_shapes(model, path)
     return model
@@ -93,8 +93,9 @@ def check_shapes(model: keras.Model, path: Path) -> None:
     )
     if not fits:
         raise UserError(
-            f"{path} maps {given} to {made}: expected RGB frames (N, H, W, 3) of a fixed size to one probability a "
-            "pixel (N, H, W, 1), as `fireseg-train fit` makes it"
+            f"{path} maps {given} to {made}",
+            "expected RGB frames (N, H, W, 3) of a fixed size to one probability a "
+            "pixel (N, H, W, 1), as `fireseg-train fit` makes it",
         )
 
 
@@ -104,4 +105,4 @@ def load_predictor(path: Path, *, threads: int | None = None) -> Predictor:
         return KerasPredictor(load_keras(path))
     if path.suffix == ".tflite":
         return Segmenter(path, threads=threads)
-    raise UserError(f"{path} is no model file that can be judged: expected {' or '.join(MODEL_SUFFIXES)}")
+    raise UserError(f"{path} is no model file that can be judged", f"expected {' or '.join(MODEL_SUFFIXES)}")

@@ -72,13 +72,13 @@ class UNetConfig:
             if size_px < stride or size_px % stride:
                 near = max(stride, round(size_px / stride) * stride)
                 raise UserError(
-                    f"input {name} {size_px} px does not fit the {self.encoder} encoder: "
-                    f"expected a multiple of {stride}, for example {near}"
+                    f"input {name} {size_px} px does not fit the {self.encoder} encoder",
+                    f"expected a multiple of {stride}, for example {near}",
                 )
         if self.encoder == "mobilenetv2" and self.width not in MOBILENETV2_WIDTHS:
-            raise UserError(f"MobileNetV2 has no width {self.width}: expected one of {MOBILENETV2_WIDTHS}")
+            raise UserError(f"MobileNetV2 has no width {self.width}", f"expected one of {MOBILENETV2_WIDTHS}")
         if not 0 < self.width <= 2:
-            raise UserError(f"encoder width {self.width} is out of range: expected more than 0 and at most 2")
+            raise UserError(f"encoder width {self.width} is out of range", "expected more than 0 and at most 2")
 
 
 def build_unet(config: UNetConfig, *, weights: str | Path | None = "imagenet") -> keras.Model:
@@ -132,8 +132,9 @@ def _mobilenetv2(
         if weights is None:
             raise
         raise UserError(
-            f"MobileNetV2 weights {weights} for width {width} could not be loaded ({error}): put the Keras file "
-            "under $KERAS_HOME/models/, or pass --backbone-weights PATH, or --backbone-weights none for random ones"
+            f"MobileNetV2 weights {weights} for width {width} could not be loaded ({error})",
+            "put the Keras file "
+            "under $KERAS_HOME/models/, or pass --backbone-weights PATH, or --backbone-weights none for random ones",
         ) from error
     for layer in backbone.layers:
         if isinstance(layer, layers.BatchNormalization):

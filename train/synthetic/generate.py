@@ -85,8 +85,9 @@ def generate(
         if _read_text(out / README_FILE) == readme:
             return load_dataset(out)
         raise UserError(
-            f"{out} is not empty: expected a new folder, or a synthetic set of seed {seed} with {count} images of "
-            f"{width}x{height}; choose another folder or remove this one"
+            f"{out} is not empty",
+            f"expected a new folder, or a synthetic set of seed {seed} with {count} images of "
+            f"{width}x{height}; choose another folder or remove this one",
         )
     make_folder(out.parent)
     try:
@@ -99,7 +100,7 @@ def generate(
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
         raise UserError(
-            f"{out} could not be written ({error.strerror or error}): choose a folder that you may write to"
+            f"{out} could not be written ({error.strerror or error})", "choose a folder that you may write to"
         ) from error
     return load_dataset(out)
 
@@ -153,11 +154,11 @@ def _has_fire(scene: int) -> bool:
 
 def _check(count: int, seed: int, height: int, width: int) -> None:
     if count < SCENES:
-        raise UserError(f"a synthetic set of {count} images has too few scenes to split: expected {SCENES} or more")
+        raise UserError(f"a synthetic set of {count} images has too few scenes to split", f"expected {SCENES} or more")
     if seed < 0:
-        raise UserError(f"seed {seed} is negative: expected 0 or more")
+        raise UserError(f"seed {seed} is negative", "expected 0 or more")
     if min(height, width) < SMALLEST_SIDE_PX:
-        raise UserError(f"{width}x{height} is too small to paint: expected at least {SMALLEST_SIDE_PX} px a side")
+        raise UserError(f"{width}x{height} is too small to paint", f"expected at least {SMALLEST_SIDE_PX} px a side")
 
 
 def _jpeg(picture: Frame) -> bytes:

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
-from edge.sinks.web.bell import Bell
+from edge.sinks.web.bell import Notifier
 from edge.sinks.web.health import why_blind, why_dead
 from edge.sinks.web.history import History
 from edge.sinks.web.live import Live
@@ -34,7 +34,7 @@ FILES = {
 
 
 @dataclass
-class Told:
+class PageContext:
     """All that the page shows.
 
     Args:
@@ -47,13 +47,13 @@ class Told:
 
     live: Live
     history: History
-    bell: Bell
+    bell: Notifier
     areas: Callable[[], dict[str, Any]]
     scrape: Callable[[str], tuple[bytes, str]]
     interval_s: Callable[[], float]
 
 
-def make_app(told: Told) -> ASGIApp:
+def make_app(told: PageContext) -> ASGIApp:
     """The application behind the guard."""
     history = told.history
     watching = 0

@@ -74,7 +74,7 @@ def parse_listen(text: str) -> Listen:
         host = match["four"] or DEFAULT_HOST
         return Listen(str(ipaddress.IPv4Address(DEFAULT_HOST if host == "localhost" else host)), int(match["port"]))
     except ValueError:
-        raise UserError(f'[web] listen = "{text}": {EXPECTED}') from None
+        raise UserError(f'[web] listen = "{text}"', f"{EXPECTED}") from None
 
 
 def find_password(listen: Listen, file: str) -> str | None:
@@ -82,8 +82,8 @@ def find_password(listen: Listen, file: str) -> str | None:
     password = read_secret(WEB_PASSWORD, file)
     if password is None and not listen.loopback:
         raise UserError(
-            f"the web page at {listen.host} could be seen by others without a password: set {WEB_PASSWORD} or [web] "
-            f"password_file, or listen at {DEFAULT_HOST}:{listen.port}"
+            f"the web page at {listen.host} could be seen by others without a password",
+            f"set {WEB_PASSWORD} or [web] password_file, or listen at {DEFAULT_HOST}:{listen.port}",
         )
     return password
 
@@ -103,8 +103,8 @@ def open_socket(listen: Listen) -> Door:
             raise
     except OSError as error:
         raise UserError(
-            f"the web page could not be served at {listen.url(listen.port)} ({error.strerror}): choose another port, "
-            "or an address of this machine"
+            f"the web page could not be served at {listen.url(listen.port)} ({error.strerror})",
+            "choose another port, or an address of this machine",
         ) from error
     return listening
 

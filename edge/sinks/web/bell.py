@@ -13,7 +13,7 @@ class Closed(Exception):
     """The run ends, and nothing more will come."""
 
 
-class Bell:
+class Notifier:
     """Rung by any thread; waited for in the server's event loop alone."""
 
     def __init__(self) -> None:

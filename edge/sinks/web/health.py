@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.camera.capture import State
+from edge.messages import CameraState
 from edge.sinks.web.history import History
 
 ALIVE_S = 10.0
@@ -21,8 +21,8 @@ def why_dead(history: History) -> str | None:
 def why_blind(history: History, interval_s: float) -> str | None:
     """Why no fire would be seen now; None where one would. Results come every `interval_s` at most."""
     result_s, _, status = history.ages_s()
-    if status is not None and status.source_state is not State.STREAMING:
-        return f"the source is {status.source_state.value}"
+    if status is not None and status.camera_state is not CameraState.STREAMING:
+        return f"the source is {status.camera_state.value}"
     if result_s is None:
         return "no frame has come yet"
     if result_s >= max(READY_S, 3 * interval_s):

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.detection.events import END, Event, Result
-from edge.messages import Status
+from edge.messages import END, FireEvent, FrameResult, RunStatus
 
 POINTS = 600
 """Burning areas are kept for the last ten minutes, a point for each status."""
@@ -26,7 +25,7 @@ Point = tuple[float, dict[str, float]]
 class Fire:
     """The events of one fire, by kind; of several peaks the last, which is the largest."""
 
-    told: dict[str, Event] = field(default_factory=dict)
+    told: dict[str, FireEvent] = field(default_factory=dict)
     pictures: dict[str, bytes] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -83,21 +82,21 @@ class History:
         self._lock = threading.Lock()
         self._result: dict[str, Any] | None = None
         self._result_s = self._status_s = 0.0
-        self._status: Status | None = None
+        self._status: RunStatus | None = None
         self._largest: dict[str, float] = {}
         self._points = Points()
         self._fires: OrderedDict[str, Fire] = OrderedDict()
         self._news = 0
         self._configs = 0
 
-    def on_result(self, result: Result) -> None:
+    def on_result(self, result: FrameResult) -> None:
         told = result.as_json()
         with self._lock:
             self._result, self._result_s = told, time.monotonic()
             for zone, share in result.shares.items():
                 self._largest[zone] = max(share, self._largest.get(zone, 0.0))
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: FireEvent) -> None:
         with self._lock:
             fire = self._fires.setdefault(event.id, Fire())
             fire.told.pop(event.kind, None)
@@ -106,7 +105,7 @@ class History:
                 self._fires.popitem(last=False)
             self._news += 1
 
-    def on_status(self, status: Status) -> None:
+    def on_status(self, status: RunStatus) -> None:
         with self._lock:
             self._status, self._status_s = status, time.monotonic()
             self._points.add(status.running_s, self._largest)
@@ -155,8 +154,8 @@ class History:
             throttling = status.machine.throttling
             state |= {
                 "source": status.source,
-                "source_state": status.source_state.value,
-                "openings": status.openings,
+                "source_state": status.camera_state.value,
+                "openings": status.connects,
                 "running_s": round(status.running_s, 1),
                 "results": status.results,
                 "dropped": status.dropped,
@@ -168,7 +167,7 @@ class History:
             }
         return state
 
-    def ages_s(self) -> tuple[float | None, float | None, Status | None]:
+    def ages_s(self) -> tuple[float | None, float | None, RunStatus | None]:
         """How long ago the last result and the last status came, and that status."""
         with self._lock:
             now_s = time.monotonic()
@@ -176,6 +175,6 @@ class History:
             return result_s, None if self._status is None else now_s - self._status_s, self._status
 
 
-def without_frame(event: Event) -> Event:
+def without_frame(event: FireEvent) -> FireEvent:
     """The same with pictures of no size: full frames of twenty fires would fill a small machine's memory."""
     return replace(event, rgb=event.rgb[:0].copy(), mask=event.mask[:0].copy())

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from edge.detection.events import Result
-from edge.detection.zones import Mask
-from edge.images import Frame, encode_jpeg, overlay
-from edge.sinks.web.bell import Bell
+from edge.images import Frame, Mask, encode_jpeg, overlay
+from edge.messages import FrameResult
+from edge.sinks.web.bell import Notifier
 
 if TYPE_CHECKING:  # the loop's thread must not wait for asyncio to be loaded
     import asyncio
@@ -47,15 +46,15 @@ class Live:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._newest: Result | None = None
+        self._newest: FrameResult | None = None
         self._came_s = 0.0
-        self._bell = Bell()
+        self._bell = Notifier()
         self._made: dict[bool, Picture] = {}
         self._making: dict[bool, asyncio.Task[Picture]] = {}
         self._next_s: dict[bool, float] = {}
         self.viewers = 0
 
-    def offer(self, result: Result) -> None:
+    def offer(self, result: FrameResult) -> None:
         """By the loop's thread."""
         self._newest, self._came_s = result, time.monotonic()
         self._bell.ring()

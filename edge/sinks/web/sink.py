@@ -7,13 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from edge.config import Config
-from edge.detection.events import Event, Result
 from edge.detection.zones import WHOLE_FRAME
-from edge.messages import Status
+from edge.messages import FireEvent, FrameResult, RunStatus
 from edge.sinks import Sink
 from edge.sinks.prometheus import Prometheus
 from edge.sinks.web.auth import App, Guard, find_password, open_socket, parse_listen
-from edge.sinks.web.bell import Bell
+from edge.sinks.web.bell import Notifier
 from edge.sinks.web.history import History
 from edge.sinks.web.live import Live, jpeg_of
 from edge.sinks.web.server import Server
@@ -49,14 +48,14 @@ class WebPage(Sink):
         self._areas, self._interval_s = areas(config), interval_s(config)
         # One worker: pictures for viewers and of events must not take all cores from the model.
         self._executor = ThreadPoolExecutor(1, "web-pictures")
-        self._live, self._history, self._bell = Live(self._executor), History(), Bell()
+        self._live, self._history, self._bell = Live(self._executor), History(), Notifier()
         self._statuses = 0
         self._server = Server(listening, self._make_app)
 
     def _make_app(self) -> App:
-        from edge.sinks.web.app import Told, make_app
+        from edge.sinks.web.app import PageContext, make_app
 
-        told = Told(
+        told = PageContext(
             self._live,
             self._history,
             self._bell,
@@ -66,17 +65,17 @@ class WebPage(Sink):
         )
         return Guard(make_app(told), password=self._password, host=self._host)
 
-    def on_result(self, result: Result) -> None:
+    def on_result(self, result: FrameResult) -> None:
         self._history.on_result(result)
         self._live.offer(result)
         self._server.start()
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: FireEvent) -> None:
         self._history.on_event(event)
         self._bell.ring()
         self._executor.submit(self._draw, event)
 
-    def on_status(self, status: Status) -> None:
+    def on_status(self, status: RunStatus) -> None:
         self._history.on_status(status)
         self._bell.ring()
         self._statuses += 1
@@ -94,7 +93,7 @@ class WebPage(Sink):
         self._server.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _draw(self, event: Event) -> None:
+    def _draw(self, event: FireEvent) -> None:
         self._history.keep_picture(event.id, event.kind, jpeg_of(event.rgb, event.mask, PICTURE_WIDTH_PX))
         self._bell.ring()
 

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.camera.base import Shot, SourceError
-from edge.camera.capture import FIRST_WAIT_S, LONGEST_WAIT_S, MAX_HANGING, Capture, Captured, Replay, State, wait_before
+from edge.camera.base import CameraError, CameraFrame
+from edge.camera.capture import FIRST_WAIT_S, LONGEST_WAIT_S, MAX_HANGING, Capture, Replay, TimedFrame, wait_before
 from edge.errors import UserError
 from edge.images import Frame
+from edge.messages import CameraState
 
 WAIT_S = 20.0  # for what takes milliseconds on an idle machine
-Script = Callable[[], Iterator[Shot]]
+Script = Callable[[], Iterator[CameraFrame]]
 
 
 class Scripted:
@@ -28,13 +29,13 @@ class Scripted:
         self.name = "rtsp://***@camera/live"
         self.live = live
         self._script = script
-        self._shots: Iterator[Shot] = iter(())
+        self._shots: Iterator[CameraFrame] = iter(())
         self.closed = threading.Event()
 
     def open(self) -> None:
         self._shots = self._script()
 
-    def read(self) -> Shot | None:
+    def read(self) -> CameraFrame | None:
         return next(self._shots, None)
 
     def close(self) -> None:
@@ -46,16 +47,16 @@ def picture(number: int = 0) -> Frame:
 
 
 def recording(count: int, fps: float = 1000.0) -> Script:
-    return lambda: (Shot(picture(number), t_s=number / fps) for number in range(count))
+    return lambda: (CameraFrame(picture(number), t_s=number / fps) for number in range(count))
 
 
 def camera(*frames_before_each_failure: int, error: Exception | None = None) -> Script:
     """Gives so many frames at each opening and then ends, or fails; at the last, it goes on for ever."""
-    openings = iter(frames_before_each_failure)
+    connects = iter(frames_before_each_failure)
 
-    def run() -> Iterator[Shot]:
-        for number in range(next(openings, 1_000_000)):
-            yield Shot(picture(number % 256))
+    def run() -> Iterator[CameraFrame]:
+        for number in range(next(connects, 1_000_000)):
+            yield CameraFrame(picture(number % 256))
             time.sleep(0.002)
         if error:
             raise error
@@ -68,8 +69,8 @@ def capture(script: Script, *, live: bool = False, **options: object) -> Capture
     return Capture(lambda: Scripted(script, live=live), **options)  # type: ignore[arg-type]
 
 
-def frames(source: Capture, count: int) -> list[Captured]:
-    taken: list[Captured] = []
+def frames(source: Capture, count: int) -> list[TimedFrame]:
+    taken: list[TimedFrame] = []
     gives_up_s = time.monotonic() + WAIT_S
     while len(taken) < count and not source.ended:
         assert time.monotonic() < gives_up_s, f"only {len(taken)} frames came"
@@ -86,7 +87,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 def states(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [str(arg) for record in caplog.records for arg in record.args or () if isinstance(arg, State)]
+    return [str(arg) for record in caplog.records for arg in record.args or () if isinstance(arg, CameraState)]
 
 
 @pytest.fixture(autouse=True)
@@ -126,8 +127,8 @@ def test_a_recording_in_real_time_takes_as_long_as_it_is() -> None:
 
 
 def test_a_frame_is_given_once_and_waiting_for_the_next_ends_in_time() -> None:
-    def one() -> Iterator[Shot]:
-        yield Shot(picture())
+    def one() -> Iterator[CameraFrame]:
+        yield CameraFrame(picture())
         time.sleep(0.5)
 
     with capture(one, live=True, stall_s=WAIT_S) as source:
@@ -151,7 +152,7 @@ def test_the_time_of_a_camera_goes_on_over_a_reconnection() -> None:
 
 
 def test_a_camera_that_fails_is_opened_again_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
-    with capture(camera(0, 0, 1, error=SourceError("no route to rtsp://me:hunter2@camera")), live=True) as source:
+    with capture(camera(0, 0, 1, error=CameraError("no route to rtsp://me:hunter2@camera")), live=True) as source:
         assert len(frames(source, 5)) == 5
     assert "no route to rtsp://***@camera; trying again" in caplog.text
     assert "hunter2" not in caplog.text
@@ -164,10 +165,10 @@ def test_an_unexpected_failure_of_a_driver_does_not_end_the_watch(caplog: pytest
 
 
 def test_after_the_limit_of_failures_in_a_row_it_gives_up_with_one_line() -> None:
-    with capture(camera(0, 0, 0, 0, 0, error=SourceError("no route")), live=True, reconnect_limit=2) as source:
+    with capture(camera(0, 0, 0, 0, 0, error=CameraError("no route")), live=True, reconnect_limit=2) as source:
         with pytest.raises(UserError, match="no route; gave up after 3 failures in a row"):
             source.newest(WAIT_S)
-        assert source.state is State.ENDED
+        assert source.state is CameraState.ENDED
 
 
 def test_a_frame_between_failures_starts_the_count_anew() -> None:
@@ -176,7 +177,7 @@ def test_a_frame_between_failures_starts_the_count_anew() -> None:
 
 
 def test_what_trying_again_will_not_mend_is_told_at_once() -> None:
-    def broken() -> Iterator[Shot]:
+    def broken() -> Iterator[CameraFrame]:
         raise UserError("picamera2 is not installed")
         yield
 
@@ -185,15 +186,15 @@ def test_what_trying_again_will_not_mend_is_told_at_once() -> None:
 
 
 def test_a_camera_that_stands_still_has_stalled_and_is_opened_anew(caplog: pytest.LogCaptureFixture) -> None:
-    hang, openings = threading.Event(), iter(range(100))
+    hang, connects = threading.Event(), iter(range(100))
 
-    def run() -> Iterator[Shot]:
-        opening = next(openings)
-        yield Shot(picture(opening))
+    def run() -> Iterator[CameraFrame]:
+        opening = next(connects)
+        yield CameraFrame(picture(opening))
         if opening == 0:
             hang.wait(WAIT_S)  # a read that does not come back
         while True:
-            yield Shot(picture(opening))
+            yield CameraFrame(picture(opening))
             time.sleep(0.002)
 
     with capture(run, live=True, stall_s=0.5) as source:
@@ -206,14 +207,14 @@ def test_a_camera_that_stands_still_has_stalled_and_is_opened_anew(caplog: pytes
 
 
 def test_a_read_left_behind_that_comes_back_gives_no_old_frame() -> None:
-    hang, openings = threading.Event(), iter(range(100))
+    hang, connects = threading.Event(), iter(range(100))
 
-    def run() -> Iterator[Shot]:
-        opening = next(openings)
+    def run() -> Iterator[CameraFrame]:
+        opening = next(connects)
         if opening == 0:
             hang.wait(WAIT_S)
         while True:
-            yield Shot(picture(opening))
+            yield CameraFrame(picture(opening))
             time.sleep(0.002)
 
     with capture(run, live=True, stall_s=0.5) as source:
@@ -223,17 +224,17 @@ def test_a_read_left_behind_that_comes_back_gives_no_old_frame() -> None:
 
 
 def test_reads_that_hang_for_ever_do_not_pile_up() -> None:
-    hang, openings = threading.Event(), []
+    hang, connects = threading.Event(), []
 
-    def run() -> Iterator[Shot]:
-        openings.append(1)
+    def run() -> Iterator[CameraFrame]:
+        connects.append(1)
         hang.wait(WAIT_S)
-        yield Shot(picture())
+        yield CameraFrame(picture())
 
     with capture(run, live=True, stall_s=0.02) as source:
-        wait_until(lambda: len(openings) == MAX_HANGING)
+        wait_until(lambda: len(connects) == MAX_HANGING)
         time.sleep(0.3)
-        assert len(openings) == MAX_HANGING
+        assert len(connects) == MAX_HANGING
         hang.set()
         assert len(frames(source, 1)) == 1
 
@@ -241,8 +242,8 @@ def test_reads_that_hang_for_ever_do_not_pile_up() -> None:
 def test_closing_comes_back_within_a_second_even_from_a_read_that_hangs() -> None:
     hang = threading.Event()
 
-    def run() -> Iterator[Shot]:
-        yield Shot(picture())
+    def run() -> Iterator[CameraFrame]:
+        yield CameraFrame(picture())
         hang.wait(WAIT_S)
 
     with capture(run, live=True, stall_s=WAIT_S) as source:
@@ -256,7 +257,7 @@ def test_a_source_is_closed_whatever_happens() -> None:
     made: list[Scripted] = []
 
     def make() -> Scripted:
-        made.append(Scripted(camera(1, 1, error=SourceError("lost")), live=True))
+        made.append(Scripted(camera(1, 1, error=CameraError("lost")), live=True))
         return made[-1]
 
     with Capture(make, wait_s=lambda _: 0.001) as source:
@@ -268,8 +269,8 @@ def test_a_source_is_closed_whatever_happens() -> None:
 def test_the_camera_s_own_stamp_counts_where_it_gives_one() -> None:
     stamp_s = time.monotonic() - 0.25
 
-    def run() -> Iterator[Shot]:
-        yield Shot(picture(), captured_s=stamp_s)
+    def run() -> Iterator[CameraFrame]:
+        yield CameraFrame(picture(), captured_s=stamp_s)
         time.sleep(0.5)
 
     with capture(run, live=True, stall_s=WAIT_S) as source:
@@ -305,10 +306,10 @@ def test_where_frames_may_be_dropped_none_is_prepared_for_nothing() -> None:
 
 
 def test_the_camera_is_closed_when_the_capture_is_over_even_in_the_middle_of_a_read() -> None:
-    def slow() -> Iterator[Shot]:
-        yield Shot(picture())
+    def slow() -> Iterator[CameraFrame]:
+        yield CameraFrame(picture())
         time.sleep(0.2)
-        yield Shot(picture())
+        yield CameraFrame(picture())
 
     source = Scripted(slow, live=True)
     with Capture(lambda: source) as watched:

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera import Source, SourceSettings, make_source
+from edge.camera import Camera, CameraSettings, build_camera
 from edge.errors import UserError
 from edge.images import Frame, write_picture
 
-SETTINGS = SourceSettings(fps=4.0)
+SETTINGS = CameraSettings(fps=4.0)
 FPS = 12.5
 FRAMES = 10
 
@@ -32,7 +32,7 @@ def video(tmp_path: Path) -> Path:
     return path
 
 
-def read_all(source: Source) -> list[tuple[float | None, Frame]]:
+def read_all(source: Camera) -> list[tuple[float | None, Frame]]:
     source.open()
     shots = []
     while (shot := source.read()) is not None:
@@ -42,19 +42,19 @@ def read_all(source: Source) -> list[tuple[float | None, Frame]]:
 
 
 def test_a_video_gives_every_frame_in_rgb_at_its_own_time(video: Path) -> None:
-    shots = read_all(make_source(str(video), SETTINGS))
+    shots = read_all(build_camera(str(video), SETTINGS))
     assert [t_s for t_s, _ in shots] == pytest.approx([number / FPS for number in range(FRAMES)], abs=0.001)
     for number, (_, rgb) in enumerate(shots):
         assert np.abs(rgb.mean(axis=(0, 1)) - picture(number)[0, 0]).max() < 8
 
 
 def test_a_video_can_be_opened_again_from_its_beginning(video: Path) -> None:
-    source = make_source(str(video), SETTINGS)
+    source = build_camera(str(video), SETTINGS)
     assert len(read_all(source)) == len(read_all(source)) == FRAMES
 
 
 def test_the_frames_of_a_video_are_arrays_of_their_own(video: Path) -> None:
-    source = make_source(str(video), SETTINGS)
+    source = build_camera(str(video), SETTINGS)
     source.open()
     first, second = source.read(), source.read()
     assert first is not None
@@ -68,7 +68,7 @@ def test_a_video_cut_short_gives_what_it_holds_or_is_refused_in_one_line(video: 
         cut = tmp_path / "cut.avi"
         cut.write_bytes(video.read_bytes()[:size_bytes])
         try:
-            assert 0 < len(read_all(make_source(str(cut), SETTINGS))) <= FRAMES
+            assert 0 < len(read_all(build_camera(str(cut), SETTINGS))) <= FRAMES
         except UserError as error:
             assert str(cut) in str(error)
 
@@ -77,14 +77,14 @@ def test_a_folder_of_pictures_plays_in_the_order_of_their_names(tmp_path: Path) 
     for number in (2, 0, 1):
         write_picture(tmp_path / f"frame-{number}.png", picture(number))
     (tmp_path / "notes.txt").write_text("no picture")
-    shots = read_all(make_source(str(tmp_path), SETTINGS))
+    shots = read_all(build_camera(str(tmp_path), SETTINGS))
     assert [t_s for t_s, _ in shots] == [0, 0.25, 0.5]
     assert all(np.array_equal(rgb, picture(number)) for number, (_, rgb) in enumerate(shots))
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no pictures"):
-        read_all(make_source(str(tmp_path), SETTINGS))
+        read_all(build_camera(str(tmp_path), SETTINGS))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
 )
 def test_what_means_no_source_is_refused_without_showing_a_password(text: str) -> None:
     with pytest.raises(UserError) as told:
-        make_source(text, SETTINGS)
+        build_camera(text, SETTINGS)
     assert len(str(told.value).splitlines()) == 1
     assert "expected" in str(told.value) or "write it as" in str(told.value)
     assert "hunter2" not in str(told.value)
@@ -109,5 +109,5 @@ def test_what_means_no_source_is_refused_without_showing_a_password(text: str) -
     ],
 )
 def test_a_source_is_known_by_how_it_reads_and_named_without_its_password(text: str, name: str, live: bool) -> None:
-    source = make_source(text, SETTINGS)
+    source = build_camera(text, SETTINGS)
     assert (source.name, source.live) == (name, live)

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.camera import SourceSettings, make_source
-from edge.camera.base import Source, SourceError
+from edge.camera import CameraSettings, build_camera
+from edge.camera.base import Camera, CameraError
 from edge.camera.mjpeg import jpegs
 from edge.images import Frame, encode_jpeg
 
-SETTINGS = SourceSettings(timeout_s=0.5)
+SETTINGS = CameraSettings(timeout_s=0.5)
 USER, PASSWORD = "admin", "p@ss/wört"
 
 
@@ -72,13 +72,13 @@ def stream(*chunks: bytes, boundary: str = "frame", linger_s: float = 0.0) -> Se
     return serve
 
 
-def opened(address: str, scheme: str = "http://") -> Source:
-    source = make_source(scheme + address, SETTINGS)
+def opened(address: str, scheme: str = "http://") -> Camera:
+    source = build_camera(scheme + address, SETTINGS)
     source.open()
     return source
 
 
-def levels(source: Source, count: int) -> list[int]:
+def levels(source: Camera, count: int) -> list[int]:
     """The red of so many frames."""
     shots = [source.read() for _ in range(count)]
     return [round(float(shot.rgb[..., 0].mean())) for shot in shots if shot]
@@ -90,7 +90,7 @@ def test_pictures_come_one_by_one_with_and_without_a_length(length: bool) -> Non
     with camera(stream(*parts, b"--frame--\r\n")) as address:
         source = opened(address)
         assert levels(source, 3) == pytest.approx([40, 120, 200], abs=3)
-        with pytest.raises(SourceError, match="ended its stream"):
+        with pytest.raises(CameraError, match="ended its stream"):
             source.read()
         source.close()
 
@@ -106,7 +106,7 @@ def test_a_broken_picture_is_passed_over_and_only_many_in_a_row_are_an_error() -
     with camera(stream(good, bad, bad, good, *[bad] * 20)) as address:
         source = opened(address)
         assert levels(source, 2) == pytest.approx([90, 90], abs=3)
-        with pytest.raises(SourceError, match="10 broken pictures in a row"):
+        with pytest.raises(CameraError, match="10 broken pictures in a row"):
             source.read()
 
 
@@ -115,7 +115,7 @@ def test_a_camera_that_falls_silent_is_given_up_after_the_time_out() -> None:
         source = opened(address)
         source.read()
         began_s = time.monotonic()
-        with pytest.raises(SourceError, match="broke off"):
+        with pytest.raises(CameraError, match="broke off"):
             source.read()
         assert time.monotonic() - began_s < 2
         source.close()
@@ -134,7 +134,7 @@ def test_user_and_password_are_sent_as_the_camera_asks_and_never_shown() -> None
 
     with camera(serve) as address:
         assert levels(opened(address, "http://admin:p%40ss%2Fw%C3%B6rt@"), 1) == pytest.approx([90], abs=3)
-        with pytest.raises(SourceError, match="answered 401 Unauthorized: check user and password") as told:
+        with pytest.raises(CameraError, match="answered 401 Unauthorized: check user and password") as told:
             opened(address, "http://admin:wrong@")
         assert "wrong" not in str(told.value)
 
@@ -145,14 +145,14 @@ def test_a_page_instead_of_pictures_is_refused_by_its_kind() -> None:
         handler.send_header("Content-Type", "text/html")
         handler.end_headers()
 
-    with camera(serve) as address, pytest.raises(SourceError, match=r"sends text/html: expected MJPEG"):
+    with camera(serve) as address, pytest.raises(CameraError, match=r"sends text/html: expected MJPEG"):
         opened(address)
 
 
 def test_no_camera_at_an_address_is_an_error_that_may_pass() -> None:
     with camera(stream()) as address:
         gone = address
-    with pytest.raises(SourceError, match=r"http://\*\*\*@127.0.0.1:.*does not answer"):
+    with pytest.raises(CameraError, match=r"http://\*\*\*@127.0.0.1:.*does not answer"):
         opened(gone, "http://me:hunter2@")
 
 

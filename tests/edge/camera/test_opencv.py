@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from edge.camera import SourceSettings, make_source
-from edge.camera.base import SourceError
+from edge.camera import CameraSettings, build_camera
+from edge.camera.base import CameraError
 
-SETTINGS = SourceSettings(timeout_s=0.5)
+SETTINGS = CameraSettings(timeout_s=0.5)
 ROOT = Path(__file__).parents[3]
 OPEN_RTSP = """
 import sys
@@ -27,9 +27,9 @@ except Exception as error:
 
 def test_a_device_that_is_not_there_is_named_with_those_that_are() -> None:
     with pytest.raises(
-        SourceError, match=r"there is no /dev/video97 \(there is .*\): plug the camera in, or name another"
+        CameraError, match=r"there is no /dev/video97 \(there is .*\): plug the camera in, or name another"
     ):
-        make_source("97", SETTINGS).open()
+        build_camera("97", SETTINGS).open()
 
 
 def test_a_device_that_is_no_camera_may_become_one(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_a_device_that_is_no_camera_may_become_one(tmp_path: Path) -> None:
     path = tmp_path / "video0"
     path.write_text("no camera")
     source = Device(str(path), SETTINGS)
-    with pytest.raises(SourceError, match="could not be opened"):
+    with pytest.raises(CameraError, match="could not be opened"):
         source.open()
     source.close()
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from edge.camera.pattern import BURNS_FROM_S, BURNS_TO_S, PERIOD_S, Pattern, burns
-from edge.detection.alarm import Rules
-from edge.detection.flicker import picture_change
+from edge.detection.alarm import AlarmRules
+from edge.detection.flicker import patch_change
 from edge.images import Map
 from edge.model.segmenter import Segmenter
 
@@ -45,17 +45,17 @@ def test_its_frames_follow_at_their_rate_and_may_be_written_upon() -> None:
 
 def test_the_shipped_model_sees_the_flames_and_nothing_else_and_they_look_alive(shipped_model: Path) -> None:
     pattern, segmenter = Pattern(fps=FPS), Segmenter(shipped_model, threads=1)
-    rules = Rules()
+    rules = AlarmRules()
     assert segmenter.mask(pattern.frame(0.0)).mean() < rules.off_share
     frames = [pattern.frame(BURNS_FROM_S + number * 0.2) for number in range(12)]
     masks = [segmenter.mask(frame).astype(np.uint8) for frame in frames]
     assert min(mask.mean() for mask in masks) > 2 * rules.on_share
     greys = [grey(frame, segmenter) for frame in frames]
     changes = [
-        picture_change(before, after, burned, burning) or 0.0
+        patch_change(before, after, burned, burning) or 0.0
         for (before, after), (burned, burning) in zip(pairwise(greys), pairwise(masks), strict=True)
     ]
-    assert float(np.median(changes)) > 1.5 * rules.min_change
+    assert float(np.median(changes)) > 1.5 * rules.flicker_threshold
 
 
 def grey(frame: Map, segmenter: Segmenter) -> Map:

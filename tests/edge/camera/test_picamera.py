@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera import SourceSettings, make_source
-from edge.camera.base import SourceError
+from edge.camera import CameraSettings, build_camera
+from edge.camera.base import CameraError
 from edge.errors import UserError
 from edge.images import Frame
 
-SETTINGS = SourceSettings(size=(64, 48), model_size=(24, 20), fps=5.0, timeout_s=2.0)
+SETTINGS = CameraSettings(size=(64, 48), model_size=(24, 20), fps=5.0, timeout_s=2.0)
 PADDED = 32  # bytes in a row of the small stream: libcamera pads 24 to a multiple of 32
 
 
@@ -105,7 +105,7 @@ def picamera2(monkeypatch: pytest.MonkeyPatch) -> type[Camera]:
 
 
 def test_the_camera_itself_scales_to_the_model_s_size(picamera2: type[Camera]) -> None:
-    source = make_source("picamera2", SETTINGS)
+    source = build_camera("picamera2", SETTINGS)
     source.open()
     shot = source.read()
     assert shot is not None
@@ -118,7 +118,7 @@ def test_the_camera_itself_scales_to_the_model_s_size(picamera2: type[Camera]) -
 
 
 def test_every_buffer_goes_back_to_the_camera(picamera2: type[Camera]) -> None:
-    source = make_source("picamera2", SETTINGS)
+    source = build_camera("picamera2", SETTINGS)
     source.open()
     for _ in range(20):
         source.read()
@@ -126,7 +126,7 @@ def test_every_buffer_goes_back_to_the_camera(picamera2: type[Camera]) -> None:
 
 
 def test_a_frame_s_age_counts_from_the_sensor_s_stamp(picamera2: type[Camera]) -> None:
-    source = make_source("picamera2", SETTINGS)
+    source = build_camera("picamera2", SETTINGS)
     source.open()
     shot = source.read()
     assert shot is not None
@@ -135,10 +135,10 @@ def test_a_frame_s_age_counts_from_the_sensor_s_stamp(picamera2: type[Camera]) -
 
 
 def test_a_camera_that_stops_is_an_error_that_may_pass_and_is_let_go(picamera2: type[Camera]) -> None:
-    source = make_source("picamera2", SETTINGS)
+    source = build_camera("picamera2", SETTINGS)
     source.open()
     picamera2.opened[0].silent = True
-    with pytest.raises(SourceError, match="gives no more frames"):
+    with pytest.raises(CameraError, match="gives no more frames"):
         source.read()
     source.close()
     source.close()
@@ -149,14 +149,14 @@ def test_no_camera_on_the_cable_is_an_error_that_may_pass(
     picamera2: type[Camera], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(picamera2, "cameras", 0)
-    with pytest.raises(SourceError, match="no Pi camera was found"):
-        make_source("picamera2", SETTINGS).open()
+    with pytest.raises(CameraError, match="no Pi camera was found"):
+        build_camera("picamera2", SETTINGS).open()
 
 
 def test_without_picamera2_a_person_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "picamera2", None)
     with pytest.raises(UserError, match="sudo apt install -y python3-picamera2"):
-        make_source("picamera2", SETTINGS)
+        build_camera("picamera2", SETTINGS)
 
 
 def test_a_numpy_that_picamera2_was_not_built_for_is_told_with_its_remedy(
@@ -167,4 +167,4 @@ def test_a_numpy_that_picamera2_was_not_built_for_is_told_with_its_remedy(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "picamera2", raising=False)
     with pytest.raises(UserError, match=r"size changed.*pip install --ignore-installed simplejpeg"):
-        make_source("picamera2", SETTINGS)
+        build_camera("picamera2", SETTINGS)

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 import edge.cli
 from edge.cli import app, conditions_line, time_fully
 from edge.files import sha256
-from edge.host.machine import State, Throttling, conditions
+from edge.host.machine import HostStatus, Throttling, conditions
 
-CALM = State("ondemand", 52.0, Throttling(0x50000), 0.4)
+CALM = HostStatus("ondemand", 52.0, Throttling(0x50000), 0.4)
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> list[State]:
+def machine(monkeypatch: pytest.MonkeyPatch) -> list[HostStatus]:
     """What the next looks at the machine see; change it."""
     looks = [CALM, CALM]
     monkeypatch.setattr(edge.cli, "read_state", lambda: looks.pop(0))
@@ -33,7 +33,7 @@ def bench(model: Path, *arguments: str) -> dict[str, Any]:
 
 
 def test_the_json_names_the_model_by_its_content_and_tells_what_the_machine_was_like(
-    models: dict[str, Path], machine: list[State]
+    models: dict[str, Path], machine: list[HostStatus]
 ) -> None:
     found = bench(models["int8"])
     facts = found["facts"]
@@ -55,7 +55,7 @@ def test_the_json_names_the_model_by_its_content_and_tells_what_the_machine_was_
     assert found["stderr"] == ""
 
 
-def test_a_throttled_and_hot_machine_is_warned_of(models: dict[str, Path], machine: list[State]) -> None:
+def test_a_throttled_and_hot_machine_is_warned_of(models: dict[str, Path], machine: list[HostStatus]) -> None:
     machine[1] = replace(CALM, temperature_c=86.0, throttling=Throttling(0x50004))
     found = bench(models["int8"])
     assert len(found["facts"]["machine"]["trouble"]) == 2
@@ -67,7 +67,7 @@ def test_a_throttled_and_hot_machine_is_warned_of(models: dict[str, Path], machi
 
 
 def test_a_full_run_times_at_least_so_many_frames_and_says_so(
-    models: dict[str, Path], machine: list[State], monkeypatch: pytest.MonkeyPatch
+    models: dict[str, Path], machine: list[HostStatus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(edge.cli, "FULL_RUNS", 300)
     monkeypatch.setattr(edge.cli, "FULL_SECONDS", 0.01)
@@ -86,7 +86,7 @@ def test_a_full_run_goes_on_for_the_whole_time(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_headline_of_a_full_run_is_its_p90(
-    models: dict[str, Path], machine: list[State], monkeypatch: pytest.MonkeyPatch
+    models: dict[str, Path], machine: list[HostStatus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(edge.cli, "FULL_RUNS", 60)
     monkeypatch.setattr(edge.cli, "FULL_SECONDS", 0.001)
@@ -97,7 +97,7 @@ def test_the_headline_of_a_full_run_is_its_p90(
 
 
 def test_the_line_about_the_machine_leaves_out_what_it_does_not_tell() -> None:
-    nothing = State(None, None, None, None)
+    nothing = HostStatus(None, None, None, None)
     line = conditions_line(conditions(nothing, nothing))
     assert line
     assert all(word not in line for word in ("None", "governor", "°C", "throttled", "load"))

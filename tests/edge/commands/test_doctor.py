@@ -15,13 +15,13 @@ from benchmarks.soak.broker import Broker
 from edge.cli import app
 from edge.commands.doctor import clock, clock_is_synchronised, disk, power, temperature
 from edge.errors import UserError
-from edge.host.machine import State, Throttling
+from edge.host.machine import HostStatus, Throttling
 
 NOW = datetime(2027, 5, 1, tzinfo=UTC)
 
 
-def state(temperature_c: float | None = 50.0, bits: int | None = 0) -> State:
-    return State(None, temperature_c, None if bits is None else Throttling(bits), 0.1)
+def state(temperature_c: float | None = 50.0, bits: int | None = 0) -> HostStatus:
+    return HostStatus(None, temperature_c, None if bits is None else Throttling(bits), 0.1)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_broker_is_tried_where_one_is_configured(well: None, tmp_path: Path) -
         running = Broker(tmp_path / "open")
         closed = Broker(tmp_path / "closed", settings="allow_anonymous false")
     except UserError as error:
-        pytest.skip(error.args[0])
+        pytest.skip(error.lines[0])
     try:
         assert told(running.port).startswith("ok ")
         assert "lets us in" in told(running.port)

@@ -9,14 +9,14 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.detection.alarm import AlarmState, Observation, Rules, is_lively, step
+from edge.detection.alarm import AlarmRules, AlarmState, Observation, is_flickering, step
 
-RULES = Rules(on_share=0.01, off_share=0.004, on_results=3, of_results=5, off_after_s=2.0, min_change=0.1)
+RULES = AlarmRules(on_share=0.01, off_share=0.004, on_results=3, of_results=5, off_after_s=2.0, flicker_threshold=0.1)
 STEP_S = 0.5
 LIVELY, STILL = 0.3, 0.01
 
 
-def timeline(shares: Iterable[float], rules: Rules = RULES, change: float | None = LIVELY) -> list[bool]:
+def timeline(shares: Iterable[float], rules: AlarmRules = RULES, change: float | None = LIVELY) -> list[bool]:
     """Whether the alarm is on after each of these shares, half a second apart."""
     state, on = AlarmState(), []
     for number, share in enumerate(shares):
@@ -49,7 +49,7 @@ def test_one_flicker_above_the_lower_level_starts_the_wait_anew() -> None:
 
 def test_a_shape_that_keeps_still_raises_no_alarm() -> None:
     assert not any(timeline([0.5] * 50, change=STILL))
-    assert any(timeline([0.5] * 50, replace(RULES, lively=False), change=STILL))
+    assert any(timeline([0.5] * 50, replace(RULES, require_flicker=False), change=STILL))
 
 
 def test_a_shape_never_compared_raises_no_alarm_as_when_a_lamp_is_switched_on() -> None:
@@ -117,4 +117,8 @@ def test_what_burns_more_is_seen_no_later(shares: list[float], more: list[float]
 @given(changes=st.lists(st.floats(0, 1), min_size=5, max_size=5))
 def test_liveliness_does_not_depend_on_the_order_of_the_changes(changes: list[float]) -> None:
     seen = tuple(Observation(n * STEP_S, 0.5, change) for n, change in enumerate(changes))
-    assert is_lively(seen, RULES) == is_lively(seen[::-1], RULES) == (sorted(changes)[2] >= RULES.min_change)
+    assert (
+        is_flickering(seen, RULES)
+        == is_flickering(seen[::-1], RULES)
+        == (sorted(changes)[2] >= RULES.flicker_threshold)
+    )

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from edge.camera import SourceSettings, make_source
-from edge.camera.capture import Captured
+from edge.camera import CameraSettings, build_camera
+from edge.camera.capture import TimedFrame
 from edge.camera.pattern import BURNS_FROM_S, BURNS_TO_S, PERIOD_S
 from edge.config import Config, load_config
-from edge.detection.alarm import Rules
-from edge.detection.detector import Watch
-from edge.detection.events import END, PEAK, START, Event, EventLog
+from edge.detection.alarm import AlarmRules
+from edge.detection.detector import Detector
+from edge.detection.events import EventTracker
 from edge.detection.zones import Zone, ZoneMap
+from edge.messages import END, PEAK, START, FireEvent
 from edge.model.segmenter import Segmenter
 from tests.support.factories import MODEL_HASH, frame, lamp, pattern_frames, red_is_fire, watch
 
@@ -23,16 +24,16 @@ RIGHT = Zone("right", ((0.3, 0), (1, 0), (1, 1), (0.3, 1)))
 COMES_ON_S = 1.5  # results needed, and a fifth of a second to compare with
 
 
-def events_of(watched: Watch, frames: list[Captured]) -> list[Event]:
+def events_of(watched: Detector, frames: list[TimedFrame]) -> list[FireEvent]:
     return [event for seen in frames for event in watched.look(seen)[1]]
 
 
-def times(events: list[Event], kind: str) -> list[float]:
+def times(events: list[FireEvent], kind: str) -> list[float]:
     return [event.t_s for event in events if event.kind == kind]
 
 
 def test_the_test_pattern_alarms_on_its_schedule() -> None:
-    rules = Rules()
+    rules = AlarmRules()
     events = events_of(watch(), pattern_frames(PERIOD_S + BURNS_FROM_S + 2))
     starts, ends = times(events, START), times(events, END)
     assert starts == pytest.approx([BURNS_FROM_S, PERIOD_S + BURNS_FROM_S], abs=COMES_ON_S)
@@ -43,7 +44,7 @@ def test_the_test_pattern_alarms_on_its_schedule() -> None:
 def test_a_red_lamp_never_alarms_unless_liveliness_is_switched_off() -> None:
     frames = [frame(n, lamp(n / 10), n / 10) for n in range(60)]
     assert events_of(watch(), frames) == []
-    assert len(events_of(watch(rules=Rules(lively=False)), frames)) > 0
+    assert len(events_of(watch(rules=AlarmRules(require_flicker=False)), frames)) > 0
 
 
 def test_a_lamp_that_is_switched_on_does_not_alarm_either() -> None:
@@ -77,7 +78,7 @@ def test_a_result_tells_its_age_and_is_a_line_of_json() -> None:
 def test_a_picture_that_the_camera_made_at_the_model_s_size_is_taken_as_it_is() -> None:
     small = lamp(0)[:112, :112].copy()
     small[:] = (255, 0, 0)
-    result, _ = watch().look(Captured(1, lamp(0), small, 0.0, 0.0))
+    result, _ = watch().look(TimedFrame(1, lamp(0), small, 0.0, 0.0))
     assert result.fire_share == 1
 
 
@@ -86,23 +87,23 @@ def test_a_fire_goes_on_over_a_change_of_model_and_ends_with_a_zone_that_is_take
     watched = watch((LEFT, RIGHT))
     first = events_of(watched, frames[:80])
     grid = RIGHT, LEFT
-    watched.renew(red_is_fire(), ZoneMap(grid, [], 112, 112), Rules())
+    watched.renew(red_is_fire(), ZoneMap(grid, [], 112, 112), AlarmRules())
     assert START not in {event.kind for event in events_of(watched, frames[80:100])}
-    watched.renew(red_is_fire(), ZoneMap([LEFT], [], 112, 112), Rules())
+    watched.renew(red_is_fire(), ZoneMap([LEFT], [], 112, 112), AlarmRules())
     last = events_of(watched, frames[100:101])
     assert [event.kind for event in last][-1] == END
     assert {event.id for event in [*first, *last]} == {"fire-right"}
 
 
-def replayed(path: Path, model: Path) -> list[Event]:
+def replayed(path: Path, model: Path) -> list[FireEvent]:
     """What a recording comes to, with the defaults and every frame."""
     config: Config = load_config(None)
     segmenter = Segmenter(model, threads=1)
-    events = EventLog(MODEL_HASH, path.name)
-    watched = Watch(segmenter, ZoneMap([], [], segmenter.height, segmenter.width), config.alarm, events)
-    source = make_source(str(path), SourceSettings())
+    events = EventTracker(MODEL_HASH, path.name)
+    watched = Detector(segmenter, ZoneMap([], [], segmenter.height, segmenter.width), config.alarm, events)
+    source = build_camera(str(path), CameraSettings())
     source.open()
-    found: list[Event] = []
+    found: list[FireEvent] = []
     number = 0
     while (shot := source.read()) is not None:
         number += 1

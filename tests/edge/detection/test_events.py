@@ -10,13 +10,14 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.detection.events import END, PEAK, SETTLE_S, START, Event, EventLog, fire_id
+from edge.detection.events import SETTLE_S, EventTracker, fire_id
+from edge.messages import END, PEAK, START, FireEvent
 from tests.support.factories import MODEL_HASH, NOON, result
 
 
-def story(shares: list[float], *, step_s: float = 1.0) -> list[Event]:
+def story(shares: list[float], *, step_s: float = 1.0) -> list[FireEvent]:
     """The events of a fire of these shares, 0 for none."""
-    log = EventLog(MODEL_HASH, "rtsp://***@cam", now=lambda: NOON, new_id=lambda now, zone: f"{zone}-1")
+    log = EventTracker(MODEL_HASH, "rtsp://***@cam", now=lambda: NOON, new_id=lambda now, zone: f"{zone}-1")
     return [
         event
         for number, share in enumerate(shares)
@@ -24,7 +25,7 @@ def story(shares: list[float], *, step_s: float = 1.0) -> list[Event]:
     ]
 
 
-def kinds(events: list[Event]) -> list[tuple[str, float]]:
+def kinds(events: list[FireEvent]) -> list[tuple[str, float]]:
     return [(event.kind, event.t_s) for event in events]
 
 

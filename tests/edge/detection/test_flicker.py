@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.detection.alarm import Rules
-from edge.detection.flicker import Looks, picture_change
+from edge.detection.alarm import AlarmRules
+from edge.detection.flicker import FlickerTracker, patch_change
 from edge.detection.zones import Cells
 from edge.images import Map
 
 SIZE = 224
-MIN_CHANGE = Rules().min_change
+MIN_CHANGE = AlarmRules().flicker_threshold
 
 
 def scene(x: int = 100, y: int = 90, *, gain: float = 1.0, noise: float = 3.0, seed: int = 0) -> Map:
@@ -37,7 +37,7 @@ def lamp_cells(x: int = 100, y: int = 90) -> Cells:
 
 def change(before: Map, after: Map, burned: Cells, burning: Cells | None = None) -> float:
     """With what burned before; it burns still, where nothing else is said."""
-    found = picture_change(before, after, burned, burned if burning is None else burning)
+    found = patch_change(before, after, burned, burned if burning is None else burning)
     assert found is not None
     return found
 
@@ -67,7 +67,7 @@ def test_a_lamp_cut_by_the_border_of_the_frame_looks_the_same() -> None:
 
 def test_a_patch_without_contrast_has_nothing_that_could_flicker() -> None:
     grey = np.full((SIZE, SIZE), 200, np.uint8)
-    assert picture_change(grey, scene(), lamp_cells(), lamp_cells()) == 0
+    assert patch_change(grey, scene(), lamp_cells(), lamp_cells()) == 0
 
 
 def test_what_becomes_another_picture_is_alive() -> None:
@@ -112,9 +112,9 @@ def test_a_speck_that_stays_does_not_speak_for_what_has_moved_on() -> None:
 
 def test_where_nothing_or_next_to_nothing_burned_there_is_no_look_to_change() -> None:
     cells = np.zeros((SIZE, SIZE), np.uint8)
-    assert picture_change(scene(), scene(), cells, lamp_cells()) is None
+    assert patch_change(scene(), scene(), cells, lamp_cells()) is None
     cells[50:53, 50:53] = 1
-    assert picture_change(scene(), scene(), cells, lamp_cells()) is None
+    assert patch_change(scene(), scene(), cells, lamp_cells()) is None
 
 
 BYTES = st.binary(min_size=256, max_size=256)
@@ -124,12 +124,12 @@ BYTES = st.binary(min_size=256, max_size=256)
 def test_any_two_pictures_differ_by_a_fraction(pictures: tuple[bytes, bytes], masks: tuple[bytes, bytes]) -> None:
     before, after = (np.frombuffer(data, np.uint8).reshape(16, 16) for data in pictures)
     burned, burning = ((np.frombuffer(data, np.uint8).reshape(16, 16) & 1).astype(np.uint8) for data in masks)
-    found = picture_change(before, after, burned, burning)
+    found = patch_change(before, after, burned, burning)
     assert found is None or 0 <= found <= 1
 
 
 def test_a_picture_is_compared_with_the_newest_one_at_least_a_fifth_of_a_second_older() -> None:
-    looks, cells = Looks(), lamp_cells()
+    looks, cells = FlickerTracker(), lamp_cells()
     lamp, other = scene(seed=1), scene(160, 160)
     assert looks.change(0.0, other, cells) is None
     assert looks.change(0.1, lamp, cells) is None  # nothing is old enough
@@ -139,13 +139,13 @@ def test_a_picture_is_compared_with_the_newest_one_at_least_a_fifth_of_a_second_
 
 
 def test_what_lights_up_has_no_look_of_a_moment_before() -> None:
-    looks, dark = Looks(), np.zeros((SIZE, SIZE), np.uint8)
+    looks, dark = FlickerTracker(), np.zeros((SIZE, SIZE), np.uint8)
     looks.change(0.0, dark, dark)
     assert looks.change(0.3, scene(), lamp_cells()) is None
 
 
 def test_what_burns_now_decides_whether_it_has_moved_on() -> None:
-    looks, there = Looks(), Looks()
+    looks, there = FlickerTracker(), FlickerTracker()
     for seen in looks, there:
         seen.change(0.0, flames(1), lamp_cells(100))
     assert looks.change(0.3, flames(2), lamp_cells(160)) == 0
@@ -153,7 +153,7 @@ def test_what_burns_now_decides_whether_it_has_moved_on() -> None:
 
 
 def test_a_recording_that_begins_anew_is_not_compared_with_its_end() -> None:
-    looks = Looks()
+    looks = FlickerTracker()
     looks.change(60.0, scene(), lamp_cells())
     assert looks.change(0.0, scene(), lamp_cells()) is None
 

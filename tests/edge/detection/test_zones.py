@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.detection.zones import WHOLE_FRAME, Mask, Polygon, Zone, ZoneMap, inside
+from edge.detection.zones import WHOLE_FRAME, Polygon, Zone, ZoneMap, inside
 from edge.errors import UserError
+from edge.images import Mask
 
 HEIGHT, WIDTH = 20, 30
 LEFT_HALF = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge.host.machine import (
     THROTTLE_BITS,
-    State,
+    HostStatus,
     Throttling,
     board_model,
     conditions,
@@ -55,7 +55,7 @@ Hardware\t: BCM2711
 Model\t\t: Raspberry Pi 4 Model B Rev 1.1
 """
 XEON = "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel\t\t: 167\nmodel name\t: Intel(R) Xeon(R) Processor\n"
-CALM = State("performance", 52.0, Throttling(0), 0.1)
+CALM = HostStatus("performance", 52.0, Throttling(0), 0.1)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_calm_machine_has_no_trouble_even_if_it_was_throttled_before_the_measu
     assert trouble(CALM, CALM) == []
     old = replace(CALM, throttling=Throttling(0x50000))
     assert trouble(old, old) == []
-    assert trouble(State(None, None, None, None), State(None, None, None, None)) == []
+    assert trouble(HostStatus(None, None, None, None), HostStatus(None, None, None, None)) == []
 
 
 @pytest.mark.parametrize("bits", [0x4, 0x40000])
@@ -158,7 +158,7 @@ def test_the_state_is_read_from_where_linux_and_the_firmware_keep_it(
         path.write_text(text)
     (tmp_path / "bin/vcgencmd").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
-    assert read_state(tmp_path) == State("ondemand", 61.342, Throttling(0x20000), 1.5)
+    assert read_state(tmp_path) == HostStatus("ondemand", 61.342, Throttling(0x20000), 1.5)
     assert board_model(tmp_path) == "Raspberry Pi 4 Model B Rev 1.1"
     assert cpu_model(tmp_path) == "Cortex-A72"
 
@@ -167,7 +167,7 @@ def test_a_machine_that_tells_nothing_is_read_without_complaint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert read_state(tmp_path) == State(None, None, None, None)
+    assert read_state(tmp_path) == HostStatus(None, None, None, None)
     assert board_model(tmp_path) is cpu_model(tmp_path) is None
 
 
@@ -180,7 +180,7 @@ def test_a_firmware_tool_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_conditions_of_a_measurement_tell_both_looks_and_the_trouble() -> None:
-    after = State("ondemand", 85.0, Throttling(0x40004), 2.0)
+    after = HostStatus("ondemand", 85.0, Throttling(0x40004), 2.0)
     found = conditions(CALM, after)
     assert (found["temperature_before_c"], found["temperature_after_c"]) == (52.0, 85.0)
     assert (found["governor"], found["throttle_bits"], found["load"]) == ("ondemand", "0x40004", 0.1)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from edge.host.machine import State, Throttling
-from edge.host.throttle import LOOK_EVERY_S, SLOWEST_S, Pace
+from edge.host.machine import HostStatus, Throttling
+from edge.host.throttle import LOOK_EVERY_S, SLOWEST_S, Throttle
 
-COOL = State(None, 50.0, Throttling(0), 0.1)
-HOT = State(None, 84.0, Throttling(0), 0.1)
-THROTTLED = State(None, 60.0, Throttling(0x4), 0.1)
-BETWEEN = State(None, 78.0, Throttling(0x40000), 0.1)  # throttled since boot, not now
-UNKNOWN = State(None, None, None, None)
+COOL = HostStatus(None, 50.0, Throttling(0), 0.1)
+HOT = HostStatus(None, 84.0, Throttling(0), 0.1)
+THROTTLED = HostStatus(None, 60.0, Throttling(0x4), 0.1)
+BETWEEN = HostStatus(None, 78.0, Throttling(0x40000), 0.1)  # throttled since boot, not now
+UNKNOWN = HostStatus(None, None, None, None)
 
 
 class Machine:
@@ -17,10 +17,10 @@ class Machine:
         self.now_s = 100.0
         self.state = COOL
 
-    def pace(self, max_fps: float, *, spare_heat: bool = True) -> Pace:
-        return Pace(max_fps, spare_heat=spare_heat, clock=lambda: self.now_s, look=lambda: self.state)
+    def pace(self, max_fps: float, *, slow_when_hot: bool = True) -> Throttle:
+        return Throttle(max_fps, slow_when_hot=slow_when_hot, clock=lambda: self.now_s, look=lambda: self.state)
 
-    def run(self, pace: Pace, state: State, looks: int = 1, busy_s: float = 0.03) -> float:
+    def run(self, pace: Throttle, state: HostStatus, looks: int = 1, busy_s: float = 0.03) -> float:
         """Let it look so many times at a state of the machine; the interval that it keeps then."""
         self.state = state
         for _ in range(looks):
@@ -86,4 +86,4 @@ def test_a_rate_below_one_a_second_is_kept_in_heat() -> None:
 def test_a_machine_that_tells_nothing_is_not_slowed_down_nor_one_that_is_not_to_be_spared() -> None:
     machine = Machine()
     assert machine.run(machine.pace(10), UNKNOWN, looks=3) == 0.1
-    assert machine.run(machine.pace(10, spare_heat=False), HOT, looks=3) == 0.1
+    assert machine.run(machine.pace(10, slow_when_hot=False), HOT, looks=3) == 0.1

@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edge.detection.events import END, PEAK, START
 from edge.images import read_rgb
+from edge.messages import END, PEAK, START
 from edge.sinks.clips import CLOSE_WAIT_S, Clips, prune
 from edge.sinks.record import Record
 from tests.support.factories import event, result

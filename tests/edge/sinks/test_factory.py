@@ -9,11 +9,11 @@ import pytest
 
 from edge.config import load_config
 from edge.errors import UserError
-from edge.sinks.factory import make_sinks
+from edge.sinks.factory import build_sinks
 
 
 def names(told: dict[str, dict[str, object]], *, as_json: bool = True) -> list[str]:
-    sinks = make_sinks(load_config(None, told), as_json=as_json, record=None)
+    sinks = build_sinks(load_config(None, told), as_json=as_json, record=None)
     for sink in sinks:
         sink.close()
     return [type(sink).__name__ for sink in sinks]
@@ -42,7 +42,7 @@ def test_a_run_that_cannot_have_its_page_does_not_even_speak_to_the_broker(tmp_p
             "spool": {"folder": str(tmp_path / "spool")},
         }
         with pytest.raises(UserError):
-            make_sinks(load_config(None, told), as_json=True, record=None)
+            build_sinks(load_config(None, told), as_json=True, record=None)
         broker.settimeout(0.3)
         with pytest.raises(TimeoutError):
             broker.accept()

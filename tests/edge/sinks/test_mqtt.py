@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.soak.broker import Broker
-from edge.camera.capture import State
+from edge.messages import CameraState
 from edge.sinks.mqtt_client import slug
 from tests.support.factories import result
 from tests.support.mqtt_fixtures import BASE, STATUS, fire, keep_telling, listening, told, wait_for
@@ -42,11 +42,11 @@ def test_a_source_that_gives_nothing_is_not_called_calm(broker: Broker, tmp_path
     with listening(broker) as listener, told(broker.port, tmp_path / "spool") as sink:
         sink.on_result(result(0, 0.0, on=False))
         keep_telling(sink, lambda: listener.of("/camera"))
-        sink.on_status(replace(STATUS, source_state=State.RECONNECTING))
+        sink.on_status(replace(STATUS, camera_state=CameraState.RECONNECTING))
         wait_for(lambda: listener.of("/camera")[-1:] == [b"offline"])
         sink.on_status(STATUS)
         wait_for(lambda: listener.of("/camera")[-1:] == [b"online"])
-        sink.on_status(replace(STATUS, quiet_s=60))
+        sink.on_status(replace(STATUS, last_result_age_s=60))
         wait_for(lambda: listener.of("/camera")[-1:] == [b"offline"])
 
 

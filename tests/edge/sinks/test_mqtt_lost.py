@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.soak.broker import Broker
-from edge.detection.events import Event
+from edge.messages import FireEvent
 from edge.sinks import mqtt_client as mqtt_link
 from edge.sinks import outbox as courier
 from tests.support.mqtt_fixtures import BASE, LONG_S, fire, keys, listener_has, listening, mosquitto, told, wait_for
@@ -34,7 +34,7 @@ def test_a_broker_killed_in_the_middle_of_an_alarm_costs_no_event_and_doubles_no
     tmp_path: Path, remembers: bool
 ) -> None:
     """Killed between start and end, away for a while, then back, with its memory or without."""
-    emitted: list[Event] = []
+    emitted: list[FireEvent] = []
     with (
         mosquitto(tmp_path, remembers=remembers) as broker,
         listening(broker) as listener,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.sinks.outbox import LONGEST_WAIT_S, Courier, Outcome, wait_before
+from edge.sinks.outbox import LONGEST_WAIT_S, Delivery, OutboxSender, wait_before
 from edge.sinks.spool import Spool
 
 LARGE = 1e6
@@ -24,17 +24,17 @@ class Receiver:
         self._failures, self._refuses = failures, refuses
         self.changed = threading.Condition()
 
-    def __call__(self, document: bytes, _: threading.Event) -> Outcome:
+    def __call__(self, document: bytes, _: threading.Event) -> Delivery:
         with self.changed:
             self.tries += 1
             self.changed.notify_all()
             if document == self._refuses:
-                return Outcome.REFUSED
+                return Delivery.REFUSED
             if self._failures:
                 self._failures -= 1
-                return Outcome.LATER
+                return Delivery.RETRY
             self.got.append(document)
-            return Outcome.DELIVERED
+            return Delivery.DELIVERED
 
     def wait_for(self, count: int) -> list[bytes]:
         with self.changed:
@@ -52,7 +52,7 @@ def numbered(count: int) -> list[bytes]:
 
 def test_documents_arrive_in_order_after_a_receiver_that_was_away(tmp_path: Path) -> None:
     receiver = Receiver(failures=3)
-    courier = Courier("test", Spool(tmp_path, LARGE), receiver, wait_s=no_wait)
+    courier = OutboxSender("test", Spool(tmp_path, LARGE), receiver, wait_s=no_wait)
     for document in numbered(5):
         courier.post(document)
     assert receiver.wait_for(5) == numbered(5)
@@ -62,7 +62,7 @@ def test_documents_arrive_in_order_after_a_receiver_that_was_away(tmp_path: Path
 
 def test_what_is_refused_for_good_does_not_hold_up_the_rest(tmp_path: Path) -> None:
     receiver = Receiver(refuses=b"1")
-    courier = Courier("test", Spool(tmp_path, LARGE), receiver, wait_s=no_wait)
+    courier = OutboxSender("test", Spool(tmp_path, LARGE), receiver, wait_s=no_wait)
     for document in numbered(3):
         courier.post(document)
     assert receiver.wait_for(2) == [b"0", b"2"]
@@ -72,12 +72,12 @@ def test_what_is_refused_for_good_does_not_hold_up_the_rest(tmp_path: Path) -> N
 def test_posting_comes_back_at_once_however_slow_the_receiver_is(tmp_path: Path) -> None:
     let_go = threading.Event()
 
-    def slow(_: bytes, stop: threading.Event) -> Outcome:
+    def slow(_: bytes, stop: threading.Event) -> Delivery:
         while not (stop.is_set() or let_go.wait(0.01)):
             pass
-        return Outcome.LATER
+        return Delivery.RETRY
 
-    courier = Courier("test", Spool(tmp_path, LARGE), slow)
+    courier = OutboxSender("test", Spool(tmp_path, LARGE), slow)
     began_s = time.monotonic()
     for document in numbered(100):
         courier.post(document)
@@ -87,7 +87,7 @@ def test_posting_comes_back_at_once_however_slow_the_receiver_is(tmp_path: Path)
 
 def test_what_did_not_arrive_before_the_end_arrives_after_the_next_start(tmp_path: Path) -> None:
     away = Receiver(failures=1000)
-    courier = Courier("test", Spool(tmp_path, LARGE), away, wait_s=lambda _: LONG_S)
+    courier = OutboxSender("test", Spool(tmp_path, LARGE), away, wait_s=lambda _: LONG_S)
     for document in numbered(3):
         courier.post(document)
     gives_up_s = time.monotonic() + LONG_S
@@ -98,7 +98,7 @@ def test_what_did_not_arrive_before_the_end_arrives_after_the_next_start(tmp_pat
     courier.close()
     assert time.monotonic() - began_s < 1.5
     back = Receiver()
-    again = Courier("test", Spool(tmp_path, LARGE), back)
+    again = OutboxSender("test", Spool(tmp_path, LARGE), back)
     assert back.wait_for(3) == numbered(3)
     again.close()
 
@@ -106,7 +106,7 @@ def test_what_did_not_arrive_before_the_end_arrives_after_the_next_start(tmp_pat
 def test_what_is_posted_right_before_the_end_still_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.sinks.outbox.CLOSE_WAIT_S", LONG_S)  # over when it has arrived, however slow the disk
     receiver = Receiver()
-    courier = Courier("test", Spool(tmp_path, LARGE), receiver)
+    courier = OutboxSender("test", Spool(tmp_path, LARGE), receiver)
     courier.post(b"0")
     began_s = time.monotonic()
     courier.close()
@@ -118,13 +118,13 @@ def test_a_failure_that_nobody_foresaw_is_tried_again_like_any_other(tmp_path: P
     receiver = Receiver()
     calls = []
 
-    def breaks_once(document: bytes, stop: threading.Event) -> Outcome:
+    def breaks_once(document: bytes, stop: threading.Event) -> Delivery:
         calls.append(document)
         if len(calls) == 1:
             raise RuntimeError("boom")
         return receiver(document, stop)
 
-    courier = Courier("test", Spool(tmp_path, LARGE), breaks_once, wait_s=no_wait)
+    courier = OutboxSender("test", Spool(tmp_path, LARGE), breaks_once, wait_s=no_wait)
     courier.post(b"0")
     assert receiver.wait_for(1) == [b"0"]
     courier.close()

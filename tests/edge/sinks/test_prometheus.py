@@ -10,14 +10,13 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from edge.camera.capture import State
-from edge.detection.events import END, START
-from edge.host.machine import State as MachineState
+from edge.host.machine import HostStatus
+from edge.messages import END, START, CameraState
 from edge.sinks.prometheus import Prometheus
 from tests.support.factories import MODEL_HASH, event, result
 from tests.support.web_client import ask, serving, status
 
-BARE = MachineState(governor=None, temperature_c=None, throttling=None, load=None)
+BARE = HostStatus(governor=None, temperature_c=None, throttling=None, load=None)
 
 
 def figures(metrics: Prometheus) -> dict[str, float]:
@@ -67,11 +66,11 @@ def test_the_figures_of_a_run_are_told() -> None:
 
 def test_the_source_is_in_one_state_at_a_time() -> None:
     metrics = watched()
-    for now in State:
-        metrics.on_status(status(source_state=now))
+    for now in CameraState:
+        metrics.on_status(status(camera_state=now))
         told = figures(metrics)
-        states = {state: told[f"fireseg_source_state{{state={state.value}}}"] for state in State}
-        assert states == {state: float(state is now) for state in State}
+        states = {state: told[f"fireseg_source_state{{state={state.value}}}"] for state in CameraState}
+        assert states == {state: float(state is now) for state in CameraState}
 
 
 def test_a_zone_that_is_watched_no_longer_disappears_and_its_events_stay_counted() -> None:

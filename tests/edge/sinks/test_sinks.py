@@ -6,16 +6,16 @@ import logging
 
 import pytest
 
-from edge.detection.events import START, Event, Result
+from edge.messages import START, FireEvent, FrameResult
 from edge.sinks import QUIET_S, Sink, Sinks
 from tests.support.factories import event, result
 
 
 class Broken(Sink):
-    def on_result(self, result: Result) -> None:
+    def on_result(self, result: FrameResult) -> None:
         raise OSError("broker is gone")
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: FireEvent) -> None:
         raise ValueError("odd event")
 
     def close(self) -> None:
@@ -26,10 +26,10 @@ class Kept(Sink):
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def on_result(self, result: Result) -> None:
+    def on_result(self, result: FrameResult) -> None:
         self.seen.append("result")
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: FireEvent) -> None:
         self.seen.append(event.kind)
 
     def close(self) -> None:

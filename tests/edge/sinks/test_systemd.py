@@ -16,9 +16,8 @@ import pytest
 
 from benchmarks.soak.camera import camera, free_port
 from benchmarks.soak.process import Subject, subject
-from edge.camera.capture import State
-from edge.host.machine import State as MachineState
-from edge.messages import Status
+from edge.host.machine import HostStatus
+from edge.messages import CameraState, RunStatus
 from edge.sinks import Sink, Sinks
 from edge.sinks.systemd import Systemd, from_environment
 from tests.support.factories import MODEL_HASH, result
@@ -28,9 +27,9 @@ WATCHDOG_S = 4.0
 """Of the real runs: fed each second."""
 
 
-def status(*, quiet_s: float = 0.1, state: State = State.STREAMING) -> Status:
-    machine = MachineState(None, None, None, None)
-    return Status("test", state, 1, 100.0, 900, 3, 9.7, quiet_s, machine, MODEL_HASH)
+def status(*, last_result_age_s: float = 0.1, state: CameraState = CameraState.STREAMING) -> RunStatus:
+    machine = HostStatus(None, None, None, None)
+    return RunStatus("test", state, 1, 100.0, 900, 3, 9.7, last_result_age_s, machine, MODEL_HASH)
 
 
 class Manager:
@@ -72,12 +71,12 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 def test_ready_is_said_once_and_the_status_each_time(manager: Manager) -> None:
     sink = Systemd(manager.address)
-    sink.on_status(status(state=State.CONNECTING, quiet_s=0))
+    sink.on_status(status(state=CameraState.CONNECTING, last_result_age_s=0))
     sink.on_result(result(1.0, 0.0, on=False))
     sink.on_status(status())
     sink.on_result(result(2.0, 0.2, on=True, zone="stove"))
     sink.on_status(status())
-    sink.on_status(status(quiet_s=75, state=State.RECONNECTING))
+    sink.on_status(status(last_result_age_s=75, state=CameraState.RECONNECTING))
     sink.close()
     assert manager.listen() == [
         "READY=1",
@@ -159,10 +158,10 @@ def test_the_watchdog_is_as_the_environment_has_it(
 
 def test_it_is_told_last_and_only_under_a_service_manager(monkeypatch: pytest.MonkeyPatch, manager: Manager) -> None:
     from edge.config import Config
-    from edge.sinks.factory import make_sinks
+    from edge.sinks.factory import build_sinks
 
     def chosen() -> list[type[Sink]]:
-        return [type(sink) for sink in make_sinks(Config(), as_json=True, record=None)]
+        return [type(sink) for sink in build_sinks(Config(), as_json=True, record=None)]
 
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     assert Systemd not in chosen()

@@ -12,7 +12,7 @@ from typing import TextIO
 
 import pytest
 
-from edge.detection.events import END, START
+from edge.messages import END, START
 from edge.sinks.terminal import CLEAR_LINE, ROOM, JsonLines, PlainLines, StatusLine
 from tests.support.factories import event, result
 

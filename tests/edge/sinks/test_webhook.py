@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.detection.events import END, PEAK, START
 from edge.errors import UserError
+from edge.messages import END, PEAK, START
 from edge.sinks import outbox as courier
 from edge.sinks.spool import Spool
 from edge.sinks.webhook import SIGNATURE, Webhook, check_url

@@ -119,7 +119,7 @@ def test_everything_broken_is_listed_at_once_a_line_each(root: Path) -> None:
     write_picture(root / "annotations_prepped_test" / "img(1).png", np.zeros((5, 5), np.uint8))
     with pytest.raises(UserError) as caught:
         check(load_dataset(root))
-    first, second, third = caught.value.args
+    first, second, third = caught.value.lines
     assert "images_prepped_train/img(4).png is cut short" in first
     assert "annotations_prepped_train/img(8).png is not a picture" in second
     assert "annotations_prepped_test/img(1).png is 5x5 but its image img(1).png is 16x12" in third

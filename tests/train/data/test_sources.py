@@ -18,8 +18,8 @@ from train.data.sources import (
     assert_unseen,
     find_data,
     is_synthetic,
+    open_extra_sets,
     open_split,
-    open_supplements,
 )
 from train.synthetic.generate import generate
 
@@ -124,7 +124,7 @@ def write_negatives(root: Path, count: int = 20) -> Path:
 
 
 def test_a_supplement_holds_whole_groups_out_and_calls_itself_by_its_folder(tmp_path: Path) -> None:
-    (found,) = open_supplements([write_extra(tmp_path / "web")], [])
+    (found,) = open_extra_sets([write_extra(tmp_path / "web")], [])
     assert (found.title, found.kind) == ("web", "extra")
     assert len(found.learn) + len(found.test) == 40
     assert 0 < len(found.test) < len(found.learn)
@@ -132,9 +132,9 @@ def test_a_supplement_holds_whole_groups_out_and_calls_itself_by_its_folder(tmp_
 
 
 def test_negatives_are_held_out_one_by_one_and_named_by_the_set_and_not_by_images(tmp_path: Path) -> None:
-    (found,) = open_supplements([], [write_negatives(tmp_path / "sunsets" / "images")])
+    (found,) = open_extra_sets([], [write_negatives(tmp_path / "sunsets" / "images")])
     assert (found.title, found.kind) == ("sunsets", "negatives")
-    assert found == open_supplements([], [tmp_path / "sunsets" / "images"])[0]
+    assert found == open_extra_sets([], [tmp_path / "sunsets" / "images"])[0]
     assert len(found.learn) + len(found.test) == 20 and found.learn and found.test
     assert not any(pair.read()[1].any() for pair in found.learn + found.test)
 
@@ -142,13 +142,13 @@ def test_negatives_are_held_out_one_by_one_and_named_by_the_set_and_not_by_image
 def test_the_order_of_the_flags_does_not_matter(tmp_path: Path) -> None:
     one, other = write_negatives(tmp_path / "a"), write_negatives(tmp_path / "b")
     extra = write_extra(tmp_path / "web")
-    found = open_supplements([extra], [one, other])
+    found = open_extra_sets([extra], [one, other])
     assert [set_.title for set_ in found] == ["web", "a", "b"]
-    assert found == open_supplements([extra], [other, one])
+    assert found == open_extra_sets([extra], [other, one])
 
 
 def test_an_image_that_judges_must_not_be_learnt_from_under_another_name(tmp_path: Path) -> None:
-    supplements = open_supplements([write_extra(tmp_path / "web")], [])
+    supplements = open_extra_sets([write_extra(tmp_path / "web")], [])
     learnt, held_out = supplements[0].learn[0], supplements[0].test[0]
     data = find_data(write_pairs(tmp_path / "data", "images", "masks")).dataset
     others = [pair for pair in data.pairs if pair.image.read_bytes() != learnt.image.read_bytes()]
@@ -162,15 +162,15 @@ def test_an_image_that_judges_must_not_be_learnt_from_under_another_name(tmp_pat
 
 def test_an_image_held_out_of_one_set_must_not_be_learnt_from_in_another(tmp_path: Path) -> None:
     negatives = write_negatives(tmp_path / "n")
-    held_out = open_supplements([], [negatives])[0].test[0]
+    held_out = open_extra_sets([], [negatives])[0].test[0]
     extra = write_extra(tmp_path / "web")
-    learnt = open_supplements([extra], [])[0].learn[0]
+    learnt = open_extra_sets([extra], [])[0].learn[0]
     learnt.image.write_bytes(held_out.image.read_bytes())
     with pytest.raises(UserError, match=f"web/{learnt.name} is {held_out.name}"):
-        assert_unseen(open_supplements([extra], [negatives]), [])
+        assert_unseen(open_extra_sets([extra], [negatives]), [])
 
 
 def test_two_sets_of_one_name_are_refused_since_no_table_could_tell_them_apart(tmp_path: Path) -> None:
     one, other = write_negatives(tmp_path / "a" / "suns"), write_negatives(tmp_path / "b" / "suns")
     with pytest.raises(UserError, match="two further sets are called suns: give each once"):
-        open_supplements([], [one, other])
+        open_extra_sets([], [one, other])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from train.evaluation.boundary import away_from_outlines, iou_of_moved_truth, near_outline
-from train.evaluation.evaluate import Judgement
+from train.evaluation.evaluate import Predictions
 
 Mask = npt.NDArray[np.bool_]
 
@@ -32,7 +32,7 @@ def test_a_pixel_is_near_the_outline_where_a_square_about_it_holds_both(truth: M
 
 @given(masks, masks)
 def test_with_nothing_left_out_the_figures_are_those_of_the_whole(found: Mask, truth: Mask) -> None:
-    whole = Judgement(("a", "b", "c"), found, truth).metrics
+    whole = Predictions(("a", "b", "c"), found, truth).metrics
     row = away_from_outlines(found, truth)[0]
     assert row["left_out_px"] == 0
     assert row["burning_px"] == truth.sum()

@@ -25,7 +25,7 @@ from train.evaluation.error_analysis import (
     worst_images,
     write_details,
 )
-from train.evaluation.evaluate import LEVELS, Judgement, histogram
+from train.evaluation.evaluate import LEVELS, Predictions, histogram
 from train.evaluation.metrics import Counts, count, pooled, summarise
 
 Map = npt.NDArray[np.uint8]
@@ -148,7 +148,7 @@ def test_the_files_hold_what_the_summary_says(tmp_path: Path) -> None:
     levels = np.where(truth, 90, 10).astype(np.uint8)  # would be perfect at a lower threshold
     levels[2] = 200
     histograms = np.stack([histogram(*both) for both in zip(levels, truth, strict=True)])
-    judged = Judgement(tuple(pair.name for pair in pairs), levels >= 128, truth, histograms)
+    judged = Predictions(tuple(pair.name for pair in pairs), levels >= 128, truth, histograms)
     summary = write_details(pairs, judged, 0.5, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "precision-recall.json").read_text())
     assert len(written["thresholds"]) == LEVELS
@@ -167,4 +167,4 @@ def test_the_files_hold_what_the_summary_says(tmp_path: Path) -> None:
 def test_a_judgement_without_histograms_is_refused(tmp_path: Path) -> None:
     nothing = np.zeros((1, 4, 4), np.bool_)
     with pytest.raises(ValueError, match="expected a judgement with histograms"):
-        write_details([pair("a", 0)], Judgement(("a-0",), nothing, nothing), 0.5, tmp_path)
+        write_details([pair("a", 0)], Predictions(("a-0",), nothing, nothing), 0.5, tmp_path)

@@ -11,7 +11,7 @@ from edge.errors import UserError
 from edge.images import Frame, Map, write_picture
 from edge.model.preprocess import to_model_mask
 from train.data.fireseg import Pair, load_dataset
-from train.evaluation.evaluate import histogram, judge, rounded
+from train.evaluation.evaluate import evaluate, histogram, rounded
 from train.evaluation.metrics import summarise
 
 SIDE_PX = 48
@@ -42,19 +42,19 @@ def pairs(tmp_path: Path) -> tuple[Pair, ...]:
 
 @pytest.mark.parametrize(("height", "width"), [(SIDE_PX, SIDE_PX), (24, 36), (96, 64)])
 def test_a_perfect_model_scores_1_everywhere_at_any_size(pairs: tuple[Pair, ...], height: int, width: int) -> None:
-    judged = judge(Painter(height, width), pairs)
+    judged = evaluate(Painter(height, width), pairs)
     assert judged.masks.shape == judged.truth.shape == (4, height, width)
     assert judged.names == ("f0", "f1", "f2", "f3")
     assert set(judged.metrics.values()) == {1.0}
 
 
 def test_an_inverted_model_scores_0(pairs: tuple[Pair, ...]) -> None:
-    metrics = judge(Painter(SIDE_PX, SIDE_PX, fire=0, rest=255), pairs).metrics
+    metrics = evaluate(Painter(SIDE_PX, SIDE_PX, fire=0, rest=255), pairs).metrics
     assert metrics == dict.fromkeys(metrics, 0.0)
 
 
 def test_a_blind_model_is_right_about_the_image_without_fire_alone(pairs: tuple[Pair, ...]) -> None:
-    metrics = judge(Painter(SIDE_PX, SIDE_PX, fire=0), pairs).metrics
+    metrics = evaluate(Painter(SIDE_PX, SIDE_PX, fire=0), pairs).metrics
     assert metrics["fire_iou"] == metrics["recall"] == 0
     assert metrics["fire_iou_per_image"] == 0.25
     assert metrics["accuracy"] == pytest.approx(1 - (6 + 12 + 18) / (4 * SIDE_PX))
@@ -62,24 +62,24 @@ def test_a_blind_model_is_right_about_the_image_without_fire_alone(pairs: tuple[
 
 @pytest.mark.parametrize(("threshold_u8", "iou"), [(128, 1.0), (129, 0.0), (100, 1.0)])
 def test_fire_is_what_reaches_the_models_threshold(pairs: tuple[Pair, ...], threshold_u8: int, iou: float) -> None:
-    assert judge(Painter(32, 32, fire=128, rest=99, threshold_u8=threshold_u8), pairs).metrics["fire_iou"] == iou
+    assert evaluate(Painter(32, 32, fire=128, rest=99, threshold_u8=threshold_u8), pairs).metrics["fire_iou"] == iou
 
 
 def test_a_threshold_below_the_background_calls_everything_fire(pairs: tuple[Pair, ...]) -> None:
-    judged = judge(Painter(32, 32, fire=128, rest=99, threshold_u8=99), pairs)
+    judged = evaluate(Painter(32, 32, fire=128, rest=99, threshold_u8=99), pairs)
     assert judged.masks.all()
     assert judged.metrics["recall"] == 1
 
 
 def test_the_metrics_are_those_of_the_counts_image_by_image(pairs: tuple[Pair, ...]) -> None:
-    judged = judge(Painter(32, 32, fire=0), pairs)
+    judged = evaluate(Painter(32, 32, fire=0), pairs)
     assert len(judged.per_image) == 4
     assert judged.per_image[0].tn == 32 * 32
     assert judged.metrics == summarise(judged.per_image)
 
 
 def test_what_was_sure_of_which_pixels_is_counted_image_by_image(pairs: tuple[Pair, ...]) -> None:
-    judged = judge(Painter(32, 32, fire=200, rest=3), pairs)
+    judged = evaluate(Painter(32, 32, fire=200, rest=3), pairs)
     assert judged.histograms is not None and judged.histograms.shape == (4, 2, 256)
     assert (judged.histograms.sum(axis=(1, 2)) == 32 * 32).all()
     for found, counts in zip(judged.histograms, judged.per_image, strict=True):
@@ -97,14 +97,14 @@ def test_a_histogram_keeps_levels_and_truth_apart_at_both_ends() -> None:
 
 def test_progress_is_told_once_an_image(pairs: tuple[Pair, ...]) -> None:
     steps: list[None] = []
-    judge(Painter(32, 32), pairs, on_progress=lambda: steps.append(None))
+    evaluate(Painter(32, 32), pairs, on_progress=lambda: steps.append(None))
     assert len(steps) == 4
 
 
 def test_a_broken_image_is_named(pairs: tuple[Pair, ...]) -> None:
     pairs[2].image.write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"f2\.png is not a picture"):
-        judge(Painter(32, 32), pairs)
+        evaluate(Painter(32, 32), pairs)
 
 
 def test_rounding_touches_only_fractions() -> None:

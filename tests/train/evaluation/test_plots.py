@@ -12,7 +12,7 @@ import pytest
 from edge.images import read_rgb
 from edge.model.preprocess import to_model_mask
 from train.data.fireseg import Pair, load_dataset
-from train.evaluation.evaluate import Judgement
+from train.evaluation.evaluate import Predictions
 from train.evaluation.plots import (
     PICTURES,
     PREDICTIONS_FILE,
@@ -33,9 +33,9 @@ def history(*phases: str) -> list[dict[str, Any]]:
     ]
 
 
-def judged(pairs: tuple[Pair, ...], *, right: bool) -> Judgement:
+def judged(pairs: tuple[Pair, ...], *, right: bool) -> Predictions:
     truth = np.stack([to_model_mask(pair.read()[1], 48, 64) for pair in pairs])
-    return Judgement(tuple(pair.name for pair in pairs), truth if right else ~truth, truth)
+    return Predictions(tuple(pair.name for pair in pairs), truth if right else ~truth, truth)
 
 
 def test_each_phase_gets_a_picture_of_its_losses(tmp_path: Path) -> None:

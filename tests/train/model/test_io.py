@@ -35,7 +35,7 @@ def refusal(path: Path) -> str:
     """The one line that a file is refused with."""
     with pytest.raises(UserError) as caught:
         load_keras(path)
-    (message,) = caught.value.args
+    (message,) = caught.value.lines
     assert "\n" not in message
     assert str(path) in message
     return str(message)

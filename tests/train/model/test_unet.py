@@ -275,7 +275,7 @@ def test_a_network_that_cannot_be_built_is_refused_with_what_can(config: UNetCon
 def test_missing_weights_are_named_with_where_they_belong(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.weights\.h5 for width 0\.35 .*KERAS_HOME") as caught:
         build_unet(UNetConfig(32, 32, width=0.35), weights=tmp_path / "none.weights.h5")
-    assert len(caught.value.args) == 1
+    assert len(caught.value.lines) == 1
 
 
 def test_weights_of_another_width_or_of_no_kind_are_refused(tmp_path: Path) -> None:

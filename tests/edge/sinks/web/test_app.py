@@ -16,10 +16,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera.capture import State
 from edge.config import load_config
-from edge.detection.events import END, PEAK, START, Result
 from edge.images import Frame, encode_jpeg
+from edge.messages import END, PEAK, START, CameraState, FrameResult
 from edge.sinks.prometheus import Prometheus
 from edge.sinks.web import health, history, live
 from edge.sinks.web.app import MOST_VIEWERS
@@ -123,7 +122,7 @@ def test_a_slow_viewer_gets_the_newest_picture_and_not_all_it_missed() -> None:
         assert seen[-1] == 5 * 39
 
 
-def gray(number: int) -> Result:
+def gray(number: int) -> FrameResult:
     return result(number / 10, 0.0, on=False, number=number, level=number)
 
 
@@ -180,7 +179,7 @@ def test_a_picture_of_long_ago_is_not_shown_as_if_it_were_now(monkeypatch: pytes
 def test_the_state_holds_what_the_run_tells() -> None:
     with serving() as page:
         page.on_result(result(1.0, 0.25, on=True, zone="stove"))
-        page.on_status(status(source_state=State.STALLED))
+        page.on_status(status(camera_state=CameraState.STALLED))
         told = ask_json(page, "/api/state")
     assert told.pop("picture_s") < 1
     assert told == {
@@ -314,7 +313,7 @@ def test_a_run_is_ready_while_frames_come_and_alive_while_its_loop_goes_on(monke
         assert verdicts() == [(200, None), (503, "no frame has come yet")]
         page.on_result(gray(1))
         assert verdicts() == [(200, None), (200, None)]
-        page.on_status(status(source_state=State.RECONNECTING))
+        page.on_status(status(camera_state=CameraState.RECONNECTING))
         assert verdicts() == [(200, None), (503, "the source is reconnecting")]
         page.on_status(status())
         assert verdicts() == [(200, None), (200, None)]

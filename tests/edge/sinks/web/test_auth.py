@@ -72,7 +72,7 @@ def test_a_wrong_address_is_told_by_config_check_and_by_a_run(text: str, tmp_pat
     path.write_text(f'[web]\nlisten = "{text}"\n')
     with pytest.raises(UserError) as error:
         load_config(path)
-    (line,) = error.value.args
+    (line,) = error.value.lines
     assert line.startswith(f'[web] listen = "{text}": expected an address and a port, such as "127.0.0.1:8080"')
 
 

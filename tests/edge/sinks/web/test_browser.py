@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 
-from edge.camera.capture import State
 from edge.camera.pattern import BURNS_TO_S, PERIOD_S
-from edge.detection.events import START
 from edge.detection.zones import Zone
+from edge.messages import START, CameraState
 from tests.support.factories import event, result
 from tests.support.web_client import Camera, config, serving, status
 
@@ -302,7 +301,7 @@ def test_a_camera_that_stalls_covers_the_old_picture(browser: Any) -> None:
         wait(lambda: page.on_status(status()) or text(browser, "banner") == "Waiting for a picture")  # type: ignore[func-returns-value]
         with Camera(page, fps=10):
             wait(lambda: page.on_status(status()) or text(browser, "banner") == "FIRE")  # type: ignore[func-returns-value]
-        stalled = status(source_state=State.STALLED)
+        stalled = status(camera_state=CameraState.STALLED)
         still = "No picture for "
         wait(lambda: page.on_status(stalled) or text(browser, "cover").startswith(still))  # type: ignore[func-returns-value]
         assert text(browser, "cover").endswith("the source is stalled.")

@@ -17,12 +17,11 @@ from enum import StrEnum
 from edge.camera.base import Camera, CameraError, CameraFrame, CameraState
 from edge.errors import UserError
 from edge.images import Frame
+from edge.retry import backoff_s
 from edge.secrets import redact
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT_S = 1.0
-LONGEST_WAIT_S = 60.0
 MAX_HANGING = 3
 """Threads left behind in reads that hang: more would only eat memory. Then nothing is opened until one comes back."""
 CLOSE_WAIT_S = 0.7
@@ -47,11 +46,6 @@ class TimedFrame:
     """The recording's own time; for cameras, seconds since the capture began."""
     captured_s: float
     """When it was taken, by `time.monotonic`: its age is counted from here."""
-
-
-def wait_before(attempt: int) -> float:
-    """Seconds to wait before opening a source again, after so many failures in a row."""
-    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(attempt - 1, 30))
 
 
 class Attempt:
@@ -88,7 +82,7 @@ class Capture:
         replay: Replay = Replay.REALTIME,
         stall_s: float = 10.0,
         reconnect_limit: int | None = None,
-        wait_s: Callable[[int], float] = wait_before,
+        wait_s: Callable[[int], float] = backoff_s,
         prepare: Callable[[Frame], Frame] | None = None,
     ) -> None:
         self._make = make

@@ -19,11 +19,11 @@ from typing import Annotated
 
 import typer
 
-from edge.camera.capture import LONGEST_WAIT_S
 from edge.config import Config, load_config
 from edge.errors import UserError
 from edge.files import write_text
 from edge.model.card import split_model
+from edge.retry import LONGEST_WAIT_S
 
 NAME = "fireseg-edge"
 UNIT = Path(f"/etc/systemd/system/{NAME}.service")

@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable
 from enum import Enum, auto
 
+from edge.retry import backoff_s
 from edge.sinks.spool import Spool
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT_S = 1.0
-LONGEST_WAIT_S = 60.0
 CLOSE_WAIT_S = 0.8
 """How long an end waits for what is on its way; what is left goes out with the next start."""
 
@@ -51,7 +50,7 @@ class OutboxSender:
         self._name = name
         self._spool = spool
         self._deliver = deliver
-        self._wait_s = wait_s or wait_before
+        self._wait_s = wait_s or backoff_s
         self._inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -103,8 +102,3 @@ class OutboxSender:
                     log.error("%s failed (%s: %s): it is tried again", self._name, type(error).__name__, error)
             failures += 1
             self._stop.wait(self._wait_s(failures))
-
-
-def wait_before(failures: int) -> float:
-    """Seconds to wait before trying again, after so many failures in a row."""
-    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(failures - 1, 30))

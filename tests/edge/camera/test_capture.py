@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edge.camera.base import CameraError, CameraFrame
-from edge.camera.capture import FIRST_WAIT_S, LONGEST_WAIT_S, MAX_HANGING, Capture, Replay, TimedFrame, wait_before
+from edge.camera.capture import MAX_HANGING, Capture, Replay, TimedFrame
 from edge.errors import UserError
 from edge.images import Frame
 from edge.messages import CameraState
@@ -277,13 +275,6 @@ def test_the_camera_s_own_stamp_counts_where_it_gives_one() -> None:
         frame = source.newest(WAIT_S)
     assert frame is not None
     assert frame.captured_s == stamp_s
-
-
-@given(attempt=st.integers(1, 10_000))
-def test_the_wait_doubles_up_to_a_minute(attempt: int) -> None:
-    wait_s = wait_before(attempt)
-    assert FIRST_WAIT_S <= wait_s <= LONGEST_WAIT_S
-    assert wait_before(attempt + 1) == min(2 * wait_s, LONGEST_WAIT_S)
 
 
 def test_where_nothing_is_dropped_the_reading_thread_prepares_the_frames() -> None:

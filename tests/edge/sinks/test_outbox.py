@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.sinks.outbox import LONGEST_WAIT_S, Delivery, OutboxSender, wait_before
+from edge.sinks.outbox import Delivery, OutboxSender
 from edge.sinks.spool import Spool
 
 LARGE = 1e6
@@ -128,8 +128,3 @@ def test_a_failure_that_nobody_foresaw_is_tried_again_like_any_other(tmp_path: P
     courier.post(b"0")
     assert receiver.wait_for(1) == [b"0"]
     courier.close()
-
-
-def test_the_waits_grow_to_a_minute() -> None:
-    assert [wait_before(failures) for failures in (1, 2, 3)] == [1, 2, 4]
-    assert wait_before(1000) == LONGEST_WAIT_S == 60

@@ -17,7 +17,6 @@ import pytest
 
 from edge.errors import UserError
 from edge.messages import END, PEAK, START
-from edge.sinks import outbox as courier
 from edge.sinks.spool import Spool
 from edge.sinks.webhook import SIGNATURE, Webhook, check_url
 from tests.support.factories import event
@@ -82,7 +81,7 @@ def served(receiver: Receiver) -> Iterator[Receiver]:
 
 @pytest.fixture(autouse=True)
 def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courier, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("edge.retry.FIRST_WAIT_S", 0.01)
 
 
 def kinds(receiver: Receiver) -> list[str]:

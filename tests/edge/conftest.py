@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge.config import DEFAULT_MODEL
 from edge.model.card import CARD_FORMAT, INPUT_LAYOUT, INPUT_RANGE, Card, attach
-from edge.sections import DEFAULT_MODEL
 
 HEIGHT, WIDTH = 32, 48
 SEED = 7  # a network that calls two thirds of a random frame fire, with most values there are

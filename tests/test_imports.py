@@ -170,7 +170,9 @@ def test_a_circle_is_found_and_a_diamond_is_not_one() -> None:
 
 
 def test_imports_inside_functions_and_of_submodules_are_seen() -> None:
-    source = "import numpy.typing as npt\ndef f():\n    from edge import files, __version__\n    import keras, edge.files\n"
+    source = (
+        "import numpy.typing as npt\ndef f():\n    from edge import files, __version__\n    import keras, edge.files\n"
+    )
     assert imported_modules(source, {"edge": 0, "edge.files": 0}) == {"numpy", "edge", "edge.files", "keras"}
     assert imported_modules("from edge import files", {"edge": 0, "edge.files": 0}) == {"edge.files"}
 

@@ -102,7 +102,7 @@ def time_single_stream(
         def on_run() -> None:
             nonlocal runs, shown_percent
             runs += 1
-            percent = int(100 * min(runs / min_runs, (time.monotonic() - started_s) / max(seconds, 1e-9), 1))
+            percent = int(100 * min(runs / min_runs, (time.monotonic() - started_s) / seconds if seconds else 1.0, 1))
             if percent > shown_percent:
                 shown_percent = percent
                 progress.update(task, completed=percent, runs=runs, refresh=True)

@@ -143,9 +143,11 @@ def log_to_stderr(verbose: bool) -> Iterator[None]:
     """Write log lines to stderr; at the end wait for the reader, unless it hangs."""
     handler = LogLines(sys.stderr)
     root = logging.getLogger("edge")
+    previous = root.handlers, root.propagate
     root.handlers, root.propagate = [handler], False
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
     try:
         yield
     finally:
+        root.handlers, root.propagate = previous
         handler.close()

@@ -25,7 +25,6 @@ THROTTLE_BITS = {
 SINCE_BOOT = 16
 HOT_C = 80.0
 """Temperature at which a Raspberry Pi starts to throttle."""
-FIRMWARE_TIMEOUT_S = 2.0
 # 64-bit Arm kernels report only the part number. These are the Pi's, by implementer 0x41.
 ARM_PARTS = {0xB76: "ARM1176", 0xC07: "Cortex-A7", 0xD03: "Cortex-A53", 0xD08: "Cortex-A72", 0xD0B: "Cortex-A76"}
 ARM = 0x41
@@ -62,7 +61,7 @@ class HostStatus:
     """Runnable processes, averaged over the last minute."""
 
 
-def read_state(root: Path = ROOT) -> HostStatus:
+def read_state(root: Path = ROOT, *, firmware_timeout_s: float = 2.0) -> HostStatus:
     """Return the current status. Takes a few milliseconds on a Pi.
 
     Example:
@@ -72,7 +71,7 @@ def read_state(root: Path = ROOT) -> HostStatus:
     return HostStatus(
         parse_word(_read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         parse_temperature(_read(root / "sys/class/thermal/thermal_zone0/temp")),
-        parse_throttled(_query_firmware("get_throttled")),
+        parse_throttled(_query_firmware("get_throttled", firmware_timeout_s)),
         parse_load(_read(root / "proc/loadavg")),
     )
 
@@ -173,14 +172,14 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _query_firmware(command: str) -> str | None:
+def _query_firmware(command: str, timeout_s: float) -> str | None:
     try:
         done = subprocess.run(
             ["vcgencmd", command],
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=FIRMWARE_TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):  # not a Pi, or its firmware does not respond

@@ -8,6 +8,8 @@ Example:
 
 from __future__ import annotations
 
+import importlib
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,23 +19,16 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = ["Detector", "Segmenter", "__version__"]
+_MODULES = {"Detector": "edge.detection.detector", "Segmenter": "edge.model.segmenter"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names on first use: a command that needs no OpenCV starts without it."""
-    if name == "Detector":
-        from edge.detection.detector import Detector
-
-        return Detector
-    if name == "Segmenter":
-        from edge.model.segmenter import Segmenter
-
-        return Segmenter
-    if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            return version("fireseg-edge")
-        except PackageNotFoundError:  # a checkout that is not installed
-            return "unknown"
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import the public names on first use, so that `edge.errors` loads without OpenCV."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return version("fireseg-edge")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "unknown"

@@ -11,11 +11,10 @@ import json
 import math
 import textwrap
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from enum import Enum, auto
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from edge.errors import UserError
 from edge.secrets import redact
@@ -24,14 +23,8 @@ Section = TypeVar("Section")
 LINE = 110
 
 
-class PathKind(Enum):
-    """How a key names a path. Relative paths start at the directory of the configuration file."""
-
-    ANY = auto()
-    REQUIRED = auto()
-    """A file that must exist, such as one with a secret."""
-    IF_EXISTS = auto()
-    """A path if such a file exists, otherwise something else, such as a URL."""
+PathKind = Literal["any", "required", "if-exists"]
+"""required: a file that must exist, such as a secret; if-exists: otherwise the text means something else."""
 
 
 def field(
@@ -40,27 +33,21 @@ def field(
     *,
     low: float | None = None,
     high: float | None = None,
-    choices: Iterable[str] | None = None,
+    choices: Sequence[str] | None = None,
     path: PathKind | None = None,
     check: Callable[[str], object] | None = None,
 ) -> Any:
     """Return a dataclass field that describes one key.
 
     Args:
-        default: the value of a key that is absent; never checked.
-        doc: one sentence for the written file.
         low, high: inclusive bounds of a number.
-        choices: the permitted texts.
-        path: what kind of path the key names, if any.
-        check: raises `UserError` for a text that is not permitted; its remedy becomes the message.
+        path: the key names a path, which is resolved against the directory of the file.
+        check: raises `UserError` for a text other than the default; its remedy becomes the message.
 
     Example:
-        >>> @dataclasses.dataclass(frozen=True)
-        ... class LoopTable:
-        ...     max_fps: float = field(10.0, "Results per second at most.", low=0, high=1000)
+        >>> max_fps: float = field(10.0, "Results per second at most.", low=0, high=1000)
     """
-    known = tuple(choices) if choices is not None else None
-    key = {"doc": doc, "low": low, "high": high, "choices": known, "path": path, "check": check}
+    key = {"doc": doc, "low": low, "high": high, "choices": choices, "path": path, "check": check}
     return dataclasses.field(default=default, metadata=key)
 
 
@@ -82,10 +69,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 def read_section(
     kind: type[Section], values: Any, where: str, errors: list[str], *, folder: Path | None = None
 ) -> Section:
-    """Return the dataclass `kind` filled from a TOML table; mistakes go to `errors` and leave the default in place.
-
-    Paths are resolved against `folder`, if there is one.
-    """
+    """Return a dataclass of `kind` from a TOML table; mistakes go to `errors` and leave the default in place."""
     if not isinstance(values, Mapping):
         errors.append(f"{where} is {show(values)}: expected a table of keys and values")
         return kind()
@@ -158,11 +142,11 @@ def show(value: Any) -> str:
 
 def _resolve(path: Path, value: str, kind: PathKind) -> tuple[str, str | None]:
     """Return the value that the key takes, and what was expected if the path is wrong."""
-    if kind is PathKind.IF_EXISTS:
+    if kind == "if-exists":
         with suppress(OSError):  # such as a URL longer than a file name may be
             return (str(path) if path.exists() else value), None
         return value, None
     with suppress(OSError):  # a service's secrets lie where other users may not look
-        if kind is PathKind.REQUIRED and not path.is_file():
+        if kind == "required" and not path.is_file():
             return str(path), "expected a file, but there is none"
     return str(path), None

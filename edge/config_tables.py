@@ -20,10 +20,11 @@ from edge.config_schema import PathKind, field
 from edge.detection.alarm import AlarmRules
 from edge.detection.zones import Point, Zone
 from edge.errors import UserError
-from edge.secrets import redact
+from edge.secrets import MQTT_PASSWORD, MQTT_USER, WEB_PASSWORD, WEBHOOK_SECRET, redact
 
 DEFAULT_MODEL = "models/fireseg-base-int8.tflite"
 LOOPBACK = "127.0.0.1"
+_OVERRIDES = "; overridden by the environment variable"
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,14 @@ def parse_listen(text: str) -> Listen:
 
 def check_url(url: str) -> None:
     """Raise `UserError` unless `url` is an http or https address with a host."""
-    try:
+    with suppress(ValueError):
         parts = urllib.parse.urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or not url.isascii() or not url.isprintable() or " " in url:
-        raise UserError(
-            f"[webhook] url {redact(url)!r} is not an address",
-            "expected http:// or https:// and a host, other letters written as %XX",
-        )
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and re.fullmatch("[!-~]+", url):
+            return
+    raise UserError(
+        f"[webhook] url {redact(url)!r} is not an address",
+        "expected http:// or https:// and a host, other letters written as %XX",
+    )
 
 
 def check_host(text: str) -> None:
@@ -96,52 +95,36 @@ def check_topic(text: str) -> None:
         raise UserError(f"[mqtt] topic {text!r}", 'expected a topic without # and +, such as "fireseg"')
 
 
-def check_prefix(text: str) -> None:
-    """Raise `UserError` unless `text` is empty or can begin an MQTT topic."""
-    if text:
-        check_topic(text)
-
-
 @dataclass(frozen=True)
 class SourceSection:
-    address: str = field("picamera2", f"Where frames come from: {KINDS}.", path=PathKind.IF_EXISTS)
+    address: str = field("picamera2", f"Where frames come from: {KINDS}.", path="if-exists")
     replay: str = field(
         "realtime",
         "How a recording is played: realtime drops frames as a camera does, every-frame processes them all.",
-        choices=[kind.value for kind in Replay],
+        choices=list(Replay),
     )
     width: int = field(640, "Requested camera width in pixels; used for snapshots and clips.", low=64, high=8192)
     height: int = field(480, "Requested camera height in pixels.", low=64, high=8192)
-    fps: float = field(
-        10.0, "Frames per second of a camera (requested), the test pattern or a folder of pictures.", low=0.01, high=240
-    )
+    fps: float = field(10.0, "Frames per second of a camera, the pattern or a picture folder.", low=0.01, high=240)
     stall_s: float = field(10.0, "A camera without a frame for this many seconds is reopened.", low=0.5, high=3600)
-    reconnect_limit: int = field(
-        0, "Camera failures in a row before the run gives up; 0 for no limit.", low=0, high=1_000_000
-    )
+    reconnect_limit: int = field(0, "Camera failures in a row before giving up; 0 for no limit.", low=0, high=1_000_000)
 
 
 @dataclass(frozen=True)
 class ModelSection:
-    path: str = field(DEFAULT_MODEL, "The .tflite model.", path=PathKind.ANY)
+    path: str = field(DEFAULT_MODEL, "The .tflite model.", path="any")
     threads: int = field(0, "CPU threads; 0 for all cores.", low=0, high=256)
 
 
 @dataclass(frozen=True)
 class LoopSection:
-    max_fps: float = field(
-        10.0, "Results per second at most; 0 for no limit. Alarms need no more than the default.", low=0, high=1000
-    )
-    slow_when_hot: bool = field(
-        True, "Halve the frame rate while the machine is too hot or throttled, down to one result per second."
-    )
+    max_fps: float = field(10.0, "Results per second at most; 0 for no limit. Alarms need no more.", low=0, high=1000)
+    slow_when_hot: bool = field(True, "Halve the rate while hot or throttled, down to one result per second.")
 
 
 @dataclass(frozen=True)
 class ClipsSection:
-    folder: str = field(
-        "", 'Where pictures and clips of fires are saved, such as "events"; empty to save none.', path=PathKind.ANY
-    )
+    folder: str = field("", 'Where pictures and clips of fires go, such as "events"; empty for none.', path="any")
     before_s: float = field(5.0, "A clip begins this many seconds before the alarm.", low=0, high=30)
     after_s: float = field(10.0, "A clip ends this many seconds after the alarm.", low=0, high=60)
     max_mb: float = field(500.0, "Size limit of the folder in megabytes; the oldest files go first.", low=1, high=1e6)
@@ -152,15 +135,11 @@ class ClipsSection:
 class WebSection:
     listen: str = field(
         "",
-        'Where the web page is served, such as "127.0.0.1:8080"; empty for no page. Other machines cannot '
-        "reach 127.0.0.1; any other address needs a password.",
+        'Where the web page is served, such as "127.0.0.1:8080"; empty for no page. Other machines cannot reach '
+        "127.0.0.1; any other address needs a password.",
         check=parse_listen,
     )
-    password_file: str = field(
-        "",
-        "A file with the password of the page; the environment variable FIRESEG_WEB_PASSWORD overrides it.",
-        path=PathKind.REQUIRED,
-    )
+    password_file: str = field("", f"A file with the page's password{_OVERRIDES} {WEB_PASSWORD}.", path="required")
 
 
 @dataclass(frozen=True)
@@ -168,19 +147,15 @@ class MqttSection:
     host: str = field("", "The MQTT broker; empty for none.", check=check_host)
     port: int = field(0, "The broker's port; 0 for 1883, or 8883 with tls.", low=0, high=65535)
     tls: bool = field(False, "Encrypt the connection and verify the broker's certificate.")
-    ca_file: str = field(
-        "", "CA certificates that verify the broker; empty for those of the system.", path=PathKind.REQUIRED
-    )
-    user: str = field("", "The user; the environment variable FIRESEG_MQTT_USER overrides it.")
-    password_file: str = field(
-        "",
-        "A file with the password and nothing else; the environment variable FIRESEG_MQTT_PASSWORD overrides it.",
-        path=PathKind.REQUIRED,
-    )
+    ca_file: str = field("", "CA certificates to verify the broker; empty for the system's.", path="required")
+    user: str = field("", f"The user{_OVERRIDES} {MQTT_USER}.")
+    password_file: str = field("", f"A file with only the password{_OVERRIDES} {MQTT_PASSWORD}.", path="required")
     name: str = field("", "Name of this camera in topics and in Home Assistant; empty for the host name.")
     topic: str = field("fireseg", "Topics begin with this, followed by the name of the camera.", check=check_topic)
     discovery: str = field(
-        "homeassistant", "Home Assistant's discovery prefix; empty for no discovery.", check=check_prefix
+        "homeassistant",
+        "Home Assistant's discovery prefix; empty for no discovery.",
+        check=lambda text: text and check_topic(text),
     )
     snapshots: bool = field(True, "Send a picture with each event.")
 
@@ -190,9 +165,9 @@ class WebhookSection:
     url: str = field("", "Where each event is posted as JSON; empty for nowhere.", check=check_url)
     secret_file: str = field(
         "",
-        "A file with a secret that signs each post by HMAC-SHA256 in the header X-FireSeg-Signature; the environment "
-        "variable FIRESEG_WEBHOOK_SECRET overrides it.",
-        path=PathKind.REQUIRED,
+        "A file with a secret that signs each post by HMAC-SHA256 in the header X-FireSeg-Signature"
+        f"{_OVERRIDES} {WEBHOOK_SECRET}.",
+        path="required",
     )
     timeout_s: float = field(10.0, "How long to wait for a response, in seconds.", low=0.1, high=300)
 
@@ -202,7 +177,7 @@ class SpoolSection:
     folder: str = field(
         "",
         "Where undelivered events wait; empty for the state folder of the service, or ~/.local/state/fireseg-edge.",
-        path=PathKind.ANY,
+        path="any",
     )
     max_mb: float = field(50.0, "Size limit of the folder in megabytes; the oldest events go first.", low=0.1, high=1e6)
 
@@ -223,10 +198,10 @@ class Config:
     zones: tuple[Zone, ...] = ()
     ignored: tuple[tuple[Point, ...], ...] = ()
 
-    def files(self, *kinds: PathKind) -> list[Path]:
-        """Return the paths that are set, of these kinds, in the order of the file."""
+    def files(self, kind: PathKind) -> list[Path]:
+        """Return the paths that are set, of one kind, in the order of the file."""
         sections = (getattr(self, name) for name in SECTIONS)
-        keys = ((section, key) for section in sections for key in fields(section) if key.metadata["path"] in kinds)
+        keys = ((section, key) for section in sections for key in fields(section) if key.metadata["path"] == kind)
         return [Path(value) for section, key in keys if (value := getattr(section, key.name))]
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -34,14 +34,13 @@ def no_steps(_description: str, _total: int) -> Callable[[], None]:
 @contextmanager
 def progress_bars() -> Iterator[OnStep]:
     """Yield a function that adds a progress bar to stderr. The bars keep moving inside `quiet`."""
-    columns = (
+    progress = Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
+        *Progress.get_default_columns()[:2],
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        console=terminal(),
     )
-    progress = Progress(*columns, console=terminal())
 
     def on_step(description: str, total: int) -> Callable[[], None]:
         progress.start()  # only now, so that an early error is not preceded by an empty line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from typing import Any
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -48,19 +48,14 @@ class UserErrors(UserError):
         return self._lines
 
 
-def fail(error: UserError) -> NoReturn:
-    """Print the error to stderr, one line each, and exit with code 2."""
-    for line in error.lines:
-        print(f"error: {line}", file=sys.stderr)
-    raise SystemExit(EXIT_USER_ERROR)
-
-
 def run_app(app: Callable[[], Any]) -> None:
     """Run a Typer app. A `UserError` becomes one line and exit code 2, Ctrl-C exit code 130."""
     try:
         app()
     except UserError as error:
-        fail(error)
+        for line in error.lines:
+            print(f"error: {line}", file=sys.stderr)
+        raise SystemExit(EXIT_USER_ERROR) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None

@@ -1,8 +1,8 @@
 """Secrets: read from the environment or a file, and redacted from everything that is shown or sent.
 
 Never from the command line, where every local user can read them. A camera's URL can hold a user, a password or a
-token (rtsp://user:password@host/path?token=…); the redacted URL keeps its host and path. Redaction
-removes every query value, since each manufacturer names the password parameter differently.
+token (rtsp://user:password@host/path?token=…); the redacted URL keeps its host and path, but
+no query value: each manufacturer names the password parameter differently.
 """
 
 from __future__ import annotations

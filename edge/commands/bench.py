@@ -9,23 +9,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from edge.commands.options import ModelArgument, RuntimeOption
 from edge.console import JsonOption, ThreadsOption, show_warning
 from edge.files import sha256
 from edge.host.machine import conditions, cpu_name, read_state
-from edge.model.latency import (
-    BENCH_FRAME,
-    FULL_RUNS,
-    FULL_SECONDS,
-    WHOLE,
-    Latency,
-    bench_frame,
-    stages,
-    time_runs,
-)
+from edge.model.latency import BENCH_FRAME, FULL_RUNS, FULL_SECONDS, WHOLE, Latency, bench_frame, stages, time_runs
 from edge.model.segmenter import Segmenter
 
 
@@ -52,6 +43,7 @@ def bench_command(
     }
     machine = conditions(before, read_state())
     whole = timed[WHOLE]
+    rows = {name: latency_row(latency) for name, latency in timed.items()}
     facts: dict[str, Any] = {
         "model": str(model),
         "model_sha256": sha256(model),
@@ -64,12 +56,12 @@ def bench_command(
         "queries": whole.runs,
         "seconds": round(whole.seconds, 3),
         "p90_ms": round(whole.p90_ms, 3),
+        "stages": rows,
     }
     for reason in machine["trouble"]:
         show_warning(f"{reason}: these times are not comparable; cool it, use the official power supply, measure again")
-    rows = {name: latency_row(latency) for name, latency in timed.items()}
     if as_json:
-        print(json.dumps({**facts, "stages": rows}, indent=2))
+        print(json.dumps(facts, indent=2))
         return
     title = f"{model.name}, {segmenter.runtime}, {segmenter.threads} threads, {facts['cpu']}"
     table = Table("stage", "median ms", "p90 ms", "p99 ms", "frames/s", title=title)
@@ -88,43 +80,32 @@ def time_single_stream(
     """Return the latency by MLPerf's single-stream rule. The bar is drawn between runs, so that it is not timed."""
     min_runs = FULL_RUNS if min_runs is None else min_runs
     seconds = max(seconds, FULL_SECONDS if min_seconds is None else min_seconds)
-    runs = shown_percent = 0
-    started_s = time.monotonic()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[runs]} frames"),
-    )
-    with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as progress:
-        task = progress.add_task(f"timing {WHOLE}s", total=100, runs=0)
+    runs, started_s = 0, time.monotonic()
+    with Progress(console=Console(stderr=True), auto_refresh=False, transient=True) as progress:
+        task = progress.add_task(f"timing {WHOLE}s", total=100)
 
         def on_run() -> None:
-            nonlocal runs, shown_percent
+            nonlocal runs
             runs += 1
-            percent = int(100 * min(runs / min_runs, (time.monotonic() - started_s) / seconds if seconds else 1.0, 1))
-            if percent > shown_percent:
-                shown_percent = percent
-                progress.update(task, completed=percent, runs=runs, refresh=True)
+            percent = int(100 * min(runs / min_runs, (time.monotonic() - started_s) / (seconds or 1)))
+            if percent > progress.tasks[task].completed:
+                progress.update(task, completed=percent, refresh=True)
 
         return time_runs(run, min_runs=min_runs, min_seconds=seconds, on_run=on_run)
 
 
 def conditions_line(machine: dict[str, Any]) -> str:
     """Return the state of the machine in one line, without what it does not report."""
-    parts = [machine["cpu"]]
-    if machine["governor"]:
-        parts.append(f"governor {machine['governor']}")
-    if machine["temperature_after_c"] is not None:
-        before_c, after_c = machine["temperature_before_c"], machine["temperature_after_c"]
-        parts.append(
-            f"{after_c:.0f} °C" if before_c is None else f"{before_c:.0f} °C before and {after_c:.0f} °C after"
-        )
-    if machine["throttled_since_boot"] is not None:
-        parts.append("throttled since boot: " + (", ".join(machine["throttled_since_boot"]) or "never"))
-    if machine["load"] is not None:
-        parts.append(f"load {machine['load']:.1f} before")
-    return "; ".join(parts)
+    before_c, after_c = machine["temperature_before_c"], machine["temperature_after_c"]
+    throttled = machine["throttled_since_boot"]
+    parts = [
+        machine["cpu"],
+        machine["governor"] and f"governor {machine['governor']}",
+        before_c is not None and after_c is not None and f"{before_c:.0f} °C before and {after_c:.0f} °C after",
+        throttled is not None and f"throttled since boot: {', '.join(throttled) or 'never'}",
+        machine["load"] is not None and f"load {machine['load']:.1f} before",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def latency_row(latency: Latency) -> dict[str, float]:

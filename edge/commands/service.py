@@ -21,7 +21,6 @@ from typing import Annotated
 import typer
 
 from edge.config import Config, load_config
-from edge.config_schema import PathKind
 from edge.errors import UserError
 from edge.files import write_text
 from edge.model.card import split_model
@@ -103,11 +102,9 @@ def plan_service(config: Config, path: Path | None, user: str | None) -> Service
     folders = [Path(folder).absolute() for folder in (config.clips.folder, config.spool.folder) if folder]
     writes = tuple(folder for folder in folders if not folder.is_relative_to(STATE))
     if user is None and writes:
-        raise UserError(
-            f"{writes[0]} would belong to a user that changes with each start",
-            f"choose a folder in {STATE}, or name a --user",
-        )
-    reads = (model.absolute(), *(file.absolute() for file in config.files(PathKind.REQUIRED)))
+        problem = f"{writes[0]} would belong to a user that changes with each start"
+        raise UserError(problem, f"choose a folder in {STATE}, or name a --user")
+    reads = (model.absolute(), *(file.absolute() for file in config.files("required")))
     return Service(
         program=find_program(),
         config=path,
@@ -121,10 +118,7 @@ def plan_service(config: Config, path: Path | None, user: str | None) -> Service
 
 
 def watchdog_s(config: Config) -> int:
-    """Return a time longer than any silence that the loop ends by itself.
-
-    That is a stall, the longest wait between two connects, a connect, and three frames at the slowest rate.
-    """
+    """Return a time longer than any silence that the loop ends by itself: stall, wait, connect, three slow frames."""
     rates = [rate for rate in (config.loop.max_fps, config.source.fps) if rate]
     return max(MIN_WATCHDOG_S, round(LONGEST_WAIT_S + 3 * config.source.stall_s + 3 / min(rates)))
 
@@ -132,9 +126,7 @@ def watchdog_s(config: Config) -> int:
 def render_unit(service: Service) -> str:
     """Return the text of the unit; lines with an empty placeholder are left out. Raises `UserError` for a bad path."""
     if set(str(service.program)) & set("'\"\\"):
-        raise UserError(
-            "systemd accepts no program with a quote or a backslash in its path", f"install {service.program} elsewhere"
-        )
+        raise UserError(f"systemd accepts no quote or backslash in {service.program}", "install it elsewhere")
     # The colon turns off variable expansion, so that dollar signs are literal.
     arguments = [f":{service.program}", "run", *(["--config", str(service.config)] if service.config else [])]
     paths = [*service.reads, *service.writes, service.program, *service.code, service.folder or STATE]
@@ -149,14 +141,10 @@ def render_unit(service: Service) -> str:
         # The minus lets the service start without the folder; the run then reports the error itself.
         "writable": " ".join(quote(f"-{folder}") for folder in service.writes),
     }
-    lines = []
-    for line in TEMPLATE.read_text(encoding="utf-8").splitlines():
-        placeholder = re.search("@([a-z_]+)@", line)
-        if placeholder is None:
-            lines.append(line)
-        elif value := values[placeholder[1]]:
-            lines.append(line.replace(placeholder[0], value))
-    return "\n".join(lines) + "\n"
+    text = TEMPLATE.read_text(encoding="utf-8")
+    for name in (name for name, value in values.items() if not value):
+        text = re.sub(f"(?m)^.*@{name}@\n", "", text)
+    return re.sub("@([a-z_]+)@", lambda placeholder: values[placeholder[1]], text)
 
 
 def quote(word: str) -> str:

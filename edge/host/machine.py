@@ -9,25 +9,24 @@ from __future__ import annotations
 import platform
 import re
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path("/")
 # Bits of `vcgencmd get_throttled`; the same 16 bits higher: happened since boot.
-THROTTLE_BITS = {
-    0: "under-voltage",
-    1: "frequency capped",
-    2: "throttled",
-    3: "soft temperature limit",
-}
-SINCE_BOOT = 16
+THROTTLE_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 HOT_C = 80.0
 """Temperature at which a Raspberry Pi starts to throttle."""
-# 64-bit Arm kernels report only the part number. These are the Pi's, by implementer 0x41.
-ARM_PARTS = {0xB76: "ARM1176", 0xC07: "Cortex-A7", 0xD03: "Cortex-A53", 0xD08: "Cortex-A72", 0xD0B: "Cortex-A76"}
-ARM = 0x41
+# 64-bit Arm kernels report only implementer and part. These are the Pi's.
+ARM_PARTS = {
+    "0xb76": "ARM1176",
+    "0xc07": "Cortex-A7",
+    "0xd03": "Cortex-A53",
+    "0xd08": "Cortex-A72",
+    "0xd0b": "Cortex-A76",
+}
+ARM = "0x41"
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,12 @@ class Throttling:
     @property
     def now(self) -> list[str]:
         """Reasons that apply now."""
-        return list(self._named(0))
+        return [name for bit, name in THROTTLE_BITS.items() if self.bits >> bit & 1]
 
     @property
     def since_boot(self) -> list[str]:
         """Reasons that applied at any time since boot."""
-        return list(self._named(SINCE_BOOT))
-
-    def _named(self, shift: int) -> Iterator[str]:
-        return (name for bit, name in THROTTLE_BITS.items() if self.bits >> (bit + shift) & 1)
+        return Throttling(self.bits >> 16).now
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ def read_state(root: Path = ROOT, *, firmware_timeout_s: float = 2.0) -> HostSta
         52.0
     """
     return HostStatus(
-        parse_word(_read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or None,
         parse_temperature(_read(root / "sys/class/thermal/thermal_zone0/temp")),
         parse_throttled(_query_firmware("get_throttled", firmware_timeout_s)),
         parse_load(_read(root / "proc/loadavg")),
@@ -83,7 +79,7 @@ def cpu_name() -> str:
 
 def board_model(root: Path = ROOT) -> str | None:
     """Return the board, such as "Raspberry Pi 5 Model B Rev 1.0"; None without a device tree."""
-    return parse_word(_read(root / "proc/device-tree/model"))
+    return _read(root / "proc/device-tree/model") or None
 
 
 def cpu_model(root: Path = ROOT) -> str | None:
@@ -124,64 +120,46 @@ def conditions(before: HostStatus, after: HostStatus) -> dict[str, Any]:
     }
 
 
-def parse_throttled(text: str | None) -> Throttling | None:
+def parse_throttled(text: str) -> Throttling | None:
     """Parse `throttled=0x50005` as the Pi's firmware prints it; None for any other text."""
-    match = re.fullmatch(r"throttled=(0x[0-9a-fA-F]+)", (text or "").strip())
+    match = re.fullmatch(r"throttled=(0x[0-9a-fA-F]+)", text.strip())
     return Throttling(int(match[1], 16)) if match else None
 
 
-def parse_temperature(text: str | None) -> float | None:
+def parse_temperature(text: str) -> float | None:
     """Parse millidegrees, as Linux thermal zones print them, into °C."""
-    match = re.fullmatch(r"-?\d+", (text or "").strip())
-    return int(match[0]) / 1000 if match else None
+    return int(text) / 1000 if re.fullmatch(r"-?\d+", text) else None
 
 
-def parse_load(text: str | None) -> float | None:
+def parse_load(text: str) -> float | None:
     """Parse the first number of /proc/loadavg."""
-    match = re.match(r"\d+\.\d+", text or "")
+    match = re.match(r"\d+\.\d+", text)
     return float(match[0]) if match else None
 
 
-def parse_word(text: str | None) -> str | None:
-    """Parse a file of one line; device-tree strings end with a zero byte."""
-    return (text or "").strip("\x00 \n") or None
-
-
-def parse_cpu(cpuinfo: str | None) -> str | None:
+def parse_cpu(cpuinfo: str) -> str | None:
     """Return the first processor of /proc/cpuinfo: a known Arm core, else the model name, else None.
 
     32-bit Arm kernels also print a model name ("ARMv7 Processor rev 3 (v7l)"), but several cores share it.
     """
     facts: dict[str, str] = {}
-    for line in (cpuinfo or "").splitlines():
+    for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
         facts.setdefault(key.strip(), value.strip())
-    if _number(facts.get("CPU implementer")) == ARM and (name := ARM_PARTS.get(_number(facts.get("CPU part")))):
-        return name
-    return facts.get("model name") or None
+    core = ARM_PARTS.get(facts.get("CPU part", "")) if facts.get("CPU implementer") == ARM else None
+    return core or facts.get("model name") or None
 
 
-def _number(text: str | None) -> int:
-    return int(text, 16) if text and re.fullmatch(r"0x[0-9a-fA-F]+", text) else -1
-
-
-def _read(path: Path) -> str | None:
+def _read(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(errors="replace").strip("\x00 \n")  # device-tree strings end with a zero byte
     except OSError:  # missing, or unreadable like the thermal zone of a part that is switched off
-        return None
+        return ""
 
 
-def _query_firmware(command: str, timeout_s: float) -> str | None:
+def _query_firmware(command: str, timeout_s: float) -> str:
     try:
-        done = subprocess.run(
-            ["vcgencmd", command],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-        )
+        done = subprocess.run(["vcgencmd", command], capture_output=True, timeout=timeout_s, check=False)
     except (OSError, subprocess.TimeoutExpired):  # not a Pi, or its firmware does not respond
-        return None
-    return done.stdout
+        return ""
+    return done.stdout.decode(errors="replace")

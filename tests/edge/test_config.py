@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.config import SECTIONS, Config, documented_config, load_config
-from edge.config_schema import PathKind, validation_error
+from edge.config_schema import validation_error
 from edge.errors import UserError
 from tests.support.run_cli import fireseg_edge, refused
 
@@ -66,7 +66,7 @@ def test_paths_in_the_file_start_at_its_folder_and_those_of_options_do_not(tmp_p
     assert config.model.path == "other.tflite"
     assert config.clips.folder == str(tmp_path / "events")
     assert config.source.address == str(tmp_path / "fire.mp4")
-    assert config.files(PathKind.REQUIRED) == [tmp_path / "secret"]
+    assert config.files("required") == [tmp_path / "secret"]
     assert load_config(path).model.path == str(tmp_path / "my.tflite")
     assert load_config(written(tmp_path, '[source]\naddress = "rtsp://cam/1"')).source.address == "rtsp://cam/1"
 

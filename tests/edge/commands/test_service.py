@@ -114,7 +114,7 @@ def test_quotes_and_backslashes_are_escaped_and_impossible_paths_refused() -> No
     assert quote("/etc/fireseg.toml") == "/etc/fireseg.toml"
     with pytest.raises(UserError, match="cannot be printed: rename it"):
         quote("/tmp/two\nlines")
-    with pytest.raises(UserError, match="systemd accepts no program with a quote or a backslash"):
+    with pytest.raises(UserError, match="systemd accepts no quote or backslash"):
         render_unit(service(Path("/home/o'neill/bin/fireseg-edge")))
 
 

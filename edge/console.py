@@ -34,13 +34,8 @@ def no_steps(_description: str, _total: int) -> Callable[[], None]:
 @contextmanager
 def progress_bars() -> Iterator[OnStep]:
     """Yield a function that adds a progress bar to stderr. The bars keep moving inside `quiet`."""
-    progress = Progress(
-        SpinnerColumn(),
-        *Progress.get_default_columns()[:2],
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=terminal(),
-    )
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
+    progress = Progress(SpinnerColumn(), *columns, console=terminal())
 
     def on_step(description: str, total: int) -> Callable[[], None]:
         progress.start()  # only now, so that an early error is not preceded by an empty line

@@ -24,9 +24,9 @@ CAMERA_TIMEOUT_SHARE = 0.8
 
 
 def overrides(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the options that were given, by table and key."""
-    given = {name: {key: value for key, value in keys.items() if value is not None} for name, keys in sections.items()}
-    return {name: keys for name, keys in given.items() if keys}
+    """Return the options that are not None, by table and key."""
+    tables = {name: {key: value for key, value in keys.items() if value is not None} for name, keys in sections.items()}
+    return {name: keys for name, keys in tables.items() if keys}
 
 
 def load_model(config: Config) -> tuple[Segmenter, ZoneMap, str]:

@@ -37,7 +37,7 @@ def test_an_error_ends_the_bars_and_passes_through(capfd: pytest.CaptureFixture[
     assert "0/1" in capfd.readouterr().err
 
 
-def test_quiet_sends_writes_to_the_descriptors_and_of_child_processes_to_its_log(
+def test_quiet_logs_writes_to_descriptors_and_of_child_processes(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with quiet() as log:

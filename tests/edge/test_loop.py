@@ -128,11 +128,14 @@ def test_a_silent_camera_is_reported_again_and_again() -> None:
 
 
 def test_a_refused_reload_is_logged_and_the_loop_continues(caplog: pytest.LogCaptureFixture) -> None:
+    reloads = []
+
     def refuse() -> None:
+        reloads.append(True)
         raise UserError("model gone.tflite could not be read", "check the path")
 
     recorder = loop(lambda: Pattern(fps=10), control=RunControl(reload=True), reload=refuse, max_frames=3)
-    assert len(recorder.of(FrameResult)) == 3
+    assert (len(recorder.of(FrameResult)), len(reloads)) == (3, 1)
     assert "refused, the old one stays in use: model gone.tflite could not be read: check the path" in caplog.text
 
 

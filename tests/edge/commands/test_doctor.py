@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 import edge.commands.doctor
-from benchmarks.soak.broker import Broker
 from edge.commands.doctor import check_clock, check_disk, check_power, check_temperature, is_clock_synchronised
-from edge.errors import UserError
 from edge.host.machine import HostStatus, Throttling
+from tests.support.mqtt_fixtures import mosquitto
 from tests.support.run_cli import fireseg_edge
 
 NOW = datetime(2027, 5, 1, tzinfo=UTC)
@@ -107,16 +106,10 @@ def test_a_configured_broker_is_checked(healthy: None, tmp_path: Path) -> None:
         arguments = ("--config", config, "--model", "gone.tflite", "--source", "test-pattern")
         return doctor(tmp_path, *arguments)[1]["broker"]
 
-    try:
-        broker = Broker(tmp_path / "open")
-        closed = Broker(tmp_path / "closed", settings="allow_anonymous false")
-    except UserError as error:
-        pytest.skip(error.lines[0])
-    try:
-        assert check(broker.port).startswith("OK ")
-        assert "accepts the login" in check(broker.port)
-        assert "(Not authorized): check [mqtt]" in check(closed.port)
-    finally:
-        broker.kill()
-        closed.kill()
+    with mosquitto(tmp_path / "closed", settings="allow_anonymous false") as broker:
+        assert "(Not authorized): check [mqtt]" in check(broker.port)
+    with mosquitto(tmp_path / "open") as broker:
+        line = check(broker.port)
+        assert line.startswith("OK ")
+        assert "accepts the login" in line
     assert "(Connection refused): check [mqtt]" in check(broker.port)

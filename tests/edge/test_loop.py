@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -25,6 +27,7 @@ from edge.sinks import Sink, Sinks
 from edge.status import StatusReporter, Summary
 from tests.support.factories import MODEL_HASH, make_detector
 
+ROOT = Path(__file__).parents[2]
 MACHINE = HostStatus(None, 55.0, None, 0.1)
 Message = TypeVar("Message", FrameResult, FireEvent, RunStatus)
 
@@ -147,6 +150,14 @@ def test_signals_set_flags_and_get_their_handlers_back() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         assert control.stop
     assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_only_the_time_of_an_event_comes_from_the_wall_clock() -> None:
+    # A clock that steps, as at boot without a network, must move no alarm and no time-out.
+    paths = (
+        path for path in (ROOT / "edge").rglob("*.py") if re.search(r"time\.time\(|datetime\.now", path.read_text())
+    )
+    assert {path.name for path in paths} == {"events.py", "doctor.py"}
 
 
 def test_the_summary_names_source_frames_rate_age_and_fires() -> None:

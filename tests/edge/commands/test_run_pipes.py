@@ -23,7 +23,6 @@ from tests.support.edge_process import ENVIRONMENT, RUN, WAIT_S
 pytestmark = pytest.mark.slow
 FILLER = "every reader of this pipe is slow\n"
 """Fills stderr, so that the next line blocks."""
-ENDS_WITHIN_S = 5.0
 EVERY_FRAME = ("--source", "test-pattern", "--replay", "every-frame")
 
 
@@ -108,9 +107,7 @@ def test_sigterm_ends_a_run_whose_reader_hangs(models: dict[str, Path], replay: 
     with run_into_small_pipes(models["int8"], *arguments) as (process, stdout, stderr):
         wait_until_full(stdout)
         process.send_signal(signal.SIGTERM)
-        started_s = time.monotonic()
         assert process.wait(WAIT_S) == 0
-        assert time.monotonic() - started_s < ENDS_WITHIN_S
         assert stderr.read().splitlines()[-1].startswith("test-pattern: ")
 
 

@@ -95,6 +95,12 @@ def check_topic(text: str) -> None:
         raise UserError(f"[mqtt] topic {text!r}", 'expected a topic without # and +, such as "fireseg"')
 
 
+def check_discovery(text: str) -> None:
+    """Raise `UserError` unless `text` is empty or can begin an MQTT topic."""
+    if text:
+        check_topic(text)
+
+
 @dataclass(frozen=True)
 class SourceSection:
     address: str = field("picamera2", f"Where frames come from: {KINDS}.", path="if-exists")
@@ -155,7 +161,7 @@ class MqttSection:
     discovery: str = field(
         "homeassistant",
         "Home Assistant's discovery prefix; empty for no discovery.",
-        check=lambda text: text and check_topic(text),
+        check=check_discovery,
     )
     snapshots: bool = field(True, "Send a picture with each event.")
 

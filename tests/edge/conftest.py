@@ -34,7 +34,7 @@ def models(card: Card, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
 
 @pytest.fixture(scope="session")
 def videos_dir() -> Path:
-    """The recordings with and without fire, where there is a copy: FIRESEG_VIDEOS, else beside FireSeg."""
+    """The folder of recordings with and without fire: FIRESEG_VIDEOS, else beside FireSeg; skips without it."""
     beside = Path(os.environ.get("FIRESEG_DIR", "none")).parent / "videos"
     folder = Path(os.environ.get("FIRESEG_VIDEOS") or beside)
     if not (folder / "visifire_housefire_14.avi").is_file():
@@ -44,7 +44,7 @@ def videos_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def shipped_model() -> Path:
-    """The int8 model that runs where none is named."""
+    """The default model."""
     path = Path(__file__).parents[2] / DEFAULT_MODEL
     if not path.is_file():
         pytest.skip(f"{DEFAULT_MODEL} is missing: export one to run this test")

@@ -60,7 +60,8 @@ def test_in_real_time_max_fps_drops_frames_but_not_the_last(run_folder: Path) ->
     done = fireseg_edge("run", *arguments, cwd=run_folder)
     assert done.code == 0
     results = lines(done.out, "result")
-    assert 2 <= len(results) <= 5
+    assert 1 <= len(results) < 30
+    assert ", 0 dropped" not in done.err
     assert results[-1]["t_s"] == pytest.approx(29 / 50)
 
 

@@ -16,35 +16,29 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads; all cores by default.")]
 
-# Told what is being done and how much of it there is; gives a function to call after each piece.
+# Takes a description and a total; returns a function to call after each step.
 OnStep = Callable[[str, int], Callable[[], None]]
 
 
 def no_steps(_description: str, _total: int) -> Callable[[], None]:
-    """For work that nobody watches."""
+    """Show no progress."""
     return lambda: None
 
 
 @contextmanager
 def progress_bars() -> Iterator[OnStep]:
-    """Give a function that adds a bar. The bars go on moving inside `quiet`."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    progress = Progress(*columns, console=terminal())
+    """Yield a function that adds a progress bar to stderr. The bars keep moving inside `quiet`."""
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
+    progress = Progress(SpinnerColumn(), *columns, console=terminal())
 
     def on_step(description: str, total: int) -> Callable[[], None]:
-        progress.start()  # not before there is something to show: an error would stand below an empty line
+        progress.start()  # only now, so that an early error is not preceded by an empty line
         task = progress.add_task(description, total=total)
         return lambda: progress.advance(task)
 
@@ -57,45 +51,45 @@ def progress_bars() -> Iterator[OnStep]:
 
 @contextmanager
 def quiet(*, keep_on_error: bool = False) -> Iterator[Path]:
-    """Send everything written to stdout and stderr into a file; gives its path.
+    """Redirect stdout and stderr, also of C++ code and child processes, to a log file; yield its path.
 
-    The file is gone after the block, unless the block raised and `keep_on_error` asks for it.
+    The log is deleted after the block, unless the block raised and `keep_on_error` is set.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     handle, name = tempfile.mkstemp(prefix="fireseg-", suffix=".log")
     saved = [os.dup(1), os.dup(2)]
-    kept = False
+    keep = False
     try:
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         yield Path(name)
     except BaseException:
-        kept = keep_on_error
+        keep = keep_on_error
         raise
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for number, copy in enumerate(saved, start=1):
-            os.dup2(copy, number)
+        for descriptor, copy in enumerate(saved, start=1):
+            os.dup2(copy, descriptor)
             os.close(copy)
         os.close(handle)
-        if not kept:
+        if not keep:
             Path(name).unlink()
 
 
 def terminal() -> Console:
-    """A console on stderr that goes on speaking inside `quiet`, for progress bars."""
+    """Return a console on stderr that `quiet` does not silence, for progress bars."""
     return Console(file=os.fdopen(os.dup(2), "w", buffering=1))
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """Warnings as one line each, for people."""
+    """Print a warning as one line on stderr; a replacement for `warnings.showwarning`."""
     typer.echo(f"warning: {message}", err=True)
 
 
 def print_metrics(rows: Mapping[str, Mapping[str, float]], title: str) -> None:
-    """A column for each split, a line for each metric."""
+    """Print one column per split and one row per metric."""
     table = Table("metric", *rows, title=title)
     for name in next(iter(rows.values())):
         table.add_row(name, *(_shown(metrics[name]) for metrics in rows.values()))
@@ -103,7 +97,7 @@ def print_metrics(rows: Mapping[str, Mapping[str, float]], title: str) -> None:
 
 
 def print_table(table: Table) -> None:
-    """Print as wide as the table is where nobody looks: a pipe has no width."""
+    """Print a table at full width if stdout is a pipe, which has no width."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
@@ -111,7 +105,7 @@ def print_table(table: Table) -> None:
 
 
 def print_shares(rows: Mapping[str, Mapping[str, Any]], title: str) -> None:
-    """A line for each set or video: how many pictures, and which shares of them; nothing where there are no rows."""
+    """Print one row per data set or video, with fractions as percentages; nothing if there are no rows."""
     if not rows:
         return
     names = [name for name, value in next(iter(rows.values())).items() if not isinstance(value, str)]

@@ -1,17 +1,17 @@
-"""The exception for mistakes that a person can fix, and how a command ends with it."""
+"""Errors that a person can fix, and how a command ends with one."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from typing import Any
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class UserError(Exception):
-    """A mistake that a person can fix. Commands print it as one line and exit with code 2.
+    """An error that a person can fix. Commands print it as one line and exit with code 2.
 
     Any other exception that escapes is a bug and keeps its traceback.
 
@@ -29,7 +29,7 @@ class UserError(Exception):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """One line per mistake."""
+        """One line per error."""
         return (f"{self.problem}: {self.remedy}" if self.remedy else self.problem,)
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ class UserError(Exception):
 
 
 class UserErrors(UserError):
-    """Several mistakes found in one pass, such as all those of a configuration file."""
+    """Several errors found in one pass, such as all those of a configuration file."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = tuple(" ".join(line.split()) for line in lines)
@@ -48,19 +48,14 @@ class UserErrors(UserError):
         return self._lines
 
 
-def fail(error: UserError) -> NoReturn:
-    """Print the error on stderr, one line per mistake, and exit with code 2."""
-    for line in error.lines:
-        print(f"error: {line}", file=sys.stderr)
-    raise SystemExit(EXIT_USER_ERROR)
-
-
 def run_app(app: Callable[[], Any]) -> None:
-    """Run a Typer app: a `UserError` becomes one line and exit code 2, Ctrl-C exit code 130."""
+    """Run a Typer app. A `UserError` becomes one line and exit code 2, Ctrl-C exit code 130."""
     try:
         app()
     except UserError as error:
-        fail(error)
+        for line in error.lines:
+            print(f"error: {line}", file=sys.stderr)
+        raise SystemExit(EXIT_USER_ERROR) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and naming them by their content."""
+"""Atomic writes, and the SHA-256 of files."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from edge.errors import UserError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` that takes its place when the block ends, and vanishes if it fails.
+    """Yield a temporary path that replaces `path` when the block ends, and is deleted if it fails.
 
-    The temporary name keeps the suffix, since Keras and OpenCV choose the format by it.
-    Raises `UserError` where the folder cannot be made or written.
+    It keeps the suffix, by which Keras and OpenCV choose the format. Raises `UserError` if it cannot be written.
+
+    Example:
+        >>> with replacing(Path("model.keras")) as temporary:
+        ...     model.save(temporary)
     """
     make_folder(path.parent)
     try:
@@ -32,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would keep others from reading the result
+        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would hide the result from other users
         temporary.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -41,35 +44,37 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write the whole file at once, or leave what was there."""
+    """Write the file atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """As `write_bytes`, and a power cut right after cannot undo it."""
+    """Write the file atomically and flush it to disk, so that it survives a power cut."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with suppress(OSError):  # not every file system can
+        with suppress(OSError):  # not supported by every file system
             os.fsync(folder)
     finally:
         os.close(folder)
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON atomically."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def make_folder(folder: Path) -> Path:
-    """Make `folder` with its parents; raises `UserError` where that cannot be done, or where it cannot be written."""
+    """Create `folder` with its parents and return it. Raises `UserError` if it cannot be created or written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -80,15 +85,15 @@ def make_folder(folder: Path) -> Path:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise `UserError` where `folder` could not be made or written, without making it."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        reason = "is no folder" if not there.is_dir() else "may not be written to"
-        raise UserError(f"{folder} could not be written ({there} {reason})", "choose a folder that you may write to")
+    """Raise `UserError` if `folder` could not be created or written to, without creating it."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        reason = "is not writable" if existing.is_dir() else "is not a folder"
+        raise UserError(f"{folder} could not be written ({existing} {reason})", "choose a folder that you may write to")
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256, in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,7 +1,6 @@
-"""Reading pictures without surprises, and drawing a mask over one.
+"""Read and write pictures, and draw masks over frames.
 
-OpenCV decodes half a JPEG without a word and guesses formats by content; here a picture is whole or an error that
-names the file.
+OpenCV silently decodes truncated JPEGs; here a picture is complete or an error names the file.
 """
 
 from __future__ import annotations
@@ -26,30 +25,35 @@ Mask = npt.NDArray[np.bool_]  # H x W, True where fire is predicted
 
 
 def read_rgb(path: Path) -> Frame:
-    """Read a picture as RGB `uint8`, H x W x 3, turned upright by its EXIF orientation. Raises `UserError`."""
+    """Return a picture as RGB `uint8` (H, W, 3), rotated by its EXIF orientation. Raises `UserError`.
+
+    Example:
+        >>> read_rgb(Path("photo.jpg")).shape
+        (720, 1280, 3)
+    """
     return to_rgb(_decode(path, cv2.IMREAD_COLOR))
 
 
 def to_rgb(bgr: npt.NDArray[Any]) -> Frame:
-    """OpenCV's order of channels -> ours, in a new array."""
+    """Return a BGR picture as RGB, in a new array."""
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
 def encode_jpeg(frame: Frame, quality: int = 85) -> bytes:
-    """An RGB picture as the bytes of a JPEG."""
+    """Return an RGB picture as JPEG; `quality` is 0..100."""
     _, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return data.tobytes()
 
 
 def read_gray_or_colour(path: Path) -> Frame | Map:
-    """Read a picture with the channels it has: H x W, or H x W x C in OpenCV's order. Raises `UserError`."""
+    """Return a picture with its own channels: (H, W), or (H, W, C) in OpenCV's order. Raises `UserError`."""
     return _decode(path, cv2.IMREAD_UNCHANGED)
 
 
 def write_picture(path: Path, picture: Frame | Map) -> None:
-    """Write an RGB picture or a one-channel map, in the format of the suffix. Raises `UserError`."""
+    """Write an RGB picture or a one-channel map in the format of the suffix. Raises `UserError`."""
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UserError(f"{path} has no picture format's suffix", f"expected one of {', '.join(IMAGE_SUFFIXES)}")
+        raise UserError(f"{path} has an unknown suffix", f"expected one of {', '.join(IMAGE_SUFFIXES)}")
     encoded = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
     with replacing(path) as temporary:
         if not cv2.imwrite(str(temporary), encoded):
@@ -57,37 +61,43 @@ def write_picture(path: Path, picture: Frame | Map) -> None:
 
 
 def overlay(frame: Frame, mask: Mask, *, opacity: float = 0.5) -> Frame:
-    """Tint the burning pixels and draw their outline. `mask` may have another size than `frame`."""
+    """Return a copy of an RGB frame with fire pixels tinted and outlined. `mask` may be of any size.
+
+    Example:
+        >>> write_picture(Path("overlay.jpg"), overlay(frame, segmenter.mask(frame)))
+    """
     height, width = frame.shape[:2]
     full = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     colour = np.array(FIRE_COLOUR_RGB, np.float32)
     drawn = frame.copy()
-    burning = full.astype(bool)
-    drawn[burning] = (frame[burning] * (1 - opacity) + colour * opacity).astype(np.uint8)
+    fire = full.astype(bool)
+    drawn[fire] = (frame[fire] * (1 - opacity) + colour * opacity).astype(np.uint8)
     contours, _ = cv2.findContours(full, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(drawn, contours, -1, FIRE_COLOUR_RGB, thickness=max(1, round(max(height, width) / 400)))
     return drawn
 
 
 def output_paths(images: Sequence[Path], out: Path) -> dict[Path, tuple[Path, Path]]:
-    """Where the mask and the overlay of each picture go; makes `out`. Raises `UserError` where two would be one."""
-    taken: dict[str, Path] = {}
+    """Return the paths of mask and overlay for each picture; create `out`. Raises `UserError` if two names collide."""
+    by_stem: dict[str, Path] = {}
     for path in images:
-        if path.stem in taken:
-            raise UserError(f"{path} and {taken[path.stem]} would both be written as {path.stem}", "segment them apart")
-        taken[path.stem] = path
+        if path.stem in by_stem:
+            raise UserError(
+                f"{path} and {by_stem[path.stem]} would both be written as {path.stem}", "segment them separately"
+            )
+        by_stem[path.stem] = path
     make_folder(out)
     return {path: (out / f"{path.stem}-mask.png", out / f"{path.stem}-overlay.jpg") for path in images}
 
 
 def write_mask(frame: Frame, mask: Mask, mask_path: Path, overlay_path: Path) -> None:
-    """Write a mask as 0 and 255, and the frame with the mask laid over it."""
+    """Write a mask as 0 and 255, and its overlay on the frame."""
     write_picture(mask_path, mask.astype(np.uint8) * 255)
     write_picture(overlay_path, overlay(frame, mask))
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The pictures in a folder (not below it), by name."""
+    """Return the pictures directly in a folder, sorted by name."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
@@ -96,7 +106,7 @@ def _decode(path: Path, flags: int) -> Frame | Map:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} could not be read ({error.strerror})", "check the path") from error
-    if _is_cut_short(data):
+    if _is_truncated(data):
         raise UserError(f"{path} is cut short ({len(data)} bytes)", "get the whole file again")
     picture = None
     if data:
@@ -111,13 +121,13 @@ def _decode(path: Path, flags: int) -> Frame | Map:
     return picture.astype(np.uint8, copy=False)
 
 
-def _is_cut_short(data: bytes) -> bool:
-    """Whether a JPEG or PNG lacks its end. OpenCV decodes such a file, grey where nothing came."""
+def _is_truncated(data: bytes) -> bool:
+    """Return whether a JPEG or PNG is truncated. OpenCV decodes such a file and fills the rest with grey."""
     if data.startswith(b"\x89PNG"):
         return b"IEND\xaeB`\x82" not in data
     if not data.startswith(b"\xff\xd8"):
         return False
-    # The headers are walked, since a thumbnail among them has an end of its own; phones add videos behind the end.
+    # Walk the headers: a thumbnail there has its own end marker. Phones append videos after the end.
     at = 2
     while data[at : at + 1] == b"\xff" and len(data) >= at + 4:
         marker, size_bytes = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
@@ -125,6 +135,6 @@ def _is_cut_short(data: bytes) -> bool:
             at += 1
             continue
         at += 2 + size_bytes
-        if marker == 0xDA:  # the scan begins; in it, 0xFF is never followed by the end's 0xD9
+        if marker == 0xDA:  # start of scan, in which 0xFF 0xD9 occurs only as the end marker
             return data.find(b"\xff\xd9", at) < 0
     return True

@@ -1,6 +1,6 @@
 """What the loop publishes: a result per frame, fire events, and a status about once a second.
 
-This is all that a sink needs to know of the rest of the package.
+A sink needs to know nothing else about the rest of the package.
 """
 
 from __future__ import annotations
@@ -9,35 +9,43 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.camera.base import CameraState
-from edge.host.machine import HostStatus
+from edge.host.machine import THROTTLE_BITS, HostStatus
 from edge.images import Frame, Mask
 
-__all__ = ["END", "PEAK", "START", "CameraState", "FireEvent", "FrameResult", "HostStatus", "RunStatus"]
+__all__ = [
+    "END", "PEAK", "START", "THROTTLE_BITS", "WHOLE_FRAME", "CameraState", "FireEvent", "FrameResult", "HostStatus",
+    "RunStatus",
+]  # fmt: skip
 
+WHOLE_FRAME = "frame"
+"""Name of the only zone of a run without configured zones."""
 START, PEAK, END = "start", "peak", "end"
 
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What one frame came to."""
+    """The result for one frame."""
 
     frame: int
-    """How many frames the source had given with this one."""
+    """Number of the frame at the source, from 1; dropped frames count."""
     t_s: float
+    """Source time in seconds."""
     age_ms: float
-    """From the capture of the frame to this result."""
+    """Time from the capture of the frame to this result."""
     inference_ms: float
     fire_share: float
-    """Burning share of all that is not ignored."""
+    """Area fraction of fire pixels outside the ignored areas, 0..1."""
     shares: dict[str, float]
-    """Burning share of each zone."""
+    """Area fraction of each zone, by its name."""
     alarms: dict[str, bool]
+    """Whether the alarm of each zone is raised."""
     rgb: Frame
     mask: Mask
-    """Where it burns, at the model's size, ignored areas included."""
+    """Fire pixels at the model's size, ignored areas included."""
 
     @property
     def alarm(self) -> bool:
+        """Whether any alarm is raised."""
         return any(self.alarms.values())
 
     def as_json(self) -> dict[str, Any]:
@@ -57,28 +65,29 @@ class FrameResult:
 
 @dataclass(frozen=True)
 class FireEvent:
-    """One piece of news of one fire."""
+    """One event of one fire: its start, a new peak or its end."""
 
     id: str
-    """The same from start to end."""
+    """The same for all events of a fire."""
     number: int
-    """Which news of this fire it is, from 1: with the id a name for good, by which a copy can be told."""
+    """Number of the event within its fire, from 1. With `id` it identifies duplicate deliveries."""
     kind: str
+    """`START`, `PEAK` or `END`."""
     zone: str
     time: str
-    """When it was told, UTC."""
+    """When the event was published, UTC, ISO 8601."""
     t_s: float
-    """When it was, by the source's time: for a peak, the moment of the largest share."""
+    """Source time of the event in seconds; for a peak, when the fire area was largest."""
     started_t_s: float
     share: float
     peak_share: float
-    """The largest share of the zone so far."""
+    """Largest area fraction in the zone so far."""
     age_ms: float
     model_sha256: str
     source: str
     """Without credentials."""
     rgb: Frame
-    """The frame it speaks of; for a peak, the one that burned most."""
+    """The frame of the event; for a peak, the one with the largest fire area."""
     mask: Mask
 
     def as_json(self) -> dict[str, Any]:
@@ -101,21 +110,21 @@ class FireEvent:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One look at the run. It comes whether or not the source gives frames."""
+    """The state of a run. Published whether or not frames arrive."""
 
     source: str
     """Without credentials."""
     camera_state: CameraState
     connects: int
-    """How often the source was opened, the first time included."""
+    """How often the source was opened, including the first time."""
     running_s: float
-    """Since the loop began."""
+    """Seconds since the loop started."""
     results: int
     dropped: int
-    """Frames that came while the model was busy, or that `max_fps` left out."""
+    """Frames skipped while the model was busy or because of `max_fps`."""
     fps: float
-    """Results a second since the last status."""
+    """Results per second since the last status."""
     last_result_age_s: float
-    """Since the last result, or since the loop began where there was none."""
+    """Seconds since the last result, or since the loop started if there is none."""
     machine: HostStatus
     model_sha256: str

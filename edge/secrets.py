@@ -1,8 +1,8 @@
 """Secrets: read from the environment or a file, and redacted from everything that is shown or sent.
 
 Never from the command line, where every local user can read them. A camera's URL can hold a user, a password or a
-token (rtsp://user:password@host/path?token=…); the redacted URL keeps its host and path. Redaction errs on the side of
-removing too much: it drops every query value, since each manufacturer names the password parameter differently.
+token (rtsp://user:password@host/path?token=…); the redacted URL keeps its host and path, but
+no query value: each manufacturer names the password parameter differently.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ WEB_PASSWORD = "FIRESEG_WEB_PASSWORD"
 
 
 def read_secret(variable: str, file: str) -> str | None:
-    """What the environment's `variable` says, else what `file` holds; None where neither is given.
+    """Return the secret in the environment `variable`, else in `file`; None if neither is set.
 
     Raises `UserError` for a file that cannot be read or is empty.
     """
-    if given := os.environ.get(variable):
-        return given
+    if secret := os.environ.get(variable):
+        return secret
     if not file:
         return None
     try:
         secret = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UserError(
             f"{file} could not be read ({reason})", "expected a file with a secret and nothing else"
         ) from error
@@ -46,14 +46,19 @@ _VALUE = re.compile(r"=[^&;]*")
 
 
 def redact(text: str) -> str:
-    """The text with the credentials of every URL in it replaced by ***."""
+    """Return the text with the credentials of every URL replaced by ***.
+
+    Example:
+        >>> redact("rtsp://admin:secret@camera/live?token=1")
+        'rtsp://***@camera/live?token=***'
+    """
     return _URL.sub(lambda url: url[1] + _without_credentials(url[2]), text)
 
 
 def _without_credentials(address: str) -> str:
-    """What follows `scheme://`, up to the next space. A password may hold any sign, so the last @ ends it."""
+    """Redact what follows `scheme://`. A password may contain any character, so the last @ ends it."""
     user, at, rest = address.rpartition("@")
-    if "?" in user:  # an @ within a query, or a ? within a password: nobody can tell
+    if "?" in user:  # an @ in a query or a ? in a password: ambiguous
         return HIDDEN
     path, mark, query = rest.partition("?")
     if mark:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("fireseg", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fireseg")
 
-# A shell that starts `make test &` has Ctrl-C ignored, and what the tests start would take that over.
+# `make test &` ignores Ctrl-C, and the processes that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -23,7 +23,7 @@ SYNTHETIC_SEED = 7
 
 @pytest.fixture(scope="session")
 def synthetic_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small procedural set in FireSeg's layout. Shared by all tests: read it, never write into it."""
+    """A small synthetic set in FireSeg's layout. Shared by all tests: never write into it."""
     from train.synthetic.generate import generate
 
     out = tmp_path_factory.mktemp("synthetic") / "set"
@@ -33,7 +33,7 @@ def synthetic_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def fireseg_dir() -> Path:
-    """The real FireSeg, where there is a copy."""
+    """The folder of the real FireSeg; skips the test without FIRESEG_DIR."""
     root = os.environ.get("FIRESEG_DIR")
     if not root:
         pytest.skip("FIRESEG_DIR is not set: set it to a copy of FireSeg to run this test")

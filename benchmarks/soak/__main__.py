@@ -16,11 +16,11 @@ from benchmarks.soak.cost import VIEWERS, Cost, measure_cost
 from benchmarks.soak.faults import BROKER_KILLS, CAMERA_KILLS, TERMINATIONS, Faults, try_faults
 from benchmarks.soak.report import Figure, cost_figures, fault_figures, quiet_figures, start_figure
 from benchmarks.soak.steady import FPS, Quiet, start_s, watch_quietly
+from edge.config import DEFAULT_MODEL
 from edge.console import JsonOption, progress_bars, show_warning
 from edge.errors import UserError, run_app
 from edge.files import write_json, write_text
 from edge.host.machine import conditions, cpu_name, read_state
-from edge.sections import DEFAULT_MODEL
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

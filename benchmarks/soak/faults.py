@@ -203,7 +203,7 @@ def spoil_model(scene: Scene, watched: Subject, on_step: Callable[[], None]) -> 
         watched.process.send_signal(signal.SIGHUP)
         well, took_s = recovery(
             lambda said=said: watched.wait_for(  # type: ignore[misc]
-                lambda: any("the old one goes on" in line for line in watched.said[said:]), "a refusal", BACK_WITHIN_S
+                lambda: any("configuration refused" in line for line in watched.said[said:]), "a refusal", BACK_WITHIN_S
             )
         )
         goes_on, _ = recovery(lambda: watched.wait_for_results(10, BACK_WITHIN_S))

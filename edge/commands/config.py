@@ -1,4 +1,4 @@
-"""`fireseg-edge config`: begin a configuration file, and check one."""
+"""`fireseg-edge config`: write a configuration file, and check one."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from edge.config import documented_config, load_config
 from edge.errors import UserError
 from edge.files import replacing
 
-config_app = typer.Typer(help="Begin a configuration file, or check one.", no_args_is_help=True)
+config_app = typer.Typer(help="Write a configuration file, or check one.", no_args_is_help=True)
 
-PRIVATE = 0o600  # addresses of cameras hold passwords
+PRIVATE = 0o600  # camera addresses contain passwords
 
 
 @config_app.command(epilog="Example: `fireseg-edge config init fireseg.toml`")
 def init(path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("fireseg.toml")) -> None:
-    """Write a configuration file that explains every key, all at their defaults."""
+    """Write a configuration file that documents every key, all at their defaults."""
     if path.exists():
-        raise UserError(f"{path} is there already", "name another file, or remove it first")
+        raise UserError(f"{path} already exists", "name another file, or remove it first")
     with replacing(path) as temporary:
         temporary.write_text(documented_config(), encoding="utf-8")
     path.chmod(PRIVATE)
-    print(f"{path}: every key with its default; run it with `fireseg-edge run --config {path}`")
+    print(f"{path} written: every key with its default; use it with `fireseg-edge run --config {path}`")
 
 
 @config_app.command(epilog="Example: `fireseg-edge config check fireseg.toml`")
 def check(path: Annotated[Path, typer.Argument(help="The file to check.")] = Path("fireseg.toml")) -> None:
-    """Check a configuration file: one line for each mistake, exit code 2."""
+    """Check a configuration file: one line for each mistake, and exit code 2."""
     config = load_config(path)
     zones = ", ".join(zone.name for zone in config.zones) or "the whole frame"
-    print(f"{path} is good; it watches {zones}")
+    print(f"{path} is valid; zones: {zones}")

@@ -1,4 +1,4 @@
-"""`fireseg-edge doctor`: is this machine fit to watch? One line a check, with the remedy where something is wrong."""
+"""`fireseg-edge doctor`: one line per check of the machine, with the remedy for each that fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import typer
 
 from edge.camera import KINDS, build_camera
 from edge.camera.capture import Capture
-from edge.commands.run import load_watched, options, source_settings
+from edge.commands.options import camera_settings, load_model, overrides
 from edge.config import Config, load_config
 from edge.errors import UserError
 from edge.host.machine import HOT_C, HostStatus, cpu_name, read_state
@@ -29,149 +29,146 @@ CAMERA_WAIT_S = 15.0
 SLOW_MS = 500.0
 COMMAND_WAIT_S = 5.0
 BROKER_WAIT_S = 5.0
-BUILT = datetime(2026, 11, 1, tzinfo=UTC)
-"""No clock that is right says a time before this."""
+RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
+"""A clock before this date is wrong."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check came to. Without a remedy, all is well."""
+    """Result of one check."""
 
-    what: str
-    said: str
-    remedy: str = ""
+    check: str
+    detail: str
+    remedy: str | None = None
+    """None if the check passed; empty if it failed and the detail says what to do."""
+
+    @property
+    def failed(self) -> bool:
+        return self.remedy is not None
 
     def __str__(self) -> str:
-        mark = "wrong" if self.remedy else "ok"
-        return f"{mark:5}  {self.what:12} {self.said}" + (f": {self.remedy}" if self.remedy else "")
+        remedy = f": {self.remedy}" if self.remedy else ""
+        return f"{'FAIL' if self.failed else 'OK':5}  {self.check:12} {self.detail}{remedy}"
 
 
 def doctor_command(
-    source: Annotated[str | None, typer.Option(help=f"The camera to try: {KINDS}.")] = None,
-    model: Annotated[Path | None, typer.Option(help="The .tflite model to try.")] = None,
+    source: Annotated[str | None, typer.Option(help=f"The camera to check: {KINDS}.")] = None,
+    model: Annotated[Path | None, typer.Option(help="The .tflite model to check.")] = None,
     config: Annotated[Path | None, typer.Option(help="The configuration of the run.")] = None,
 ) -> None:
-    """Check camera, model, runtime, temperature, disk, clock and broker; exit code 1 where something is wrong."""
-    told = options(source={"address": source}, model={"path": str(model) if model else None})
-    findings = []
-    for finding in examine(load_config(config, told)):
+    """Check camera, model, runtime, temperature, disk, clock and broker; exit code 1 if a check fails."""
+    options = overrides(source={"address": source}, model={"path": str(model) if model else None})
+    failed = False
+    for finding in run_checks(load_config(config, options)):
         print(redact(str(finding)), flush=True)
-        findings.append(finding)
-    if any(finding.remedy for finding in findings):
+        failed |= finding.failed
+    if failed:
         raise typer.Exit(1)
 
 
-def examine(config: Config) -> Iterator[Finding]:
-    """All checks, the slow ones last."""
-    state = read_state()
-    yield temperature(state)
-    yield power(state)
-    yield disk(Path(config.clips.folder) if config.clips.folder else Path())
-    yield clock(datetime.now(UTC), clock_is_synchronised())
+def run_checks(config: Config) -> Iterator[Finding]:
+    """Yield the result of each check, the slow ones last."""
+    machine = read_state()
+    yield check_temperature(machine)
+    yield check_power(machine)
+    yield check_disk(Path(config.clips.folder) if config.clips.folder else Path())
+    yield check_clock(datetime.now(UTC), is_clock_synchronised())
     segmenter = None
     try:
-        segmenter, _, model_sha256 = load_watched(config)
+        segmenter, _, model_sha256 = load_model(config)
         yield Finding("model", f"{config.model.path}, {segmenter.width}x{segmenter.height} px, {model_sha256[:12]}")
-        yield runtime(segmenter)
+        yield check_runtime(segmenter)
     except UserError as error:
-        yield Finding("model", *halves(error))
+        yield Finding("model", error.problem, error.remedy)
     if config.mqtt.host:
-        yield broker(config)
-    yield camera(config, segmenter)
+        yield check_broker(config)
+    yield check_camera(config, segmenter)
 
 
-def temperature(state: HostStatus) -> Finding:
-    if state.temperature_c is None:
-        return Finding("temperature", "not told by this machine")
-    said = f"{state.temperature_c:.0f} °C"
-    if state.temperature_c >= WARM_C:
-        return Finding(
-            "temperature", said, f"it slows down from {HOT_C:.0f} °C; give it a heat sink, a fan or more air"
-        )
-    return Finding("temperature", said)
+def check_temperature(machine: HostStatus) -> Finding:
+    if machine.temperature_c is None:
+        return Finding("temperature", "not reported by this machine")
+    is_warm = machine.temperature_c >= WARM_C
+    remedy = f"it throttles from {HOT_C:.0f} °C; add a heat sink, a fan or ventilation" if is_warm else None
+    return Finding("temperature", f"{machine.temperature_c:.0f} °C", remedy)
 
 
-def power(state: HostStatus) -> Finding:
-    if state.throttling is None:
-        return Finding("power", "not told by this machine")
-    if held := state.throttling.now or state.throttling.since_boot:
-        when = "now" if state.throttling.now else "since it was started"
-        remedy = "use the power supply made for this Pi, a short cable, and cool it"
-        return Finding("power", f"held back {when} ({', '.join(held)})", remedy)
-    return Finding("power", "never held back since it was started")
+def check_power(machine: HostStatus) -> Finding:
+    if machine.throttling is None:
+        return Finding("power", "not reported by this machine")
+    if reasons := machine.throttling.now or machine.throttling.since_boot:
+        when = "now" if machine.throttling.now else "since boot"
+        remedy = "use the official power supply of this Pi and a short cable, and cool the Pi"
+        return Finding("power", f"throttled {when} ({', '.join(reasons)})", remedy)
+    return Finding("power", "not throttled since boot")
 
 
-def disk(folder: Path) -> Finding:
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
-    free_bytes = shutil.disk_usage(there).free
-    said = f"{free_bytes / 1e9:.1f} GB free at {there}"
-    if free_bytes < MIN_FREE_BYTES:
-        return Finding("disk", said, "pictures of fires will be lost; free some space, or lower [clips] max_mb")
-    return Finding("disk", said)
+def check_disk(folder: Path, *, min_free_bytes: float = MIN_FREE_BYTES) -> Finding:
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    free_bytes = shutil.disk_usage(existing).free
+    is_full = free_bytes < min_free_bytes
+    remedy = "pictures of fires would be lost; free some space, or lower [clips] max_mb" if is_full else None
+    return Finding("disk", f"{free_bytes / 1e9:.1f} GB free at {existing}", remedy)
 
 
-def clock(now: datetime, synchronised: bool | None) -> Finding:
-    said = f"{now:%Y-%m-%d %H:%M:%S} UTC"
-    if now < BUILT or synchronised is False:
-        return Finding("clock", f"{said}, not synchronised", "events will name a wrong time; see `timedatectl`")
-    return Finding("clock", said + (", synchronised" if synchronised else ""))
+def check_clock(now: datetime, synchronised: bool | None) -> Finding:
+    detail = f"{now:%Y-%m-%d %H:%M:%S} UTC"
+    if now < RELEASED or synchronised is False:
+        return Finding("clock", f"{detail}, not synchronised", "events would carry a wrong time; see `timedatectl`")
+    return Finding("clock", detail + (", synchronised" if synchronised else ""))
 
 
-def clock_is_synchronised(
+def is_clock_synchronised(
     run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run,
 ) -> bool | None:
-    """What systemd says; None where it says nothing."""
-    question = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
+    """Return what systemd reports; None if it reports nothing."""
+    command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
     try:
-        done = run(question, capture_output=True, text=True, timeout=COMMAND_WAIT_S, check=False)
+        done = run(command, capture_output=True, text=True, timeout=COMMAND_WAIT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return {"yes": True, "no": False}.get(done.stdout.strip())
 
 
-def runtime(segmenter: Segmenter) -> Finding:
-    """One frame through the model: the first warms it up, the second counts."""
+def check_runtime(segmenter: Segmenter) -> Finding:
+    """Time the second of two frames; the first warms the model up."""
     frame = np.zeros((segmenter.height, segmenter.width, 3), np.uint8)
     for _ in range(2):
-        began_s = time.perf_counter()
+        started_s = time.perf_counter()
         segmenter.mask(frame)
-        took_ms = 1000 * (time.perf_counter() - began_s)
-    said = f"{segmenter.runtime}, {segmenter.threads} threads, {took_ms:.0f} ms a frame on {cpu_name()}"
-    if took_ms > SLOW_MS:
-        return Finding("runtime", said, "an alarm needs several frames; use the int8 model, or a smaller one")
-    return Finding("runtime", said)
+        latency_ms = 1000 * (time.perf_counter() - started_s)
+    detail = f"{segmenter.runtime}, {segmenter.threads} threads, {latency_ms:.0f} ms per frame on {cpu_name()}"
+    is_slow = latency_ms > SLOW_MS
+    return Finding(
+        "runtime", detail, "alarms need several frames; use the int8 or the small model" if is_slow else None
+    )
 
 
-def broker(config: Config) -> Finding:
-    """Be let in once."""
+def check_broker(config: Config) -> Finding:
+    """Log in once."""
     from edge.sinks.mqtt_client import broker_address, try_broker
 
     try:
         address = broker_address(config.mqtt)
-        trouble = try_broker(address, BROKER_WAIT_S)
+        problem = try_broker(address, BROKER_WAIT_S)
     except UserError as error:
-        return Finding("broker", *halves(error))
-    if trouble:
-        return Finding("broker", f"{address} {trouble}", "check [mqtt] host, port, tls, user and password")
-    return Finding("broker", f"{address} lets us in")
+        return Finding("broker", error.problem, error.remedy)
+    if problem:
+        return Finding("broker", f"{address} {problem}", "check [mqtt] host, port, tls, user and password")
+    return Finding("broker", f"{address} accepts the login")
 
 
-def camera(config: Config, segmenter: Segmenter | None) -> Finding:
+def check_camera(config: Config, segmenter: Segmenter | None) -> Finding:
     """Wait for one frame."""
     try:
-        settings = source_settings(config, segmenter)
+        settings = camera_settings(config, segmenter)
         name = build_camera(config.source.address, settings).name
         with Capture(lambda: build_camera(config.source.address, settings), reconnect_limit=0) as capture:
             frame = capture.newest(CAMERA_WAIT_S)
     except UserError as error:
-        return Finding("camera", *halves(error))
+        return Finding("camera", error.problem, error.remedy)
     if frame is None:
-        return Finding("camera", f"{name} gave no frame in {CAMERA_WAIT_S:.0f} s", "check that it is on and free")
+        remedy = "check that it is on and that no other program uses it"
+        return Finding("camera", f"{name} gave no frame in {CAMERA_WAIT_S:.0f} s", remedy)
     height, width = frame.rgb.shape[:2]
     return Finding("camera", f"{name}, {width}x{height} px")
-
-
-def halves(error: UserError) -> tuple[str, str]:
-    """What is wrong and what to do, as the errors of this project have it before and behind their last colon."""
-    said, _, remedy = str(error.lines[0]).rpartition(": ")
-    return (said, remedy) if said else (remedy, "see above")

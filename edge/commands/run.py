@@ -1,4 +1,4 @@
-"""`fireseg-edge run`: puts source, model, zones, alarms and sinks together and lets the loop go."""
+"""`fireseg-edge run`: build camera, detector and sinks from the configuration and run the loop."""
 
 from __future__ import annotations
 
@@ -7,34 +7,29 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from edge.camera import KINDS, Camera, CameraSettings, build_camera
+from edge.camera import KINDS, Camera, build_camera
 from edge.camera.capture import Capture, Replay
-from edge.config import Config, load_config
+from edge.commands.options import camera_settings, load_model, overrides
+from edge.config import DEFAULT_MODEL, Config, Overrides, load_config
 from edge.detection.detector import Detector
 from edge.detection.events import EventTracker
-from edge.detection.zones import ZoneMap
 from edge.errors import UserError, UserErrors
-from edge.files import sha256
 from edge.host.throttle import Throttle
-from edge.loop import RunControl, obeying_signals, run_loop
-from edge.model.segmenter import Segmenter
+from edge.loop import run_loop
 from edge.secrets import redact
-from edge.sections import DEFAULT_MODEL
+from edge.signals import RunControl, install_signal_handlers
 from edge.sinks import Sinks
 from edge.sinks.factory import build_sinks
 from edge.sinks.terminal import LogLines, Terminal, say
 
 log = logging.getLogger(__name__)
 
-SOURCE_SHARE = 0.8
-"""A source's own time-outs, as a share of the stall time: its own error says more than that nothing came."""
 NEEDS_RESTART = ("source", "clips", "web", "mqtt", "webhook", "spool")
 
 
@@ -46,29 +41,30 @@ class LogKind(StrEnum):
 def run_command(
     source: Annotated[str | None, typer.Option(help=f"Where frames come from: {KINDS}.")] = None,
     model: Annotated[Path | None, typer.Option(help=f"A .tflite model; {DEFAULT_MODEL} by default.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A file as `fireseg-edge config init` writes it.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A file written by `fireseg-edge config init`.")] = None,
     replay: Annotated[Replay | None, typer.Option(help="How a recording is played.")] = None,
-    max_frames: Annotated[int | None, typer.Option(min=1, help="End after so many results.")] = None,
-    max_fps: Annotated[float | None, typer.Option(min=0, help="At most so many results a second; 0 for all.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Cores to compute on; all by default.")] = None,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after this many results.")] = None,
+    max_fps: Annotated[float | None, typer.Option(min=0, help="Results per second at most; 0 for no limit.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
     log_kind: Annotated[
-        LogKind, typer.Option("--log", help="text for people; json for a line a result and a line an event.")
+        LogKind, typer.Option("--log", help="text for people; json for one line per result and per event.")
     ] = LogKind.TEXT,
     web: Annotated[str | None, typer.Option(help="Serve the live page here, such as 127.0.0.1:8080.")] = None,
-    mqtt: Annotated[str | None, typer.Option(help="Tell this MQTT broker, and Home Assistant by it.")] = None,
+    mqtt: Annotated[
+        str | None, typer.Option(help="Publish to this MQTT broker, with Home Assistant discovery.")
+    ] = None,
     webhook: Annotated[str | None, typer.Option(help="Post each event to this URL.")] = None,
-    record: Annotated[Path | None, typer.Option(help="Write what is seen, fire marked, to this .mp4.")] = None,
-    clips: Annotated[Path | None, typer.Option(help="Keep pictures and clips of fires in this folder.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Record the video, fire highlighted, to this .mp4.")] = None,
+    clips: Annotated[Path | None, typer.Option(help="Save pictures and clips of fires in this folder.")] = None,
     verbose: Annotated[bool, typer.Option(help="Log more.")] = False,
 ) -> None:
-    """Watch a camera or a recording for fire.
+    """Detect fire in a camera stream or a recording.
 
-    **Not a life-safety device:** it misses fires and it cries at things that do not burn. Never rely on it in place of
-    a smoke alarm.
+    **Not a life-safety device:** it misses fires and raises false alarms. Never rely on it in place of a smoke alarm.
 
-    SIGTERM and Ctrl-C end it; SIGHUP lets it read its configuration and its model anew.
+    SIGTERM and Ctrl-C stop it; SIGHUP reloads its configuration and its model.
     """
-    overrides = options(
+    options = overrides(
         source={"address": source, "replay": replay.value if replay else None},
         model={"path": str(model) if model else None, "threads": threads},
         loop={"max_fps": max_fps},
@@ -80,98 +76,78 @@ def run_command(
     as_json = log_kind is LogKind.JSON
     try:
         with log_to_stderr(verbose):
-            summary = run(config, overrides, as_json=as_json, record=record, max_frames=max_frames)
+            summary = run(config, options, as_json=as_json, record=record, max_frames=max_frames)
     except UserError as error:
         raise UserErrors(map(redact, error.lines)) from None
     say(summary, sys.stderr if as_json else sys.stdout)
 
 
 def run(
-    config_path: Path | None,
-    overrides: dict[str, dict[str, Any]],
-    *,
-    as_json: bool,
-    record: Path | None,
-    max_frames: int | None,
+    config_path: Path | None, options: Overrides, *, as_json: bool, record: Path | None, max_frames: int | None
 ) -> str:
-    """Watch until the end, and sum up. Raises `UserError`."""
-    config = load_config(config_path, overrides)
-    segmenter, zones, model_sha256 = load_watched(config)
-    orders = RunControl()
+    """Run until the source ends or the process is stopped, and return the summary line. Raises `UserError`."""
+    config = load_config(config_path, options)
+    segmenter, zones, model_sha256 = load_model(config)
+    control = RunControl()
 
-    def make() -> Camera:
-        return build_camera(config.source.address, source_settings(config, segmenter))
+    def open_camera() -> Camera:
+        return build_camera(config.source.address, camera_settings(config, segmenter))
 
-    first = make()  # what cannot be a source is told before anything begins
-    name = first.name
+    camera = open_camera()  # refuses a wrong address before anything starts
     replay = Replay(config.source.replay)
-    whole = replay is Replay.EVERY_FRAME
-    events = EventTracker(model_sha256, name)
-    watch = Detector(segmenter, zones, config.alarm, events)
-    pace = Throttle(0 if whole else config.loop.max_fps, slow_when_hot=config.loop.slow_when_hot and not whole)
+    every_frame = replay is Replay.EVERY_FRAME
+    events = EventTracker(model_sha256, camera.name)
+    detector = Detector(segmenter, zones, config.alarm, events)
+    max_fps = 0 if every_frame else config.loop.max_fps
+    throttle = Throttle(max_fps, slow_when_hot=config.loop.slow_when_hot and not every_frame)
 
     def reload() -> None:
-        new = load_config(config_path, overrides)
-        segmenter, zones, events.model_sha256 = load_watched(new)
-        watch.renew(segmenter, zones, new.alarm)
-        if not whole:
-            pace.max_fps, pace.slow_when_hot = new.loop.max_fps, new.loop.slow_when_hot
+        new = load_config(config_path, options)
+        segmenter, zones, events.model_sha256 = load_model(new)
+        detector.renew(segmenter, zones, new.alarm)
+        if not every_frame:
+            throttle.max_fps, throttle.slow_when_hot = new.loop.max_fps, new.loop.slow_when_hot
         sinks.on_config(new)
-        for section in NEEDS_RESTART:
-            if getattr(new, section) != getattr(config, section):
-                log.warning("[%s] has changed: restart for that to count", section)
-        log.info("the configuration was read anew; the model is %s", new.model.path)
+        warn_of_restart(config, new)
+        log.info("configuration reloaded; the model is %s", new.model.path)
 
-    chosen = build_sinks(config, as_json=as_json, record=record)
-    for sink in chosen:
+    built = build_sinks(config, as_json=as_json, record=record)
+    for sink in built:
         if isinstance(sink, Terminal):
-            sink.attend(orders, patient=whole and not first.live, alone=len(chosen) == 1)
-    sinks = Sinks(chosen, time.monotonic)
+            sink.attend(control, patient=every_frame and not camera.live, alone=len(built) == 1)
+    sinks = Sinks(built, time.monotonic)
     capture = Capture(
-        make,
+        open_camera,
         replay=replay,
         stall_s=config.source.stall_s,
         reconnect_limit=config.source.reconnect_limit or None,
-        prepare=watch.prepare,
+        prepare=detector.prepare,
     )
     try:
-        with obeying_signals(orders), capture:
-            summary = run_loop(capture, watch, sinks, pace, orders, events=events, reload=reload, max_frames=max_frames)
+        with install_signal_handlers(control), capture:
+            summary = run_loop(capture, detector, sinks, throttle, control, reload=reload, max_frames=max_frames)
     finally:
         sinks.close()
-    return summary.line(name)
+    return summary.line(camera.name)
 
 
-def load_watched(config: Config) -> tuple[Segmenter, ZoneMap, str]:
-    """The model, the zones on its grid, and the model's hash. Raises `UserError`."""
-    path = Path(config.model.path)
-    segmenter = Segmenter(path, threads=config.model.threads or None)
-    return segmenter, ZoneMap(config.zones, config.ignored, segmenter.height, segmenter.width), sha256(path)
-
-
-def source_settings(config: Config, segmenter: Segmenter | None) -> CameraSettings:
-    """How to open the source; without a model, at the size that most models have."""
-    source = config.source
-    settings = CameraSettings(
-        size=(source.width, source.height), fps=source.fps, timeout_s=SOURCE_SHARE * source.stall_s
-    )
-    return replace(settings, model_size=(segmenter.width, segmenter.height)) if segmenter else settings
-
-
-def options(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What was given of the command's options, by section and key."""
-    given = {name: {key: value for key, value in keys.items() if value is not None} for name, keys in sections.items()}
-    return {name: keys for name, keys in given.items() if keys}
+def warn_of_restart(old: Config, new: Config) -> None:
+    """Log the tables whose changes need a restart."""
+    for name in NEEDS_RESTART:
+        if getattr(new, name) != getattr(old, name):
+            log.warning("[%s] has changed: restart to apply it", name)
 
 
 @contextmanager
 def log_to_stderr(verbose: bool) -> Iterator[None]:
-    """Log lines on stderr, all of them written at the end unless nobody reads them."""
+    """Write log lines to stderr; at the end wait for the reader, unless it hangs."""
     handler = LogLines(sys.stderr)
     root = logging.getLogger("edge")
+    previous = root.handlers, root.propagate
     root.handlers, root.propagate = [handler], False
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
     try:
         yield
     finally:
+        root.handlers, root.propagate = previous
         handler.close()

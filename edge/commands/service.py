@@ -1,7 +1,7 @@
-"""`fireseg-edge install-service`: the run as a systemd service, locked in as far as a camera allows.
+"""`fireseg-edge install-service`: run as a systemd service, sandboxed as far as a camera allows.
 
-The service is for months: it is started again whatever ended it, and when no frame came through for too long. It sees
-cameras and the network, writes in its own folders and nowhere else, and holds no rights.
+The service runs for months: systemd restarts it whatever ended it, and when no frame got through for too long. It can
+use cameras and the network, write to its own folders only, and has no privileges.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import subprocess
 import sys
 import sysconfig
@@ -27,218 +28,149 @@ from edge.retry import LONGEST_WAIT_S
 
 NAME = "fireseg-edge"
 UNIT = Path(f"/etc/systemd/system/{NAME}.service")
+TEMPLATE = Path(__file__).with_name(f"{NAME}.service.in")
 STATE = Path("/var/lib") / NAME
-SECRETS = Path("/etc") / NAME / "secrets.env"
 CAMERA_GROUP = "video"
-"""Owns cameras, the memory that they share with programs, and the Pi's firmware, on Raspberry Pi OS and Debian."""
 NOBODY = 65534
-LEAST_WATCHDOG_S = 120
+MIN_WATCHDOG_S = 120
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
-LOOK = """
+ACCESS_PROBE = """
 import os, sys
-for wish in sys.argv[1:]:
-    if not os.access(wish[1:], {"R": os.R_OK, "W": os.W_OK}[wish[0]]):
-        print(wish)
+for request in sys.argv[1:]:
+    if not os.access(request[1:], {"R": os.R_OK, "W": os.W_OK}[request[0]]):
+        print(request)
 """
-
-TEMPLATE = """\
-# Written by `fireseg-edge install-service`.
-[Unit]
-Description=FireSeg Edge: watches a camera for fire
-After=network.target
-# Tried again for ever: nobody is there to start it when it gave up.
-StartLimitIntervalSec=0
-
-[Service]
-Type=notify
-NotifyAccess=main
-ExecStart={command}
-ExecReload=/bin/kill -HUP $MAINPID
-{where}EnvironmentFile=-{secrets}
-Restart=always
-RestartSec=5
-# Fed by frames that went all the way through alone; longer than the longest wait between two tries of the camera.
-WatchdogSec={watchdog_s}
-# Ends it in order, so that what it was about to tell is kept.
-WatchdogSignal=SIGTERM
-TimeoutStopSec=10
-LimitCORE=0
-
-# Who it is, and what it may write.
-{who}
-SupplementaryGroups={camera_group}
-StateDirectory={name}
-StateDirectoryMode=0700
-UMask=0077
-ProtectSystem=strict
-ProtectHome={protect_home}
-{writable}PrivateTmp=yes
-PrivateMounts=yes
-
-# Cameras by V4L2 and libcamera, and the Pi's firmware, which knows of heat and power.
-DevicePolicy=closed
-DeviceAllow=char-video4linux rw
-DeviceAllow=char-media rw
-DeviceAllow=char-dma_heap rw
-DeviceAllow=/dev/vcio rw
-DeviceAllow=/dev/vchiq rw
-
-# libcamera and the resolver ask the kernel by netlink.
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-# Of /proc, what is not a process stays in sight: the runtime reads there which instructions the processor has.
-ProtectProc=invisible
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-NoNewPrivileges=yes
-CapabilityBoundingSet=
-AmbientCapabilities=
-KeyringMode=private
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
-
-[Install]
-WantedBy=multi-user.target
-"""
+"""Prints which of its arguments, R or W and a path, the user may not access."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """What a unit is made from; all paths are absolute."""
+    """What a unit is rendered from. All paths are absolute."""
 
     program: Path
     config: Path | None
     user: str | None
-    """One that exists; None for one that systemd makes up while it runs."""
+    """An existing user; None for one that systemd creates while the service runs."""
     reads: tuple[Path, ...]
-    """What it must be able to read."""
+    """Files that it must be able to read."""
     writes: tuple[Path, ...]
-    """Folders that it writes beside its own."""
+    """Folders that it writes besides its state folder."""
     folder: Path | None
-    """Where it runs, if that matters."""
+    """Working directory, if relative paths depend on it."""
     watchdog_s: int
+    python: Path = Path(sys.executable)
+    code: tuple[Path, ...] = (Path(sys.base_prefix), Path(__file__))
+    """Where Python and this package are installed."""
 
 
 def install_service_command(
-    config: Annotated[Path | None, typer.Option(help="The configuration that it is to run with.")] = None,
+    config: Annotated[Path | None, typer.Option(help="The configuration that the service uses.")] = None,
     user: Annotated[
         str | None,
         typer.Option(
-            help="Who it is to run as; the configuration's owner by default, or where that is root, a user that "
-            "systemd makes up."
+            help="User of the service; by default the owner of the configuration, or if that is root, a user that "
+            "systemd creates."
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the unit and change nothing.")] = False,
 ) -> None:
-    """Make the run a systemd service that starts at boot and is started again whatever ends it."""
-    service = plan(load_config(config and config.absolute()), config and config.absolute(), user)
+    """Install a systemd service that starts at boot and restarts after any failure."""
+    path = config and config.absolute()
+    service = plan_service(load_config(path), path, user)
     if dry_run:
-        print(unit(service), end="")
+        print(render_unit(service), end="")
         return
     if os.geteuid():
-        raise UserError(f"{UNIT} can be written by root alone", "run this with sudo, or see the unit with --dry-run")
+        raise UserError(f"only root can write {UNIT}", "run this with sudo, or print the unit with --dry-run")
     check_access(service)
     for folder in service.writes:
         make_owned(folder, service)
-    write_text(UNIT, unit(service))
+    write_text(UNIT, render_unit(service))
     UNIT.chmod(0o644)
-    print(f"{UNIT} is written; it runs as {service.user or 'a user of its own'}. To start it, now and at each boot:")
+    print(f"{UNIT} written; it runs as {service.user or 'a dynamic user'}. To start it now and at each boot:")
     print(f"  systemctl daemon-reload\n  systemctl enable --now {NAME}")
 
 
-def plan(config: Config, path: Path | None, user: str | None) -> Service:
-    """What the service needs. Raises `UserError`."""
+def plan_service(config: Config, path: Path | None, user: str | None) -> Service:
+    """Return what the service needs. Raises `UserError`."""
     if user is not None:
         user_id(user)
     elif path is not None:
-        user = owner(path)
+        user = owner_name(path)
     model = Path(config.model.path)
-    split_model(model)  # what is no model is told now
-    secrets = (config.web.password_file, config.mqtt.ca_file, config.mqtt.password_file, config.webhook.secret_file)
-    wanted = [Path(folder).absolute() for folder in (config.clips.folder, config.spool.folder) if folder]
-    writes = tuple(folder for folder in wanted if not folder.is_relative_to(STATE))
+    split_model(model)  # refuses a file that is not a model before anything is written
+    folders = [Path(folder).absolute() for folder in (config.clips.folder, config.spool.folder) if folder]
+    writes = tuple(folder for folder in folders if not folder.is_relative_to(STATE))
     if user is None and writes:
-        raise UserError(
-            f"{writes[0]} would belong to a user that is made up anew at each start",
-            f"choose a folder in {STATE}, or name a --user",
-        )
-    reads = (model.absolute(), *(Path(file).absolute() for file in secrets if file))
+        problem = f"{writes[0]} would belong to a user that changes with each start"
+        raise UserError(problem, f"choose a folder in {STATE}, or name a --user")
+    reads = (model.absolute(), *(file.absolute() for file in config.files("required")))
     return Service(
         program=find_program(),
         config=path,
         user=user,
         reads=(path, *reads) if path else reads,
         writes=writes,
-        # The default model is seen from where this command runs, and so it must be for the service.
+        # The default model is relative to the working directory of this command, so the service needs the same.
         folder=None if model.is_absolute() else Path.cwd(),
         watchdog_s=watchdog_s(config),
     )
 
 
 def watchdog_s(config: Config) -> int:
-    """Longer than any silence that the loop mends by itself: a stall, the longest wait, an opening, and a slow rate."""
+    """Return a time longer than any silence that the loop ends by itself: stall, wait, connect, three slow frames."""
     rates = [rate for rate in (config.loop.max_fps, config.source.fps) if rate]
-    return max(LEAST_WATCHDOG_S, round(LONGEST_WAIT_S + 3 * config.source.stall_s + 3 / min(rates)))
+    return max(MIN_WATCHDOG_S, round(LONGEST_WAIT_S + 3 * config.source.stall_s + 3 / min(rates)))
 
 
-def unit(service: Service) -> str:
-    """The unit's text. Raises `UserError` where a path cannot stand in one."""
+def render_unit(service: Service) -> str:
+    """Return the text of the unit; lines with an empty placeholder are left out. Raises `UserError` for a bad path."""
     if set(str(service.program)) & set("'\"\\"):
-        raise UserError("systemd takes no program with a quote or a backslash", f"install {service.program} elsewhere")
-    # With a colon, dollar signs mean themselves.
+        raise UserError(f"systemd accepts no quote or backslash in {service.program}", "install it elsewhere")
+    # The colon turns off variable expansion, so that dollar signs are literal.
     arguments = [f":{service.program}", "run", *(["--config", str(service.config)] if service.config else [])]
-    seen = [*service.reads, *service.writes, service.program, Path(sys.base_prefix), Path(__file__)]
-    at_home = any(path.is_relative_to(home) for path in (*seen, service.folder or STATE) for home in HOMES)
-    where = f"WorkingDirectory={specifiers(str(service.folder))}\n" if service.folder else ""
-    # A folder that is missing, such as that of a disk that is not there, is told by the run in its own words.
-    writable = "".join(f"ReadWritePaths={quoted('-' + str(folder))}\n" for folder in service.writes)
-    return TEMPLATE.format(
-        name=NAME,
-        command=" ".join(map(quoted, arguments)),
-        where=where,
-        secrets=SECRETS,
-        watchdog_s=service.watchdog_s,
-        who=f"User={service.user}" if service.user else f"DynamicUser=yes\nUser={NAME}",
-        camera_group=CAMERA_GROUP,
-        protect_home="read-only" if at_home else "yes",
-        writable=writable,
-    )
+    paths = [*service.reads, *service.writes, service.program, *service.code, service.folder or STATE]
+    at_home = any(path.is_relative_to(home) for path in paths for home in HOMES)
+    values = {
+        "command": " ".join(map(quote, arguments)),
+        "folder": escape_percent(str(service.folder)) if service.folder else "",
+        "watchdog_s": str(service.watchdog_s),
+        "dynamic_user": "" if service.user else "yes",
+        "user": service.user or NAME,
+        "protect_home": "read-only" if at_home else "yes",
+        # The minus lets the service start without the folder; the run then reports the error itself.
+        "writable": " ".join(quote(f"-{folder}") for folder in service.writes),
+    }
+    text = TEMPLATE.read_text(encoding="utf-8")
+    for name in (name for name, value in values.items() if not value):
+        text = re.sub(f"(?m)^.*@{name}@\n", "", text)
+    return re.sub("@([a-z_]+)@", lambda placeholder: values[placeholder[1]], text)
 
 
-def quoted(word: str) -> str:
-    """One word as systemd reads words."""
-    plain = word and all(sign.isalnum() or sign in "/._-+=:@" for sign in word)
-    return specifiers(word if plain else '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"')
+def quote(word: str) -> str:
+    """Return one word in systemd's quoting."""
+    is_plain = word and all(char.isalnum() or char in "/._-+=:@" for char in word)
+    return escape_percent(word if is_plain else '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"')
 
 
-def specifiers(text: str) -> str:
-    """With percent signs that mean themselves. Raises `UserError` for what no unit can hold."""
+def escape_percent(text: str) -> str:
+    """Return `text` with literal percent signs. Raises `UserError` for characters that a unit cannot contain."""
     if not text.isprintable():
-        raise UserError(f"the path {text!r} holds a sign that cannot be printed", "rename it")
+        raise UserError(f"the path {text!r} contains a character that cannot be printed", "rename it")
     return text.replace("%", "%%")
 
 
 def find_program() -> Path:
-    """The `fireseg-edge` of this very Python. Raises `UserError`."""
+    """Return the `fireseg-edge` of this Python. Raises `UserError`."""
     program = Path(sysconfig.get_path("scripts")) / NAME
     for path in (Path(sys.argv[0]).absolute(), program):
         if path.name == NAME and os.access(path, os.X_OK):
             return path
-    raise UserError(f"there is no {program}", "install fireseg-edge with `pip install .` first")
+    raise UserError(f"{program} is missing", "install fireseg-edge with `pip install .` first")
 
 
-def owner(path: Path) -> str | None:
-    """Who owns a file; None for root."""
+def owner_name(path: Path) -> str | None:
+    """Return the owner of a file; None for root or an unknown user."""
     uid = path.stat().st_uid
     try:
         return pwd.getpwuid(uid).pw_name if uid else None
@@ -247,41 +179,40 @@ def owner(path: Path) -> str | None:
 
 
 def user_id(user: str) -> int:
-    """Raises `UserError` where there is no such user, or it is root."""
+    """Return the id of a user. Raises `UserError` if there is none, or for root."""
     try:
         uid = pwd.getpwnam(user).pw_uid
     except KeyError:
         raise UserError(
-            f"there is no user {user!r}",
-            f"create it with `useradd --system --groups {CAMERA_GROUP} {user}`, or leave --user away",
+            f"user {user!r} does not exist",
+            f"create it with `useradd --system --groups {CAMERA_GROUP} {user}`, or omit --user",
         ) from None
     if not uid:
-        raise UserError("the service needs no rights of root", "name another --user, or none")
+        raise UserError("the service does not need root", "name another --user, or none")
     return uid
 
 
 def check_access(service: Service) -> None:
-    """Raise `UserError` where the service's user could not run the program, read what it must, or write its folders."""
-    called = service.user or "a user of its own"
-    wanted = [f"R{path}" for path in (service.program, Path(__file__), *service.reads)]
-    wanted += [f"W{folder}" for folder in service.writes if folder.exists()]
+    """Raise `UserError` if the service's user cannot run the program, read its files or write its folders."""
+    user = service.user or "a dynamic user"
+    requests = [f"R{path}" for path in (service.program, service.code[-1], *service.reads)]
+    requests += [f"W{folder}" for folder in service.writes if folder.exists()]
     try:
-        refused = run_as(service.user, [sys.executable, "-c", LOOK, *wanted])
+        refused = run_as(service.user, [str(service.python), "-c", ACCESS_PROBE, *requests])
     except OSError as error:
         raise UserError(
-            f"{sys.executable} cannot be run by {called} ({error.strerror})",
-            f"name a --user who can, or install fireseg-edge where all can, such as /opt/{NAME}",
+            f"{user} cannot run {service.python} ({error.strerror})",
+            f"name a --user who can, or install fireseg-edge where every user can run it, such as /opt/{NAME}",
         ) from error
     for line in refused.splitlines():
-        verb, path = "read" if line[0] == "R" else "written", line[1:]
         raise UserError(
-            f"{path} cannot be {verb} by {called}",
-            f"name a --user who can, or let the group {CAMERA_GROUP} by `chgrp` and `chmod`",
+            f"{user} cannot {'read' if line[0] == 'R' else 'write'} {line[1:]}",
+            f"name a --user who can, or permit the group {CAMERA_GROUP} with `chgrp` and `chmod`",
         )
 
 
 def run_as(user: str | None, command: Sequence[str]) -> str:
-    """What a command prints, run with the rights of the service. Raises OSError."""
+    """Return what a command prints when run with the rights of the service. Raises OSError."""
     gid = pwd.getpwnam(user).pw_gid if user else NOBODY
     groups = [group.gr_gid for group in grp.getgrall() if group.gr_name == CAMERA_GROUP or user in group.gr_mem]
     done = subprocess.run(
@@ -300,11 +231,11 @@ def run_as(user: str | None, command: Sequence[str]) -> str:
 
 
 def make_owned(folder: Path, service: Service) -> None:
-    """Make a folder that the service's user may write, if it is not there. Raises `UserError`."""
+    """Create a folder that the service's user may write, if it is missing. Raises `UserError`."""
     if folder.is_dir() or service.user is None:
         return
     try:
         folder.mkdir(parents=True, mode=0o700)
         os.chown(folder, user_id(service.user), -1)
     except OSError as error:
-        raise UserError(f"{folder} could not be made ({error.strerror})", "choose another folder") from error
+        raise UserError(f"{folder} could not be created ({error.strerror})", "choose another folder") from error

@@ -12,38 +12,38 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, replace
 
-from edge.config_schema import setting
+from edge.config_schema import field
 
 
 @dataclass(frozen=True)
 class AlarmRules:
     """When an alarm comes on and goes off."""
 
-    on_share: float = setting(
+    on_share: float = field(
         0.005, "The on-level: a result burns where at least this share of a zone does.", low=0.00001, high=1
     )
-    off_share: float = setting(
+    off_share: float = field(
         0.002, "The off-level: an alarm holds while more than this share of a zone burns.", low=0, high=1
     )
-    on_results: int = setting(5, "The alarm comes on when so many of the last results burn …", low=1, high=1000)
-    of_results: int = setting(8, "… of this many last results.", low=1, high=1000)
-    off_after_s: float = setting(
+    on_results: int = field(5, "The alarm comes on when so many of the last results burn …", low=1, high=1000)
+    of_results: int = field(8, "… of this many last results.", low=1, high=1000)
+    off_after_s: float = field(
         5.0, "The alarm goes off after so many seconds under the off-level, without a break.", low=0, high=86_400
     )
-    require_flicker: bool = setting(
+    require_flicker: bool = field(
         True,
         "Whether what burns must look alive for an alarm to come on: flames do, a lamp, a sunset and a red truck do "
         "not, nor does what is carried past. Switch it off for pictures that come seconds apart from different places, "
         "and for a camera that is on the move itself.",
     )
-    flicker_threshold: float = setting(
+    flicker_threshold: float = field(
         0.06,
         "What looks alive: how much the picture of what burns changes within a fifth of a second, 0 to 1; the median "
         "of the last results counts. Fires reach 0.15 and more, lamps stay below 0.01, what passes by below 0.06.",
         low=0,
         high=1,
     )
-    memory_s: float = setting(
+    memory_s: float = field(
         30.0,
         "Results older than this do not count for coming on: a camera that was away begins anew.",
         low=0,

@@ -1,1 +1,1 @@
-"""The machine that the camera runs on: temperature, throttling, frame rate under heat."""
+"""The host: temperature, throttling, and the frame rate under heat."""

@@ -1,7 +1,7 @@
-"""How many results a second: at most so many, and fewer while the machine is too hot.
+"""Limit the frame rate, and lower it while the machine is too hot.
 
-A Pi that throttles does so in jumps and drops frames as it likes; halving the rate ourselves keeps the age of the
-frames short. The rate comes back step by step once the machine is clearly cooler.
+A throttled Pi slows down in steps and drops frames unpredictably; halving the rate first keeps results recent. The rate
+returns step by step once the machine is clearly cooler.
 """
 
 from __future__ import annotations
@@ -14,18 +14,25 @@ from edge.host.machine import HOT_C, HostStatus, read_state
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 10.0
+MACHINE_POLL_S = 10.0
 COOL_C = HOT_C - 5
 SLOWEST_S = 1.0
-"""An alarm that takes several results must still come in seconds."""
+"""Longest interval that heat causes: an alarm takes several results and must still be raised within seconds."""
 
 
 class Throttle:
-    """When the next frame may be taken.
+    """Decides when the next frame may be processed.
 
     Args:
-        max_fps: 0 for no bound.
-        spare_heat: whether to slow down while the machine is hot or throttled.
+        max_fps: results per second at most; 0 for no limit.
+        slow_when_hot: halve the rate while the machine is hot or throttled.
+        clock: monotonic seconds.
+        read_machine: reads temperature and throttling.
+
+    Example:
+        >>> throttle = Throttle(10, slow_when_hot=True)
+        >>> throttle.wait_s()
+        0.0
     """
 
     def __init__(
@@ -34,56 +41,56 @@ class Throttle:
         *,
         slow_when_hot: bool,
         clock: Callable[[], float] = time.monotonic,
-        look: Callable[[], HostStatus] = read_state,
+        read_machine: Callable[[], HostStatus] = read_state,
     ) -> None:
         self.max_fps = max_fps
         self.slow_when_hot = slow_when_hot
         self._clock = clock
-        self._look = look
+        self._read_machine = read_machine
         self._halvings = 0
-        self._looked_s = clock()
-        self.machine = look()
-        """How the machine fared when it was last looked at."""
-        self._took_s = clock() - SLOWEST_S
+        self._polled_s = clock()
+        self.machine = read_machine()
+        """Status of the machine at the last poll."""
+        self._started_s = clock() - SLOWEST_S
         self._busy_s = 0.0
 
     def wait_s(self) -> float:
-        """How long to wait before taking the next frame."""
-        return max(0.0, self._took_s + self.interval_s() - self._clock())
+        """Return the seconds until the next frame may be processed."""
+        return max(0.0, self._started_s + self.interval_s() - self._clock())
 
     def interval_s(self) -> float:
-        """From one frame to the next, at least."""
+        """Return the shortest time from one frame to the next."""
         interval_s = 1 / self.max_fps if self.max_fps else 0.0
         if self._halvings:
-            # Where the machine is slower than the bound, or there is none, its own time is what is doubled.
+            # If the machine is slower than the limit, or there is none, its processing time is doubled instead.
             interval_s = max(interval_s, min(max(interval_s, self._busy_s) * 2**self._halvings, SLOWEST_S))
         return interval_s
 
-    def took(self) -> None:
-        """A frame was taken."""
-        self._took_s = self._clock()
+    def start(self) -> None:
+        """Note that processing of a frame starts."""
+        self._started_s = self._clock()
 
-    def done(self) -> None:
-        """Its result is out."""
-        self._busy_s = self._clock() - self._took_s
+    def finish(self) -> None:
+        """Note that its result is out."""
+        self._busy_s = self._clock() - self._started_s
 
-    def look_after(self) -> None:
-        """Look at the machine now and then, and heed what it says."""
+    def poll(self) -> None:
+        """Read the machine's status, if that is due, and adapt the rate."""
         now_s = self._clock()
-        if now_s - self._looked_s >= LOOK_EVERY_S:
-            self._looked_s, self.machine = now_s, self._look()
+        if now_s - self._polled_s >= MACHINE_POLL_S:
+            self._polled_s, self.machine = now_s, self._read_machine()
             if self.slow_when_hot:
-                self._heed(self.machine)
+                self._adapt(self.machine)
 
-    def _heed(self, state: HostStatus) -> None:
-        held = state.throttling.now if state.throttling else []
-        hot = state.temperature_c is not None and state.temperature_c >= HOT_C
-        cool = state.temperature_c is None or state.temperature_c < COOL_C
-        if held or hot:
-            why = ", ".join([*held, *([f"{state.temperature_c:.0f} °C"] if hot else [])])
+    def _adapt(self, machine: HostStatus) -> None:
+        throttled = machine.throttling.now if machine.throttling else []
+        is_hot = machine.temperature_c is not None and machine.temperature_c >= HOT_C
+        is_cool = machine.temperature_c is None or machine.temperature_c < COOL_C
+        if throttled or is_hot:
+            reasons = ", ".join([*throttled, *([f"{machine.temperature_c:.0f} °C"] if is_hot else [])])
             if self.interval_s() < SLOWEST_S or not self._halvings:
                 self._halvings += 1
-                log.warning("the machine is held back (%s): a result every %.2f s at most", why, self.interval_s())
-        elif cool and self._halvings:
+                log.warning("slowing down (%s): a result every %.2f s at most", reasons, self.interval_s())
+        elif is_cool and self._halvings:
             self._halvings -= 1
             log.info("the machine has recovered: a result every %.2f s at most", self.interval_s())

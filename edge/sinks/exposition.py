@@ -15,10 +15,9 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from edge.host.machine import THROTTLE_BITS
-from edge.messages import CameraState, RunStatus
+from edge import __version__
+from edge.messages import THROTTLE_BITS, CameraState, RunStatus
 from edge.sinks.prometheus import Prometheus
-from edge.version import installed_version
 
 
 def make_registry(metrics: Prometheus) -> CollectorRegistry:
@@ -80,7 +79,7 @@ def run_figures(status: RunStatus) -> Iterator[Metric]:
     for each in CameraState:
         state.add_metric((each.value,), float(each is status.camera_state))
     yield state
-    info = {"sha256": status.model_sha256, "version": installed_version()}
+    info = {"sha256": status.model_sha256, "version": __version__}
     yield InfoMetricFamily("fireseg_model", "The model's hash, and the program's version.", info)
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from edge.detection.zones import WHOLE_FRAME
+from edge.messages import WHOLE_FRAME
 from edge.sinks.mqtt_client import slug
 
 STALE_S = 60

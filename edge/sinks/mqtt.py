@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from edge import __version__
 from edge.images import encode_jpeg, overlay
 from edge.messages import CameraState, FireEvent, FrameResult, RunStatus
 from edge.sinks import Sink
@@ -20,7 +21,6 @@ from edge.sinks.homeassistant import discovery
 from edge.sinks.mqtt_client import OFFLINE, ONLINE, Address, Link, slug
 from edge.sinks.outbox import Delivery, OutboxSender
 from edge.sinks.spool import Spool
-from edge.version import installed_version
 
 TELL_S = 5.0
 """How often the state is told, if nothing has happened."""
@@ -142,7 +142,7 @@ class Mqtt(Sink):
             self._base,
             self._name,
             self._result.alarms,
-            version=installed_version(),
+            version=__version__,
             model_sha256=self._status.model_sha256,
             pictures=self._pictures,
         )

@@ -29,9 +29,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge.config import MqttSection
 from edge.errors import UserError
 from edge.secrets import MQTT_PASSWORD, MQTT_USER, read_secret
-from edge.sections import MqttSection
 from edge.sinks.outbox import Delivery
 
 log = logging.getLogger(__name__)

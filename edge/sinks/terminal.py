@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from edge.loop import RunControl
 from edge.messages import END, PEAK, START, FireEvent, FrameResult
 from edge.secrets import RedactingFormatter
+from edge.signals import RunControl
 from edge.sinks import Sink
 
 log = logging.getLogger(__name__)

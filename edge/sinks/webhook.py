@@ -14,7 +14,6 @@ import urllib.parse
 import urllib.request
 from typing import IO, Any
 
-from edge.errors import UserError
 from edge.messages import FireEvent
 from edge.secrets import redact
 from edge.sinks import Sink
@@ -109,20 +108,6 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 def signature(secret: str, body: bytes) -> str:
     """HMAC-SHA256 in hexadecimal."""
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
-def check_url(url: str) -> None:
-    """Raise `UserError` for what is no address to post to."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        well = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        well = False
-    if not well or not url.isascii() or not url.isprintable() or " " in url:
-        raise UserError(
-            f"[webhook] url {redact(url)!r} is no address",
-            "expected http:// or https:// and a host, other letters written as %XX",
-        )
 
 
 def _without_login(url: str) -> tuple[str, str]:

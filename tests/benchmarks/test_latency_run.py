@@ -48,7 +48,7 @@ def test_a_calm_run_is_saved_with_all_that_explains_it(tmp_path: Path) -> None:
 
 def test_a_throttled_run_says_so_and_is_not_saved(tmp_path: Path) -> None:
     done = run_bench(tmp_path / "saved", tmp_path / "bin", model=timed_models("")[0], throttled="0x50005")
-    assert "NOT SAVED as a baseline: the firmware held the machine back (under-voltage, throttled)" in done.stdout
+    assert "NOT SAVED as a baseline: the machine was throttled (under-voltage, throttled)" in done.stdout
     assert list((tmp_path / "saved").rglob("*.json")) == []
 
 

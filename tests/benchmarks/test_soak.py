@@ -18,8 +18,8 @@ from benchmarks.soak.process import Sample, Subject, subject
 from benchmarks.soak.report import cost_figures, fault_figures, quiet_figures
 from benchmarks.soak.steady import DAY_S, HOUR_S, Quiet, Slope, per_day, slope, weigh
 from edge.camera import CameraSettings, build_camera
-from edge.loop import Summary
-from edge.sections import DEFAULT_MODEL
+from edge.config import DEFAULT_MODEL
+from edge.status import Summary
 
 ROOT = Path(__file__).parents[2]
 MB = 1_000_000

@@ -1,6 +1,8 @@
-"""What a person sees when something goes wrong, and the exit code a script sees."""
+"""What a person sees when something goes wrong, and the exit code that a script sees."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 import typer
@@ -8,14 +10,24 @@ import typer
 from edge.errors import UserError, UserErrors, run_app
 
 
-def test_a_user_error_ends_in_exit_code_2_and_one_line_for_each_message(capsys: pytest.CaptureFixture[str]) -> None:
+def in_typer(command: Callable[[], None]) -> Callable[[], None]:
+    app = typer.Typer()
+    app.command()(command)
+    return lambda: app([])
+
+
+def ending_of(app: Callable[[], None]) -> object:
+    with pytest.raises(SystemExit) as ending:
+        run_app(app)
+    return ending.value.code
+
+
+def test_user_errors_end_in_exit_code_2_and_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     def app() -> None:
         raise UserErrors(["mask a.png is missing:\n  expected masks/a.png", "mask b.png is missing"])
 
-    with pytest.raises(SystemExit) as ended:
-        run_app(app)
+    assert ending_of(app) == 2
     captured = capsys.readouterr()
-    assert ended.value.code == 2
     assert captured.out == ""
     assert captured.err.splitlines() == [
         "error: mask a.png is missing: expected masks/a.png",
@@ -23,42 +35,23 @@ def test_a_user_error_ends_in_exit_code_2_and_one_line_for_each_message(capsys: 
     ]
 
 
-def test_a_user_error_inside_a_typer_command_shows_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    app = typer.Typer()
-
-    @app.command()
+def test_a_user_error_in_a_typer_command_shows_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     def convert() -> None:
         raise UserError("model x.keras does not exist", "check the path")
 
-    with pytest.raises(SystemExit) as ended:
-        run_app(lambda: app([]))
-    assert ended.value.code == 2
+    assert ending_of(in_typer(convert)) == 2
     assert capsys.readouterr().err == "error: model x.keras does not exist: check the path\n"
 
 
-def test_an_interrupt_ends_in_exit_code_130(capsys: pytest.CaptureFixture[str]) -> None:
-    def app() -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(SystemExit) as ended:
-        run_app(app)
-    assert ended.value.code == 130
-    assert capsys.readouterr().err == "interrupted\n"
-
-
-def test_an_interrupt_inside_a_typer_command_ends_in_exit_code_130() -> None:
-    app = typer.Typer()
-
-    @app.command()
+@pytest.mark.parametrize("wrap", [lambda command: command, in_typer])
+def test_an_interrupt_ends_in_exit_code_130(wrap: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
     def loop() -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(SystemExit) as ended:
-        run_app(lambda: app([]))
-    assert ended.value.code == 130
+    assert ending_of(wrap(loop)) == 130
 
 
-def test_any_other_exception_is_our_bug_and_keeps_its_traceback() -> None:
+def test_any_other_exception_is_a_bug_and_keeps_its_traceback() -> None:
     def app() -> None:
         raise ZeroDivisionError("ours")
 
@@ -66,13 +59,7 @@ def test_any_other_exception_is_our_bug_and_keeps_its_traceback() -> None:
         run_app(app)
 
 
-def test_an_app_that_ends_well_just_returns() -> None:
+def test_errors_read_as_problem_and_remedy_line_by_line() -> None:
     run_app(lambda: None)
-
-
-def test_a_user_error_reads_as_its_problem_and_its_remedy() -> None:
     assert str(UserError("a.png is missing", "add it")) == "a.png is missing: add it"
-
-
-def test_several_user_errors_read_line_by_line() -> None:
     assert str(UserErrors(["first", "second"])) == "first\nsecond"

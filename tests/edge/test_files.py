@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Files are written atomically."""
 
 from __future__ import annotations
 
@@ -11,61 +11,62 @@ from pathlib import Path
 import pytest
 
 from edge.errors import UserError
-from edge.files import make_folder, replacing, sha256, write_bytes, write_json, write_text
+from edge.files import (
+    check_writable,
+    make_folder,
+    replacing,
+    sha256,
+    write_bytes,
+    write_durably,
+    write_json,
+    write_text,
+)
 
 
-def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "model.keras"
     path.write_bytes(b"old")
-    with pytest.raises(RuntimeError, match="power cut"), replacing(path) as temporary:
+    with pytest.raises(error), replacing(path) as temporary:
         temporary.write_bytes(b"half of the n")
-        raise RuntimeError("power cut")
+        raise error
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_interrupt_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
-    path.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise KeyboardInterrupt
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_the_old_file_stays_readable_until_the_block_ends(tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
+def test_the_old_file_stays_until_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
     path.write_bytes(b"old")
     with replacing(path) as temporary:
+        assert (temporary.parent, temporary.suffix) == (tmp_path, ".keras")
         temporary.write_bytes(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_temporary_name_lies_beside_the_file_and_keeps_its_suffix(tmp_path: Path) -> None:
-    with replacing(tmp_path / "model.keras") as temporary:
-        assert temporary.parent == tmp_path
-        assert temporary.suffix == ".keras"
-
-
-def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
+def test_text_and_durable_bytes_are_written_with_their_folders(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "c.txt"
     write_text(path, "wind from the west: 3 m/s, 21 °C")
     assert path.read_text(encoding="utf-8") == "wind from the west: 3 m/s, 21 °C"
+    write_durably(path, b"calm")
+    assert path.read_bytes() == b"calm"
 
 
-def test_a_folder_below_a_regular_file_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_folder_below_a_file_is_one_clear_error(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
-    with pytest.raises(UserError, match="could not be written"):
+    with pytest.raises(UserError, match=r"could not be written.*: choose a folder that you may write to"):
         write_bytes(blocked / "model.tflite", b"x")
     with pytest.raises(UserError, match="could not be written"):
         make_folder(blocked / "folder")
+    with pytest.raises(UserError, match="is not a folder"):
+        check_writable(blocked / "folder")
+    check_writable(tmp_path / "not" / "made" / "yet")
+    assert list(tmp_path.iterdir()) == [blocked]
 
 
-def test_a_folder_in_the_place_of_the_file_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_is_one_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.mkdir()
     with pytest.raises(UserError, match="could not be written"):
@@ -78,18 +79,19 @@ def test_permissions_follow_the_umask(tmp_path: Path, umask: int, mode: int) -> 
     before = os.umask(umask)
     try:
         write_bytes(tmp_path / "file", b"x")
-        assert os.umask(umask) == umask, "the umask itself must be left as it was"
+        assert os.umask(umask) == umask, "the umask itself must not change"
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
 
 
-def test_json_is_readable_by_people_and_ends_its_last_line(tmp_path: Path) -> None:
+def test_json_is_indented_and_ends_with_a_newline(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     write_json(path, {"fire_iou": 0.75, "models": ["int8"]})
-    assert json.loads(path.read_text()) == {"fire_iou": 0.75, "models": ["int8"]}
-    assert path.read_text().startswith('{\n  "fire_iou"')
-    assert path.read_text().endswith("}\n")
+    text = path.read_text()
+    assert json.loads(text) == {"fire_iou": 0.75, "models": ["int8"]}
+    assert text.startswith('{\n  "fire_iou"')
+    assert text.endswith("}\n")
 
 
 def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A picture is whole, or an error that names the file."""
+"""A picture is complete, or an error names the file."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pytest
 from edge.errors import UserError
 from edge.images import FIRE_COLOUR_RGB, Frame, list_images, overlay, read_gray_or_colour, read_rgb, write_picture
 
-JPEG_LOSS = 15  # mean difference in levels: the edges of the checkerboard are what a JPEG is worst at
+JPEG_LOSS = 15  # mean difference in grey levels; the edges of the checkerboard compress worst
 
-EXIF_ROTATED_BY_90 = (  # one TIFF entry, Orientation = 6: to be turned clockwise to stand upright
+EXIF_ROTATED_BY_90 = (  # one TIFF entry, Orientation = 6: rotate clockwise
     b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
 )
 
 
 def picture(height: int = 48, width: int = 64) -> Frame:
-    """Red grows to the right, green downwards; a checkerboard in blue, so that a JPEG of it has some length."""
+    """Return a red gradient to the right, a green one downwards, and a blue checkerboard, which makes the JPEG long."""
     frame = np.zeros((height, width, 3), np.uint8)
     frame[..., 0] = np.linspace(0, 255, width)[None, :]
     frame[..., 1] = np.linspace(0, 255, height)[:, None]
@@ -32,7 +32,7 @@ def encoded(frame: Frame, suffix: str, *options: int) -> bytes:
 
 
 def with_exif(jpeg: bytes, content: bytes) -> bytes:
-    """A JPEG with an APP1 segment right behind its start, where cameras put it."""
+    """Return a JPEG with an APP1 segment after its start marker, where cameras put it."""
     return jpeg[:2] + b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content + jpeg[2:]
 
 
@@ -52,40 +52,33 @@ JPEGS = {
 
 
 @pytest.mark.parametrize("kind", JPEGS)
-def test_a_whole_jpeg_is_read(tmp_path: Path, kind: str) -> None:
+def test_a_complete_jpeg_is_read(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(JPEGS[kind]())
     assert np.abs(read_rgb(path).astype(int) - picture()).mean() < JPEG_LOSS
 
 
 @pytest.mark.parametrize("kind", JPEGS)
-@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.7, 0.9, 0.97])
-def test_a_jpeg_that_is_cut_short_is_an_error_that_names_it(tmp_path: Path, kind: str, share: float) -> None:
-    data = JPEGS[kind]()
-    path = tmp_path / "half.jpg"
-    path.write_bytes(data[: round(len(data) * share)])
-    with pytest.raises(UserError, match=r"half\.jpg is (cut short|not a picture)"):
-        read_rgb(path)
+def test_a_truncated_jpeg_is_an_error_with_its_name(tmp_path: Path, kind: str) -> None:
+    data, path = JPEGS[kind](), tmp_path / "half.jpg"
+    for share in (0.01, 0.3, 0.5, 0.7, 0.9, 0.97):
+        path.write_bytes(data[: round(len(data) * share)])
+        with pytest.raises(UserError, match=r"half\.jpg is (cut short|not a picture)"):
+            read_rgb(path)
+    for missing_bytes in (1, 2, 100):  # the end of a thumbnail is not the end of the picture
+        path.write_bytes(data[:-missing_bytes])
+        with pytest.raises(UserError, match="cut short"):
+            read_rgb(path)
 
 
-@pytest.mark.parametrize("kind", JPEGS)
-@pytest.mark.parametrize("lacking_bytes", [1, 2, 100])
-def test_a_jpeg_that_lacks_its_last_bytes_is_cut_short(tmp_path: Path, kind: str, lacking_bytes: int) -> None:
-    # The end of a thumbnail must not be taken for the end of the picture.
-    path = tmp_path / "a.jpg"
-    path.write_bytes(JPEGS[kind]()[:-lacking_bytes])
-    with pytest.raises(UserError, match="cut short"):
-        read_rgb(path)
-
-
-def test_bytes_behind_the_end_of_a_jpeg_do_no_harm(tmp_path: Path) -> None:
+def test_bytes_after_the_end_of_a_jpeg_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "padded.jpg"
     path.write_bytes(encoded(picture(), ".jpg") + b"\x00" * 100)
     assert read_rgb(path).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
-def test_a_png_that_is_cut_short_is_an_error_that_names_it(tmp_path: Path, share: float) -> None:
+def test_a_truncated_png_is_an_error_with_its_name(tmp_path: Path, share: float) -> None:
     data = encoded(picture(), ".png")
     path = tmp_path / "half.png"
     path.write_bytes(data[: round(len(data) * share)])
@@ -93,28 +86,23 @@ def test_a_png_that_is_cut_short_is_an_error_that_names_it(tmp_path: Path, share
         read_rgb(path)
 
 
-def test_text_under_a_pictures_name_is_an_error_that_names_it(tmp_path: Path) -> None:
-    path = tmp_path / "notes.png"
-    path.write_text("<html>404</html>")
-    with pytest.raises(UserError, match=r"notes\.png is not a picture"):
-        read_rgb(path)
+@pytest.mark.parametrize(
+    ("name", "content"), [("notes.png", b"<html>404</html>"), ("empty.jpg", b"")], ids=["text", "empty"]
+)
+def test_a_file_that_is_not_a_picture_is_an_error_with_its_name(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name} is not a picture"):
+        read_rgb(tmp_path / name)
 
 
-def test_an_empty_file_is_an_error_that_names_it(tmp_path: Path) -> None:
-    path = tmp_path / "empty.jpg"
-    path.touch()
-    with pytest.raises(UserError, match=r"empty\.jpg"):
-        read_rgb(path)
-
-
-def test_a_missing_file_and_a_folder_are_errors_that_name_them(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_errors_with_their_names(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone\.jpg could not be read"):
         read_rgb(tmp_path / "gone.jpg")
     with pytest.raises(UserError, match="could not be read"):
         read_rgb(tmp_path)
 
 
-def test_a_photo_taken_upright_is_turned_by_its_exif_orientation(tmp_path: Path) -> None:
+def test_a_photo_is_rotated_by_its_exif_orientation(tmp_path: Path) -> None:
     path = tmp_path / "upright.jpg"
     path.write_bytes(with_exif(encoded(picture(), ".jpg"), EXIF_ROTATED_BY_90))
     upright = read_rgb(path)
@@ -137,7 +125,7 @@ def test_the_transparency_of_a_png_is_dropped(tmp_path: Path) -> None:
     assert (read_rgb(path) == frame).all()
 
 
-def test_a_16_bit_png_keeps_every_value_above_zero_above_zero(tmp_path: Path) -> None:
+def test_a_16_bit_png_keeps_nonzero_values_nonzero(tmp_path: Path) -> None:
     path = tmp_path / "deep.png"
     values = np.array([[0, 1, 255, 256, 512, 65280, 65535]], np.uint16)
     path.write_bytes(bytes(cv2.imencode(".png", values)[1]))
@@ -145,7 +133,7 @@ def test_a_16_bit_png_keeps_every_value_above_zero_above_zero(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
-def test_a_picture_written_without_loss_is_read_back_the_same(tmp_path: Path, suffix: str) -> None:
+def test_a_lossless_picture_is_read_back_the_same(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     write_picture(path, picture())
     assert (read_rgb(path) == picture()).all()
@@ -158,13 +146,13 @@ def test_a_jpeg_written_and_read_back_keeps_red_red(tmp_path: Path) -> None:
     assert np.abs(read_rgb(path).astype(int) - red).max() < 8
 
 
-def test_a_picture_is_written_only_under_a_pictures_suffix(tmp_path: Path) -> None:
+def test_a_picture_is_written_only_with_a_known_suffix(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.jpg"):
         write_picture(tmp_path / "a.keras", picture())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pictures_are_listed_by_name_and_nothing_else_is(tmp_path: Path) -> None:
+def test_only_pictures_are_listed_sorted_by_name(tmp_path: Path) -> None:
     for name in ("b.JPG", "a.png", "notes.txt", "Thumbs.db"):
         (tmp_path / name).touch()
     (tmp_path / "below").mkdir()
@@ -172,23 +160,23 @@ def test_pictures_are_listed_by_name_and_nothing_else_is(tmp_path: Path) -> None
     assert [path.name for path in list_images(tmp_path)] == ["a.png", "b.JPG"]
 
 
-def test_an_overlay_tints_the_mask_outlines_it_and_leaves_the_rest() -> None:
+def test_an_overlay_tints_and_outlines_the_mask_and_nothing_else() -> None:
     frame = np.full((40, 60, 3), 100, np.uint8)
     mask = np.zeros((40, 60), np.bool_)
     mask[10:20, 20:40] = True
     drawn = overlay(frame, mask, opacity=0.5)
     assert (drawn[~mask] == 100).all()
-    assert (drawn[12:18, 22:38] == [177, 80, 50]).all()  # half way from grey to the fire colour
+    assert (drawn[12:18, 22:38] == [177, 80, 50]).all()  # halfway from grey to the fire colour
     assert (drawn[10, 20:40] == FIRE_COLOUR_RGB).all()
     assert (drawn[10:20, 20] == FIRE_COLOUR_RGB).all()
-    assert (frame == 100).all(), "the frame itself must not be drawn on"
+    assert (frame == 100).all(), "the frame itself must not change"
 
 
 def test_an_overlay_of_no_fire_is_the_frame() -> None:
     assert (overlay(picture(), np.zeros((48, 64), np.bool_)) == picture()).all()
 
 
-def test_an_overlay_takes_a_mask_of_the_models_size() -> None:
+def test_an_overlay_accepts_a_mask_of_the_models_size() -> None:
     frame = np.full((40, 60, 3), 100, np.uint8)
     mask = np.zeros((4, 6), np.bool_)
     mask[1, 2] = True

@@ -1,11 +1,16 @@
-"""The loop tells its sinks everything in order, and once a second how it fares, with or without frames."""
+"""The loop sends everything to the sinks in order, and a status once per interval, with or without frames."""
 
 from __future__ import annotations
 
 import itertools
+import os
+import re
+import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -15,85 +20,94 @@ from edge.camera.pattern import Pattern
 from edge.errors import UserError
 from edge.host.machine import HostStatus
 from edge.host.throttle import Throttle
-from edge.loop import RunControl, run_loop
+from edge.loop import run_loop
 from edge.messages import CameraState, FireEvent, FrameResult, RunStatus
+from edge.signals import RunControl, install_signal_handlers
 from edge.sinks import Sink, Sinks
-from tests.support.factories import MODEL_HASH, watch
+from edge.status import StatusReporter, Summary
+from tests.support.factories import MODEL_HASH, make_detector
 
+ROOT = Path(__file__).parents[2]
 MACHINE = HostStatus(None, 55.0, None, 0.1)
+Message = TypeVar("Message", FrameResult, FireEvent, RunStatus)
 
 
-class Silent:
-    """A camera that is there and gives nothing, until it is let go."""
+class SilentCamera:
+    """A camera that opens and gives no frame until it is released."""
 
     name, live = "silent", True
 
-    def __init__(self, let_go: threading.Event) -> None:
-        self._let_go = let_go
+    def __init__(self, released: threading.Event) -> None:
+        self._released = released
 
     def open(self) -> None:
         pass
 
     def read(self) -> CameraFrame | None:
-        self._let_go.wait()
+        self._released.wait()
         return None
 
     def close(self) -> None:
         pass
 
 
-class Kept(Sink):
-    def __init__(self) -> None:
-        self.told: list[FrameResult | FireEvent | RunStatus] = []
+class Recorder(Sink):
+    """Keeps every message; `on_message` is called with their number."""
+
+    def __init__(self, on_message: Callable[[int], None]) -> None:
+        self.messages: list[FrameResult | FireEvent | RunStatus] = []
+        self._on_message = on_message
 
     def on_result(self, result: FrameResult) -> None:
-        self.told.append(result)
+        self._add(result)
 
     def on_event(self, event: FireEvent) -> None:
-        self.told.append(event)
+        self._add(event)
 
     def on_status(self, status: RunStatus) -> None:
-        self.told.append(status)
+        self._add(status)
 
-    @property
-    def statuses(self) -> list[RunStatus]:
-        return [one for one in self.told if isinstance(one, RunStatus)]
+    def _add(self, message: FrameResult | FireEvent | RunStatus) -> None:
+        self.messages.append(message)
+        self._on_message(len(self.messages))
+
+    def of(self, kind: type[Message]) -> list[Message]:
+        return [message for message in self.messages if isinstance(message, kind)]
 
 
 def loop(
     make: Callable[[], Camera],
     *,
-    orders: RunControl | None = None,
+    control: RunControl | None = None,
     reload: Callable[[], None] = lambda: None,
     max_frames: int | None = None,
-) -> Kept:
-    kept, watched = Kept(), watch()
-    pace = Throttle(0, slow_when_hot=False, look=lambda: MACHINE)
-    with Capture(make, replay=Replay.EVERY_FRAME, prepare=watched.prepare) as capture:
-        run_loop(
-            capture, watched, Sinks([kept], time.monotonic), pace, orders or RunControl(),
-            events=watched.events, reload=reload, max_frames=max_frames,
-        )  # fmt: skip
-    return kept
+    on_message: Callable[[int], None] = lambda _: None,
+) -> Recorder:
+    """Run the loop; the clock of its statuses advances by a second whenever it is read."""
+    recorder, detector, clock = Recorder(on_message), make_detector(), itertools.count()
+    sinks, throttle = Sinks([recorder], time.monotonic), Throttle(0, slow_when_hot=False, read_machine=lambda: MACHINE)
+    with Capture(make, replay=Replay.EVERY_FRAME, prepare=detector.prepare) as capture:
+        reporter = StatusReporter(capture, sinks, throttle, detector.events, clock=lambda: next(clock), interval_s=3)
+        control = control or RunControl()
+        run_loop(capture, detector, sinks, throttle, control, reload=reload, max_frames=max_frames, reporter=reporter)
+    return recorder
 
 
-def test_sinks_hear_of_the_run_first_then_each_result_before_its_events() -> None:
-    told = loop(lambda: Pattern(fps=10), max_frames=80).told
-    assert isinstance(told[0], RunStatus)
-    results = [one for one in told if isinstance(one, FrameResult)]
-    assert [result.frame for result in results] == list(range(1, 81))
-    (at,) = (at for at, one in enumerate(told) if isinstance(one, FireEvent))
-    before = next(one for one in reversed(told[:at]) if isinstance(one, FrameResult))
-    assert before.alarm
+def test_a_status_comes_first_and_each_result_before_its_events() -> None:
+    recorder = loop(lambda: Pattern(fps=10), max_frames=60)
+    assert isinstance(recorder.messages[0], RunStatus)
+    assert [result.frame for result in recorder.of(FrameResult)] == list(range(1, 61))
+    (event,) = recorder.of(FireEvent)
+    before = recorder.messages[: recorder.messages.index(event)]
+    assert next(message for message in reversed(before) if isinstance(message, FrameResult)).alarm
 
 
-def test_the_status_says_what_the_run_came_to_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.loop.STATUS_S", 0.001)
-    told = loop(lambda: Pattern(fps=10), max_frames=20).told
-    for at, status in enumerate(told):
+def test_a_status_has_the_totals_so_far() -> None:
+    recorder = loop(lambda: Pattern(fps=10), max_frames=20)
+    for at, status in enumerate(recorder.messages):
         if isinstance(status, RunStatus):
-            assert status.results == sum(isinstance(one, FrameResult) for one in told[:at])
-    first, *_, last = (one for one in told if isinstance(one, RunStatus))
+            assert status.results == sum(isinstance(message, FrameResult) for message in recorder.messages[:at])
+    first, *_, last = recorder.of(RunStatus)
     assert (first.source, first.model_sha256) == ("test", MODEL_HASH)
     assert (last.dropped, last.connects, last.camera_state) == (0, 1, CameraState.STREAMING)
     assert last.machine is MACHINE
@@ -101,26 +115,54 @@ def test_the_status_says_what_the_run_came_to_so_far(monkeypatch: pytest.MonkeyP
     assert last.last_result_age_s < last.running_s
 
 
-def test_a_camera_that_gives_nothing_is_told_of_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.loop.STATUS_S", 0.05)
-    orders, let_go = RunControl(), threading.Event()
+def test_a_silent_camera_is_reported_again_and_again() -> None:
+    control, released = RunControl(), threading.Event()
 
-    def stop() -> None:
-        orders.stop = True
-        let_go.set()
+    def stop_after_three(count: int) -> None:
+        if count == 3:
+            control.stop = True
+            released.set()
 
-    threading.Timer(0.6, stop).start()
-    statuses = loop(lambda: Silent(let_go), orders=orders).statuses
-    assert 3 <= len(statuses) <= 13
-    quiet = [status.last_result_age_s for status in statuses]
-    assert all(later > earlier for earlier, later in itertools.pairwise(quiet))
+    statuses = loop(lambda: SilentCamera(released), control=control, on_message=stop_after_three).of(RunStatus)
+    ages_s = [status.last_result_age_s for status in statuses]
+    assert len(ages_s) == 3
+    assert all(later >= earlier + 3 for earlier, later in itertools.pairwise(ages_s))
     assert {(status.results, status.fps) for status in statuses} == {(0, 0.0)}
 
 
-def test_a_refused_reload_is_logged_and_the_loop_goes_on(caplog: pytest.LogCaptureFixture) -> None:
-    def refuse() -> None:
-        raise UserError("model gone.tflite could not be read")
+def test_a_refused_reload_is_logged_and_the_loop_continues(caplog: pytest.LogCaptureFixture) -> None:
+    reloads = []
 
-    told = loop(lambda: Pattern(fps=10), orders=RunControl(reload=True), reload=refuse, max_frames=3).told
-    assert sum(isinstance(one, FrameResult) for one in told) == 3
-    assert "refused, the old one goes on: model gone.tflite could not be read" in caplog.text
+    def refuse() -> None:
+        reloads.append(True)
+        raise UserError("model gone.tflite could not be read", "check the path")
+
+    recorder = loop(lambda: Pattern(fps=10), control=RunControl(reload=True), reload=refuse, max_frames=3)
+    assert (len(recorder.of(FrameResult)), len(reloads)) == (3, 1)
+    assert "refused, the old one stays in use: model gone.tflite could not be read: check the path" in caplog.text
+
+
+def test_signals_set_flags_and_get_their_handlers_back() -> None:
+    control, handler = RunControl(), signal.getsignal(signal.SIGTERM)
+    with install_signal_handlers(control):
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert (control.reload, control.stop) == (True, False)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert control.stop
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_only_the_time_of_an_event_comes_from_the_wall_clock() -> None:
+    # A clock that steps, as at boot without a network, must move no alarm and no time-out.
+    paths = (
+        path for path in (ROOT / "edge").rglob("*.py") if re.search(r"time\.time\(|datetime\.now", path.read_text())
+    )
+    assert {path.name for path in paths} == {"events.py", "doctor.py"}
+
+
+def test_the_summary_names_source_frames_rate_age_and_fires() -> None:
+    summary = Summary(results=20, dropped=3, fires=2, seconds=2.0)
+    summary.ages_ms.extend([10.0, 30.0, 20.0])
+    line = "test-pattern: 20 frames in 2.0 s (10.0 per second, 3 dropped, median age 20 ms), 2 fires"
+    assert summary.line("test-pattern") == line
+    assert Summary(seconds=0.0).line("cam") == "cam: 0 frames in 0.0 s (0.0 per second, 0 dropped), no fire"

@@ -1,4 +1,4 @@
-"""The waits between attempts."""
+"""The waits between attempts grow up to a limit."""
 
 from __future__ import annotations
 

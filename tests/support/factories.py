@@ -1,4 +1,4 @@
-"""What tests of the loop share: a model that calls bright red fire, and frames without a camera."""
+"""A detector whose model predicts fire on bright red, and frames, results and events without a camera."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODEL_HASH = "ab" * 32
 
 
 class RedIsFire:
-    """A segmenter's interface without a network: fire is where red saturates."""
+    """The interface of a segmenter without a network: fire is where red saturates."""
 
     height, width = 112, 112
 
@@ -36,7 +36,7 @@ def red_is_fire() -> Segmenter:
     return cast(Segmenter, RedIsFire())
 
 
-def watch(zones: tuple[Zone, ...] = (), rules: AlarmRules | None = None, clock_s: float = 0.0) -> Detector:
+def make_detector(zones: tuple[Zone, ...] = (), rules: AlarmRules | None = None, clock_s: float = 0.0) -> Detector:
     events = EventTracker(MODEL_HASH, "test", now=lambda: NOON, new_id=lambda _, zone: f"fire-{zone}")
     grid = ZoneMap(zones, [], RedIsFire.height, RedIsFire.width)
     return Detector(red_is_fire(), grid, rules or AlarmRules(), events, clock=lambda: clock_s)
@@ -52,7 +52,7 @@ def pattern_frames(seconds: float, fps: float = 10.0) -> list[TimedFrame]:
 
 
 def lamp(t_s: float) -> Frame:
-    """A red lamp in the dark, with a camera's noise."""
+    """Return a red lamp in the dark, with sensor noise."""
     light = np.full((HEIGHT, WIDTH, 3), 30.0)
     cv2.circle(light, (160, 120), 40, (250.0, 40.0, 20.0), -1)
     noise = np.random.default_rng(round(t_s * 1000)).normal(0, 3, light.shape)
@@ -60,7 +60,7 @@ def lamp(t_s: float) -> Frame:
 
 
 def result(t_s: float, share: float, *, on: bool, number: int = 1, zone: str = "frame", level: int = 60) -> FrameResult:
-    """A result as the watch gives it; the picture's grey tells which one it was."""
+    """Return a result of the detector; the grey `level` of its picture identifies it."""
     return FrameResult(
         frame=number,
         t_s=t_s,
@@ -75,7 +75,7 @@ def result(t_s: float, share: float, *, on: bool, number: int = 1, zone: str = "
 
 
 def event(kind: str, *, id_: str = "20261122T120000Z-frame-abcd", number: int = 1, t_s: float = 1.0) -> FireEvent:
-    seen = result(t_s, 0.1, on=True)
+    frame_result = result(t_s, 0.1, on=True)
     return FireEvent(
         id=id_,
         number=number,
@@ -86,9 +86,9 @@ def event(kind: str, *, id_: str = "20261122T120000Z-frame-abcd", number: int = 
         started_t_s=1.0,
         share=0.1,
         peak_share=0.1,
-        age_ms=seen.age_ms,
+        age_ms=frame_result.age_ms,
         model_sha256=MODEL_HASH,
         source="test",
-        rgb=seen.rgb,
-        mask=seen.mask,
+        rgb=frame_result.rgb,
+        mask=frame_result.mask,
     )

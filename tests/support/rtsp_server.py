@@ -1,6 +1,6 @@
 """An RTSP camera that shows a video: `/usr/bin/python3 rtsp_server.py PORT VIDEO USER PASSWORD`.
 
-A script for the system's Python, which alone has GStreamer's bindings; it can import nothing of ours.
+A script for the system's Python, the only one with GStreamer's bindings; it imports nothing of this project.
 """
 
 import sys

@@ -1,14 +1,18 @@
-"""`fireseg-train` typed in, and how it ended."""
+"""Run a command line and see how it ended: in this process for `fireseg-edge`, in its own for `fireseg-train`."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 CHATTER = re.compile(
     r"oneDNN|cuda|tensorflow|absl|XNNPACK|WARNING|I0000|E0000|W0000|UserWarning|Traceback", re.IGNORECASE
@@ -23,8 +27,31 @@ class Done(NamedTuple):
     err: str
 
 
+Here = Callable[..., Done]
+
+
+def fireseg_edge(*arguments: object, cwd: Path) -> Done:
+    """Run `fireseg-edge` in this process, with the exit codes and errors of the real entry point."""
+    from edge.cli import app
+    from edge.errors import run_app
+
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.dict(os.environ, {"COLUMNS": "200", "NO_COLOR": "1"}),
+        warnings.catch_warnings(),  # restores what the command sets
+    ):
+        try:
+            run_app(lambda: app(list(map(str, arguments)), prog_name="fireseg-edge"))
+        except SystemExit as ending:
+            code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
 def type_in(cwd: Path, *arguments: object) -> Done:
-    """Run the command in a process of its own, as from a shell."""
+    """Run `fireseg-train` in its own process, as from a shell."""
     environment = {key: value for key, value in os.environ.items() if key != "FIRESEG_DIR"} | {"COLUMNS": "200"}
     done = subprocess.run(
         [sys.executable, "-c", "from train.cli import run; run()", *map(str, arguments)],
@@ -33,11 +60,8 @@ def type_in(cwd: Path, *arguments: object) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-Here = Callable[..., Done]
-
-
 def refused(done: Done) -> list[str]:
-    """The lines of a refusal, without their beginning."""
+    """Return the error lines of a command that ended with exit code 2, without their prefix."""
     assert done.code == 2, done
     assert "Traceback" not in done.err
     lines = [line for line in done.err.splitlines() if line.startswith("error: ")]
@@ -47,5 +71,5 @@ def refused(done: Done) -> list[str]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Files of unfinished writing."""
+    """Return the temporary files below a folder."""
     return [str(path) for path in folder.rglob(".*") if path.is_file()]

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
+from edge.config import LOOPBACK, Listen
 from edge.errors import UserError
 from edge.secrets import WEB_PASSWORD, read_secret
 from edge.sinks.web.door import Door
 
-DEFAULT_HOST = "127.0.0.1"
-EXPECTED = 'expected an address and a port, such as "127.0.0.1:8080", or "0.0.0.0:8080" for other machines to reach'
 BUFFER_BYTES = 128 << 10
 """What the kernel holds for one viewer: pictures in a longer queue would be old when they come."""
 OPEN_PATHS = ("/healthz", "/readyz")
@@ -47,43 +44,13 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-@dataclass(frozen=True)
-class Listen:
-    """Where the page is served."""
-
-    host: str
-    port: int
-    """0 for any free one."""
-
-    @property
-    def loopback(self) -> bool:
-        return ipaddress.ip_address(self.host).is_loopback
-
-    def url(self, port: int) -> str:
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{port}/"
-
-
-def parse_listen(text: str) -> Listen:
-    """`127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, or `:8080` for this machine alone. Raises `UserError`."""
-    match = re.fullmatch(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[0-9.]+|localhost)?):(?P<port>[0-9]{1,5})", text)
-    try:
-        if match is None or int(match["port"]) > 65535:
-            raise ValueError
-        if match["six"]:
-            return Listen(str(ipaddress.IPv6Address(match["six"])), int(match["port"]))
-        host = match["four"] or DEFAULT_HOST
-        return Listen(str(ipaddress.IPv4Address(DEFAULT_HOST if host == "localhost" else host)), int(match["port"]))
-    except ValueError:
-        raise UserError(f'[web] listen = "{text}"', f"{EXPECTED}") from None
-
-
 def find_password(listen: Listen, file: str) -> str | None:
     """The page's password; None where it needs none. Raises `UserError` where other machines could look without one."""
     password = read_secret(WEB_PASSWORD, file)
     if password is None and not listen.loopback:
         raise UserError(
             f"the web page at {listen.host} could be seen by others without a password",
-            f"set {WEB_PASSWORD} or [web] password_file, or listen at {DEFAULT_HOST}:{listen.port}",
+            f"set {WEB_PASSWORD} or [web] password_file, or listen at {LOOPBACK}:{listen.port}",
         )
     return password
 

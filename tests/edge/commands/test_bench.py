@@ -1,44 +1,50 @@
-"""`fireseg-edge bench` says what the machine was like, and with --full keeps to MLPerf's rule."""
+"""`fireseg-edge bench` reports latency and the state of the machine; --full keeps to MLPerf's rule."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-import edge.cli
-from edge.cli import app, conditions_line, time_fully
+import edge.commands.bench
+from edge.commands.bench import conditions_line, time_single_stream
 from edge.files import sha256
 from edge.host.machine import HostStatus, Throttling, conditions
+from tests.support.run_cli import Done, fireseg_edge
 
 CALM = HostStatus("ondemand", 52.0, Throttling(0x50000), 0.4)
+UNKNOWN = HostStatus(None, None, None, None)
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> list[HostStatus]:
-    """What the next looks at the machine see; change it."""
-    looks = [CALM, CALM]
-    monkeypatch.setattr(edge.cli, "read_state", lambda: looks.pop(0))
-    return looks
+def statuses(monkeypatch: pytest.MonkeyPatch) -> list[HostStatus]:
+    """The status of the machine before and after the measurement; change it."""
+    statuses = [CALM, CALM]
+    monkeypatch.setattr(edge.commands.bench, "read_state", lambda: statuses.pop(0))
+    return statuses
 
 
-def bench(model: Path, *arguments: str) -> dict[str, Any]:
-    done = CliRunner().invoke(app, ["bench", str(model), "--threads", "1", "--seconds", "0", "--json", *arguments])
-    assert done.exit_code == 0, done.output
-    return {"facts": json.loads(done.stdout), "stderr": done.stderr}
+def bench(model: Path, *arguments: str) -> Done:
+    done = fireseg_edge("bench", model, "--threads", "1", "--seconds", "0", *arguments, cwd=model.parent)
+    assert done.code == 0, done
+    return done
 
 
-def test_the_json_names_the_model_by_its_content_and_tells_what_the_machine_was_like(
-    models: dict[str, Path], machine: list[HostStatus]
+def test_the_json_has_the_stages_the_model_by_its_hash_and_the_machine(
+    models: dict[str, Path], statuses: list[HostStatus]
 ) -> None:
-    found = bench(models["int8"])
-    facts = found["facts"]
+    done = bench(models["int8"], "--json")
+    facts = json.loads(done.out)
+    assert {"runtime", "cpu"} <= facts.keys()
     assert facts["model_sha256"] == sha256(models["int8"])
-    assert facts["full"] is False
+    assert (facts["threads"], facts["frame"], facts["full"]) == (1, "1280x720", False)
+    assert list(facts["stages"]) == ["resize the frame", "run the network", "whole frame"]
+    for stage in facts["stages"].values():
+        assert stage["runs"] >= 50
+        assert 0 < stage["median_ms"] <= stage["p90_ms"] <= stage["p99_ms"]
+        assert stage["frames_per_s"] > 0
     assert facts["p90_ms"] == facts["stages"]["whole frame"]["p90_ms"]
     assert facts["machine"] | {"board": None, "cpu": None} == {
         "board": None,
@@ -52,55 +58,45 @@ def test_the_json_names_the_model_by_its_content_and_tells_what_the_machine_was_
         "throttled_now": [],
         "throttled_since_boot": ["under-voltage", "throttled"],
     }
-    assert found["stderr"] == ""
+    assert done.err == ""
 
 
-def test_a_throttled_and_hot_machine_is_warned_of(models: dict[str, Path], machine: list[HostStatus]) -> None:
-    machine[1] = replace(CALM, temperature_c=86.0, throttling=Throttling(0x50004))
-    found = bench(models["int8"])
-    assert len(found["facts"]["machine"]["trouble"]) == 2
-    lines = found["stderr"].splitlines()
-    assert len(lines) == 2
-    assert all(line.startswith("warning: ") for line in lines)
-    assert "(throttled)" in lines[0]
-    assert "86 °C" in lines[1]
-
-
-def test_a_full_run_times_at_least_so_many_frames_and_says_so(
-    models: dict[str, Path], machine: list[HostStatus], monkeypatch: pytest.MonkeyPatch
+def test_a_throttled_and_hot_machine_gets_a_warning_for_each(
+    models: dict[str, Path], statuses: list[HostStatus]
 ) -> None:
-    monkeypatch.setattr(edge.cli, "FULL_RUNS", 300)
-    monkeypatch.setattr(edge.cli, "FULL_SECONDS", 0.01)
-    facts = bench(models["int8"], "--full")["facts"]
+    statuses[1] = replace(CALM, temperature_c=86.0, throttling=Throttling(0x50004))
+    done = bench(models["int8"])
+    throttled, hot = done.err.splitlines()
+    assert throttled.startswith("warning: the machine was throttled (throttled)")
+    assert "86 °C" in hot
+    assert all(word in done.out for word in ("resize the frame", "run the network", "whole frame", "median ms"))
+    assert "52 °C before and 86 °C after" in done.out
+
+
+def test_a_full_run_times_whole_frames_by_the_rule_and_prints_its_p90(
+    models: dict[str, Path], statuses: list[HostStatus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge.commands.bench, "FULL_RUNS", 60)
+    monkeypatch.setattr(edge.commands.bench, "FULL_SECONDS", 0.001)
+    statuses *= 2
+    facts = json.loads(bench(models["int8"], "--full", "--json").out)
     assert facts["full"] is True
-    assert facts["queries"] == facts["stages"]["whole frame"]["runs"] >= 300
+    assert facts["queries"] == facts["stages"]["whole frame"]["runs"] >= 60
     assert facts["seconds"] > 0
-    assert 50 <= facts["stages"]["resize the frame"]["runs"] < 300  # the rule is for whole frames
+    assert 50 <= facts["stages"]["resize the frame"]["runs"] < 60  # the rule is for whole frames
+    out = bench(models["int8"], "--full").out
+    assert "p90 latency: " in out
+    assert " frames one by one in " in out
 
 
-def test_a_full_run_goes_on_for_the_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge.cli, "FULL_RUNS", 3)
-    monkeypatch.setattr(edge.cli, "FULL_SECONDS", 0.05)
-    latency = time_fully(lambda: None, seconds=0)
-    assert latency.runs > 3
+def test_the_rule_asks_for_both_a_number_of_frames_and_a_time() -> None:
+    assert time_single_stream(lambda: None, 0, min_runs=300, min_seconds=0).runs == 300
+    assert time_single_stream(lambda: None, 0, min_runs=3, min_seconds=0.02).runs > 3
 
 
-def test_the_headline_of_a_full_run_is_its_p90(
-    models: dict[str, Path], machine: list[HostStatus], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(edge.cli, "FULL_RUNS", 60)
-    monkeypatch.setattr(edge.cli, "FULL_SECONDS", 0.001)
-    done = CliRunner().invoke(app, ["bench", str(models["int8"]), "--threads", "1", "--seconds", "0", "--full"])
-    assert "p90 latency: " in done.stdout
-    assert "60 frames one by one" in done.stdout
-    assert "52 °C before and 52 °C after" in done.stdout
-
-
-def test_the_line_about_the_machine_leaves_out_what_it_does_not_tell() -> None:
-    nothing = HostStatus(None, None, None, None)
-    line = conditions_line(conditions(nothing, nothing))
+def test_the_line_about_the_machine_omits_what_is_not_reported() -> None:
+    line = conditions_line(conditions(UNKNOWN, UNKNOWN))
     assert line
     assert all(word not in line for word in ("None", "governor", "°C", "throttled", "load"))
-    assert "throttled since boot: never" in conditions_line(
-        conditions(nothing, replace(CALM, throttling=Throttling(0)))
-    )
+    never = conditions_line(conditions(UNKNOWN, replace(CALM, throttling=Throttling(0))))
+    assert "throttled since boot: never" in never

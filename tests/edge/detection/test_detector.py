@@ -17,7 +17,8 @@ from edge.detection.events import EventTracker
 from edge.detection.zones import Zone, ZoneMap
 from edge.messages import END, PEAK, START, FireEvent
 from edge.model.segmenter import Segmenter
-from tests.support.factories import MODEL_HASH, frame, lamp, pattern_frames, red_is_fire, watch
+from tests.support.factories import MODEL_HASH, frame, lamp, pattern_frames, red_is_fire
+from tests.support.factories import make_detector as watch
 
 LEFT = Zone("left", ((0, 0), (0.3, 0), (0.3, 1), (0, 1)))
 RIGHT = Zone("right", ((0.3, 0), (1, 0), (1, 1), (0.3, 1)))

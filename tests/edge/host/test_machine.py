@@ -1,4 +1,4 @@
-"""The machine's state is read from what real machines print, and what a machine does not have is None."""
+"""The status is parsed from what real machines print; what a machine does not report is None."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from edge.host.machine import (
     parse_load,
     parse_temperature,
     parse_throttled,
-    parse_word,
     read_state,
     trouble,
 )
@@ -65,63 +64,40 @@ CALM = HostStatus("performance", 52.0, Throttling(0), 0.1)
         (PI4_32_BIT, "Cortex-A72"),
         (PI4_64_BIT.replace("0xd08", "0xd0b"), "Cortex-A76"),
         (PI4_32_BIT.replace("0xd08", "0xfff"), "ARMv7 Processor rev 3 (v7l)"),
-        (PI4_64_BIT.replace("0x41", "0x51"), None),  # another maker's numbers mean other cores
+        (PI4_64_BIT.replace("0x41", "0x51"), None),  # part numbers of another implementer mean other cores
         (XEON, "Intel(R) Xeon(R) Processor"),
         ("", None),
-        (None, None),
     ],
 )
-def test_a_processor_is_known_by_its_name(cpuinfo: str | None, name: str | None) -> None:
+def test_a_processor_has_its_usual_name(cpuinfo: str, name: str | None) -> None:
     assert parse_cpu(cpuinfo) == name
 
 
-def test_the_device_trees_zero_byte_is_no_part_of_the_boards_name() -> None:
-    assert parse_word("Raspberry Pi 5 Model B Rev 1.0\x00") == "Raspberry Pi 5 Model B Rev 1.0"
-    assert parse_word("ondemand\n") == "ondemand"
-    assert parse_word("\n") is parse_word(None) is None
+@pytest.mark.parametrize(("text", "expected"), [("48312", 48.312), ("-1000", -1), ("unavailable", None), ("", None)])
+def test_temperatures_are_in_millidegrees(text: str, expected: float | None) -> None:
+    assert parse_temperature(text) == expected
 
 
-def test_temperatures_are_thousandths_of_a_degree() -> None:
-    assert parse_temperature("48312\n") == 48.312
-    assert parse_temperature("-1000\n") == -1
-    assert parse_temperature("unavailable") is parse_temperature("") is parse_temperature(None) is None
+@pytest.mark.parametrize(("text", "expected"), [("0.20 0.18 0.76 2/345 1234", 0.2), ("?", None), ("", None)])
+def test_the_load_is_that_of_the_last_minute(text: str, expected: float | None) -> None:
+    assert parse_load(text) == expected
 
 
-def test_the_load_is_that_of_the_last_minute() -> None:
-    assert parse_load("0.20 0.18 0.76 2/345 1234\n") == 0.2
-    assert parse_load("?") is parse_load(None) is None
-
-
-def test_a_pi_that_is_throttled_and_underfed_says_so_for_now_and_since_boot() -> None:
-    found = parse_throttled("throttled=0x50005\n")
-    assert found is not None
-    assert found.now == found.since_boot == ["under-voltage", "throttled"]
-
-
-def test_a_pi_that_was_throttled_earlier_is_not_throttled_now() -> None:
-    found = parse_throttled("throttled=0xd0000\n")
-    assert found is not None
-    assert found.now == []
-    assert found.since_boot == ["under-voltage", "throttled", "soft temperature limit"]
-
-
-@pytest.mark.parametrize(
-    "answer", ["VCHI initialization failed\n", 'error=1 error_msg="Command not registered"', "", None]
-)
-def test_any_other_answer_of_the_firmware_is_no_answer(answer: str | None) -> None:
-    assert parse_throttled(answer) is None
+@pytest.mark.parametrize("output", ["VCHI initialization failed\n", 'error=1 error_msg="Command not registered"', ""])
+def test_any_other_output_of_the_firmware_is_unknown(output: str) -> None:
+    assert parse_throttled(output) is None
 
 
 @given(st.integers(min_value=0, max_value=0xFFFFFFFF))
-def test_every_answer_of_the_firmware_is_understood(bits: int) -> None:
-    found = parse_throttled(f"throttled={bits:#x}")
-    assert found == Throttling(bits)
-    assert found is not None
-    assert [bit for bit, name in THROTTLE_BITS.items() if name in found.now] == [b for b in range(4) if bits >> b & 1]
-    assert len(found.since_boot) == (bits >> 16 & 0xF).bit_count()
+def test_every_value_of_the_firmware_is_parsed(bits: int) -> None:
+    throttling = parse_throttled(f"throttled={bits:#x}")
+    assert throttling == Throttling(bits)
+    assert throttling is not None
+    assert throttling.now == [name for bit, name in THROTTLE_BITS.items() if bits >> bit & 1]
+    assert throttling.since_boot == [name for bit, name in THROTTLE_BITS.items() if bits >> 16 >> bit & 1]
 
 
-def test_a_calm_machine_has_no_trouble_even_if_it_was_throttled_before_the_measurement() -> None:
+def test_throttling_before_the_measurement_is_no_trouble() -> None:
     assert trouble(CALM, CALM) == []
     old = replace(CALM, throttling=Throttling(0x50000))
     assert trouble(old, old) == []
@@ -129,21 +105,19 @@ def test_a_calm_machine_has_no_trouble_even_if_it_was_throttled_before_the_measu
 
 
 @pytest.mark.parametrize("bits", [0x4, 0x40000])
-def test_throttling_during_the_measurement_is_trouble_also_when_it_is_over_by_its_end(bits: int) -> None:
-    (told,) = trouble(CALM, replace(CALM, throttling=Throttling(bits)))
-    assert told == "the firmware held the machine back (throttled)"
+def test_throttling_during_the_measurement_is_trouble_even_if_it_ended(bits: int) -> None:
+    (reason,) = trouble(CALM, replace(CALM, throttling=Throttling(bits)))
+    assert reason == "the machine was throttled (throttled)"
 
 
 def test_heat_before_or_after_is_trouble() -> None:
     hot = replace(CALM, temperature_c=83.4)
     for before, after in ((CALM, hot), (hot, CALM)):
-        (told,) = trouble(before, after)
-        assert "83 °C hot" in told
+        (reason,) = trouble(before, after)
+        assert "83 °C hot" in reason
 
 
-def test_the_state_is_read_from_where_linux_and_the_firmware_keep_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_status_is_read_from_linux_and_the_firmware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = {
         "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
         "sys/class/thermal/thermal_zone0/temp": "61342\n",
@@ -163,29 +137,26 @@ def test_the_state_is_read_from_where_linux_and_the_firmware_keep_it(
     assert cpu_model(tmp_path) == "Cortex-A72"
 
 
-def test_a_machine_that_tells_nothing_is_read_without_complaint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_that_reports_nothing_has_an_unknown_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert read_state(tmp_path) == HostStatus(None, None, None, None)
     assert board_model(tmp_path) is cpu_model(tmp_path) is None
 
 
-def test_a_firmware_tool_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_firmware_tool_that_hangs_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "vcgencmd").write_text("#!/bin/sh\nexec sleep 60\n")
     (tmp_path / "vcgencmd").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr("edge.host.machine.FIRMWARE_TIMEOUT_S", 0.1)
-    assert read_state(tmp_path).throttling is None
+    assert read_state(tmp_path, firmware_timeout_s=0.1).throttling is None
 
 
-def test_the_conditions_of_a_measurement_tell_both_looks_and_the_trouble() -> None:
+def test_the_conditions_have_both_statuses_and_the_trouble() -> None:
     after = HostStatus("ondemand", 85.0, Throttling(0x40004), 2.0)
-    found = conditions(CALM, after)
-    assert (found["temperature_before_c"], found["temperature_after_c"]) == (52.0, 85.0)
-    assert (found["governor"], found["throttle_bits"], found["load"]) == ("ondemand", "0x40004", 0.1)
-    assert found["throttled_now"] == found["throttled_since_boot"] == ["throttled"]
-    assert len(found["trouble"]) == 2
+    facts = conditions(CALM, after)
+    assert (facts["temperature_before_c"], facts["temperature_after_c"]) == (52.0, 85.0)
+    assert (facts["governor"], facts["throttle_bits"], facts["load"]) == ("ondemand", "0x40004", 0.1)
+    assert facts["throttled_now"] == facts["throttled_since_boot"] == ["throttled"]
+    assert len(facts["trouble"]) == 2
 
 
 def test_this_machine_has_a_name_of_one_line() -> None:

@@ -1,9 +1,9 @@
-"""How often the loop looks: never more than it may, less while the machine is hot."""
+"""The frame rate: never above its limit, and lower while the machine is hot."""
 
 from __future__ import annotations
 
 from edge.host.machine import HostStatus, Throttling
-from edge.host.throttle import LOOK_EVERY_S, SLOWEST_S, Throttle
+from edge.host.throttle import MACHINE_POLL_S, SLOWEST_S, Throttle
 
 COOL = HostStatus(None, 50.0, Throttling(0), 0.1)
 HOT = HostStatus(None, 84.0, Throttling(0), 0.1)
@@ -17,73 +17,73 @@ class Machine:
         self.now_s = 100.0
         self.state = COOL
 
-    def pace(self, max_fps: float, *, slow_when_hot: bool = True) -> Throttle:
-        return Throttle(max_fps, slow_when_hot=slow_when_hot, clock=lambda: self.now_s, look=lambda: self.state)
+    def throttle(self, max_fps: float, *, slow_when_hot: bool = True) -> Throttle:
+        return Throttle(max_fps, slow_when_hot=slow_when_hot, clock=lambda: self.now_s, read_machine=lambda: self.state)
 
-    def run(self, pace: Throttle, state: HostStatus, looks: int = 1, busy_s: float = 0.03) -> float:
-        """Let it look so many times at a state of the machine; the interval that it keeps then."""
+    def run(self, throttle: Throttle, state: HostStatus, polls: int = 1, busy_s: float = 0.03) -> float:
+        """Process a frame between polls of `state`, and return the interval afterwards."""
         self.state = state
-        for _ in range(looks):
-            self.now_s += LOOK_EVERY_S
-            pace.took()
+        for _ in range(polls):
+            self.now_s += MACHINE_POLL_S
+            throttle.start()
             self.now_s += busy_s
-            pace.done()
-            pace.look_after()
-        return round(pace.interval_s(), 6)
+            throttle.finish()
+            throttle.poll()
+        return round(throttle.interval_s(), 6)
 
 
-def test_the_first_frame_is_taken_at_once_and_the_next_when_it_is_due() -> None:
+def test_the_first_frame_is_processed_at_once_and_the_next_when_it_is_due() -> None:
     machine = Machine()
-    pace = machine.pace(4)
-    assert pace.wait_s() == 0
-    pace.took()
+    throttle = machine.throttle(4)
+    assert throttle.wait_s() == 0
+    throttle.start()
     machine.now_s += 0.1
-    assert round(pace.wait_s(), 6) == 0.15
+    assert round(throttle.wait_s(), 6) == 0.15
     machine.now_s += 1
-    assert pace.wait_s() == 0
+    assert throttle.wait_s() == 0
 
 
-def test_without_a_bound_it_never_waits_while_the_machine_is_well() -> None:
+def test_without_a_limit_it_never_waits_while_the_machine_is_cool() -> None:
     machine = Machine()
-    pace = machine.pace(0)
-    assert machine.run(pace, COOL) == 0
-    pace.took()
-    assert pace.wait_s() == 0
+    throttle = machine.throttle(0)
+    assert machine.run(throttle, COOL) == 0
+    throttle.start()
+    assert throttle.wait_s() == 0
 
 
-def test_heat_or_throttling_halves_the_rate_again_and_again_down_to_one_a_second() -> None:
+def test_heat_or_throttling_halves_the_rate_down_to_one_per_second() -> None:
     for trouble in (HOT, THROTTLED):
         machine = Machine()
-        pace = machine.pace(10)
-        assert [machine.run(pace, trouble) for _ in range(6)] == [0.2, 0.4, 0.8, SLOWEST_S, SLOWEST_S, SLOWEST_S]
+        throttle = machine.throttle(10)
+        assert [machine.run(throttle, trouble) for _ in range(6)] == [0.2, 0.4, 0.8, SLOWEST_S, SLOWEST_S, SLOWEST_S]
 
 
-def test_without_a_bound_it_is_the_machine_s_own_time_that_doubles() -> None:
+def test_without_a_limit_the_processing_time_doubles() -> None:
     machine = Machine()
-    assert machine.run(machine.pace(0), HOT, busy_s=0.1) == 0.2
+    assert machine.run(machine.throttle(0), HOT, busy_s=0.1) == 0.2
 
 
-def test_the_rate_comes_back_step_by_step_and_only_when_clearly_cooler() -> None:
+def test_the_rate_returns_step_by_step_once_clearly_cooler() -> None:
     machine = Machine()
-    pace = machine.pace(10)
-    machine.run(pace, HOT, looks=3)
-    assert machine.run(pace, BETWEEN, looks=5) == 0.8
-    assert [machine.run(pace, COOL) for _ in range(4)] == [0.4, 0.2, 0.1, 0.1]
+    throttle = machine.throttle(10)
+    machine.run(throttle, HOT, polls=3)
+    assert machine.run(throttle, BETWEEN, polls=5) == 0.8
+    assert [machine.run(throttle, COOL) for _ in range(4)] == [0.4, 0.2, 0.1, 0.1]
 
 
-def test_long_heat_does_not_make_a_long_way_back() -> None:
+def test_the_rate_returns_as_soon_after_a_long_heat() -> None:
     machine = Machine()
-    pace = machine.pace(10)
-    machine.run(pace, HOT, looks=500)
-    assert machine.run(pace, COOL, looks=4) == 0.1
+    throttle = machine.throttle(10)
+    machine.run(throttle, HOT, polls=500)
+    assert machine.run(throttle, COOL, polls=4) == 0.1
 
 
-def test_a_rate_below_one_a_second_is_kept_in_heat() -> None:
+def test_a_limit_below_one_per_second_holds_in_heat() -> None:
     machine = Machine()
-    assert machine.run(machine.pace(0.2), HOT, looks=3) == 5
+    assert machine.run(machine.throttle(0.2), HOT, polls=3) == 5
 
 
-def test_a_machine_that_tells_nothing_is_not_slowed_down_nor_one_that_is_not_to_be_spared() -> None:
+def test_an_unknown_temperature_or_slow_when_hot_off_changes_nothing() -> None:
     machine = Machine()
-    assert machine.run(machine.pace(10), UNKNOWN, looks=3) == 0.1
-    assert machine.run(machine.pace(10, slow_when_hot=False), HOT, looks=3) == 0.1
+    assert machine.run(machine.throttle(10), UNKNOWN, polls=3) == 0.1
+    assert machine.run(machine.throttle(10, slow_when_hot=False), HOT, polls=3) == 0.1

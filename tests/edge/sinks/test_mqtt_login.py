@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.soak.camera import free_port
+from edge.config import MqttSection
 from edge.errors import UserError
-from edge.sections import MqttSection
 from edge.sinks.mqtt import Mqtt
 from edge.sinks.mqtt_client import Address, broker_address
 from edge.sinks.spool import Spool

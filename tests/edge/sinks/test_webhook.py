@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from edge.config import check_url
 from edge.errors import UserError
 from edge.messages import END, PEAK, START
 from edge.sinks.spool import Spool
-from edge.sinks.webhook import SIGNATURE, Webhook, check_url
+from edge.sinks.webhook import SIGNATURE, Webhook
 from tests.support.factories import event
 
 LARGE = 1e6

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.config import load_config
+from edge.config import Listen, load_config, parse_listen
 from edge.errors import UserError
 from edge.secrets import WEB_PASSWORD
 from edge.sinks.prometheus import Prometheus
-from edge.sinks.web.auth import HEADERS, Listen, find_password, open_socket, parse_listen
+from edge.sinks.web.auth import HEADERS, find_password, open_socket
 from edge.sinks.web.sink import WebPage
 from tests.support.web_client import ask, basic, config, serving
 
@@ -73,7 +73,7 @@ def test_a_wrong_address_is_told_by_config_check_and_by_a_run(text: str, tmp_pat
     with pytest.raises(UserError) as error:
         load_config(path)
     (line,) = error.value.lines
-    assert line.startswith(f'[web] listen = "{text}": expected an address and a port, such as "127.0.0.1:8080"')
+    assert line.startswith(f'{path}: [web] listen = "{text}": expected an address and a port, such as "127.0.0.1:8080"')
 
 
 @given(st.text(max_size=30) | st.from_regex(r"(\[[0-9a-f:.]*\]|[0-9.]*):[0-9]{1,6}", fullmatch=True))

@@ -1,4 +1,4 @@
-"""Credentials never show, whatever they are made of."""
+"""Credentials never show, whatever characters they contain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge.secrets import RedactingFormatter, redact
 
-# What no text around a URL holds, so that finding it there means that it leaked.
+# No text around a URL contains "hunter2", so finding it means that it leaked.
 SIGNS = string.ascii_letters + string.digits + "@:/?#[]!$&'()*+,;=%\"\\~^{}|<>-._"
 secrets = st.text(SIGNS, min_size=3, max_size=20).map(lambda text: f"hunter2{text}hunter2")
 users = st.text(SIGNS.replace("/", "").replace("@", ""), max_size=8)
@@ -40,17 +40,17 @@ def test_redacting_twice_is_redacting_once(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["rtsp://camera.local:554/live", "frame 3 of 4", "user@host", "C://x", "50 % @ 3 fps"])
-def test_what_holds_no_credentials_stays_as_it_is(text: str) -> None:
+def test_text_without_credentials_is_unchanged(text: str) -> None:
     assert redact(text) == text
 
 
-def test_every_address_in_a_line_is_redacted() -> None:
+def test_every_url_in_a_line_is_redacted() -> None:
     assert redact("http://a:b@one then http://c:d@two:81/x?p=1&q=2") == (
         "http://***@one then http://***@two:81/x?p=***&q=***"
     )
 
 
-def test_a_log_line_and_its_traceback_hold_no_credentials() -> None:
+def test_a_log_line_and_its_traceback_contain_no_credentials() -> None:
     try:
         raise OSError("cannot open rtsp://admin:hunter2@cam/1")
     except OSError as error:

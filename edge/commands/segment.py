@@ -1,0 +1,45 @@
+"""`fireseg-edge segment`: masks and overlays of pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from edge.commands.options import ModelArgument, RuntimeOption
+from edge.console import JsonOption, ThreadsOption
+from edge.images import output_paths, read_rgb, write_mask
+from edge.model.segmenter import Segmenter
+
+
+def segment_command(
+    model: ModelArgument,
+    images: Annotated[list[Path], typer.Argument(help="Pictures to segment.")],
+    out: Annotated[Path, typer.Option(help="Folder for NAME-mask.png and NAME-overlay.jpg.")] = Path("build/segment"),
+    threads: ThreadsOption = None,
+    runtime: RuntimeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Segment the fire in pictures: write a mask and an overlay of each."""
+    segmenter = Segmenter(model, threads=threads, runtime=runtime)
+    outputs = output_paths(images, out)
+    rows: list[dict[str, Any]] = []
+    for path in track(images, "segmenting", console=Console(stderr=True), disable=len(images) < 2, transient=True):
+        frame = read_rgb(path)
+        mask = segmenter.mask(frame)
+        mask_path, overlay_path = outputs[path]
+        write_mask(frame, mask, mask_path, overlay_path)
+        share = round(float(mask.mean()), 6)
+        rows.append({"image": str(path), "fire_share": share, "mask": str(mask_path), "overlay": str(overlay_path)})
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table("image", "fire, % of pixels", "overlay", title=f"{model.name} on {segmenter.runtime}")
+    for row in rows:
+        table.add_row(row["image"], f"{row['fire_share'] * 100:.2f}", row["overlay"])
+    Console().print(table)

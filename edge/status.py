@@ -1,0 +1,89 @@
+"""What a run reports about itself: a status to the sinks about once a second, and a summary at its end."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edge.camera.capture import Capture
+from edge.detection.events import EventTracker
+from edge.host.throttle import Throttle
+from edge.messages import RunStatus
+from edge.sinks import Sinks
+
+INTERVAL_S = 1.0
+
+
+@dataclass
+class Summary:
+    """Totals of a run."""
+
+    results: int = 0
+    dropped: int = 0
+    fires: int = 0
+    seconds: float = 0.0
+    ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
+    """Ages of the last results."""
+
+    def line(self, source: str) -> str:
+        """Return the line that a run ends with."""
+        age = f", median age {statistics.median(self.ages_ms):.0f} ms" if self.ages_ms else ""
+        fires = "no fire" if not self.fires else "1 fire" if self.fires == 1 else f"{self.fires} fires"
+        rate = self.results / self.seconds if self.seconds else 0.0
+        return (
+            f"{source}: {self.results} frames in {self.seconds:.1f} s ({rate:.1f} per second, {self.dropped} dropped"
+            f"{age}), {fires}"
+        )
+
+
+class StatusReporter:
+    """Sends the status of a run to the sinks: at the start, then once per interval, with or without frames.
+
+    Args:
+        clock: monotonic seconds.
+        interval_s: shortest time between two statuses.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        sinks: Sinks,
+        throttle: Throttle,
+        events: EventTracker,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        interval_s: float = INTERVAL_S,
+    ) -> None:
+        self._capture, self._sinks, self._throttle, self._events = capture, sinks, throttle, events
+        self._clock, self._interval_s = clock, interval_s
+        self._started_s = self._last_result_s = clock()
+        self._reported_s: float | None = None
+        self._reported_results = 0
+
+    def result_done(self) -> None:
+        """Note that a result reached the sinks."""
+        self._last_result_s = self._clock()
+
+    def report(self, summary: Summary) -> None:
+        """Send a status, if one is due."""
+        now_s = self._clock()
+        elapsed_s = float("inf") if self._reported_s is None else now_s - self._reported_s
+        if elapsed_s < self._interval_s:
+            return
+        status = RunStatus(
+            source=self._events.source,
+            camera_state=self._capture.state,
+            connects=self._capture.connects,
+            running_s=now_s - self._started_s,
+            results=summary.results,
+            dropped=summary.dropped,
+            fps=(summary.results - self._reported_results) / elapsed_s,
+            last_result_age_s=now_s - self._last_result_s,
+            machine=self._throttle.machine,
+            model_sha256=self._events.model_sha256,
+        )
+        self._reported_s, self._reported_results = now_s, summary.results
+        self._sinks.on_status(status)

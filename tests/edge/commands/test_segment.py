@@ -1,0 +1,115 @@
+"""`fireseg-edge segment`: what it writes and prints, and one line for each error."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.images import read_gray_or_colour, read_rgb, write_picture
+from edge.model.card import split_model
+from edge.model.segmenter import Segmenter
+from tests.support.run_cli import fireseg_edge, refused
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A picture of 120x80 px, about half of it fire for the tiny network."""
+    path = tmp_path / "photos" / "campfire.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
+    write_picture(path, cv2.resize(noise, (120, 80)).astype(np.uint8))
+    return path
+
+
+def test_it_writes_a_mask_and_an_overlay_and_prints_a_table(
+    models: dict[str, Path], photo: Path, tmp_path: Path
+) -> None:
+    done = fireseg_edge("segment", models["int8"], photo, "--out", "masks", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert files_in(tmp_path / "masks") == ["campfire-mask.png", "campfire-overlay.jpg"]
+    expected = Segmenter(models["int8"]).mask(read_rgb(photo))
+    assert np.array_equal(read_gray_or_colour(tmp_path / "masks/campfire-mask.png"), expected * np.uint8(255))
+    assert read_rgb(tmp_path / "masks/campfire-overlay.jpg").shape == (80, 120, 3)
+    assert "tiny-int8.tflite on ai-edge-litert" in done.out
+    assert f"{expected.mean() * 100:.2f}" in done.out
+    assert "campfire.jpg" in done.out
+
+
+def test_it_prints_json(models: dict[str, Path], photo: Path, tmp_path: Path) -> None:
+    other = photo.with_name("lamp.jpg")
+    shutil.copy(photo, other)
+    done = fireseg_edge("segment", models["int8"], photo, other, "--out", "masks", "--json", cwd=tmp_path)
+    assert done.code == 0
+    rows = json.loads(done.out)
+    assert [row["image"] for row in rows] == [str(photo), str(other)]
+    assert rows[0]["fire_share"] == pytest.approx(Segmenter(models["int8"]).mask(read_rgb(photo)).mean(), abs=1e-6)
+    assert all((tmp_path / row[kind]).is_file() for row in rows for kind in ("mask", "overlay"))
+
+
+def test_a_model_without_a_card_is_used_with_a_warning_of_one_line(
+    models: dict[str, Path], photo: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain.tflite"
+    plain.write_bytes(split_model(models["int8"])[0])
+    done = fireseg_edge("segment", plain, photo, "--out", "masks", "--json", cwd=tmp_path)
+    assert done.code == 0
+    assert len(json.loads(done.out)) == 1
+    (line,) = done.err.splitlines()
+    assert line.startswith("warning: ")
+    assert "carries no card" in line
+
+
+MISTAKES = {
+    "missing model": (["segment", "gone.tflite", "photos/campfire.jpg"], "gone.tflite could not be read"),
+    "not a model": (["segment", "notes.png", "photos/campfire.jpg"], "notes.png is not a TFLite model"),
+    "missing picture": (["segment", "model.tflite", "gone.jpg"], "gone.jpg could not be read"),
+    "truncated picture": (["segment", "model.tflite", "half.jpg"], "half.jpg is cut short"),
+    "text named as a picture": (["segment", "model.tflite", "notes.png"], "notes.png is not a picture"),
+    "two pictures of one name": (
+        ["segment", "model.tflite", "photos/campfire.jpg", "again/campfire.jpg"],
+        "would both be written as campfire",
+    ),
+    "folder below a file": (
+        ["segment", "model.tflite", "photos/campfire.jpg", "--out", "notes.png/masks"],
+        "notes.png/masks could not be written",
+    ),
+    "no threads": (["bench", "model.tflite", "--threads", "0"], "0 threads: expected at least 1"),
+    "unknown runtime": (["bench", "model.tflite", "--runtime", "onnx"], "runtime 'onnx'"),
+    "truncated model": (["bench", "half.tflite"], "half.tflite is cut short or damaged"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_on_stderr_and_exit_code_2_and_writes_nothing(
+    models: dict[str, Path], photo: Path, tmp_path: Path, mistake: str
+) -> None:
+    arguments, expected = MISTAKES[mistake]
+    shutil.copy(models["int8"], tmp_path / "model.tflite")
+    (tmp_path / "half.tflite").write_bytes(models["int8"].read_bytes()[:2000])
+    (tmp_path / "half.jpg").write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
+    (tmp_path / "notes.png").write_text("not a picture")
+    shutil.copytree(photo.parent, tmp_path / "again")
+    before = files_in(tmp_path)
+    done = fireseg_edge(*arguments, cwd=tmp_path)
+    (line,) = refused(done)
+    assert expected in line
+    assert done.out == ""
+    assert files_in(tmp_path) == before
+
+
+def test_a_broken_picture_leaves_the_results_of_the_others(
+    models: dict[str, Path], photo: Path, tmp_path: Path
+) -> None:
+    broken = photo.with_name("broken.jpg")
+    broken.write_bytes(photo.read_bytes()[:-100])
+    done = fireseg_edge("segment", models["int8"], photo, broken, "--out", "masks", cwd=tmp_path)
+    assert refused(done) == [f"{broken} is cut short ({broken.stat().st_size} bytes): get the whole file again"]
+    assert files_in(tmp_path / "masks") == ["campfire-mask.png", "campfire-overlay.jpg"]

@@ -52,9 +52,7 @@ app.command("install-service", epilog="Example: `sudo fireseg-edge install-servi
 )
 
 ModelArgument = Annotated[Path, typer.Argument(help="A .tflite model, such as models/fireseg-base-int8.tflite.")]
-RuntimeOption = Annotated[
-    str | None, typer.Option(help="litert, tflite-runtime or tensorflow; the best one installed by default.")
-]
+RuntimeOption = Annotated[str | None, typer.Option(help="litert or tflite-runtime; the best one installed by default.")]
 
 
 @app.callback()

@@ -122,7 +122,7 @@ def run_loop(
         if frame is None:
             continue
         pace.took()
-        result, news = watch.look(frame)
+        result, news = watch.process(frame)
         sinks.on_result(result)
         for event in news:
             sinks.on_event(event)

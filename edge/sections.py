@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge.camera import KINDS
+from edge.camera import CAMERA_KINDS
 from edge.camera.capture import Replay
 from edge.config_schema import setting
 
@@ -13,7 +13,7 @@ DEFAULT_MODEL = "models/fireseg-base-int8.tflite"
 
 @dataclass(frozen=True)
 class SourceSection:
-    address: str = setting("picamera2", f"Where frames come from: {KINDS}.")
+    address: str = setting("picamera2", f"Where frames come from: {CAMERA_KINDS}.")
     replay: str = setting(
         "realtime",
         "How a recording is played: at its own speed, dropping frames as a camera does, or whole.",

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edge.camera import KINDS, Camera, CameraSettings, build_camera
+from edge.camera import CAMERA_KINDS, Camera, CameraSettings, build_camera
 from edge.camera.capture import Capture, Replay
 from edge.config import Config, load_config
 from edge.detection.detector import Detector
@@ -44,7 +44,7 @@ class LogKind(StrEnum):
 
 
 def run_command(
-    source: Annotated[str | None, typer.Option(help=f"Where frames come from: {KINDS}.")] = None,
+    source: Annotated[str | None, typer.Option(help=f"Where frames come from: {CAMERA_KINDS}.")] = None,
     model: Annotated[Path | None, typer.Option(help=f"A .tflite model; {DEFAULT_MODEL} by default.")] = None,
     config: Annotated[Path | None, typer.Option(help="A file as `fireseg-edge config init` writes it.")] = None,
     replay: Annotated[Replay | None, typer.Option(help="How a recording is played.")] = None,
@@ -113,7 +113,7 @@ def run(
     def reload() -> None:
         new = load_config(config_path, overrides)
         segmenter, zones, events.model_sha256 = load_watched(new)
-        watch.renew(segmenter, zones, new.alarm)
+        watch.reconfigure(segmenter, zones, new.alarm)
         if not whole:
             pace.max_fps, pace.slow_when_hot = new.loop.max_fps, new.loop.slow_when_hot
         sinks.on_config(new)

@@ -102,7 +102,7 @@ MISTAKES = {
         "notes.png/masks could not be written",
     ),
     "no threads": (["bench", "model.tflite", "--threads", "0"], "0 threads: expected at least 1"),
-    "an unknown runtime": (["bench", "model.tflite", "--runtime", "onnx"], "there is no runtime 'onnx'"),
+    "an unknown runtime": (["bench", "model.tflite", "--runtime", "onnx"], "unknown runtime 'onnx'"),
     "a model cut short": (["bench", "half.tflite"], "half.tflite is cut short or damaged"),
 }
 

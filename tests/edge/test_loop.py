@@ -11,7 +11,7 @@ import pytest
 
 from edge.camera.base import Camera, CameraFrame
 from edge.camera.capture import Capture, Replay
-from edge.camera.pattern import Pattern
+from edge.camera.pattern import PatternCamera
 from edge.errors import UserError
 from edge.host.machine import HostStatus
 from edge.host.throttle import Throttle
@@ -78,7 +78,7 @@ def loop(
 
 
 def test_sinks_hear_of_the_run_first_then_each_result_before_its_events() -> None:
-    told = loop(lambda: Pattern(fps=10), max_frames=80).told
+    told = loop(lambda: PatternCamera(fps=10), max_frames=80).told
     assert isinstance(told[0], RunStatus)
     results = [one for one in told if isinstance(one, FrameResult)]
     assert [result.frame for result in results] == list(range(1, 81))
@@ -89,7 +89,7 @@ def test_sinks_hear_of_the_run_first_then_each_result_before_its_events() -> Non
 
 def test_the_status_says_what_the_run_came_to_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.loop.STATUS_S", 0.001)
-    told = loop(lambda: Pattern(fps=10), max_frames=20).told
+    told = loop(lambda: PatternCamera(fps=10), max_frames=20).told
     for at, status in enumerate(told):
         if isinstance(status, RunStatus):
             assert status.results == sum(isinstance(one, FrameResult) for one in told[:at])
@@ -121,6 +121,6 @@ def test_a_refused_reload_is_logged_and_the_loop_goes_on(caplog: pytest.LogCaptu
     def refuse() -> None:
         raise UserError("model gone.tflite could not be read")
 
-    told = loop(lambda: Pattern(fps=10), orders=RunControl(reload=True), reload=refuse, max_frames=3).told
+    told = loop(lambda: PatternCamera(fps=10), orders=RunControl(reload=True), reload=refuse, max_frames=3).told
     assert sum(isinstance(one, FrameResult) for one in told) == 3
     assert "refused, the old one goes on: model gone.tflite could not be read" in caplog.text

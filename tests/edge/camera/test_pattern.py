@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.camera.pattern import BURNS_FROM_S, BURNS_TO_S, PERIOD_S, Pattern, burns
+from edge.camera.pattern import FLAMES_FROM_S, FLAMES_TO_S, PERIOD_S, PatternCamera, burns
 from edge.detection.alarm import AlarmRules
 from edge.detection.flicker import patch_change
 from edge.images import Map
@@ -18,24 +18,24 @@ FPS = 10.0
 
 
 def test_the_same_moment_always_gives_the_same_picture() -> None:
-    one, other = Pattern(fps=FPS), Pattern(fps=FPS)
+    one, other = PatternCamera(fps=FPS), PatternCamera(fps=FPS)
     assert np.array_equal(one.frame(7.3), other.frame(7.3))
     assert not np.array_equal(one.frame(7.3), one.frame(7.4))
 
 
 def test_flames_are_there_on_schedule_and_only_then() -> None:
-    pattern = Pattern(fps=FPS)
+    pattern = PatternCamera(fps=FPS)
     dark = pattern.frame(0.0)
-    for t_s in (0.0, BURNS_FROM_S - 0.01, BURNS_TO_S, PERIOD_S, PERIOD_S + BURNS_TO_S):
+    for t_s in (0.0, FLAMES_FROM_S - 0.01, FLAMES_TO_S, PERIOD_S, PERIOD_S + FLAMES_TO_S):
         assert not burns(t_s)
         assert np.array_equal(pattern.frame(t_s), dark)
-    for t_s in (BURNS_FROM_S, BURNS_TO_S - 0.01, PERIOD_S + BURNS_FROM_S):
+    for t_s in (FLAMES_FROM_S, FLAMES_TO_S - 0.01, PERIOD_S + FLAMES_FROM_S):
         assert burns(t_s)
         assert (pattern.frame(t_s)[..., 0].astype(int) - dark[..., 0]).max() > 100
 
 
 def test_its_frames_follow_at_their_rate_and_may_be_written_upon() -> None:
-    pattern = Pattern(fps=FPS)
+    pattern = PatternCamera(fps=FPS)
     pattern.open()
     shots = [pattern.read() for _ in range(3)]
     assert [shot.t_s for shot in shots] == [0.0, 0.1, 0.2]
@@ -44,10 +44,10 @@ def test_its_frames_follow_at_their_rate_and_may_be_written_upon() -> None:
 
 
 def test_the_shipped_model_sees_the_flames_and_nothing_else_and_they_look_alive(shipped_model: Path) -> None:
-    pattern, segmenter = Pattern(fps=FPS), Segmenter(shipped_model, threads=1)
+    pattern, segmenter = PatternCamera(fps=FPS), Segmenter(shipped_model, threads=1)
     rules = AlarmRules()
     assert segmenter.mask(pattern.frame(0.0)).mean() < rules.off_share
-    frames = [pattern.frame(BURNS_FROM_S + number * 0.2) for number in range(12)]
+    frames = [pattern.frame(FLAMES_FROM_S + number * 0.2) for number in range(12)]
     masks = [segmenter.mask(frame).astype(np.uint8) for frame in frames]
     assert min(mask.mean() for mask in masks) > 2 * rules.on_share
     greys = [grey(frame, segmenter) for frame in frames]

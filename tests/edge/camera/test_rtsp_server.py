@@ -15,7 +15,7 @@ import pytest
 from benchmarks.soak.camera import free_port, wait_for_port
 from benchmarks.soak.process import subject
 from edge.camera.files import VideoFile
-from edge.camera.pattern import BURNS_FROM_S, Pattern
+from edge.camera.pattern import FLAMES_FROM_S, PatternCamera
 from edge.images import Frame
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
@@ -58,8 +58,8 @@ def recorded(path: Path) -> Iterator[Frame]:
 
 def painted() -> Iterator[Frame]:
     """The test pattern from shortly before it burns."""
-    pattern = Pattern(fps=FPS)
-    return (pattern.frame(BURNS_FROM_S - 2 + number / FPS) for number in itertools.count())
+    pattern = PatternCamera(fps=FPS)
+    return (pattern.frame(FLAMES_FROM_S - 2 + number / FPS) for number in itertools.count())
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera.pattern import BURNS_FROM_S
+from edge.camera.pattern import FLAMES_FROM_S
 
 WAIT_S = 60
 RUN = (sys.executable, "-c", "from edge.cli import run; run()", "run")
@@ -112,7 +112,7 @@ def test_the_test_pattern_is_a_fire_for_the_shipped_model(shipped_model: Path, t
     assert done.returncode == 0
     (start,) = lines(done.stdout, "event")
     assert start["kind"] == "start"
-    assert BURNS_FROM_S < start["t_s"] < BURNS_FROM_S + 1.5
+    assert FLAMES_FROM_S < start["t_s"] < FLAMES_FROM_S + 1.5
     assert (tmp_path / "events" / f"{start['id']}-start-overlay.jpg").is_file()
     assert (tmp_path / "events" / f"{start['id']}.mp4").is_file()
 

@@ -9,7 +9,7 @@ import pytest
 
 from edge.camera import CameraSettings, build_camera
 from edge.camera.capture import TimedFrame
-from edge.camera.pattern import BURNS_FROM_S, BURNS_TO_S, PERIOD_S
+from edge.camera.pattern import FLAMES_FROM_S, FLAMES_TO_S, PERIOD_S
 from edge.config import Config, load_config
 from edge.detection.alarm import AlarmRules
 from edge.detection.detector import Detector
@@ -34,11 +34,11 @@ def times(events: list[FireEvent], kind: str) -> list[float]:
 
 def test_the_test_pattern_alarms_on_its_schedule() -> None:
     rules = AlarmRules()
-    events = events_of(watch(), pattern_frames(PERIOD_S + BURNS_FROM_S + 2))
+    events = events_of(watch(), pattern_frames(PERIOD_S + FLAMES_FROM_S + 2))
     starts, ends = times(events, START), times(events, END)
-    assert starts == pytest.approx([BURNS_FROM_S, PERIOD_S + BURNS_FROM_S], abs=COMES_ON_S)
-    assert min(starts[0] - BURNS_FROM_S, starts[1] - PERIOD_S - BURNS_FROM_S) >= 0
-    assert ends == pytest.approx([BURNS_TO_S + rules.off_after_s], abs=0.11)
+    assert starts == pytest.approx([FLAMES_FROM_S, PERIOD_S + FLAMES_FROM_S], abs=COMES_ON_S)
+    assert min(starts[0] - FLAMES_FROM_S, starts[1] - PERIOD_S - FLAMES_FROM_S) >= 0
+    assert ends == pytest.approx([FLAMES_TO_S + rules.off_after_s], abs=0.11)
 
 
 def test_a_red_lamp_never_alarms_unless_liveliness_is_switched_off() -> None:

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from edge.camera.base import Camera, CameraError, CameraFrame, CameraState
@@ -44,19 +44,20 @@ class TimedFrame:
     """Capture time on the `time.monotonic` clock; a result's age counts from here."""
 
 
+@dataclass
 class Session:
     """One connection to the camera, read by one thread."""
 
-    def __init__(self, camera: Camera) -> None:
-        self.camera = camera
-        self.frames = 0
-        self.last_frame_s = time.monotonic()
-        """When the last frame arrived; before the first, when the session began."""
-        self.replay_start_s = 0.0
-        """When a recording's time 0 was due."""
-        self.done = False
-        self.abandoned = False
-        self.error: Exception | None = None
+    camera: Camera
+    frames: int = 0
+    last_frame_s: float = field(default_factory=time.monotonic)
+    """When the last frame arrived; before the first, when the session began."""
+    replay_start_s: float = 0.0
+    """When a recording's time 0 was due."""
+    done: bool = False
+    abandoned: bool = False
+    hung: bool = False
+    error: Exception | None = None
 
 
 class Capture:
@@ -102,7 +103,7 @@ class Capture:
         self._stop = False
         self._error: UserError | None = None
         self._began_s = time.monotonic()
-        self._hung: list[Session] = []
+        self._hung_reads = 0
         self._supervisor = threading.Thread(target=self._supervise, name="capture", daemon=True)
         self._reader: threading.Thread | None = None
         self.state = CameraState.CONNECTING
@@ -172,7 +173,7 @@ class Capture:
             log.warning("%s; trying again in %.0f s", failure, wait_s)
             with self._changed:
                 self._changed.wait_for(lambda: self._stop, wait_s)
-                self._changed.wait_for(lambda: self._stop or self._hung_reads() < self._max_hung_reads)
+                self._changed.wait_for(lambda: self._stop or self._hung_reads < self._max_hung_reads)
                 if self._stop:
                     return
 
@@ -183,8 +184,9 @@ class Capture:
             while not (session.done or self._stop):
                 frame_age_s = time.monotonic() - session.last_frame_s
                 if camera.live and frame_age_s >= self._stall_s:
-                    self._hung.append(session)
+                    self._hung_reads += 1
                     session.abandoned = True
+                    session.hung = True
                     self._set_state(CameraState.STALLED, camera.name)
                     return f"{camera.name} gave no frame for {self._stall_s:g} s"
                 self._changed.wait(self._stall_s - frame_age_s if camera.live else None)
@@ -195,10 +197,6 @@ class Capture:
             if session.error is None:
                 return f"{camera.name} ended" if camera.live else None
             return redact(str(session.error))
-
-    def _hung_reads(self) -> int:
-        self._hung = [session for session in self._hung if not session.done]
-        return len(self._hung)
 
     def _end(self, error: UserError | None, name: str = "source") -> None:
         with self._changed:
@@ -230,6 +228,7 @@ class Capture:
                 log.exception("%s could not be closed", camera.name)
             with self._changed:
                 session.done = True
+                self._hung_reads -= session.hung
                 self._changed.notify_all()
 
     def _publish(self, session: Session, frame: CameraFrame) -> None:

@@ -50,10 +50,8 @@ class MjpegCamera:
             remedy = "check user and password" if error.code in (401, 403) else "check the path"
             raise CameraError(f"{self.name} answered {error.code} {error.reason}: {remedy}") from None
         except (OSError, HTTPException, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise CameraError(
-                f"{self.name} does not answer ({redact(str(reason))}): check the address and that it is on"
-            ) from None
+            reason = redact(str(getattr(error, "reason", error)))
+            raise CameraError(f"{self.name} does not answer ({reason}): check the address and that it is on") from None
         self._response = response
         kind = response.headers.get_content_type()
         if kind != "multipart/x-mixed-replace":

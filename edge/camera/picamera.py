@@ -28,24 +28,21 @@ class PiCamera:
             self._picamera2 = importlib.import_module("picamera2")
             self._libcamera = importlib.import_module("libcamera")
         except ImportError as error:
-            raise UserError(
-                f"picamera2 cannot be imported ({error})",
+            remedy = (
                 "run `sudo apt install -y python3-picamera2`, and create the virtual environment with "
-                "--system-site-packages",
-            ) from error
+                "--system-site-packages"
+            )
+            raise UserError(f"picamera2 cannot be imported ({error})", remedy) from error
         except ValueError as error:  # simplejpeg, a dependency of picamera2, was built for another numpy
-            raise UserError(
-                f"picamera2 cannot be imported ({error})",
-                "run `pip install --ignore-installed simplejpeg` in the virtual environment, to match its numpy",
-            ) from error
+            remedy = "run `pip install --ignore-installed simplejpeg` in the virtual environment, to match its numpy"
+            raise UserError(f"picamera2 cannot be imported ({error})", remedy) from error
 
     def open(self) -> None:
         try:
             self._camera = self._picamera2.Picamera2()
         except (IndexError, RuntimeError) as error:  # picamera2 indexes an empty list of cameras
-            raise CameraError(
-                f"no Pi camera found ({error}): check its cable, and `rpicam-hello --list-cameras`"
-            ) from error
+            remedy = "check its cable, and `rpicam-hello --list-cameras`"
+            raise CameraError(f"no Pi camera found ({error}): {remedy}") from error
         try:
             self._camera.configure(
                 self._camera.create_video_configuration(

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from edge.messages import END, PEAK, START, FireEvent, FrameResult
 
@@ -19,23 +21,28 @@ GROWTH = 1.5
 """Least growth from one published peak to the next, as a factor."""
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+utc_now = partial(datetime.now, UTC)
 
 
+def fire_id(now: datetime, zone: str) -> str:
+    """Return an id such as 20261122T224100Z-stove-3f9a: sorts by time, valid as a file name."""
+    slug = re.sub(r"[^a-z0-9]+", "-", zone.lower()).strip("-")[:30] or "zone"
+    return f"{now:%Y%m%dT%H%M%SZ}-{slug}-{secrets.token_hex(2)}"
+
+
+@dataclass
 class ActiveFire:
     """A fire in progress in one zone."""
 
-    def __init__(self, id_: str, result: FrameResult, zone: str) -> None:
-        self.id = id_
-        self.started_t_s = result.t_s
-        self.peak = result
-        """The result with the largest fire area."""
-        self.events = 0
-        """Events published so far."""
-        self.published_share = 0.0
-        """The largest published peak."""
-        self.zone = zone
+    id: str
+    zone: str
+    started_t_s: float
+    peak: FrameResult
+    """The result with the largest fire area."""
+    events: int = 0
+    """Events published so far."""
+    published_share: float = 0.0
+    """The largest published peak."""
 
     @property
     def peak_share(self) -> float:
@@ -60,12 +67,12 @@ class EventTracker:
         source: str,
         *,
         now: Callable[[], datetime] = utc_now,
-        new_id: Callable[[datetime, str], str] | None = None,
+        new_id: Callable[[datetime, str], str] = fire_id,
     ) -> None:
         self.model_sha256 = model_sha256
         self.source = source
         self._now = now
-        self._new_id = new_id or fire_id
+        self._new_id = new_id
         self._fires: dict[str, ActiveFire] = {}
 
     def update(self, result: FrameResult) -> list[FireEvent]:
@@ -75,7 +82,7 @@ class EventTracker:
             alarm = result.alarms.get(zone, False)
             fire = self._fires.get(zone)
             if alarm and fire is None:
-                fire = self._fires[zone] = ActiveFire(self._new_id(self._now(), zone), result, zone)
+                fire = self._fires[zone] = ActiveFire(self._new_id(self._now(), zone), zone, result.t_s, result)
                 events.append(self._event(fire, START, result, result.shares[zone]))
             elif fire is not None:
                 if alarm and result.shares[zone] > fire.peak_share:
@@ -106,9 +113,3 @@ class EventTracker:
             rgb=result.rgb,
             mask=result.mask,
         )
-
-
-def fire_id(now: datetime, zone: str) -> str:
-    """Return an id such as 20261122T224100Z-stove-3f9a: sorts by time, valid as a file name."""
-    slug = re.sub(r"[^a-z0-9]+", "-", zone.lower()).strip("-")[:30] or "zone"
-    return f"{now:%Y%m%dT%H%M%SZ}-{slug}-{secrets.token_hex(2)}"

@@ -82,15 +82,13 @@ class ZoneMap:
 
     def fire_areas(self, mask: Mask) -> dict[str, FireArea]:
         """Return the fire area of each zone, by name."""
-        areas: dict[str, FireArea] = {}
-        for name, zone_cells in self.cells.items():
-            cells = cv2.bitwise_and(mask.view(np.uint8), zone_cells).astype(np.uint8, copy=False)
-            areas[name] = FireArea(cv2.countNonZero(cells) / self._sizes[name], cells)
-        return areas
+        fire = mask.view(np.uint8)
+        cells = {name: np.bitwise_and(fire, zone_cells) for name, zone_cells in self.cells.items()}
+        return {name: FireArea(cv2.countNonZero(cells[name]) / self._sizes[name], cells[name]) for name in cells}
 
     def fire_share(self, mask: Mask) -> float:
         """Return the fire area as a fraction of the frame without its ignored areas."""
-        return cv2.countNonZero(cv2.bitwise_and(mask.view(np.uint8), self.monitored)) / self._monitored_size
+        return cv2.countNonZero(np.bitwise_and(mask.view(np.uint8), self.monitored)) / self._monitored_size
 
 
 def check_polygon(polygon: Polygon, label: str) -> None:

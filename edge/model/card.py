@@ -57,9 +57,8 @@ def _split(data: bytes, path: Path) -> tuple[bytes, Any]:
             return data[:archive_start], json.loads(archive.read(CARD_NAME))
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         if CARD_NAME.encode() in data:  # a cut file must not pass as a model without a card
-            raise UserError(
-                f"{path} is cut short or damaged, its card cannot be read ({error})", "get the whole file again"
-            ) from error
+            problem = f"{path} is cut short or damaged, its card cannot be read ({error})"
+            raise UserError(problem, "get the whole file again") from error
         return data, None
     except ValueError as error:
         raise UserError(f"the card {CARD_NAME} in {path} is not JSON ({error})", "export the model again") from error
@@ -68,9 +67,7 @@ def _split(data: bytes, path: Path) -> tuple[bytes, Any]:
 def check_card(card: Any, path: Path) -> Card:
     """Return the card if this version can serve it. Raises `UserError` naming the difference."""
     if not isinstance(card, dict) or not isinstance(card.get("input"), dict):
-        raise UserError(
-            f"the card in {path} has no input section", "export the model again with `fireseg-export convert`"
-        )
+        raise UserError(f"the card in {path} has no input section", "export the model again")
     input_ = card["input"]
     for key, actual, expected in (
         ("format", card.get("format"), CARD_FORMAT),

@@ -49,15 +49,11 @@ class Segmenter:
         try:
             self._interpreter = self.runtime.interpreter(flatbuffer, self.threads)
         except (ValueError, RuntimeError) as error:
-            raise UserError(
-                f"{path} could not be loaded by {self.runtime} ({error})", "export the model again"
-            ) from error
+            problem = f"{path} could not be loaded by {self.runtime} ({error})"
+            raise UserError(problem, "export the model again") from error
         if self.card is None:
-            warnings.warn(
-                f"{path} carries no card: assuming RGB frames in 0..255, threshold {DEFAULT_THRESHOLD} and "
-                "the quantisation of its tensors",
-                stacklevel=2,
-            )
+            assumed = f"RGB frames in 0..255, threshold {DEFAULT_THRESHOLD} and the quantisation of its tensors"
+            warnings.warn(f"{path} carries no card: assuming {assumed}", stacklevel=2)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         input_, output = _only_tensor(inputs, "input", path), _only_tensor(outputs, "output", path)
         _, self.height, self.width, _ = _shape(input_)
@@ -120,9 +116,8 @@ def _only_tensor(details: list[dict[str, Any]], kind: str, path: Path) -> dict[s
     detail = details[0]
     dtype, shape = np.dtype(detail["dtype"]), _shape(detail)
     if dtype not in (np.uint8, np.int8, np.float32) or len(shape) != 4:
-        raise UserError(
-            f"{path} has the {kind} {dtype} {shape}", "expected uint8, int8 or float32 of shape (1, H, W, channels)"
-        )
+        remedy = "expected uint8, int8 or float32 of shape (1, H, W, channels)"
+        raise UserError(f"{path} has the {kind} {dtype} {shape}", remedy)
     if kind == "output" and dtype.kind != "f" and not detail["quantization"][0]:
         raise UserError(f"{path} has the output {dtype} {shape} without a scale", "export it with quantisation")
     return detail
@@ -136,12 +131,10 @@ def _check_shapes(input_: dict[str, Any], output: dict[str, Any], card: Card | N
             f"{path} maps {_shape(input_)} to {_shape(output)}",
             "expected an RGB frame (1, H, W, 3) to one probability per pixel (1, H, W, 1)",
         )
-    if card and (card["input"].get("height"), card["input"].get("width")) != (height, width):
-        raise UserError(
-            f"the card in {path} states {card['input'].get('width')}x{card['input'].get('height')} px "
-            f"but its input is {width}x{height} px",
-            "export the model again",
-        )
+    stated = card and (card["input"].get("width"), card["input"].get("height"))
+    if stated and stated != (width, height):
+        problem = f"the card in {path} states {stated[0]}x{stated[1]} px but its input is {width}x{height} px"
+        raise UserError(problem, "export the model again")
 
 
 def _shape(detail: dict[str, Any]) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from edge.camera import CameraSettings, build_camera
 from edge.camera.base import Camera, CameraError
-from edge.camera.mjpeg import multipart_bodies
+from edge.camera.mjpeg import MAX_JPEG_BYTES, multipart_bodies
 from edge.images import Frame, encode_jpeg
 
 SETTINGS = CameraSettings(timeout_s=0.4)
@@ -97,7 +97,7 @@ def test_frames_arrive_with_and_without_content_length(length: bool) -> None:
         source.close()
 
 
-def test_a_boundary_declared_with_its_dashes_is_understood() -> None:
+def test_a_boundary_declared_with_dashes_is_understood() -> None:
     parts = [part(encode_jpeg(image(90)), boundary="cam")] * 2
     with camera(stream(*parts, boundary="--cam")) as address:
         assert levels(open_camera(address), 2) == pytest.approx([90, 90], abs=3)
@@ -162,6 +162,13 @@ def test_bodies_are_read_as_they_were_sent(bodies: list[bytes], length: bool) ->
     sent = b"".join(part(body, length=length) for body in bodies) + b"--frame--\r\n\r\n"
     read = [body if length else body.removesuffix(b"\r\n") for body in multipart_bodies(io.BytesIO(sent), "frame")]
     assert [body for body in read if body] == [body for body in bodies if body]
+
+
+@pytest.mark.parametrize("size_bytes", [-1, MAX_JPEG_BYTES + 1])
+def test_an_absurd_content_length_is_refused(size_bytes: int) -> None:
+    head = f"--frame\r\nContent-Length: {size_bytes}\r\n\r\n".encode()
+    with pytest.raises(ValueError, match=f"a JPEG of {size_bytes} bytes"):
+        next(multipart_bodies(io.BytesIO(head + bytes(100)), "frame"))
 
 
 @given(data=st.binary(max_size=400), at=st.integers(0, 100))

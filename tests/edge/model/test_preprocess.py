@@ -8,14 +8,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.images import Frame, Mask
 from edge.model.preprocess import probability_to_u8, to_model_input, to_model_mask
 
 sides = st.integers(1, 64)
-large_sides = st.integers(128, 320)
 seeds = st.integers(0, 2**32 - 1)
 HALF = np.float32(0.5)
 # One halving and two, none, odd sides, and one very long side.
@@ -32,7 +31,7 @@ def smooth_frame(height: int, width: int, seed: int) -> Frame:
     return cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.uint8, copy=False)
 
 
-def area_average(frame: Frame, to_height: int, to_width: int) -> npt.NDArray[np.float32]:
+def area_average(frame: Frame, to_height: int, to_width: int) -> npt.NDArray[np.floating]:
     """The exact average over each cell."""
     rows, columns = _weights(frame.shape[0], to_height), _weights(frame.shape[1], to_width)
     return np.moveaxis(rows @ np.moveaxis(frame.astype(np.float32), 2, 0) @ columns.T, 0, 2)
@@ -42,21 +41,13 @@ def random_mask(height: int, width: int, seed: int) -> Mask:
     return np.random.default_rng(seed).random((height, width)) < 0.5
 
 
-@given(sides, sides, sides, sides, seeds)
-def test_a_frame_of_any_size_becomes_uint8_at_model_size(
-    height: int, width: int, to_height: int, to_width: int, seed: int
-) -> None:
-    resized = to_model_input(random_frame(height, width, seed), to_height, to_width)
-    assert resized.shape == (to_height, to_width, 3)
-    assert resized.dtype == np.uint8
-
-
 @given(sides, sides, sides, sides, st.tuples(*[st.integers(0, 255)] * 3))
-def test_a_uniform_frame_keeps_its_colour(
+def test_a_uniform_frame_of_any_size_becomes_uint8_of_its_colour_at_model_size(
     height: int, width: int, to_height: int, to_width: int, colour: tuple[int, int, int]
 ) -> None:
-    frame = np.full((height, width, 3), colour, np.uint8)
-    assert (to_model_input(frame, to_height, to_width) == np.array(colour)).all()
+    resized = to_model_input(np.full((height, width, 3), colour, np.uint8), to_height, to_width)
+    assert resized.dtype == np.uint8
+    assert np.array_equal(resized, np.broadcast_to(colour, (to_height, to_width, 3)))
 
 
 @given(sides, sides, sides, sides, seeds, st.sampled_from([0, 1]))
@@ -106,18 +97,6 @@ def test_frames_that_shrink_to_more_than_half_are_averaged_exactly(
     assert np.abs(error).max() < 1
 
 
-@settings(max_examples=8)
-@given(large_sides, large_sides, st.integers(32, 64), st.integers(32, 64), seeds)
-def test_a_large_frame_approximates_its_area_average(
-    height: int, width: int, to_height: int, to_width: int, seed: int
-) -> None:
-    frame = smooth_frame(height, width, seed)
-    error = to_model_input(frame, to_height, to_width) - area_average(frame, to_height, to_width)
-    assert np.abs(error).max() < 6
-    assert np.abs(error).mean() < 1
-    assert abs(error.mean()) < 1  # no brighter and no darker
-
-
 @pytest.mark.parametrize(("height", "width"), CAMERA_SIZES)
 def test_a_camera_frame_approximates_its_area_average(height: int, width: int) -> None:
     frame = smooth_frame(height, width, seed=0)
@@ -147,16 +126,6 @@ def test_a_flame_of_one_pixel_stays_visible(data: st.DataObject, size: tuple[int
     assert (np.abs((lit + 0.5) * scale - [row, column]) < 2 * scale).all()
 
 
-@given(st.integers(1, 16), st.integers(1, 16), st.data())
-def test_every_pixel_of_a_shrinking_frame_counts(to_height: int, to_width: int, data: st.DataObject) -> None:
-    # Beyond six times the model size a single pixel is lost in rounding.
-    height, width = (data.draw(st.integers(side, 6 * side)) for side in (to_height, to_width))
-    row, column = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-    frame = np.zeros((height, width, 3), np.uint8)
-    frame[row, column] = 255
-    assert to_model_input(frame, to_height, to_width).any()
-
-
 def test_threads_do_not_disturb_each_other() -> None:
     frames = [random_frame(480 + 2 * index, 640, seed=index) for index in range(16)]
     expected = [to_model_input(frame, 64, 64) for frame in frames]
@@ -170,14 +139,6 @@ def test_the_next_frame_does_not_overwrite_the_input() -> None:
     copy = first.copy()
     to_model_input(random_frame(720, 1280, seed=2), 224, 224)
     assert np.array_equal(first, copy)
-
-
-@pytest.mark.parametrize(("height", "width"), [(720, 1280), (480, 640), (97, 203), (16, 20)])
-def test_a_view_of_a_frame_gives_the_input_of_its_copy(height: int, width: int) -> None:
-    part = random_frame(height + 8, width + 8, seed=3)[4:-4, 4:-4]
-    before = part.copy()
-    assert np.array_equal(to_model_input(part, 96, 96), to_model_input(before, 96, 96))
-    assert np.array_equal(part, before)
 
 
 @pytest.mark.parametrize(("height", "width"), [(720, 1280), (96, 64), (48, 64), (16, 20), (32, 32)])

@@ -118,18 +118,11 @@ def test_the_int8_model_allocates_nothing_of_a_frames_size(segmenter: Segmenter,
     ids=["every other pixel", "crop", "mirrored", "upside down", "BGR to RGB"],
 )
 @pytest.mark.parametrize("kind", ["float32", "int8"])
-def test_a_view_of_a_frame_gives_the_map_of_its_copy(models: dict[str, Path], kind: str, view: Any) -> None:
+def test_a_read_only_view_gives_the_map_of_its_copy(models: dict[str, Path], kind: str, view: Any) -> None:
     segmenter, frame = Segmenter(models[kind], threads=1), random_frame()[view]
+    frame.setflags(write=False)
     assert not frame.flags.c_contiguous
     assert np.array_equal(segmenter(frame).copy(), segmenter(np.ascontiguousarray(frame)))
-
-
-def test_a_read_only_frame_is_accepted_and_unchanged(segmenter: Segmenter) -> None:
-    frame = random_frame(HEIGHT, WIDTH)
-    frame.setflags(write=False)
-    before = frame.copy()
-    segmenter(frame)
-    assert np.array_equal(frame, before)
 
 
 @pytest.mark.parametrize(("kind", "steps"), [("float16", 2), ("int8", 8)])

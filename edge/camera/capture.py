@@ -57,7 +57,7 @@ class Session:
     done: bool = False
     abandoned: bool = False
     hung: bool = False
-    error: Exception | None = None
+    error: CameraError | UserError | None = None
 
 
 class Capture:
@@ -167,17 +167,17 @@ class Capture:
             failures = 1 if session.frames else failures + 1
             if self._reconnect_limit is not None and failures > self._reconnect_limit:
                 gave_up = f"; gave up after {failures} failures in a row" if failures > 1 else ""
-                self._end(UserError(f"{failure}{gave_up}"), name)
+                self._end(UserError(redact(failure.problem) + gave_up, failure.remedy), name)
                 return
             wait_s = self._retry_wait_s(failures)
-            log.warning("%s; trying again in %.0f s", failure, wait_s)
+            log.warning("%s; trying again in %.0f s", redact(str(failure)), wait_s)
             with self._changed:
                 self._changed.wait_for(lambda: self._stop, wait_s)
                 self._changed.wait_for(lambda: self._stop or self._hung_reads < self._max_hung_reads)
                 if self._stop:
                     return
 
-    def _wait_for_failure(self, session: Session) -> str | None:
+    def _wait_for_failure(self, session: Session) -> CameraError | None:
         """Wait for the session to end and return its failure; None at a recording's end or on shutdown."""
         camera = session.camera
         with self._changed:
@@ -188,17 +188,17 @@ class Capture:
                     session.abandoned = True
                     session.hung = True
                     self._set_state(CameraState.STALLED, camera.name)
-                    return f"{camera.name} gave no frame for {self._stall_s:g} s"
+                    return CameraError(f"{camera.name} gave no frame for {self._stall_s:g} s")
                 self._changed.wait(self._stall_s - frame_age_s if camera.live else None)
             session.abandoned = True
             self._changed.notify_all()
             if self._stop or isinstance(session.error, UserError):
                 return None
-            if session.error is None:
-                return f"{camera.name} ended" if camera.live else None
-            return redact(str(session.error))
+            if session.error is None and camera.live:
+                return CameraError(f"{camera.name} ended")
+            return session.error
 
-    def _end(self, error: UserError | None, name: str = "source") -> None:
+    def _end(self, error: UserError | None, name: str = "camera") -> None:
         with self._changed:
             self._error = error
             self._set_state(CameraState.ENDED, name)

@@ -48,14 +48,16 @@ class MjpegCamera:
         except urllib.error.HTTPError as error:
             error.close()
             remedy = "check user and password" if error.code in (401, 403) else "check the path"
-            raise CameraError(f"{self.name} answered {error.code} {error.reason}: {remedy}") from None
+            raise CameraError(f"{self.name} answered {error.code} {error.reason}", remedy) from None
         except (OSError, HTTPException, ValueError) as error:
             reason = redact(str(getattr(error, "reason", error)))
-            raise CameraError(f"{self.name} does not answer ({reason}): check the address and that it is on") from None
+            raise CameraError(
+                f"{self.name} does not answer ({reason})", "check the address and that it is on"
+            ) from None
         self._response = response
         kind = response.headers.get_content_type()
         if kind != "multipart/x-mixed-replace":
-            raise CameraError(f"{self.name} sends {kind}: expected MJPEG (multipart/x-mixed-replace)")
+            raise CameraError(f"{self.name} sends {kind}", "expected MJPEG (multipart/x-mixed-replace)")
         self._jpegs = multipart_bodies(response, response.headers.get_param("boundary"))
 
     def read(self) -> CameraFrame:

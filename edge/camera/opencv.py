@@ -29,7 +29,7 @@ class OpenCvCamera:
         """Keep an opened capture and request its `properties`. Raises `CameraError`."""
         if not capture.isOpened():
             capture.release()
-            raise CameraError(f"{self.name} could not be opened: {remedy}")
+            raise CameraError(f"{self.name} could not be opened", remedy)
         for key, value in properties.items():
             capture.set(key, value)
         self._capture = capture
@@ -56,9 +56,9 @@ class V4l2Camera(OpenCvCamera):
     def open(self) -> None:
         if not Path(self.name).exists():
             devices = ", ".join(str(path) for path in sorted(Path("/dev").glob("video*"))) or "none"
-            raise CameraError(f"{self.name} does not exist (found: {devices}): plug the camera in, or choose another")
+            raise CameraError(f"{self.name} does not exist (found: {devices})", "plug the camera in, or choose another")
         if not os.access(self.name, os.R_OK | os.W_OK):
-            raise CameraError(f"no permission for {self.name}: run `sudo usermod -aG video $USER` and log in again")
+            raise CameraError(f"no permission for {self.name}", "run `sudo usermod -aG video $USER` and log in again")
         # OpenCV's own time-out for a frame is 10 s.
         os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] = str(max(1, round(self._settings.timeout_s)))
         width, height = self._settings.size
@@ -75,7 +75,7 @@ class V4l2Camera(OpenCvCamera):
 
     def read(self) -> CameraFrame:
         if not Path(self.name).exists():  # fail at once: OpenCV would wait for its time-out
-            raise CameraError(f"{self.name} was unplugged: plug the camera in again")
+            raise CameraError(f"{self.name} was unplugged", "plug the camera in again")
         return super().read()
 
 

@@ -42,7 +42,7 @@ class PiCamera:
             self._camera = self._picamera2.Picamera2()
         except (IndexError, RuntimeError) as error:  # picamera2 indexes an empty list of cameras
             remedy = "check its cable, and `rpicam-hello --list-cameras`"
-            raise CameraError(f"no Pi camera found ({error}): {remedy}") from error
+            raise CameraError(f"no Pi camera found ({error})", remedy) from error
         try:
             self._camera.configure(
                 self._camera.create_video_configuration(
@@ -56,13 +56,13 @@ class PiCamera:
             )
             self._camera.start()
         except RuntimeError as error:
-            raise CameraError(f"the Pi camera did not start ({error}): another program may use it") from error
+            raise CameraError(f"the Pi camera did not start ({error})", "another program may use it") from error
 
     def read(self) -> CameraFrame:
         try:
             request = self._camera.capture_request(wait=self._settings.timeout_s)
         except (RuntimeError, TimeoutError) as error:
-            raise CameraError(f"the Pi camera returns no more frames ({error}): check its cable") from error
+            raise CameraError(f"the Pi camera returns no more frames ({error})", "check its cable") from error
         try:
             model_rgb = yuv420_to_rgb(request.make_array(MODEL_SIZE), self._settings.model_size)
             return CameraFrame(request.make_array(MAIN), model_rgb, captured_s=captured_s(request.get_metadata()))

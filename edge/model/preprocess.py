@@ -39,10 +39,10 @@ _scratch = _Scratch()
 def to_model_input(frame: Frame, height: int, width: int, out: Frame | None = None) -> Frame:
     """Resize an RGB `uint8` frame of shape (H, W, 3) to (height, width, 3), into `out` if given.
 
-    Every pixel of a shrinking frame counts, so that a small distant flame is not lost. Frames that grow on a side are
-    interpolated linearly; others are averaged by area. If both sides shrink to half or less, the average is
-    approximated at almost no cost: halve while a side exceeds three times the model's, resize linearly to twice the
-    model's size, halve once more. Linear steps are at most 1.5 pixels, so none is skipped.
+    Every pixel of a shrinking frame counts, so that a small distant flame is not lost. A frame that grows on a side is
+    interpolated linearly, any other is averaged by area. From half the size downwards the average is approximated at
+    almost no cost: (1) halve while a side exceeds three times the model's; (2) resize linearly to twice the model's
+    size, in steps of at most 1.5 pixels; (3) halve.
 
     Raises ValueError if the frame or `out` has another dtype or shape.
 

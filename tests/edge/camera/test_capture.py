@@ -149,7 +149,7 @@ def test_a_camera_that_ends_is_reconnected(caplog: pytest.LogCaptureFixture) -> 
         frames = take(source, 40)
     assert [frame.number for frame in frames] == sorted({frame.number for frame in frames})
     assert states(caplog)[:6] == ["connecting", "streaming", "reconnecting", "streaming", "reconnecting", "streaming"]
-    assert "camera/live ended; trying again in 0 s" in caplog.text
+    assert "camera/live ended: check that the camera is on and connected; trying again in 0 s" in caplog.text
 
 
 def test_the_time_of_a_camera_continues_over_a_reconnection() -> None:
@@ -162,7 +162,10 @@ def test_the_time_of_a_camera_continues_over_a_reconnection() -> None:
 @pytest.mark.parametrize(
     ("error", "logged"),
     [
-        (CameraError("no route to rtsp://me:hunter2@camera"), "no route to rtsp://***@camera; trying again"),
+        (
+            CameraError("no route to rtsp://me:hunter2@camera"),
+            "no route to rtsp://***@camera: check that the camera is on and connected; trying again",
+        ),
         (ZeroDivisionError("driver"), "failed (ZeroDivisionError: driver)"),
     ],
 )
@@ -176,8 +179,12 @@ def test_a_camera_that_fails_is_reconnected_and_the_log_says_why(
 
 
 def test_it_gives_up_after_the_limit_of_consecutive_failures() -> None:
-    with capture(camera(0, 0, 0, 0, 0, error=CameraError("no route")), reconnect_limit=2) as source:
-        with pytest.raises(UserError, match="no route; gave up after 3 failures in a row"):
+    with capture(
+        camera(0, 0, 0, 0, 0, error=CameraError("no route to rtsp://me:hunter2@cam")), reconnect_limit=2
+    ) as source:
+        with pytest.raises(
+            UserError, match=r"rtsp://\*\*\*@cam; gave up after 3 failures in a row: check that the camera"
+        ):
             source.newest(WAIT_S)
         assert source.state is CameraState.ENDED
 

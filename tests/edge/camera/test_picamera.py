@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera import CameraSettings, build_camera
+from edge.camera import Camera, CameraSettings, build_camera
 from edge.camera.base import CameraError
 from edge.errors import UserError
 from edge.images import Frame
@@ -29,7 +29,7 @@ def scene(width: int, height: int) -> Frame:
 
 
 class Request:
-    def __init__(self, camera: Camera) -> None:
+    def __init__(self, camera: FakePicamera2) -> None:
         self.camera = camera
         camera.held += 1
 
@@ -52,19 +52,19 @@ class Request:
         self.camera.held -= 1
 
 
-class Camera:
+class FakePicamera2:
     """The part of Picamera2 that a read loop uses."""
 
     cameras = 1
-    opened: list[Camera]
+    opened: list[FakePicamera2]
 
     def __init__(self) -> None:
-        if not Camera.cameras:
+        if not FakePicamera2.cameras:
             raise IndexError("list index out of range")
         self.config: dict[str, Any] = {}
         self.started = self.closed = self.silent = False
         self.held = 0
-        Camera.opened.append(self)
+        FakePicamera2.opened.append(self)
 
     def create_video_configuration(self, **config: Any) -> dict[str, Any]:
         assert set(config) <= {"main", "lores", "raw", "transform", "colour_space", "buffer_count", "controls", "queue"}
@@ -93,59 +93,52 @@ class Camera:
 
 
 @pytest.fixture
-def picamera2(monkeypatch: pytest.MonkeyPatch) -> type[Camera]:
+def picamera2(monkeypatch: pytest.MonkeyPatch) -> type[FakePicamera2]:
     module, libcamera = ModuleType("picamera2"), ModuleType("libcamera")
-    module.Picamera2 = Camera  # type: ignore[attr-defined]
+    module.Picamera2 = FakePicamera2  # type: ignore[attr-defined]
     libcamera.ColorSpace = SimpleNamespace(Smpte170m=lambda: "SMPTE170M")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "picamera2", module)
     monkeypatch.setitem(sys.modules, "libcamera", libcamera)
-    monkeypatch.setattr(Camera, "cameras", 1)
-    monkeypatch.setattr(Camera, "opened", [], raising=False)
-    return Camera
+    monkeypatch.setattr(FakePicamera2, "cameras", 1)
+    monkeypatch.setattr(FakePicamera2, "opened", [], raising=False)
+    return FakePicamera2
 
 
-def test_the_camera_scales_to_the_model_size(picamera2: type[Camera]) -> None:
-    source = build_camera("picamera2", SETTINGS)
-    source.open()
-    frame = source.read()
-    assert frame is not None
-    assert frame.model_rgb is not None
+@pytest.fixture
+def camera(picamera2: type[FakePicamera2]) -> Camera:
+    """An opened Pi camera."""
+    camera = build_camera("picamera2", SETTINGS)
+    camera.open()
+    return camera
+
+
+def test_the_camera_scales_and_stamps_the_frame(picamera2: type[FakePicamera2], camera: Camera) -> None:
+    before_s = time.monotonic()
+    frame = camera.read()
+    assert frame is not None and frame.model_rgb is not None and frame.captured_s is not None
     assert picamera2.opened[0].config["lores"] == {"size": (24, 20), "format": "YUV420"}
     assert np.array_equal(frame.rgb, scene(64, 48))
     assert frame.model_rgb.shape == (20, 24, 3)
     assert np.abs(frame.model_rgb.astype(int) - scene(24, 20)).max() < 12  # YUV rounds colours
-
-
-def test_every_buffer_is_returned_to_the_camera(picamera2: type[Camera]) -> None:
-    source = build_camera("picamera2", SETTINGS)
-    source.open()
-    for _ in range(20):
-        source.read()
-    assert picamera2.opened[0].held == 0
-
-
-def test_the_capture_time_is_the_sensor_timestamp(picamera2: type[Camera]) -> None:
-    source = build_camera("picamera2", SETTINGS)
-    source.open()
-    before_s = time.monotonic()
-    frame = source.read()
-    assert frame is not None
-    assert frame.captured_s is not None
     assert before_s - 0.5 < frame.captured_s < time.monotonic() - 0.039
 
 
-def test_a_silent_camera_is_a_camera_error_and_is_released(picamera2: type[Camera]) -> None:
-    source = build_camera("picamera2", SETTINGS)
-    source.open()
+def test_every_buffer_is_returned_to_the_camera(picamera2: type[FakePicamera2], camera: Camera) -> None:
+    for _ in range(20):
+        camera.read()
+    assert picamera2.opened[0].held == 0
+
+
+def test_a_silent_camera_is_a_camera_error_and_is_released(picamera2: type[FakePicamera2], camera: Camera) -> None:
     picamera2.opened[0].silent = True
     with pytest.raises(CameraError, match="returns no more frames"):
-        source.read()
-    source.close()
-    source.close()
+        camera.read()
+    camera.close()
+    camera.close()
     assert picamera2.opened[0].closed
 
 
-def test_a_missing_camera_is_a_camera_error(picamera2: type[Camera], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_camera_is_a_camera_error(picamera2: type[FakePicamera2], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picamera2, "cameras", 0)
     with pytest.raises(CameraError, match="no Pi camera found"):
         build_camera("picamera2", SETTINGS).open()

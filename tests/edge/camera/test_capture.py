@@ -205,13 +205,13 @@ def test_an_error_that_a_retry_cannot_fix_is_raised_at_once() -> None:
 
 def test_a_stalled_camera_is_reconnected_and_its_old_frames_are_discarded(caplog: pytest.LogCaptureFixture) -> None:
     released = threading.Event()
-    with capture(hanging(released, before=1), stall_s=0.4) as source:
+    with capture(hanging(released, before=1), stall_s=0.8) as source:
         sessions = [int(frame.rgb[0, 0, 0]) for frame in take(source, 5)]
-        assert (sessions[0], sessions[-1]) == (0, 1)
+        assert sessions[0] == 0 < sessions[-1]
         released.set()  # the abandoned read returns
-        assert {int(frame.rgb[0, 0, 0]) for frame in take(source, 30)} == {1}
+        assert all(frame.rgb[0, 0, 0] > 0 for frame in take(source, 30))
     assert states(caplog)[:5] == ["connecting", "streaming", "stalled", "reconnecting", "streaming"]
-    assert "gave no frame for 0.4 s" in caplog.text
+    assert "gave no frame for 0.8 s" in caplog.text
 
 
 def test_hung_reads_do_not_pile_up() -> None:

@@ -23,7 +23,7 @@ from edge.camera.base import Camera, CameraError
 from edge.camera.mjpeg import MAX_JPEG_BYTES, multipart_bodies
 from edge.images import Frame, encode_jpeg
 
-SETTINGS = CameraSettings(timeout_s=0.4)
+WAIT_S = 20.0  # for what takes milliseconds on an idle machine
 USER, PASSWORD = "admin", "p@ss/wört"
 
 
@@ -74,8 +74,8 @@ def stream(*chunks: bytes, boundary: str = "frame", linger_s: float = 0.0) -> Se
     return serve
 
 
-def open_camera(address: str, scheme: str = "http://") -> Camera:
-    source = build_camera(scheme + address, SETTINGS)
+def open_camera(address: str, scheme: str = "http://", *, timeout_s: float = WAIT_S) -> Camera:
+    source = build_camera(scheme + address, CameraSettings(timeout_s=timeout_s))
     source.open()
     return source
 
@@ -113,8 +113,8 @@ def test_broken_jpegs_are_skipped_and_many_in_a_row_are_an_error() -> None:
 
 
 def test_a_silent_camera_times_out() -> None:
-    with camera(stream(part(encode_jpeg(image(90))), linger_s=1)) as address:
-        source = open_camera(address)
+    with camera(stream(part(encode_jpeg(image(90))), linger_s=WAIT_S)) as address:
+        source = open_camera(address, timeout_s=0.8)
         source.read()
         with pytest.raises(CameraError, match=r"broke off .*timed out"):
             source.read()

@@ -19,10 +19,10 @@ class AlarmRules:
     """When an alarm is raised and cleared."""
 
     on_share: float = setting(
-        0.005, "On-level: a result counts as fire from this fraction of the zone's area.", low=0.00001, high=1
+        0.005, "On-level: a result counts as fire if at least this fraction of the zone is fire.", low=0.00001, high=1
     )
     off_share: float = setting(
-        0.002, "Off-level: an alarm stays raised while the fire area exceeds this fraction.", low=0, high=1
+        0.002, "Off-level: an alarm stays raised while more than this fraction of the zone is fire.", low=0, high=1
     )
     on_results: int = setting(5, "Raise the alarm when this many recent results count as fire …", low=1, high=1000)
     of_results: int = setting(8, "… of this many recent results.", low=1, high=1000)
@@ -36,13 +36,16 @@ class AlarmRules:
     )
     flicker_threshold: float = setting(
         0.06,
-        "Least flicker for an alarm: image change of the fire region within 0.2 s, from 0 to 1, median of recent "
+        "Minimum flicker for an alarm: image change of the fire region within 0.2 s, from 0 to 1, median of recent "
         "results. Typical values: fires from 0.15, lamps below 0.01, passing objects below 0.06.",
         low=0,
         high=1,
     )
     memory_s: float = setting(
-        30.0, "Ignore older results when raising an alarm, as after a camera outage.", low=0, high=86_400
+        30.0,
+        "Ignore results older than this many seconds when raising an alarm, as after an outage.",
+        low=0,
+        high=86_400,
     )
 
 

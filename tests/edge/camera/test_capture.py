@@ -79,7 +79,7 @@ def hanging(released: threading.Event, *, before: int = 0, sessions: int = 1) ->
     return run
 
 
-def capture(script: Script, *, live: bool = True, **options: Any) -> Capture:
+def start(script: Script, *, live: bool = True, **options: Any) -> Capture:
     return Capture(lambda: ScriptedCamera(script, live=live), **({"retry_wait_s": lambda _: 0.01} | options))
 
 
@@ -111,9 +111,9 @@ def log_info(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_every_frame_mode_delivers_all_frames_in_order_to_a_slow_reader() -> None:
     frames = []
-    with capture(recording(20), live=False, replay=Replay.EVERY_FRAME) as source:
-        while not source.ended:
-            if (frame := source.newest(WAIT_S)) is not None:
+    with start(recording(20), live=False, replay=Replay.EVERY_FRAME) as capture:
+        while not capture.ended:
+            if (frame := capture.newest(WAIT_S)) is not None:
                 frames.append(frame)
                 time.sleep(0.002)
     assert [frame.number for frame in frames] == list(range(1, 21))
@@ -121,40 +121,40 @@ def test_every_frame_mode_delivers_all_frames_in_order_to_a_slow_reader() -> Non
 
 
 def test_in_real_time_a_slow_reader_gets_the_newest_frame() -> None:
-    with capture(recording(2000, fps=400), live=False) as source:
-        (first,) = take(source, 1)
-        wait_until(lambda: source.frames > first.number + 10)
-        frames_so_far = source.frames
-        assert take(source, 1)[0].number >= frames_so_far
+    with start(recording(2000, fps=400), live=False) as capture:
+        (first,) = take(capture, 1)
+        wait_until(lambda: capture.frames > first.number + 10)
+        frames_so_far = capture.frames
+        assert take(capture, 1)[0].number >= frames_so_far
 
 
 def test_a_recording_in_real_time_plays_at_its_own_speed() -> None:
     started_s = time.monotonic()
-    with capture(recording(11, fps=100), live=False) as source:
-        frames = take(source, 100)
+    with start(recording(11, fps=100), live=False) as capture:
+        frames = take(capture, 100)
     assert time.monotonic() - started_s >= 0.1
     assert frames[-1].t_s == 0.1
 
 
 def test_a_frame_is_delivered_once() -> None:
     released = threading.Event()
-    with capture(hanging(released, before=1), stall_s=WAIT_S) as source:
-        assert source.newest(WAIT_S) is not None
-        assert source.newest(0.02) is None
+    with start(hanging(released, before=1), stall_s=WAIT_S) as capture:
+        assert capture.newest(WAIT_S) is not None
+        assert capture.newest(0.02) is None
         released.set()
 
 
 def test_a_camera_that_ends_is_reconnected(caplog: pytest.LogCaptureFixture) -> None:
-    with capture(camera(3, 2)) as source:
-        frames = take(source, 40)
+    with start(camera(3, 2)) as capture:
+        frames = take(capture, 40)
     assert [frame.number for frame in frames] == sorted({frame.number for frame in frames})
     assert states(caplog)[:6] == ["connecting", "streaming", "reconnecting", "streaming", "reconnecting", "streaming"]
     assert "camera/live ended: check that the camera is on and connected; trying again in 0 s" in caplog.text
 
 
 def test_the_time_of_a_camera_continues_over_a_reconnection() -> None:
-    with capture(camera(3), retry_wait_s=lambda _: 0.05) as source:
-        times = [frame.t_s for frame in take(source, 10)]
+    with start(camera(3), retry_wait_s=lambda _: 0.05) as capture:
+        times = [frame.t_s for frame in take(capture, 10)]
     assert times == sorted(times)
     assert times[-1] >= 0.05
 
@@ -172,26 +172,26 @@ def test_the_time_of_a_camera_continues_over_a_reconnection() -> None:
 def test_a_camera_that_fails_is_reconnected_and_the_log_says_why(
     error: Exception, logged: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with capture(camera(0, 0, 1, error=error)) as source:
-        assert len(take(source, 5)) == 5
+    with start(camera(0, 0, 1, error=error)) as capture:
+        assert len(take(capture, 5)) == 5
     assert logged in caplog.text
     assert "hunter2" not in caplog.text
 
 
 def test_it_gives_up_after_the_limit_of_consecutive_failures() -> None:
-    with capture(
+    with start(
         camera(0, 0, 0, 0, 0, error=CameraError("no route to rtsp://me:hunter2@cam")), reconnect_limit=2
-    ) as source:
+    ) as capture:
         with pytest.raises(
             UserError, match=r"rtsp://\*\*\*@cam; gave up after 3 failures in a row: check that the camera"
         ):
-            source.newest(WAIT_S)
-        assert source.state is CameraState.ENDED
+            capture.newest(WAIT_S)
+        assert capture.state is CameraState.ENDED
 
 
 def test_a_frame_between_failures_resets_their_count() -> None:
-    with capture(camera(1, 1, 1, 1, 1, 1), reconnect_limit=1) as source:
-        assert len(take(source, 20)) == 20
+    with start(camera(1, 1, 1, 1, 1, 1), reconnect_limit=1) as capture:
+        assert len(take(capture, 20)) == 20
 
 
 def test_an_error_that_a_retry_cannot_fix_is_raised_at_once() -> None:
@@ -199,35 +199,35 @@ def test_an_error_that_a_retry_cannot_fix_is_raised_at_once() -> None:
         raise UserError("picamera2 is not installed", "install it")
         yield
 
-    with capture(broken) as source, pytest.raises(UserError, match="not installed"):
-        source.newest(WAIT_S)
+    with start(broken) as capture, pytest.raises(UserError, match="not installed"):
+        capture.newest(WAIT_S)
 
 
 def test_a_stalled_camera_is_reconnected_and_its_old_frames_are_discarded(caplog: pytest.LogCaptureFixture) -> None:
     released = threading.Event()
-    with capture(hanging(released, before=1), stall_s=0.8) as source:
-        sessions = [int(frame.rgb[0, 0, 0]) for frame in take(source, 5)]
+    with start(hanging(released, before=1), stall_s=0.8) as capture:
+        sessions = [int(frame.rgb[0, 0, 0]) for frame in take(capture, 5)]
         assert sessions[0] == 0 < sessions[-1]
         released.set()  # the abandoned read returns
-        assert all(frame.rgb[0, 0, 0] > 0 for frame in take(source, 30))
+        assert all(frame.rgb[0, 0, 0] > 0 for frame in take(capture, 30))
     assert states(caplog)[:5] == ["connecting", "streaming", "stalled", "reconnecting", "streaming"]
     assert "gave no frame for 0.8 s" in caplog.text
 
 
 def test_hung_reads_do_not_pile_up() -> None:
     released = threading.Event()
-    with capture(hanging(released, sessions=100), stall_s=0.02, max_hung_reads=2) as source:
-        wait_until(lambda: source.connects == 2)
+    with start(hanging(released, sessions=100), stall_s=0.02, max_hung_reads=2) as capture:
+        wait_until(lambda: capture.connects == 2)
         time.sleep(0.1)
-        assert source.connects == 2
+        assert capture.connects == 2
         released.set()
-        assert len(take(source, 1)) == 1
+        assert len(take(capture, 1)) == 1
 
 
 def test_closing_returns_while_a_read_hangs() -> None:
     released = threading.Event()
-    with capture(hanging(released, before=1), stall_s=WAIT_S, shutdown_grace_s=0.05) as source:
-        assert source.newest(WAIT_S) is not None
+    with start(hanging(released, before=1), stall_s=WAIT_S, shutdown_grace_s=0.05) as capture:
+        assert capture.newest(WAIT_S) is not None
         started_s = time.monotonic()
     assert time.monotonic() - started_s < WAIT_S / 2
     released.set()
@@ -241,8 +241,8 @@ def test_the_camera_is_closed_after_every_session() -> None:
         cameras.append(ScriptedCamera(script, live=True))
         return cameras[-1]
 
-    with Capture(make, retry_wait_s=lambda _: 0.001, shutdown_grace_s=WAIT_S) as source:
-        take(source, 4)
+    with Capture(make, retry_wait_s=lambda _: 0.001, shutdown_grace_s=WAIT_S) as capture:
+        take(capture, 4)
     assert len(cameras) == 3
     assert all(camera.closed.is_set() for camera in cameras)
 
@@ -253,8 +253,8 @@ def test_the_capture_time_of_the_camera_is_kept() -> None:
     def run() -> Iterator[CameraFrame]:
         yield CameraFrame(image(), captured_s=captured_s)
 
-    with capture(run) as source:
-        assert take(source, 1)[0].captured_s == captured_s
+    with start(run) as capture:
+        assert take(capture, 1)[0].captured_s == captured_s
 
 
 @pytest.mark.parametrize("replay", Replay)
@@ -265,8 +265,8 @@ def test_only_frames_that_cannot_be_dropped_are_prepared_by_the_reader_thread(re
         threads.add(threading.current_thread().name)
         return rgb[::2, ::2]
 
-    with capture(recording(5), live=False, replay=replay, prepare=prepare) as source:
-        frames = take(source, 5)
+    with start(recording(5), live=False, replay=replay, prepare=prepare) as capture:
+        frames = take(capture, 5)
     every_frame = replay is Replay.EVERY_FRAME
     assert threads == ({"camera"} if every_frame else set())
     assert all((frame.model_rgb is not None) == every_frame for frame in frames)

@@ -40,7 +40,7 @@ Serve = Callable[[BaseHTTPRequestHandler], None]
 
 
 @contextmanager
-def camera(serve: Serve) -> Iterator[str]:
+def serve_camera(serve: Serve) -> Iterator[str]:
     """Serve every request with `serve`; gives the address."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -75,50 +75,50 @@ def stream(*chunks: bytes, boundary: str = "frame", linger_s: float = 0.0) -> Se
 
 
 def open_camera(address: str, scheme: str = "http://", *, timeout_s: float = WAIT_S) -> Camera:
-    source = build_camera(scheme + address, CameraSettings(timeout_s=timeout_s))
-    source.open()
-    return source
+    camera = build_camera(scheme + address, CameraSettings(timeout_s=timeout_s))
+    camera.open()
+    return camera
 
 
-def levels(source: Camera, count: int) -> list[int]:
+def levels(camera: Camera, count: int) -> list[int]:
     """The red level of the next frames."""
-    frames = [source.read() for _ in range(count)]
+    frames = [camera.read() for _ in range(count)]
     return [round(float(frame.rgb[..., 0].mean())) for frame in frames if frame]
 
 
 @pytest.mark.parametrize("length", [True, False])
 def test_frames_arrive_with_and_without_content_length(length: bool) -> None:
     parts = [part(encode_jpeg(image(level)), length=length) for level in (40, 120, 200)]
-    with camera(stream(*parts, b"--frame--\r\n")) as address:
-        source = open_camera(address)
-        assert levels(source, 3) == pytest.approx([40, 120, 200], abs=3)
+    with serve_camera(stream(*parts, b"--frame--\r\n")) as address:
+        camera = open_camera(address)
+        assert levels(camera, 3) == pytest.approx([40, 120, 200], abs=3)
         with pytest.raises(CameraError, match="ended its stream"):
-            source.read()
-        source.close()
+            camera.read()
+        camera.close()
 
 
 def test_a_boundary_declared_with_dashes_is_understood() -> None:
     parts = [part(encode_jpeg(image(90)), boundary="cam")] * 2
-    with camera(stream(*parts, boundary="--cam")) as address:
+    with serve_camera(stream(*parts, boundary="--cam")) as address:
         assert levels(open_camera(address), 2) == pytest.approx([90, 90], abs=3)
 
 
 def test_broken_jpegs_are_skipped_and_many_in_a_row_are_an_error() -> None:
     good, bad = part(encode_jpeg(image(90))), part(b"\xff\xd8 torn")
-    with camera(stream(good, bad, bad, good, *[bad] * 20)) as address:
-        source = open_camera(address)
-        assert levels(source, 2) == pytest.approx([90, 90], abs=3)
+    with serve_camera(stream(good, bad, bad, good, *[bad] * 20)) as address:
+        camera = open_camera(address)
+        assert levels(camera, 2) == pytest.approx([90, 90], abs=3)
         with pytest.raises(CameraError, match="10 broken JPEGs in a row"):
-            source.read()
+            camera.read()
 
 
 def test_a_silent_camera_times_out() -> None:
-    with camera(stream(part(encode_jpeg(image(90))), linger_s=WAIT_S)) as address:
-        source = open_camera(address, timeout_s=0.8)
-        source.read()
+    with serve_camera(stream(part(encode_jpeg(image(90))), linger_s=WAIT_S)) as address:
+        camera = open_camera(address, timeout_s=0.8)
+        camera.read()
         with pytest.raises(CameraError, match=r"broke off .*timed out"):
-            source.read()
-        source.close()
+            camera.read()
+        camera.close()
 
 
 def test_user_and_password_are_sent_on_request_and_never_shown() -> None:
@@ -132,7 +132,7 @@ def test_user_and_password_are_sent_on_request_and_never_shown() -> None:
         handler.send_header("WWW-Authenticate", 'Basic realm="cam"')
         handler.end_headers()
 
-    with camera(serve) as address:
+    with serve_camera(serve) as address:
         assert levels(open_camera(address, "http://admin:p%40ss%2Fw%C3%B6rt@"), 1) == pytest.approx([90], abs=3)
         with pytest.raises(CameraError, match="answered 401 Unauthorized: check user and password") as caught:
             open_camera(address, "http://admin:wrong@")
@@ -145,12 +145,12 @@ def test_another_content_type_is_refused() -> None:
         handler.send_header("Content-Type", "text/html")
         handler.end_headers()
 
-    with camera(serve) as address, pytest.raises(CameraError, match=r"sends text/html: expected MJPEG"):
+    with serve_camera(serve) as address, pytest.raises(CameraError, match=r"sends text/html: expected MJPEG"):
         open_camera(address)
 
 
 def test_an_unreachable_camera_is_a_camera_error() -> None:
-    with camera(stream()) as address:
+    with serve_camera(stream()) as address:
         gone = address
     with pytest.raises(CameraError, match=r"http://\*\*\*@127.0.0.1:.*does not answer"):
         open_camera(gone, "http://me:hunter2@")

@@ -40,7 +40,7 @@ def test_a_device_that_is_not_a_camera_is_a_camera_error(tmp_path: Path) -> None
     camera.close()
 
 
-def test_neither_the_error_for_a_missing_rtsp_camera_nor_opencv_shows_the_password() -> None:
+def test_a_missing_rtsp_camera_shows_no_password_not_even_through_opencv() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

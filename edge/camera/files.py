@@ -28,7 +28,7 @@ class VideoFile:
     def open(self) -> None:
         self._capture = cv2.VideoCapture(self.name)
         if not self._capture.isOpened():
-            raise UserError(f"{self.name} is not a readable video", "expected a whole MP4, AVI, MKV or similar")
+            raise UserError(f"{self.name} is not a video that can be read", "expected a whole MP4, AVI, MKV or similar")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self._frame_s = 1 / (fps if 0 < fps <= MAX_FPS else FALLBACK_FPS)
         self._t_s = None

@@ -171,7 +171,7 @@ MISTAKES = {
     "no such model": (["--model", "gone.tflite"], "gone.tflite could not be read"),
     "no such source": (["--source", "gone.mp4"], "source 'gone.mp4' is neither a file nor a folder"),
     "no such configuration": (["--config", "gone.toml"], "write one with `fireseg-edge config init`"),
-    "no video at all": (["--source", "tiny.tflite"], "tiny.tflite is not a readable video"),
+    "no video at all": (["--source", "tiny.tflite"], "tiny.tflite is not a video that can be read"),
     "a recording of no kind": (["--record", "seen.txt"], "expected .mp4, .avi or .mkv"),
     "a recording nowhere": (["--record", "tiny.tflite/seen.mp4"], "could not be written"),
     "a camera that is not there": (["--config", "impatient.toml"], "gave up after 2 failures in a row"),

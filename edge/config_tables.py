@@ -14,7 +14,7 @@ from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
-from edge.camera import KINDS
+from edge.camera import CAMERA_KINDS
 from edge.camera.capture import Replay
 from edge.config_schema import PathKind, field
 from edge.detection.alarm import AlarmRules
@@ -103,7 +103,7 @@ def check_discovery(text: str) -> None:
 
 @dataclass(frozen=True)
 class SourceSection:
-    address: str = field("picamera2", f"Where frames come from: {KINDS}.", path="if-exists")
+    address: str = field("picamera2", f"Where frames come from: {CAMERA_KINDS}.", path="if-exists")
     replay: str = field(
         "realtime",
         "How a recording is played: realtime drops frames as a camera does, every-frame processes them all.",

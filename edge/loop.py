@@ -62,7 +62,7 @@ def run_loop(
         if frame is None:
             continue
         throttle.start()
-        result, events = detector.look(frame)
+        result, events = detector.process(frame)
         sinks.on_result(result)
         for event in events:
             sinks.on_event(event)

@@ -20,7 +20,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from edge.camera.pattern import BURNS_FROM_S, Pattern
+from edge.camera.pattern import FLAMES_FROM_S, PatternCamera
 from edge.images import encode_jpeg
 
 ROOT = Path(__file__).parents[2]
@@ -58,13 +58,13 @@ class Camera(BaseHTTPRequestHandler):
 
 def pictures(*, burning: bool) -> list[bytes]:
     """One turn of the schedule: calm, then burning, if ever."""
-    pattern, rng = Pattern(fps=MADE_FPS), np.random.default_rng(0)
+    pattern, rng = PatternCamera(fps=MADE_FPS), np.random.default_rng(0)
     times_s = [number / MADE_FPS for number in range(round(CALM_S * MADE_FPS))]
     if burning:
-        times_s += [BURNS_FROM_S + number / MADE_FPS for number in range(round(BURNING_S * MADE_FPS))]
+        times_s += [FLAMES_FROM_S + number / MADE_FPS for number in range(round(BURNING_S * MADE_FPS))]
     made = []
     for t_s in times_s:
-        frame = pattern.frame(t_s if t_s >= BURNS_FROM_S else 0.0)
+        frame = pattern.frame(t_s if t_s >= FLAMES_FROM_S else 0.0)
         large = cv2.resize(frame, SIZE, interpolation=cv2.INTER_LINEAR).astype(np.int16)
         noisy = large + rng.integers(-NOISE, NOISE + 1, large.shape, np.int16)
         made.append(encode_jpeg(np.clip(noisy, 0, 255).astype(np.uint8)))

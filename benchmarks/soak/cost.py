@@ -20,7 +20,7 @@ import cv2
 from benchmarks.soak.camera import free_port
 from benchmarks.soak.process import ROOT, plain_run
 from benchmarks.soak.viewers import viewers
-from edge.camera.pattern import Pattern
+from edge.camera.pattern import PatternCamera
 from edge.model.latency import NETWORK
 from edge.sinks.video import open_writer
 
@@ -66,7 +66,7 @@ def measure_cost(model: Path, threads: int, rounds: int, on_step: Callable[[], N
 
 def write_video(path: Path) -> None:
     """A 720p recording of the test pattern."""
-    pattern, writer = Pattern(fps=FPS), open_writer(path, HD, FPS)
+    pattern, writer = PatternCamera(fps=FPS), open_writer(path, HD, FPS)
     for number in range(round(SECONDS * FPS)):
         writer.write(cv2.cvtColor(cv2.resize(pattern.frame(number / FPS), HD), cv2.COLOR_RGB2BGR))
     writer.release()

@@ -1,6 +1,6 @@
-"""Where frames come from: one file a kind, found by how `--source` reads.
+"""Cameras and recordings: one class per kind, chosen by the text of `--source`.
 
-A module is imported only when its kind is asked for, so that no camera's library is loaded for another's sake.
+`build_camera` imports a kind's module only on demand, so that a missing camera library breaks no other kind.
 """
 
 from __future__ import annotations
@@ -12,65 +12,72 @@ from pathlib import Path
 from edge.camera.base import Camera, CameraError, CameraFrame
 from edge.errors import UserError
 
-__all__ = ["KINDS", "Camera", "CameraError", "CameraFrame", "CameraSettings", "build_camera"]
+__all__ = ["CAMERA_KINDS", "Camera", "CameraError", "CameraFrame", "CameraSettings", "build_camera"]
 
-KINDS = (
-    "picamera2, a V4L2 device (0 or /dev/video0), rtsp://…, http://… (MJPEG), a video file, a folder of pictures, "
+CAMERA_KINDS = (
+    "picamera2, a V4L2 device (0 or /dev/video0), rtsp://…, http://… (MJPEG), a video file, a folder of images, "
     "or test-pattern"
 )
 
 
 @dataclass(frozen=True)
 class CameraSettings:
-    """How a source is opened."""
+    """Settings of a camera or recording. A camera may ignore size and rate."""
 
     size: tuple[int, int] = (640, 480)
-    """Width and height asked of a camera that can be asked."""
+    """Requested width and height of frames, in pixels."""
     model_size: tuple[int, int] = (224, 224)
-    """Width and height that the model takes: a Pi camera scales to it in hardware."""
+    """Width and height of the model input. A Pi camera scales to it in hardware."""
     fps: float = 10.0
-    """Frames a second asked of a camera, painted, or taken from a folder of pictures."""
+    """Frame rate of a camera, an image folder or the test pattern."""
     timeout_s: float = 10.0
-    """How long a camera may take to connect, and between two frames."""
+    """Longest time to connect, and between two frames."""
 
 
-def build_camera(text: str, settings: CameraSettings) -> Camera:
-    """The source that `text` means, not opened yet. Raises `UserError` where it means none."""
-    if text == "test-pattern":
-        from edge.camera.pattern import Pattern
+def build_camera(source: str, settings: CameraSettings) -> Camera:
+    """Return the camera or recording for `source`, not yet opened. Raises `UserError`.
 
-        return Pattern(fps=settings.fps)
-    if text == "picamera2":
-        from edge.camera.picamera import Picamera
+    Example:
+        >>> camera = build_camera("test-pattern", CameraSettings(fps=5))
+        >>> camera.open()
+        >>> camera.read().rgb.shape
+        (240, 320, 3)
+    """
+    if source == "test-pattern":
+        from edge.camera.pattern import PatternCamera
 
-        return Picamera(settings)
-    if url := re.match(r"([A-Za-z][A-Za-z0-9+.\-]*)://", text):
-        return _network_source(text, url[1].lower(), settings)
-    if re.fullmatch(r"\d+|/dev/video\S*", text):
-        from edge.camera.device import Device
+        return PatternCamera(fps=settings.fps)
+    if source == "picamera2":
+        from edge.camera.picamera import PiCamera
 
-        return Device(text, settings)
-    path = Path(text)
-    if text and path.is_dir():
-        from edge.camera.folder import Folder
+        return PiCamera(settings)
+    if url := re.match(r"([A-Za-z][A-Za-z0-9+.\-]*)://", source):
+        return _network_camera(source, url[1].lower(), settings)
+    if re.fullmatch(r"\d+|/dev/video\S*", source):
+        from edge.camera.opencv import V4l2Camera
 
-        return Folder(path, fps=settings.fps)
+        return V4l2Camera(source, settings)
+    path = Path(source)
+    if source and path.is_dir():
+        from edge.camera.files import ImageFolder
+
+        return ImageFolder(path, fps=settings.fps)
     if path.is_file():
         from edge.camera.files import VideoFile
 
         return VideoFile(path)
-    raise UserError(f"source {text!r} is neither a file nor a folder, nor any other source", f"expected {KINDS}")
+    raise UserError(f"source {source!r} is neither a file nor a folder nor a camera", f"expected {CAMERA_KINDS}")
 
 
-def _network_source(url: str, scheme: str, settings: CameraSettings) -> Camera:
-    if re.search(r"\s", url):  # and redaction relies on it
-        raise UserError(f"the {scheme}:// address of the source holds a space", "write it as %20")
+def _network_camera(url: str, scheme: str, settings: CameraSettings) -> Camera:
+    if re.search(r"\s", url):  # `redact` relies on this
+        raise UserError(f"the {scheme}:// address of the source contains a space", "write it as %20")
     if scheme in ("http", "https"):
-        from edge.camera.mjpeg import Mjpeg
+        from edge.camera.mjpeg import MjpegCamera
 
-        return Mjpeg(url, settings)
+        return MjpegCamera(url, settings)
     if scheme in ("rtsp", "rtsps"):
-        from edge.camera.rtsp import Rtsp
+        from edge.camera.opencv import RtspCamera
 
-        return Rtsp(url, settings)
-    raise UserError(f"a source at {scheme}:// cannot be read", f"expected {KINDS}")
+        return RtspCamera(url, settings)
+    raise UserError(f"source type {scheme}:// is not supported", f"expected {CAMERA_KINDS}")

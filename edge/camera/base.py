@@ -1,4 +1,4 @@
-"""What every source of frames gives, and how it fails."""
+"""The camera interface: what a camera returns, its states, and how it fails."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from edge.images import Frame
 
 
 class CameraError(Exception):
-    """A source that gives no frames now and may give some later. The message shows no credentials.
+    """A camera failure worth retrying, in the form of `UserError`. The message contains no credentials.
 
-    What trying again will not mend, such as a file that is not there, is an `edge.errors.UserError` instead.
+    Failures that a retry cannot fix, such as a missing file, raise `edge.errors.UserError`.
     """
+
+    def __init__(self, problem: str, remedy: str = "check that the camera is on and connected") -> None:
+        self.problem, self.remedy = problem, remedy
+        super().__init__(f"{problem}: {remedy}")
 
 
 class CameraState(StrEnum):
@@ -26,30 +30,30 @@ class CameraState(StrEnum):
 
 @dataclass(frozen=True)
 class CameraFrame:
-    """One frame as its source gives it, in arrays of its own."""
+    """One frame as a camera returns it. The arrays are not reused by later frames."""
 
     rgb: Frame
-    small: Frame | None = None
-    """The same at the model's size, where the camera made that itself."""
+    model_rgb: Frame | None = None
+    """The frame at model size, if the camera scaled it itself."""
     t_s: float | None = None
-    """The recording's own time; None for cameras."""
+    """Position in a recording; None for live cameras."""
     captured_s: float | None = None
-    """When it was taken by `time.monotonic`, where the camera tells; else it is when it was read."""
+    """Capture time on the `time.monotonic` clock; None if the camera does not report it."""
 
 
 class Camera(Protocol):
-    """One camera or recording. Opened, read and closed by one and the same thread."""
+    """One camera or recording. The same thread opens, reads and closes it."""
 
     name: str
-    """What it is called in logs and results, without credentials."""
+    """Name in logs and results, without credentials."""
     live: bool
-    """A camera: frames come when they come, and one that ends is opened again. Else a recording, with an end."""
+    """True for a camera, which is reopened when it ends; False for a recording."""
 
     def open(self) -> None:
-        """Raises `CameraError` or `UserError`."""
+        """Open the camera. Raises `CameraError` or `UserError`."""
 
     def read(self) -> CameraFrame | None:
-        """The next frame, waiting for it; None at the end of a recording. Raises `CameraError`."""
+        """Wait for the next frame; None at the end of a recording. Raises `CameraError`."""
 
     def close(self) -> None:
-        """Let go of the camera; also after an error, and twice."""
+        """Release the camera. Safe to call after an error, and twice."""

@@ -1,17 +1,18 @@
-"""A video file, at its own time."""
+"""Recordings: a video file with its own timestamps, and an image folder at a fixed frame rate."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 
 from edge.camera.base import CameraFrame
 from edge.errors import UserError
-from edge.images import to_rgb
+from edge.images import list_images, read_rgb, to_rgb
 
-FALLBACK_FPS = 25.0  # for files that do not say
-MAX_FPS = 1000.0  # what some broken headers say is above
+FALLBACK_FPS = 25.0  # for files without a frame rate
+MAX_FPS = 1000.0  # higher rates come from broken headers
 
 
 class VideoFile:
@@ -21,36 +22,58 @@ class VideoFile:
         self.name = str(path)
         self._capture: cv2.VideoCapture | None = None
         self._frame_s = 1 / FALLBACK_FPS
-        self._t_s = 0.0
-        self._read_any = False
+        self._t_s: float | None = None
+        """Time of the last frame; None before the first."""
 
     def open(self) -> None:
         self._capture = cv2.VideoCapture(self.name)
         if not self._capture.isOpened():
-            raise UserError(
-                f"{self.name} is not a video that can be read", "expected a whole MP4, AVI, MKV or the like"
-            )
+            raise UserError(f"{self.name} is not a video that can be read", "expected a whole MP4, AVI, MKV or similar")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self._frame_s = 1 / (fps if 0 < fps <= MAX_FPS else FALLBACK_FPS)
-        self._read_any = False
+        self._t_s = None
 
     def read(self) -> CameraFrame | None:
         assert self._capture is not None, "read before open"
-        read, bgr = self._capture.read()
-        if not read:
-            if not self._read_any:
-                raise UserError(f"{self.name} holds no frame that can be read", "get the whole file again")
+        success, bgr = self._capture.read()
+        if not success:
+            if self._t_s is None:
+                raise UserError(f"{self.name} contains no readable frame", "get the whole file again")
             return None
-        # The file's own stamps, so that recordings of uneven rate keep their time; else the rate it names.
+        # The file's timestamps keep an uneven frame rate; where they do not advance, the nominal rate fills in.
         stamp_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if not self._read_any:
+        if self._t_s is None:
             self._t_s = max(stamp_s, 0.0)
         else:
             self._t_s = stamp_s if stamp_s > self._t_s else self._t_s + self._frame_s
-        self._read_any = True
         return CameraFrame(to_rgb(bgr), t_s=self._t_s)
 
     def close(self) -> None:
         if self._capture is not None:
             self._capture.release()
             self._capture = None
+
+
+class ImageFolder:
+    """The images of a folder in the order of their names."""
+
+    live = False
+
+    def __init__(self, path: Path, *, fps: float) -> None:
+        self.name = str(path)
+        self._path = path
+        self._fps = fps
+        self._remaining: Iterator[tuple[int, Path]] = iter(())
+
+    def open(self) -> None:
+        images = list_images(self._path)
+        if not images:
+            raise UserError(f"{self._path} contains no images", "expected .jpg, .png or similar files")
+        self._remaining = iter(enumerate(images))
+
+    def read(self) -> CameraFrame | None:
+        index, path = next(self._remaining, (0, None))
+        return CameraFrame(read_rgb(path), t_s=index / self._fps) if path else None
+
+    def close(self) -> None:
+        self._remaining = iter(())

@@ -1,11 +1,11 @@
-"""A network camera that sends JPEGs over HTTP, one after the other (multipart/x-mixed-replace)."""
+"""Network cameras that send JPEGs over HTTP (MJPEG, multipart/x-mixed-replace)."""
 
 from __future__ import annotations
 
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, parse_headers
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -20,10 +20,12 @@ from edge.secrets import redact
 
 MAX_JPEG_BYTES = 32 << 20
 MAX_BROKEN = 10
-"""Broken pictures in a row before the stream counts as broken: one now and then is a hiccup of the radio."""
+"""Consecutive broken JPEGs before the stream counts as failed; single ones are radio errors."""
 
 
-class Mjpeg:
+class MjpegCamera:
+    """An MJPEG stream, with Basic or Digest authentication if the address contains a user."""
+
     live = True
 
     def __init__(self, url: str, settings: CameraSettings) -> None:
@@ -32,9 +34,9 @@ class Mjpeg:
         try:
             parts = urlsplit(url)
             netloc = parts.netloc.rpartition("@")[2]
-            _ = parts.port  # raises where it is no number
+            _ = parts.port  # raises ValueError if invalid
         except ValueError as error:
-            raise UserError(f"the address {self.name} cannot be read", "expected http://host:port/path") from error
+            raise UserError(f"the address {self.name} is not valid", "expected http://host:port/path") from error
         self._url = urlunsplit(parts._replace(netloc=netloc))
         self._user = unquote(parts.username or ""), unquote(parts.password or "")
         self._response: HTTPResponse | None = None
@@ -46,17 +48,17 @@ class Mjpeg:
         except urllib.error.HTTPError as error:
             error.close()
             remedy = "check user and password" if error.code in (401, 403) else "check the path"
-            raise CameraError(f"{self.name} answered {error.code} {error.reason}: {remedy}") from None
+            raise CameraError(f"{self.name} answered {error.code} {error.reason}", remedy) from None
         except (OSError, HTTPException, ValueError) as error:
-            reason = getattr(error, "reason", error)
+            reason = redact(str(getattr(error, "reason", error)))
             raise CameraError(
-                f"{self.name} does not answer ({redact(str(reason))}): check the address and that it is on"
+                f"{self.name} does not answer ({reason})", "check the address and that it is on"
             ) from None
         self._response = response
         kind = response.headers.get_content_type()
         if kind != "multipart/x-mixed-replace":
-            raise CameraError(f"{self.name} sends {kind}: expected MJPEG (multipart/x-mixed-replace)")
-        self._jpegs = jpegs(response, response.headers.get_param("boundary"))
+            raise CameraError(f"{self.name} sends {kind}", "expected MJPEG (multipart/x-mixed-replace)")
+        self._jpegs = multipart_bodies(response, response.headers.get_param("boundary"))
 
     def read(self) -> CameraFrame:
         for _ in range(MAX_BROKEN):
@@ -66,9 +68,9 @@ class Mjpeg:
                 raise CameraError(f"{self.name} broke off ({redact(str(error))})") from None
             if jpeg is None:
                 raise CameraError(f"{self.name} ended its stream")
-            if (bgr := decode(jpeg)) is not None:
+            if (bgr := decode_bgr(jpeg)) is not None:
                 return CameraFrame(to_rgb(bgr))
-        raise CameraError(f"{self.name} sent {MAX_BROKEN} broken pictures in a row")
+        raise CameraError(f"{self.name} sent {MAX_BROKEN} broken JPEGs in a row")
 
     def close(self) -> None:
         if self._response is not None:
@@ -86,51 +88,45 @@ class Mjpeg:
         )
 
 
-def decode(jpeg: bytes) -> np.ndarray | None:
-    """The picture, in OpenCV's order; None where it is broken."""
+def decode_bgr(jpeg: bytes) -> np.ndarray | None:
+    """Return the decoded JPEG in OpenCV's BGR order; None if it is broken."""
     try:
         return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None
     except cv2.error:
         return None
 
 
-def jpegs(stream: BinaryIO | HTTPResponse, boundary: object) -> Iterator[bytes]:
-    """The parts of a multipart stream. Raises ValueError where it is none, or OSError where it breaks off."""
-    mark = b"--" + str(boundary or "").encode().removeprefix(b"--")  # many cameras put the dashes into the name too
+def multipart_bodies(stream: BinaryIO | HTTPResponse, boundary: object) -> Iterator[bytes]:
+    """Yield the body of each part of a multipart stream.
+
+    Raises ValueError or HTTPException if the stream is malformed, OSError if the connection fails.
+    """
+    marker = b"--" + str(boundary or "").encode().removeprefix(b"--")  # many cameras declare the dashes too
     line = stream.readline()
     while line:
-        if not line.startswith(mark):
+        if not line.startswith(marker):
             line = stream.readline()
             continue
-        size_bytes = _content_length(stream)
-        if size_bytes is None:
-            body, line = _until(stream, mark)
+        length = parse_headers(stream).get("Content-Length")
+        if length is None:
+            body, line = _read_until(stream, marker)
         else:
+            size_bytes = int(length)
             if not 0 <= size_bytes <= MAX_JPEG_BYTES:
-                raise ValueError(f"a picture of {size_bytes} bytes")
+                raise ValueError(f"a JPEG of {size_bytes} bytes")
             body, line = stream.read(size_bytes), stream.readline()
             if len(body) < size_bytes:
                 return
         yield body
 
 
-def _content_length(stream: BinaryIO | HTTPResponse) -> int | None:
-    """Read a part's headers."""
-    size_bytes = None
-    while (line := stream.readline().strip()) != b"":
-        name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
-            size_bytes = int(value)
-    return size_bytes
-
-
-def _until(stream: BinaryIO | HTTPResponse, mark: bytes) -> tuple[bytes, bytes]:
-    """What comes before the next mark, and the line of the mark; for cameras that do not tell a part's length."""
+def _read_until(stream: BinaryIO | HTTPResponse, marker: bytes) -> tuple[bytes, bytes]:
+    """Return the bytes before the next marker line, and that line. For parts without Content-Length."""
     lines: list[bytes] = []
     size_bytes = 0
-    while (line := stream.readline()) and not line.startswith(mark):
+    while (line := stream.readline()) and not line.startswith(marker):
         lines.append(line)
         size_bytes += len(line)
         if size_bytes > MAX_JPEG_BYTES:
-            raise ValueError(f"no end of a picture after {size_bytes} bytes")
+            raise ValueError(f"no end of a JPEG after {size_bytes} bytes")
     return b"".join(lines), line

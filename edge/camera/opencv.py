@@ -1,42 +1,100 @@
-"""What cameras read by OpenCV have in common."""
+"""Cameras read through OpenCV: V4L2 devices such as USB cameras, and RTSP network cameras."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import cv2
 
+from edge.camera import CameraSettings
 from edge.camera.base import CameraError, CameraFrame
 from edge.images import to_rgb
+from edge.secrets import redact
 
 
 class OpenCvCamera:
-    """A camera behind `cv2.VideoCapture`; a kind of camera opens its own and hands it to `start`."""
+    """Base class of live cameras behind `cv2.VideoCapture`. A subclass implements `open` and calls `start`."""
 
     live = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, settings: CameraSettings) -> None:
         self.name = name
+        self._settings = settings
         self._capture: cv2.VideoCapture | None = None
-        cv2.setLogLevel(0)  # it logs in its own format, and whole addresses with their passwords
+        cv2.setLogLevel(0)  # OpenCV would log addresses with their passwords
 
-    def start(self, capture: cv2.VideoCapture, wishes: Mapping[int, float], *, remedy: str) -> None:
-        """Take the capture if it opened, and ask the camera for what it may or may not do. Raises `CameraError`."""
+    def start(self, capture: cv2.VideoCapture, properties: Mapping[int, float], *, remedy: str) -> None:
+        """Keep an opened capture and request its `properties`. Raises `CameraError`."""
         if not capture.isOpened():
             capture.release()
-            raise CameraError(f"{self.name} could not be opened: {remedy}")
-        for key, value in wishes.items():
+            raise CameraError(f"{self.name} could not be opened", remedy)
+        for key, value in properties.items():
             capture.set(key, value)
         self._capture = capture
 
     def read(self) -> CameraFrame:
         assert self._capture is not None, "read before open"
-        read, bgr = self._capture.read()
-        if not read:
-            raise CameraError(f"{self.name} gives no more frames")
+        success, bgr = self._capture.read()
+        if not success:
+            raise CameraError(f"{self.name} returns no more frames")
         return CameraFrame(to_rgb(bgr))
 
     def close(self) -> None:
         if self._capture is not None:
             self._capture.release()
             self._capture = None
+
+
+class V4l2Camera(OpenCvCamera):
+    """A USB camera or another V4L2 device, by number or path: 0 is /dev/video0."""
+
+    def __init__(self, device: str, settings: CameraSettings) -> None:
+        super().__init__(f"/dev/video{device}" if device.isdigit() else device, settings)
+
+    def open(self) -> None:
+        if not Path(self.name).exists():
+            devices = ", ".join(str(path) for path in sorted(Path("/dev").glob("video*"))) or "none"
+            raise CameraError(f"{self.name} does not exist (found: {devices})", "plug the camera in, or choose another")
+        if not os.access(self.name, os.R_OK | os.W_OK):
+            raise CameraError(f"no permission for {self.name}", "run `sudo usermod -aG video $USER` and log in again")
+        # OpenCV's own time-out for a frame is 10 s.
+        os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] = str(max(1, round(self._settings.timeout_s)))
+        width, height = self._settings.size
+        self.start(
+            cv2.VideoCapture(self.name, cv2.CAP_V4L2),
+            {
+                cv2.CAP_PROP_FRAME_WIDTH: width,
+                cv2.CAP_PROP_FRAME_HEIGHT: height,
+                cv2.CAP_PROP_FPS: self._settings.fps,
+                cv2.CAP_PROP_BUFFERSIZE: 1,
+            },
+            remedy="another program may use it, or it is not a camera; see `v4l2-ctl --list-devices`",
+        )
+
+    def read(self) -> CameraFrame:
+        if not Path(self.name).exists():  # fail at once: OpenCV would wait for its time-out
+            raise CameraError(f"{self.name} was unplugged", "plug the camera in again")
+        return super().read()
+
+
+class RtspCamera(OpenCvCamera):
+    """A network camera that speaks RTSP, through OpenCV's FFmpeg backend."""
+
+    def __init__(self, url: str, settings: CameraSettings) -> None:
+        super().__init__(redact(url), settings)
+        self._url = url
+
+    def open(self) -> None:
+        # TCP: lost UDP packets smear the frame, and the model has detected fire in smears.
+        os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent
+        timeout_ms = round(1000 * self._settings.timeout_s)
+        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
+        self.start(
+            # FFmpeg only: OpenCV's image backend would print the address with its password.
+            cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts),
+            {},
+            remedy="check that the camera is on, and its address, user and password (write @ as %40)",
+        )

@@ -1,7 +1,6 @@
-"""Synthetic flames that come and go on a schedule: everything can be tried without a camera and without a fire.
+"""A test pattern: synthetic flames on a schedule, to try everything without a camera and without a fire.
 
-The flames flicker and rise, so that the model takes them for fire and the alarm for alive. The same moment always
-gives the same picture.
+The flames rise and flicker, so that the model detects them and the alarm is raised. Frames are deterministic.
 """
 
 from __future__ import annotations
@@ -15,24 +14,23 @@ from edge.images import Frame
 
 HEIGHT, WIDTH = 240, 320
 PERIOD_S = 30.0
-BURNS_FROM_S, BURNS_TO_S = 5.0, 15.0
-"""When flames are there, in each period."""
+FLAMES_FROM_S, FLAMES_TO_S = 5.0, 15.0
+"""When the pattern shows flames, in each period."""
 
 GAMMA = 2.2
-GLOW_SHRINK = 8  # glow is soft: at an eighth of the size it costs nothing and looks the same
+GLOW_SHRINK = 8  # the glow is blurred, so that computing it at an eighth of the size looks the same
 NOISE_ROWS = 512
-RISE_PX_PER_S = (170.0, 210.0, 260.0)  # large eddies rise slower than small ones
+RISE_PX_PER_S = (170.0, 210.0, 260.0)  # large eddies rise more slowly
 EDDY_PX = (64, 24, 10)
 
 Field = npt.NDArray[np.float32]
 
 
-def burns(t_s: float) -> bool:
-    """Whether the schedule has flames at this moment."""
-    return BURNS_FROM_S <= t_s % PERIOD_S < BURNS_TO_S
+def has_flames(t_s: float) -> bool:
+    return FLAMES_FROM_S <= t_s % PERIOD_S < FLAMES_TO_S
 
 
-class Pattern:
+class PatternCamera:
     live = False
     name = "test-pattern"
 
@@ -56,11 +54,11 @@ class Pattern:
         pass
 
     def frame(self, t_s: float) -> Frame:
-        """What the pattern shows at a moment."""
-        return add_flame(self._light, self._flame(t_s)) if burns(t_s) else self._room.copy()
+        """Return the frame at a time."""
+        return add_flame(self._light, self._flame(t_s)) if has_flames(t_s) else self._room.copy()
 
     def _flame(self, t_s: float) -> Field:
-        """Intensity of one body of flame: 0 outside, about 1 in its core."""
+        """Return the flame's intensity: 0 outside, about 1 in its core."""
         large, middle, small = (
             np.roll(eddies, -int(t_s * rise), axis=0)[:HEIGHT]
             for eddies, rise in zip(self._eddies, RISE_PX_PER_S, strict=True)
@@ -79,7 +77,7 @@ class Pattern:
 
 
 def add_flame(backdrop: Field, intensity: Field) -> Frame:
-    """Flames and their glow over linear light; where a sensor saturates, orange becomes yellow and near white."""
+    """Add flames and their glow to linear light. Saturation turns orange to yellow and near white."""
     i = intensity
     emitted = cv2.merge([2.4 * i**1.1, 1.05 * i**1.9, 0.3 * i**3.5])
     soft = cv2.resize(emitted, (WIDTH // GLOW_SHRINK, HEIGHT // GLOW_SHRINK), interpolation=cv2.INTER_AREA)
@@ -92,7 +90,7 @@ def add_flame(backdrop: Field, intensity: Field) -> Frame:
 
 
 def room() -> Frame:
-    """A grey wall with a window, a dark floor."""
+    """Return the backdrop: a grey wall with a window, a dark floor."""
     shade = 1 - 0.35 * np.linspace(0, 1, HEIGHT)[:, None, None]
     wall = np.array([96, 92, 84]) * shade * np.ones((HEIGHT, WIDTH, 1))
     wall += 18 * (_noise(np.random.default_rng(1), HEIGHT, WIDTH, 40)[..., None] - 0.5)
@@ -102,6 +100,6 @@ def room() -> Frame:
 
 
 def _noise(rng: np.random.Generator, rows: int, columns: int, cell: int) -> Field:
-    """Smooth noise of about 0..1."""
+    """Return smooth noise of about 0..1."""
     coarse = rng.random((rows // cell + 3, columns // cell + 3)).astype(np.float32)
     return cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_CUBIC).astype(np.float32)

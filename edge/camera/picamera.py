@@ -1,4 +1,4 @@
-"""The Pi's own camera, by picamera2. Its ISP scales to the model's size, so that the processor resizes nothing."""
+"""The Raspberry Pi camera, through picamera2. The ISP scales each frame to the model size at no CPU cost."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from edge.camera.base import CameraError, CameraFrame
 from edge.errors import UserError
 from edge.images import Frame, Map
 
-MAIN, SMALL = "main", "lores"  # picamera2's names of the two streams
+MAIN, MODEL_SIZE = "main", "lores"  # picamera2's stream names
 
 
-class Picamera:
+class PiCamera:
     live = True
     name = "picamera2"
 
@@ -28,50 +28,46 @@ class Picamera:
             self._picamera2 = importlib.import_module("picamera2")
             self._libcamera = importlib.import_module("libcamera")
         except ImportError as error:
-            raise UserError(
-                f"picamera2 cannot be imported ({error})",
-                "run `sudo apt install -y python3-picamera2`, and make the "
-                "virtual environment with --system-site-packages",
-            ) from error
-        except ValueError as error:  # simplejpeg, which picamera2 imports, was built for another numpy's memory layout
-            raise UserError(
-                f"picamera2 cannot be imported ({error})",
-                "run `pip install --ignore-installed simplejpeg` in the "
-                "virtual environment, for one that fits its numpy",
-            ) from error
+            remedy = (
+                "run `sudo apt install -y python3-picamera2`, and create the virtual environment with "
+                "--system-site-packages"
+            )
+            raise UserError(f"picamera2 cannot be imported ({error})", remedy) from error
+        except ValueError as error:  # simplejpeg, a dependency of picamera2, was built for another numpy
+            remedy = "run `pip install --ignore-installed simplejpeg` in the virtual environment, to match its numpy"
+            raise UserError(f"picamera2 cannot be imported ({error})", remedy) from error
 
     def open(self) -> None:
         try:
             self._camera = self._picamera2.Picamera2()
-        except (IndexError, RuntimeError) as error:  # an index into the empty list of cameras
-            raise CameraError(
-                f"no Pi camera was found ({error}): check its cable, and `rpicam-hello --list-cameras`"
-            ) from error
+        except (IndexError, RuntimeError) as error:  # picamera2 indexes an empty list of cameras
+            remedy = "check its cable, and `rpicam-hello --list-cameras`"
+            raise CameraError(f"no Pi camera found ({error})", remedy) from error
         try:
             self._camera.configure(
                 self._camera.create_video_configuration(
                     main={"size": self._settings.size, "format": "BGR888"},  # picamera2's name for RGB in memory
-                    # The only format that the ISP of a Pi 4 and older gives here.
+                    # The only format of this stream on a Pi 4 and older.
                     lores={"size": self._settings.model_size, "format": "YUV420"},
-                    # Limited range with BT.601's weights, as OpenCV's conversion expects it.
+                    # BT.601, limited range: what OpenCV's conversion expects.
                     colour_space=self._libcamera.ColorSpace.Smpte170m(),
                     controls={"FrameRate": self._settings.fps},
                 )
             )
             self._camera.start()
         except RuntimeError as error:
-            raise CameraError(f"the Pi camera did not start ({error}): another program may hold it") from error
+            raise CameraError(f"the Pi camera did not start ({error})", "another program may use it") from error
 
     def read(self) -> CameraFrame:
         try:
             request = self._camera.capture_request(wait=self._settings.timeout_s)
         except (RuntimeError, TimeoutError) as error:
-            raise CameraError(f"the Pi camera gives no more frames ({error}): check its cable") from error
+            raise CameraError(f"the Pi camera returns no more frames ({error})", "check its cable") from error
         try:
-            small = yuv420_to_rgb(request.make_array(SMALL), self._settings.model_size)
-            return CameraFrame(request.make_array(MAIN), small, captured_s=captured_s(request.get_metadata()))
+            model_rgb = yuv420_to_rgb(request.make_array(MODEL_SIZE), self._settings.model_size)
+            return CameraFrame(request.make_array(MAIN), model_rgb, captured_s=captured_s(request.get_metadata()))
         finally:
-            request.release()  # or the camera runs out of buffers and stands still
+            request.release()  # else the camera runs out of buffers and stops
 
     def close(self) -> None:
         if self._camera is not None:
@@ -80,7 +76,7 @@ class Picamera:
 
 
 def yuv420_to_rgb(planes: Map, size: tuple[int, int]) -> Frame:
-    """Picamera2's YUV420 array, whose rows may be padded -> RGB of exactly `size` (width, height)."""
+    """Convert picamera2's YUV420 array, whose rows may be padded, to RGB of `size` (width, height)."""
     width, height = size
     stride = planes.shape[1]
     if stride != width:
@@ -96,7 +92,7 @@ def yuv420_to_rgb(planes: Map, size: tuple[int, int]) -> Frame:
 
 
 def captured_s(metadata: dict[str, Any]) -> float | None:
-    """When the sensor took the frame, by `time.monotonic`: the camera stamps it by the clock since boot."""
+    """Return the capture time on the `time.monotonic` clock. libcamera stamps frames with the boot-time clock."""
     stamp_ns = metadata.get("SensorTimestamp")
     if stamp_ns is None:
         return None

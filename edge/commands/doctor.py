@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from edge.camera import KINDS, build_camera
+from edge.camera import CAMERA_KINDS, build_camera
 from edge.camera.capture import Capture
 from edge.commands.options import camera_settings, load_model, overrides
 from edge.config import Config, load_config
@@ -52,7 +52,7 @@ class Finding:
 
 
 def doctor_command(
-    source: Annotated[str | None, typer.Option(help=f"The camera to check: {KINDS}.")] = None,
+    source: Annotated[str | None, typer.Option(help=f"The camera to check: {CAMERA_KINDS}.")] = None,
     model: Annotated[Path | None, typer.Option(help="The .tflite model to check.")] = None,
     config: Annotated[Path | None, typer.Option(help="The configuration of the run.")] = None,
 ) -> None:

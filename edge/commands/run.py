@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from edge.camera import KINDS, Camera, build_camera
+from edge.camera import CAMERA_KINDS, Camera, build_camera
 from edge.camera.capture import Capture, Replay
 from edge.commands.options import camera_settings, load_model, overrides
 from edge.config import DEFAULT_MODEL, Config, Overrides, load_config
@@ -39,7 +39,7 @@ class LogKind(StrEnum):
 
 
 def run_command(
-    source: Annotated[str | None, typer.Option(help=f"Where frames come from: {KINDS}.")] = None,
+    source: Annotated[str | None, typer.Option(help=f"Where frames come from: {CAMERA_KINDS}.")] = None,
     model: Annotated[Path | None, typer.Option(help=f"A .tflite model; {DEFAULT_MODEL} by default.")] = None,
     config: Annotated[Path | None, typer.Option(help="A file written by `fireseg-edge config init`.")] = None,
     replay: Annotated[Replay | None, typer.Option(help="How a recording is played.")] = None,
@@ -104,7 +104,7 @@ def run(
     def reload() -> None:
         new = load_config(config_path, options)
         segmenter, zones, events.model_sha256 = load_model(new)
-        detector.renew(segmenter, zones, new.alarm)
+        detector.reconfigure(segmenter, zones, new.alarm)
         if not every_frame:
             throttle.max_fps, throttle.slow_when_hot = new.loop.max_fps, new.loop.slow_when_hot
         sinks.on_config(new)

@@ -1,1 +1,1 @@
-"""From fire pixels to alarms and events: zones, flicker, alarm rules. Knows no sinks and no commands."""
+"""From fire pixels to alarms and events: zones, flicker, alarm rules. Imports no sinks and no commands."""

@@ -1,4 +1,4 @@
-"""From one frame to its result and its news: the model's mask, the zones, the alarms, the events."""
+"""The detector: from a frame to its result and events, through model, zones, flicker and alarm rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,17 @@ from edge.model.segmenter import Segmenter
 
 
 class Detector:
-    """Looks at frames in the order of their time."""
+    """Processes frames in time order.
+
+    Args:
+        clock: must match `TimedFrame.captured_s`.
+
+    Example:
+        >>> segmenter = Segmenter("models/fireseg-base-int8.tflite")
+        >>> zones = ZoneMap([], [], segmenter.height, segmenter.width)
+        >>> detector = Detector(segmenter, zones, AlarmRules(), EventTracker(sha256(path), "camera 1"))
+        >>> result, events = detector.process(capture.newest(timeout_s=5))
+    """
 
     def __init__(
         self,
@@ -34,44 +44,42 @@ class Detector:
         self.events = events
         self._clock = clock
         self._states: dict[str, AlarmState] = {}
-        self.renew(segmenter, zones, rules)
+        self.reconfigure(segmenter, zones, rules)
 
-    def renew(self, segmenter: Segmenter, zones: ZoneMap, rules: AlarmRules) -> None:
-        """Go on with another model, other zones or rules. Zones that keep their name keep their alarm."""
+    def reconfigure(self, segmenter: Segmenter, zones: ZoneMap, rules: AlarmRules) -> None:
+        """Replace model, zones and rules. Zones with the same name keep their alarm."""
         self._segmenter, self._zones, self._rules = segmenter, zones, rules
         self._states = {name: self._states.get(name, AlarmState()) for name in zones.cells}
-        self._looks = {name: FlickerTracker() for name in zones.cells}
+        self._flicker = {name: FlickerTracker() for name in zones.cells}
 
     def prepare(self, rgb: Frame) -> Frame:
-        """A frame at the model's size, for `TimedFrame.small`; may be called by another thread."""
+        """Return the frame at model size, for `TimedFrame.model_rgb`. Thread-safe."""
         return to_model_input(rgb, self._segmenter.height, self._segmenter.width)
 
-    def look(self, frame: TimedFrame) -> tuple[FrameResult, list[FireEvent]]:
-        """What one frame comes to."""
-        began_s = self._clock()
-        size = (self._segmenter.height, self._segmenter.width)
-        small = frame.small
-        if small is None or small.shape[:2] != size:
-            small = self.prepare(frame.rgb)
-        mask = self._segmenter.mask(small)
-        done_s = self._clock()
-        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
-        shares: dict[str, float] = {}
-        for name, burning in self._zones.burning(mask).items():
+    def process(self, frame: TimedFrame) -> tuple[FrameResult, list[FireEvent]]:
+        """Return the result of a frame and the events it triggers."""
+        started_s = self._clock()
+        model_rgb = frame.model_rgb
+        if model_rgb is None or model_rgb.shape[:2] != (self._segmenter.height, self._segmenter.width):
+            model_rgb = self.prepare(frame.rgb)
+        mask = self._segmenter.mask(model_rgb)
+        inference_s = self._clock() - started_s
+        grey = cv2.cvtColor(model_rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+        areas = self._zones.fire_areas(mask)
+        for name, area in areas.items():
             state = self._states[name]
-            undecided = not state.on and burning.share >= self._rules.on_share
-            change = self._looks[name].change(frame.t_s, grey, burning.cells, compare=undecided)
-            self._states[name] = step(state, Observation(frame.t_s, burning.share, change), self._rules)
-            shares[name] = burning.share
+            compare = not state.raised and area.share >= self._rules.on_share
+            flicker = self._flicker[name].update(frame.t_s, grey, area.cells, compare=compare)
+            self._states[name] = step(state, Observation(frame.t_s, area.share, flicker), self._rules)
         result = FrameResult(
             frame=frame.number,
             t_s=frame.t_s,
             age_ms=1000 * (self._clock() - frame.captured_s),
-            inference_ms=1000 * (done_s - began_s),
+            inference_ms=1000 * inference_s,
             fire_share=self._zones.fire_share(mask),
-            shares=shares,
-            alarms={name: state.on for name, state in self._states.items()},
+            shares={name: area.share for name, area in areas.items()},
+            alarms={name: state.raised for name, state in self._states.items()},
             rgb=frame.rgb,
             mask=mask,
         )
-        return result, self.events.news(result)
+        return result, self.events.update(result)

@@ -1,8 +1,7 @@
-"""What is told of a fire: that it started, how large it grew, that it ended.
+"""Fire events: start, peak and end of an alarm, for messages and clips.
 
-A zone's alarm makes one event of three kinds of news: "start" at once; "peak" when a largest share has stood for some
-seconds, and again whenever the fire has grown well beyond what was told, so that who is told of a start learns how it
-goes on; "end" when the alarm went off. Between start and end there is always at least one peak.
+"start" is published at once, "end" when the alarm is cleared. A "peak" follows when the largest fire area has stood for
+some seconds, and again after considerable growth. Each fire has at least one peak before its end.
 """
 
 from __future__ import annotations
@@ -10,48 +9,56 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from edge.messages import END, PEAK, START, FireEvent, FrameResult
 
-SETTLE_S = 3.0
-"""A largest share counts as a peak when nothing larger came for so long."""
+PEAK_HOLD_S = 3.0
+"""A largest area is a peak after this long without a larger one."""
 GROWTH = 1.5
-"""A later peak is told when it is so many times as large as the one told before."""
+"""Least growth from one published peak to the next, as a factor."""
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+utc_now = partial(datetime.now, UTC)
 
 
-class _Fire:
-    """A fire that goes on in one zone."""
+def fire_id(now: datetime, zone: str) -> str:
+    """Return an id such as 20261122T224100Z-stove-3f9a: sorts by time, valid as a file name."""
+    slug = re.sub(r"[^a-z0-9]+", "-", zone.lower()).strip("-")[:30] or "zone"
+    return f"{now:%Y%m%dT%H%M%SZ}-{slug}-{secrets.token_hex(2)}"
 
-    def __init__(self, id_: str, result: FrameResult, zone: str) -> None:
-        self.id = id_
-        self.started_t_s = result.t_s
-        self.peak = result
-        self.told = 0
-        """How many events it has made."""
-        self.told_share = 0.0
-        """The largest peak that was told."""
-        self.zone = zone
+
+@dataclass
+class ActiveFire:
+    """A fire in progress in one zone."""
+
+    id: str
+    zone: str
+    started_t_s: float
+    peak: FrameResult
+    """The result with the largest fire area."""
+    events: int = 0
+    """Events published so far."""
+    published_share: float = 0.0
+    """The largest published peak."""
 
     @property
     def peak_share(self) -> float:
         return self.peak.shares[self.zone]
 
-    def untold_peak(self) -> bool:
-        return self.peak_share > self.told_share * (GROWTH if self.told_share else 1)
+    def has_new_peak(self) -> bool:
+        return self.peak_share > self.published_share * (GROWTH if self.published_share else 1)
 
 
 class EventTracker:
-    """Turns results into events, zone by zone.
+    """Turns results into events, for each zone.
 
     Args:
-        model_sha256, source: what every event names.
-        now: the clock on the wall.
-        new_id: an id of its own for a fire in a zone.
+        model_sha256, source: copied into every event.
+        now: wall clock.
+        new_id: makes a fire's id from time and zone.
     """
 
     def __init__(
@@ -60,55 +67,49 @@ class EventTracker:
         source: str,
         *,
         now: Callable[[], datetime] = utc_now,
-        new_id: Callable[[datetime, str], str] | None = None,
+        new_id: Callable[[datetime, str], str] = fire_id,
     ) -> None:
         self.model_sha256 = model_sha256
         self.source = source
         self._now = now
-        self._new_id = new_id or fire_id
-        self._fires: dict[str, _Fire] = {}
+        self._new_id = new_id
+        self._fires: dict[str, ActiveFire] = {}
 
-    def news(self, result: FrameResult) -> list[FireEvent]:
-        """The events that this result brings. A zone that is watched no longer ends its fire."""
+    def update(self, result: FrameResult) -> list[FireEvent]:
+        """Return the events of a result. The fire of a removed zone ends."""
         events: list[FireEvent] = []
-        for zone in [*result.alarms, *(name for name in list(self._fires) if name not in result.alarms)]:
-            burns = result.alarms.get(zone, False)
+        for zone in dict.fromkeys([*result.alarms, *self._fires]):
+            alarm = result.alarms.get(zone, False)
             fire = self._fires.get(zone)
-            if burns and fire is None:
-                fire = self._fires[zone] = _Fire(self._new_id(self._now(), zone), result, zone)
+            if alarm and fire is None:
+                fire = self._fires[zone] = ActiveFire(self._new_id(self._now(), zone), zone, result.t_s, result)
                 events.append(self._event(fire, START, result, result.shares[zone]))
             elif fire is not None:
-                if burns and result.shares[zone] > fire.peak_share:
+                if alarm and result.shares[zone] > fire.peak_share:
                     fire.peak = result
-                if fire.untold_peak() and (not burns or result.t_s - fire.peak.t_s >= SETTLE_S):
-                    fire.told_share = fire.peak_share
+                if fire.has_new_peak() and (not alarm or result.t_s - fire.peak.t_s >= PEAK_HOLD_S):
+                    fire.published_share = fire.peak_share
                     events.append(self._event(fire, PEAK, fire.peak, fire.peak_share))
-                if not burns:
+                if not alarm:
                     del self._fires[zone]
                     events.append(self._event(fire, END, result, result.shares.get(zone, 0.0)))
         return events
 
-    def _event(self, fire: _Fire, kind: str, of: FrameResult, share: float) -> FireEvent:
-        fire.told += 1
+    def _event(self, fire: ActiveFire, kind: str, result: FrameResult, share: float) -> FireEvent:
+        fire.events += 1
         return FireEvent(
             id=fire.id,
-            number=fire.told,
+            number=fire.events,
             kind=kind,
             zone=fire.zone,
             time=self._now().isoformat(timespec="milliseconds"),
-            t_s=of.t_s,
+            t_s=result.t_s,
             started_t_s=fire.started_t_s,
             share=share,
             peak_share=fire.peak_share,
-            age_ms=of.age_ms,
+            age_ms=result.age_ms,
             model_sha256=self.model_sha256,
             source=self.source,
-            rgb=of.rgb,
-            mask=of.mask,
+            rgb=result.rgb,
+            mask=result.mask,
         )
-
-
-def fire_id(now: datetime, zone: str) -> str:
-    """Such as 20261122T224100Z-stove-3f9a: sorts by time, and is a file's name anywhere."""
-    slug = re.sub(r"[^a-z0-9]+", "-", zone.lower()).strip("-")[:30] or "zone"
-    return f"{now:%Y%m%dT%H%M%SZ}-{slug}-{secrets.token_hex(2)}"

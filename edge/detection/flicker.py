@@ -1,13 +1,11 @@
-"""Whether what burns looks alive: how little its picture resembles that of a moment before.
+"""Measure flicker: how much the image of a fire region changes within a moment.
 
-Flames lick and flicker, so that within some tenths of a second their picture is another one. A lamp, a sunset and a
-parked red truck look the same, and one that drives past looks the same a little further on: the older picture is
-sought in the newer one, in the neighbourhood. Brighter or darker altogether counts as the same, or a camera that
-adjusts its exposure would bring every lamp to life. An orange bag that somebody carries swings, turns and passes behind
-a leg; but a moment later little or nothing burns where it was, and flames stay: what has moved on is not alive.
+Flames change shape within 0.2 s; lamps, sunsets and red vehicles do not. The older image patch is searched for in the
+neighbourhood of the newer image, so that mere motion is not flicker. Correlation ignores brightness, so that exposure
+changes are not flicker either. Flames also persist in place: a carried orange bag swings and turns, but leaves its
+former position free of fire pixels, and scores 0.
 
-It is the picture that is compared and not the mask: at the edge of what a model takes for fire the mask flickers by
-itself.
+The image is compared rather than the mask, which flickers by itself at the edge of a detection.
 """
 
 from __future__ import annotations
@@ -21,68 +19,65 @@ from edge.detection.zones import Cells
 from edge.images import Map
 
 COMPARE_S = 0.2
-"""How much older the picture is that a new one is compared with, at least: neighbouring frames of a fast camera are
-alike even in a fire."""
-ROUNDING_S = 0.001  # times of frames are multiples of what no float holds exactly
+"""Minimum age of the older image: consecutive frames of a fast camera resemble each other even in a fire."""
+ROUNDING_S = 0.001  # frame times are not exact in floating point
 REACH_PX = 24
-"""How far things may have moved meanwhile, in the model's pixels: an orange lorry that crosses the picture in three
-seconds moves 16 to 25 between two frames of a slow camera. Fires look no more alike for being sought further."""
+"""Search distance in model pixels: an orange lorry that crosses the frame in 3 s moves 16 to 25 between two frames of a
+slow camera. A larger distance does not make flames match better."""
 MARGIN_PX = 2
 MIN_AREA_PX = 12
-"""Less is a speck, without a look of its own."""
-MIN_STAY = 0.25
-"""How much of a patch must burn still a moment later. Of a brazier's flames by day, small and pale, four fifths of the
-largest patches have this much after 0.2 s; a bag that is carried past has none left after 0.33 s, and after 0.17 s
-mostly less."""
+"""Smaller regions have too little texture to compare."""
+MIN_PERSISTENCE = 0.25
+"""Minimum fraction of a patch that is still fire in the newer mask. Of the largest patches of a pale brazier by day,
+four fifths reach it after 0.2 s. A bag that is carried past has 0 left after 0.33 s, and mostly less after 0.17 s."""
 MIN_CONTRAST = 2.0
-"""Standard deviation, in grey levels: below it there is only the camera's noise, which never looks the same."""
+"""Standard deviation in grey levels: a patch below it shows only sensor noise, which never correlates."""
 
 
 class FlickerTracker:
-    """The model-size grey pictures and burning cells of the last moments, in one zone."""
+    """Recent model-size grey images and fire cells of one zone."""
 
     def __init__(self) -> None:
-        self._past: deque[tuple[float, Map, Cells]] = deque()
+        self._history: deque[tuple[float, Map, Cells]] = deque()
 
-    def change(self, t_s: float, grey: Map, cells: Cells, *, compare: bool = True) -> float | None:
-        """How much what burned a moment ago has changed since, 0..1; None where nothing burned or nobody looked.
+    def update(self, t_s: float, grey: Map, cells: Cells, *, compare: bool = True) -> float | None:
+        """Store a frame and return the flicker since `COMPARE_S` earlier, 0..1; None without an earlier fire region.
 
-        `grey` and `cells` are kept: hand in new arrays each time. Without `compare` they are kept and no more.
+        The arrays are stored: pass new ones each time. `compare=False` stores only.
         """
-        past = self._past
-        if past and t_s < past[-1][0]:
-            past.clear()  # a recording that began anew
-        old_s = t_s - COMPARE_S + ROUNDING_S
-        while len(past) > 1 and past[1][0] <= old_s:
-            past.popleft()
-        before = past[0] if past and past[0][0] <= old_s else None
-        past.append((t_s, grey, cells))
-        return patch_change(before[1], grey, before[2], cells) if compare and before else None
+        history = self._history
+        if history and t_s < history[-1][0]:
+            history.clear()  # the recording restarted
+        latest_s = t_s - COMPARE_S + ROUNDING_S
+        while len(history) > 1 and history[1][0] <= latest_s:
+            history.popleft()
+        before = history[0] if history and history[0][0] <= latest_s else None
+        history.append((t_s, grey, cells))
+        return flicker_score(before[1], grey, before[2], cells) if compare and before else None
 
 
-def patch_change(before: Map, after: Map, burned: Cells, burning: Cells) -> float | None:
-    """One minus the best correlation of a patch that burned in `before`, and burns in `after` still, with its
-    neighbourhood in `after`; of such patches the largest.
+def flicker_score(before: Map, after: Map, fire_before: Cells, fire_after: Cells) -> float | None:
+    """Return 1 minus the best correlation of the largest persisting fire patch with its neighbourhood in `after`.
 
-    0 is the same picture, moved or dimmed perhaps, or one that has moved on, so that no patch burns where it did; 1 is
-    another picture. None where nothing of a size burned before.
+    0 means the same image, perhaps moved or dimmed, or that no patch persists; 1 a different image. None if
+    `fire_before` has no patch of at least `MIN_AREA_PX`.
     """
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(burned)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(fire_before)
     areas = stats[1:, cv2.CC_STAT_AREA]
-    sized = areas >= MIN_AREA_PX
-    if not sized.any():
+    comparable = areas >= MIN_AREA_PX
+    if not comparable.any():
         return None
-    still = np.bincount(labels[burning > 0], minlength=count)[1:]
-    staying = np.where(sized & (still >= MIN_STAY * areas), areas, 0)
-    if not staying.any():
+    remaining = np.bincount(labels[fire_after > 0], minlength=count)[1:]
+    persisting = np.where(comparable & (remaining >= MIN_PERSISTENCE * areas), areas, 0)
+    if not persisting.any():
         return 0.0
-    left, top, width, height, _ = (int(value) for value in stats[1 + int(np.argmax(staying))])
+    left, top, width, height, _ = (int(value) for value in stats[1 + int(np.argmax(persisting))])
     patch = _window(before, left, top, width, height, MARGIN_PX)
     if patch.std() < MIN_CONTRAST:
         return 0.0
-    around = _window(after, left, top, width, height, MARGIN_PX + REACH_PX)
-    likeness = float(cv2.matchTemplate(around, patch, cv2.TM_CCOEFF_NORMED).max())
-    return min(max(1 - likeness, 0.0), 1.0)
+    neighbourhood = _window(after, left, top, width, height, MARGIN_PX + REACH_PX)
+    correlation = float(cv2.matchTemplate(neighbourhood, patch, cv2.TM_CCOEFF_NORMED).max())
+    return min(max(1 - correlation, 0.0), 1.0)
 
 
 def _window(grey: Map, left: int, top: int, width: int, height: int, margin: int) -> Map:

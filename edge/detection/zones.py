@@ -1,7 +1,7 @@
-"""Where in the picture fire counts: named polygons in fractions of the frame, and areas that never count.
+"""Zones: named polygons that raise alarms of their own, and ignored areas.
 
-A polygon is drawn once, in fractions, so that it holds for any camera resolution; on the model's grid it becomes the
-cells whose centres lie inside. Without any zone the whole frame is one, named "frame".
+Corners are fractions of the frame, independent of camera resolution. On the model grid a polygon becomes the cells
+whose centres lie inside. Without zones the whole frame is one zone, named "frame".
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge.errors import UserError
 from edge.images import Mask
 from edge.messages import WHOLE_FRAME
 
-LEVEL = 1e-12  # an edge this flat passes between the centres of cells
+HORIZONTAL = 1e-12  # an edge with a smaller rise passes no cell centre
 
 Point = tuple[float, float]  # x to the right, y downwards, 0..1
 Polygon = Sequence[Point]
@@ -26,89 +26,90 @@ Cells = npt.NDArray[np.uint8]  # 0 and 1, as OpenCV counts them
 
 @dataclass(frozen=True)
 class Zone:
-    """A part of the picture that is watched by itself."""
+    """A part of the frame with its own alarm."""
 
     name: str
     polygon: tuple[Point, ...]
 
 
 @dataclass(frozen=True)
-class Burning:
-    """What burns in one zone."""
+class FireArea:
+    """The fire pixels in one zone."""
 
     share: float
-    """Burning cells, as a share of the zone's."""
+    """Fire cells as a fraction of the zone's cells."""
     cells: Cells
-    """The burning cells, at the model's size."""
+    """The fire cells, at model size."""
 
 
 class ZoneMap:
-    """The zones on a model's grid.
+    """The zones on the model grid.
 
     Args:
-        zones: what is watched; the whole frame where there is none.
-        ignored: areas that never burn, such as a television or a stove.
-        height, width: the model's grid.
+        zones: the zones; the whole frame if empty.
+        ignored: areas that never count, such as a television or a stove.
+        height, width: size of the model grid.
 
-    Raises `UserError` where a polygon is none, or where nothing of a zone is left to watch.
+    Raises `UserError` for an invalid polygon, or a zone without cells.
+
+    Example:
+        >>> zones = ZoneMap([Zone("stove", ((0, 0), (0.5, 0), (0.5, 1), (0, 1)))], [], 224, 224)
+        >>> zones.fire_areas(segmenter.mask(frame))["stove"].share
     """
 
     def __init__(self, zones: Sequence[Zone], ignored: Sequence[Polygon], height: int, width: int) -> None:
-        self.watched = np.ones((height, width), np.uint8)
+        self.monitored = np.ones((height, width), np.uint8)
         for number, polygon in enumerate(ignored, start=1):
             check_polygon(polygon, f"ignored area {number}")
-            self.watched[inside(polygon, height, width)] = 0
-        if not self.watched.any():
-            raise UserError("the ignored areas cover the whole frame", "leave something to watch")
+            self.monitored[cells_inside(polygon, height, width)] = 0
+        if not self.monitored.any():
+            raise UserError("the ignored areas cover the whole frame", "leave a part of it uncovered")
         self.cells: dict[str, Cells] = {}
         for zone in zones:
             check_polygon(zone.polygon, f"zone {zone.name!r}")
             if zone.name in self.cells:
-                raise UserError(f"two zones are named {zone.name!r}", "give each a name of its own")
-            cells = inside(zone.polygon, height, width).astype(np.uint8) & self.watched
+                raise UserError(f"two zones are named {zone.name!r}", "choose unique names")
+            cells = cells_inside(zone.polygon, height, width).astype(np.uint8) & self.monitored
             if not cells.any():
                 raise UserError(
-                    f"nothing of zone {zone.name!r} is left to watch at {width}x{height} cells",
-                    "draw it larger, or ignore less of it",
+                    f"nothing of zone {zone.name!r} is left at {width}x{height} cells", "draw it larger, or ignore less"
                 )
             self.cells[zone.name] = cells
         if not zones:
-            self.cells[WHOLE_FRAME] = self.watched
-        self._areas = {name: cv2.countNonZero(cells) for name, cells in self.cells.items()}
-        self._watched_area = cv2.countNonZero(self.watched)
+            self.cells[WHOLE_FRAME] = self.monitored
+        self._sizes = {name: cv2.countNonZero(cells) for name, cells in self.cells.items()}
+        self._monitored_size = cv2.countNonZero(self.monitored)
 
-    def burning(self, mask: Mask) -> dict[str, Burning]:
-        """What burns in each zone, by its name."""
-        found: dict[str, Burning] = {}
-        for name, cells in self.cells.items():
-            burning = cv2.bitwise_and(mask.view(np.uint8), cells).astype(np.uint8, copy=False)
-            found[name] = Burning(cv2.countNonZero(burning) / self._areas[name], burning)
-        return found
+    def fire_areas(self, mask: Mask) -> dict[str, FireArea]:
+        """Return the fire area of each zone, by name."""
+        fire = mask.view(np.uint8)
+        cells = {name: np.bitwise_and(fire, zone_cells) for name, zone_cells in self.cells.items()}
+        return {name: FireArea(cv2.countNonZero(cells[name]) / self._sizes[name], cells[name]) for name in cells}
 
     def fire_share(self, mask: Mask) -> float:
-        """What burns of all that is not ignored."""
-        return cv2.countNonZero(cv2.bitwise_and(mask.view(np.uint8), self.watched)) / self._watched_area
+        """Return the fire area as a fraction of the frame without its ignored areas."""
+        return cv2.countNonZero(np.bitwise_and(mask.view(np.uint8), self.monitored)) / self._monitored_size
 
 
-def check_polygon(polygon: Polygon, what: str) -> None:
-    """Raise `UserError` where the corners make no area inside of the frame."""
+def check_polygon(polygon: Polygon, label: str) -> None:
+    """Raise `UserError` unless the polygon has three corners inside the frame."""
     if len(polygon) < 3:
-        raise UserError(f"{what} has {len(polygon)} corners", "expected at least 3, each [x, y] from 0 to 1")
+        raise UserError(f"{label} has {len(polygon)} corners", "expected at least 3, each [x, y] from 0 to 1")
     for x, y in polygon:
         if not (0 <= x <= 1 and 0 <= y <= 1):
-            raise UserError(f"{what} has a corner at [{x:g}, {y:g}]", "expected fractions of the frame, from 0 to 1")
+            raise UserError(f"{label} has a corner at [{x:g}, {y:g}]", "expected fractions of the frame, from 0 to 1")
 
 
-def inside(polygon: Polygon, height: int, width: int) -> Mask:
-    """Which cells of a grid have their centre inside of the polygon, by the even-odd rule.
+def cells_inside(polygon: Polygon, height: int, width: int) -> Mask:
+    """Return the cells whose centre lies inside the polygon, by the even-odd rule.
 
-    A cell belongs to exactly one of two polygons that share an edge, which cv2.fillPoly does not keep to.
+    Each cell belongs to exactly one of two polygons that share an edge; with cv2.fillPoly it may belong to both.
     """
     x = (np.arange(width) + 0.5)[None, :] / width
     y = (np.arange(height) + 0.5)[:, None] / height
     odd = np.zeros((height, width), np.bool_)
     for (x1, y1), (x2, y2) in zip(polygon, (*polygon[1:], polygon[0]), strict=True):
-        if abs(y1 - y2) < LEVEL:
+        if abs(y1 - y2) < HORIZONTAL:
             continue
         crosses = (y1 > y) != (y2 > y)
         odd ^= crosses & (x < x1 + (y - y1) / (y2 - y1) * (x2 - x1))

@@ -1,1 +1,1 @@
-"""The TFLite model: runtime, card, preprocessing, segmentation, latency. Knows no sinks and no commands."""
+"""The TFLite model: runtime, card, preprocessing, segmentation, latency. Imports no sinks and no commands."""

@@ -1,41 +1,33 @@
-"""One way to time inference, for `fireseg-edge bench`, for export reports and for the benchmarks."""
+"""Time inference: for `fireseg-edge bench`, export reports and the benchmarks."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
 from edge.images import Frame
+from edge.model.segmenter import Segmenter
 
-BENCH_FRAME = (720, 1280)  # height, width: what a camera gives, so that resizing it is counted too
+BENCH_FRAME = (720, 1280)  # height, width of a camera frame, so that resizing counts
 RESIZE, NETWORK, WHOLE = STAGES = ("resize the frame", "run the network", "whole frame")
 MIN_RUNS = 50
 WARM_UP = 5
-# MLPerf's rule for the latency of a single stream, whose headline is the 90th percentile.
+# MLPerf's single-stream rule; it reports the 90th percentile.
 FULL_RUNS = 1024
 FULL_SECONDS = 60.0
 
 
-class Timed(Protocol):
-    """A segmenter, as far as timing it goes."""
-
-    def load(self, frame: Frame) -> None: ...
-    def invoke(self) -> None: ...
-    def __call__(self, frame: Frame) -> Any: ...
-
-
 def bench_frame() -> Frame:
-    """The frame that every benchmark looks at: noise, so that no kernel has it easy."""
+    """Return the frame of all benchmarks: noise, so that no kernel profits from easy data."""
     return np.random.default_rng(0).integers(0, 256, (*BENCH_FRAME, 3), np.uint8)
 
 
-def stages(segmenter: Timed, frame: Frame) -> dict[str, Callable[[], object]]:
-    """What is timed, by `STAGES`: preprocessing alone, the network alone, and both with the map read out."""
-    segmenter(frame)  # so that the network alone has a frame to look at
+def stages(segmenter: Segmenter, frame: Frame) -> dict[str, Callable[[], object]]:
+    """Return a function per stage of `STAGES`: preprocessing, inference, and both with the output map."""
+    segmenter(frame)  # fill the input tensor for the network alone
     return {
         RESIZE: lambda: segmenter.load(frame),
         NETWORK: segmenter.invoke,
@@ -52,7 +44,7 @@ class Latency:
     p90_ms: float
     p99_ms: float
     seconds: float = 0.0
-    """All runs together."""
+    """Total time of all runs."""
 
     @property
     def frames_per_s(self) -> float:
@@ -67,12 +59,17 @@ def time_runs(
     warm_up: int = WARM_UP,
     on_run: Callable[[], None] | None = None,
 ) -> Latency:
-    """Call `run` until both bounds are reached, after `warm_up` calls that do not count."""
+    """Call `run` until both minimums are reached, after `warm_up` uncounted calls.
+
+    Example:
+        >>> segmenter = Segmenter("models/fireseg-small-int8.tflite")
+        >>> time_runs(lambda: segmenter(frame)).median_ms
+    """
     for _ in range(warm_up):
         run()
     times_ms: list[float] = []
-    ends_s = time.perf_counter() + min_seconds
-    while len(times_ms) < min_runs or time.perf_counter() < ends_s:
+    end_s = time.perf_counter() + min_seconds
+    while len(times_ms) < min_runs or time.perf_counter() < end_s:
         started_ns = time.perf_counter_ns()
         run()
         times_ms.append((time.perf_counter_ns() - started_ns) / 1e6)

@@ -1,8 +1,10 @@
-"""Frame -> model input: the one contract of all rooms.
+"""Camera frame to model input: the preprocessing contract that training, export and the Pi share.
 
-RGB `uint8` is squashed (no letterbox) to the model's size. Normalisation is a layer inside the model, so that the
-int8 artefact takes these very bytes. Training, calibration, judging and the camera loop all come through here: a
-resize done differently in one place is a domain shift that no report shows.
+`to_model_input` is the one place that makes a model-size frame. `Segmenter`, `Detector`, training, calibration and
+evaluation all call it: a second implementation would be an invisible domain shift. Only a Pi camera scales by itself.
+
+The frame is squashed (no letterbox) RGB `uint8`. Normalisation is a layer inside the model, so the int8 model takes
+these bytes unchanged.
 """
 
 from __future__ import annotations
@@ -17,16 +19,13 @@ from edge.images import Frame, Map
 
 
 class _Scratch(threading.local):
-    """Room for the frames between a large frame and a model's input, each thread's own, kept from frame to frame.
-
-    Two buffers in turn: each step reads what the step before it wrote.
-    """
+    """Two alternating buffers per thread for intermediate frames: each step reads what the last one wrote."""
 
     def __init__(self) -> None:
         self._last = self._next = np.empty(0, np.uint8)
 
     def take(self, height: int, width: int) -> Frame:
-        """A frame of this size; the frame taken before it stays whole until the next is taken."""
+        """Return a frame of this size; the one taken before stays valid until the next call."""
         size = height * width * 3
         self._last, self._next = self._next, self._last
         if self._last.size < size:
@@ -38,18 +37,23 @@ _scratch = _Scratch()
 
 
 def to_model_input(frame: Frame, height: int, width: int, out: Frame | None = None) -> Frame:
-    """Resize an RGB `uint8` H x W x 3 frame to height x width x 3, into `out` where one is given.
+    """Resize an RGB `uint8` frame of shape (H, W, 3) to (height, width, 3), into `out` if given.
 
-    Every pixel of a shrinking frame counts, so that a small distant flame is not skipped over: areas are averaged when
-    no side grows, else linear. Where both sides shrink to half or less, the average is approached through the one that
-    costs next to nothing, that of 2 x 2 pixels: halve the frame while a side is above three times the model's, go
-    linearly to twice the model's size (neighbours at most 1.5 pixels apart, so that none is stepped over), halve.
-    Raises ValueError where the frame or the buffer is of another kind.
+    Every pixel of a shrinking frame counts, so that a small distant flame is not lost. A frame that grows on a side is
+    interpolated linearly, any other is averaged by area. From half the size downwards the average is approximated at
+    almost no cost: (1) halve while a side exceeds three times the model's; (2) resize linearly to twice the model's
+    size, in steps of at most 1.5 pixels; (3) halve.
+
+    Raises ValueError if the frame or `out` has another dtype or shape.
+
+    Example:
+        >>> to_model_input(np.zeros((720, 1280, 3), np.uint8), 224, 224).shape
+        (224, 224, 3)
     """
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
         raise ValueError(f"expected an RGB uint8 frame of shape (H, W, 3), got {frame.dtype} {frame.shape}")
     if out is not None and (out.shape != (height, width, 3) or out.dtype != np.uint8):
-        # OpenCV would allocate another and leave this one as it was.
+        # OpenCV would silently allocate another array.
         raise ValueError(f"expected a uint8 buffer of shape {(height, width, 3)}, got {out.dtype} {out.shape}")
     if _covers(frame, 2 * height, 2 * width):
         frame = _halved(frame, height, width)
@@ -59,26 +63,25 @@ def to_model_input(frame: Frame, height: int, width: int, out: Frame | None = No
 
 
 def to_model_mask(mask: npt.NDArray[np.bool_], height: int, width: int) -> npt.NDArray[np.bool_]:
-    """Resize a truth mask H x W to height x width with the nearest neighbour.
+    """Resize a ground-truth mask to (height, width) with the nearest neighbour.
 
-    OpenCV's INTER_NEAREST takes the top left corner of each cell; INTER_NEAREST_EXACT takes its centre, as the
-    averaging of the frame does, so that a flipped mask stays the flip of the mask. Only where a centre falls right
-    between two pixels, as in halving, it takes the lower right one.
+    INTER_NEAREST_EXACT samples cell centres, as averaging does, so that a flipped mask stays the flip of the mask.
+    OpenCV's INTER_NEAREST would sample the top left corners. A centre between two pixels takes the lower right one.
     """
     resized = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return resized.astype(np.bool_)
 
 
 def probability_to_u8(probability: npt.NDArray[np.floating]) -> Map:
-    """Probability 0..1 -> `uint8` in steps of 1/256, as the int8 artefact's output tensor holds it.
+    """Convert probabilities 0..1 to `uint8` in steps of 1/256, like the output tensor of the int8 model.
 
-    Rounded down, so that `u8 >= 128` holds exactly where the probability is at least 0.5.
+    Rounds down, so that `u8 >= 128` holds exactly for probabilities of at least 0.5.
     """
     return np.clip(probability * 256, 0, 255).astype(np.uint8)
 
 
 def _halved(frame: Frame, height: int, width: int) -> Frame:
-    """The frame, halved while a side is above three times the model's, no side falls below it and none is odd."""
+    """Halve the frame while a side exceeds three times the model's, none falls below it, and both are even."""
     while _exceeds(frame, 3 * height, 3 * width) and _covers(frame, 2 * height, 2 * width):
         rows, columns = frame.shape[:2]
         if rows % 2 or columns % 2:

@@ -1,7 +1,6 @@
-"""Which TFLite interpreter there is: ai-edge-litert, else tflite-runtime, else TensorFlow's own.
+"""Choose the TFLite interpreter: ai-edge-litert, else tflite-runtime.
 
-ai-edge-litert is the successor of tflite-runtime and by far the fastest; tflite-runtime is all that 32-bit ARM has;
-TensorFlow serves where nothing else is installed.
+ai-edge-litert is the successor and much faster; tflite-runtime is the only one with wheels for 32-bit ARM.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import logging
 import os
 import platform
 import sys
-import warnings
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,26 +17,24 @@ from typing import Any
 from edge.console import quiet
 from edge.errors import UserError
 
-# Module that holds `Interpreter`, and the package that brings it.
+# Runtime name -> module with `Interpreter`, pip package.
 RUNTIMES = {
     "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
     "tflite-runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
-    "tensorflow": ("tensorflow.lite.python.interpreter", "tensorflow"),
 }
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """An importable interpreter. `name` is its pip package."""
+    """An imported interpreter module. `name` is its pip package."""
 
     name: str
     version: str
     module: Any
 
     def interpreter(self, model: bytes, threads: int) -> Any:
-        """Make an interpreter of a flatbuffer, its tensors allocated. Raises ValueError or RuntimeError."""
-        # The delegate announces itself on stderr, and TensorFlow warns that its own interpreter will go.
-        with quiet(), warnings.catch_warnings(action="ignore"):
+        """Return an interpreter of a flatbuffer with allocated tensors. Raises ValueError or RuntimeError."""
+        with quiet():  # XNNPACK logs to stderr
             interpreter = self.module.Interpreter(model_content=model, num_threads=threads)
             interpreter.allocate_tensors()
         return interpreter
@@ -48,18 +44,18 @@ class Runtime:
 
 
 def cores_for(threads: int | None) -> int:
-    """How many threads to compute on: those asked for, else one a core. Raises `UserError` for fewer than one."""
+    """Return the number of threads to use, by default one per core. Raises `UserError` below 1."""
     if threads is not None and threads < 1:
         raise UserError(f"{threads} threads", "expected at least 1")
     return threads or os.cpu_count() or 1
 
 
-def find_runtime(wanted: str | None = None) -> Runtime:
-    """The best runtime installed, or the one named. Raises `UserError` where there is none."""
-    if wanted is not None and wanted not in RUNTIMES:
-        raise UserError(f"there is no runtime {wanted!r}", f"expected one of {', '.join(RUNTIMES)}")
-    for name in [wanted] if wanted else RUNTIMES:
-        module_name, package = RUNTIMES[name]
+def find_runtime(name: str | None = None) -> Runtime:
+    """Return the runtime of this name, or the best one installed. Raises `UserError`."""
+    if name is not None and name not in RUNTIMES:
+        raise UserError(f"unknown runtime {name!r}", f"expected one of {', '.join(RUNTIMES)}")
+    for candidate in [name] if name else RUNTIMES:
+        module_name, package = RUNTIMES[candidate]
         try:
             module = importlib.import_module(module_name)
         except ImportError as error:
@@ -67,20 +63,16 @@ def find_runtime(wanted: str | None = None) -> Runtime:
             continue
         try:
             return Runtime(package, version(package), module)
-        except PackageNotFoundError:  # installed under another name, such as tensorflow-cpu
+        except PackageNotFoundError:  # installed under another name, such as tflite-runtime-nightly
             return Runtime(package, "unknown version", module)
-    raise UserError(no_runtime_message(wanted))
-
-
-def no_runtime_message(wanted: str | None) -> str:
-    """What to install on this machine."""
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if name:
+        raise UserError(f"runtime {name} is not installed", f"run `pip install {RUNTIMES[name][1]}`")
     machine = platform.machine()
-    if wanted:
-        return f"runtime {wanted} is not installed: run `pip install {RUNTIMES[wanted][1]}`"
+    problem = f"no TFLite interpreter is installed for Python {sys.version_info[0]}.{sys.version_info[1]} on {machine}"
     if machine in ("armv7l", "armv6l"):
-        return (
-            f"no TFLite interpreter is installed, and Python {python} on {machine} has none newer than tflite-runtime, "
-            "which needs Python 3.11 at most: use a 64-bit Raspberry Pi OS, or the 32-bit Bookworm one with Python 3.11"
+        raise UserError(
+            problem,
+            "use a 64-bit Raspberry Pi OS, or the 32-bit Bookworm one with its Python 3.11 and "
+            "`pip install tflite-runtime`, which has no wheel for newer Pythons",
         )
-    return f"no TFLite interpreter is installed for Python {python} on {machine}: run `pip install ai-edge-litert`"
+    raise UserError(problem, "run `pip install ai-edge-litert`")

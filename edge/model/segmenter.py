@@ -1,7 +1,7 @@
-"""Frame -> probability map, by a TFLite model; for the int8 model, bytes from end to end.
+"""Segment frames with a TFLite model: frame in, probability map out.
 
-The frame is resized straight into the input tensor and the output tensor is the map: no float arithmetic and no
-allocation per frame. Float models and int8 models with another quantisation are served too, by one conversion each.
+The int8 model takes and returns bytes: no float arithmetic and no allocation per frame. Float models and other
+quantisations need one conversion each.
 """
 
 from __future__ import annotations
@@ -16,85 +16,90 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import UserError
-from edge.images import Frame, Map
+from edge.images import Frame, Map, Mask
 from edge.model.card import Card, split_model
 from edge.model.preprocess import probability_to_u8, to_model_input
 from edge.model.runtime import cores_for, find_runtime
 
 DEFAULT_THRESHOLD = 0.5
-OUTPUT_STEPS = 256  # the map's unit is 1/256
+OUTPUT_STEPS = 256  # the unit of the map is 1/256
 
 
 class Segmenter:
-    """A loaded model. Not thread-safe: one frame at a time.
+    """A loaded segmentation model. Not thread-safe.
 
     Args:
-        model_path: a `.tflite`, with a card or without.
-        threads: cores to compute on; all by default.
-        runtime: "litert", "tflite-runtime" or "tensorflow"; the best one installed by default.
+        model_path: a `.tflite`, with or without a card.
+        threads: CPU threads; all cores by default.
+        runtime: "litert" or "tflite-runtime"; the best one installed by default.
 
-    Raises `UserError` where the model cannot be served.
+    Raises `UserError` if the model is not supported.
+
+    Example:
+        >>> segmenter = Segmenter("models/fireseg-base-int8.tflite")
+        >>> mask = segmenter.mask(read_rgb(Path("photo.jpg")))
+        >>> fire_share = mask.mean()
     """
 
     def __init__(self, model_path: str | Path, *, threads: int | None = None, runtime: str | None = None) -> None:
         path = Path(model_path)
         self.threads = cores_for(threads)
-        flatbuffer, card = split_model(path)
-        self.card: Card | None = card
+        flatbuffer, self.card = split_model(path)
         self.runtime = find_runtime(runtime)
         try:
             self._interpreter = self.runtime.interpreter(flatbuffer, self.threads)
         except (ValueError, RuntimeError) as error:
-            raise UserError(
-                f"{path} could not be loaded by {self.runtime} ({error})", "export the model again"
-            ) from error
-        if card is None:
-            warnings.warn(
-                f"{path} carries no card: RGB frames in 0..255 and threshold {DEFAULT_THRESHOLD} are assumed, "
-                "with its tensors' own quantisation",
-                stacklevel=2,
-            )
-        input_, output = self._one_of("input", path), self._one_of("output", path)
+            problem = f"{path} could not be loaded by {self.runtime} ({error})"
+            raise UserError(problem, "export the model again") from error
+        if self.card is None:
+            assumed = f"RGB frames in 0..255, threshold {DEFAULT_THRESHOLD} and the quantisation of its tensors"
+            warnings.warn(f"{path} carries no card: assuming {assumed}", stacklevel=2)
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        input_, output = _only_tensor(inputs, "input", path), _only_tensor(outputs, "output", path)
         _, self.height, self.width, _ = _shape(input_)
-        self._read_input = self._interpreter.tensor(input_["index"])
-        self._read_output = self._interpreter.tensor(output["index"])
+        _check_shapes(input_, output, self.card, path)
+        self._input = self._interpreter.tensor(input_["index"])
+        self._output = self._interpreter.tensor(output["index"])
         self._frame = np.empty((self.height, self.width, 3), np.uint8)
         self._map = np.empty((self.height, self.width), np.uint8)
         self._input_dtype = np.dtype(input_["dtype"])
         self._output_table = _output_table(output)
-        self._check_shapes(input_, output, path)
-        threshold = card["threshold"] if card else DEFAULT_THRESHOLD
+        threshold = self.card["threshold"] if self.card else DEFAULT_THRESHOLD
         self.threshold_u8 = min(math.ceil(threshold * OUTPUT_STEPS), OUTPUT_STEPS - 1)
-        """Fire is where the map is at least this."""
+        """Fire pixels have at least this value in the map."""
+
+    def mask(self, frame: Frame) -> Mask:
+        """Return the boolean fire mask (height, width) of an RGB `uint8` frame (H, W, 3) of any size."""
+        return self(frame) >= self.threshold_u8
 
     def __call__(self, frame: Frame) -> Map:
-        """RGB `uint8` H x W x 3 of any size -> `uint8` (height, width), probability in steps of 1/256.
+        """Return the `uint8` probability map (height, width), in steps of 1/256, of a frame of any size.
 
-        The map is the segmenter's own buffer and is overwritten by the next call: copy it to keep it.
+        The next call overwrites the map: copy it to keep it.
         """
         self.load(frame)
         self.invoke()
         return self.result()
 
     def load(self, frame: Frame) -> None:
-        """Resize the frame into the input tensor."""
+        """Write the frame at model size into the input tensor."""
         if self._input_dtype == np.uint8:
-            to_model_input(frame, self.height, self.width, out=self._read_input()[0])
+            to_model_input(frame, self.height, self.width, out=self._input()[0])
             return
         to_model_input(frame, self.height, self.width, out=self._frame)
         if self._input_dtype == np.int8:
-            # The same bytes, 128 lower: the whole range of the tensor is the whole range of the frame.
-            np.bitwise_xor(self._frame, 0x80, out=self._read_input()[0].view(np.uint8))
+            # Flipping the top bit subtracts 128.
+            np.bitwise_xor(self._frame, 0x80, out=self._input()[0].view(np.uint8))
         else:
-            np.copyto(self._read_input()[0], self._frame)
+            np.copyto(self._input()[0], self._frame)
 
     def invoke(self) -> None:
-        """Run the network on what was loaded."""
+        """Run inference on the loaded frame."""
         self._interpreter.invoke()
 
     def result(self) -> Map:
-        """The map of the last invocation, in the segmenter's own buffer."""
-        output = self._read_output()[0, :, :, 0]
+        """Return the map of the last inference."""
+        output = self._output()[0, :, :, 0]
         if output.dtype.kind == "f":
             np.copyto(self._map, probability_to_u8(output))
         elif self._output_table is None:
@@ -103,39 +108,33 @@ class Segmenter:
             cv2.LUT(output.view(np.uint8), self._output_table, dst=self._map)
         return self._map
 
-    def mask(self, frame: Frame) -> npt.NDArray[np.bool_]:
-        """Where the frame burns, at the model's size: a new boolean (height, width)."""
-        return self(frame) >= self.threshold_u8
 
-    def _one_of(self, kind: str, path: Path) -> dict[str, Any]:
-        details = getattr(self._interpreter, f"get_{kind}_details")()
-        if len(details) != 1:
-            raise UserError(f"{path} has {len(details)} {kind}s", "expected one, as a segmentation model of ours has")
-        detail: dict[str, Any] = details[0]
-        dtype, shape = np.dtype(detail["dtype"]), _shape(detail)
-        if dtype not in (np.uint8, np.int8, np.float32) or len(shape) != 4:
-            raise UserError(
-                f"{path} has the {kind} {dtype} {shape}", "expected uint8, int8 or float32 of shape (1, H, W, channels)"
-            )
-        if kind == "output" and dtype.kind != "f" and not detail["quantization"][0]:
-            raise UserError(
-                f"{path} has the output {dtype} {shape} without a scale", "expected one, to know its bytes' probability"
-            )
-        return detail
+def _only_tensor(details: list[dict[str, Any]], kind: str, path: Path) -> dict[str, Any]:
+    """Return the details of the model's one input or output. Raises `UserError`."""
+    if len(details) != 1:
+        raise UserError(f"{path} has {len(details)} {kind}s", "expected one, as in a FireSeg segmentation model")
+    detail = details[0]
+    dtype, shape = np.dtype(detail["dtype"]), _shape(detail)
+    if dtype not in (np.uint8, np.int8, np.float32) or len(shape) != 4:
+        remedy = "expected uint8, int8 or float32 of shape (1, H, W, channels)"
+        raise UserError(f"{path} has the {kind} {dtype} {shape}", remedy)
+    if kind == "output" and dtype.kind != "f" and not detail["quantization"][0]:
+        raise UserError(f"{path} has the output {dtype} {shape} without a scale", "export it with quantisation")
+    return detail
 
-    def _check_shapes(self, input_: dict[str, Any], output: dict[str, Any], path: Path) -> None:
-        size = (self.height, self.width)
-        if _shape(input_) != (1, *size, 3) or _shape(output) != (1, *size, 1):
-            raise UserError(
-                f"{path} maps {_shape(input_)} to {_shape(output)}",
-                "expected an RGB frame (1, H, W, 3) to one probability for each of its pixels (1, H, W, 1)",
-            )
-        if self.card and (self.card["input"].get("height"), self.card["input"].get("width")) != size:
-            raise UserError(
-                f"the card in {path} speaks of {self.card['input'].get('width')}x{self.card['input'].get('height')} px "
-                f"but its input is {self.width}x{self.height} px",
-                "export the model again",
-            )
+
+def _check_shapes(input_: dict[str, Any], output: dict[str, Any], card: Card | None, path: Path) -> None:
+    """Raise `UserError` unless the model maps an RGB frame to one probability per pixel, at the card's size."""
+    _, height, width, _ = _shape(input_)
+    if _shape(input_) != (1, height, width, 3) or _shape(output) != (1, height, width, 1):
+        raise UserError(
+            f"{path} maps {_shape(input_)} to {_shape(output)}",
+            "expected an RGB frame (1, H, W, 3) to one probability per pixel (1, H, W, 1)",
+        )
+    stated = card and (card["input"].get("width"), card["input"].get("height"))
+    if stated and stated != (width, height):
+        problem = f"the card in {path} states {stated[0]}x{stated[1]} px but its input is {width}x{height} px"
+        raise UserError(problem, "export the model again")
 
 
 def _shape(detail: dict[str, Any]) -> tuple[int, ...]:
@@ -143,7 +142,7 @@ def _shape(detail: dict[str, Any]) -> tuple[int, ...]:
 
 
 def _output_table(output: dict[str, Any]) -> npt.NDArray[np.uint8] | None:
-    """What each output byte means in steps of 1/256; None where the bytes mean just that."""
+    """Return the map value of each output byte; None if they are equal, or for float outputs."""
     dtype = np.dtype(output["dtype"])
     if dtype.kind == "f":
         return None

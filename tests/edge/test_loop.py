@@ -16,7 +16,7 @@ import pytest
 
 from edge.camera.base import Camera, CameraFrame
 from edge.camera.capture import Capture, Replay
-from edge.camera.pattern import Pattern
+from edge.camera.pattern import PatternCamera
 from edge.errors import UserError
 from edge.host.machine import HostStatus
 from edge.host.throttle import Throttle
@@ -94,7 +94,7 @@ def loop(
 
 
 def test_a_status_comes_first_and_each_result_before_its_events() -> None:
-    recorder = loop(lambda: Pattern(fps=10), max_frames=60)
+    recorder = loop(lambda: PatternCamera(fps=10), max_frames=60)
     assert isinstance(recorder.messages[0], RunStatus)
     assert [result.frame for result in recorder.of(FrameResult)] == list(range(1, 61))
     (event,) = recorder.of(FireEvent)
@@ -103,7 +103,7 @@ def test_a_status_comes_first_and_each_result_before_its_events() -> None:
 
 
 def test_a_status_has_the_totals_so_far() -> None:
-    recorder = loop(lambda: Pattern(fps=10), max_frames=20)
+    recorder = loop(lambda: PatternCamera(fps=10), max_frames=20)
     for at, status in enumerate(recorder.messages):
         if isinstance(status, RunStatus):
             assert status.results == sum(isinstance(message, FrameResult) for message in recorder.messages[:at])
@@ -137,7 +137,7 @@ def test_a_refused_reload_is_logged_and_the_loop_continues(caplog: pytest.LogCap
         reloads.append(True)
         raise UserError("model gone.tflite could not be read", "check the path")
 
-    recorder = loop(lambda: Pattern(fps=10), control=RunControl(reload=True), reload=refuse, max_frames=3)
+    recorder = loop(lambda: PatternCamera(fps=10), control=RunControl(reload=True), reload=refuse, max_frames=3)
     assert (len(recorder.of(FrameResult)), len(reloads)) == (3, 1)
     assert "refused, the old one stays in use: model gone.tflite could not be read: check the path" in caplog.text
 

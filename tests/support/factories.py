@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from edge.camera.capture import TimedFrame
-from edge.camera.pattern import HEIGHT, WIDTH, Pattern
+from edge.camera.pattern import HEIGHT, WIDTH, PatternCamera
 from edge.detection.alarm import AlarmRules
 from edge.detection.detector import Detector
 from edge.detection.events import EventTracker
@@ -47,7 +47,7 @@ def frame(number: int, rgb: Frame, t_s: float, captured_s: float = 0.0) -> Timed
 
 
 def pattern_frames(seconds: float, fps: float = 10.0) -> list[TimedFrame]:
-    pattern = Pattern(fps=fps)
+    pattern = PatternCamera(fps=fps)
     return [frame(n + 1, pattern.frame(n / fps), n / fps) for n in range(round(seconds * fps))]
 
 

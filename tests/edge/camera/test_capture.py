@@ -1,4 +1,4 @@
-"""The newest frame of sources that dawdle, end, fail, stand still and hang."""
+"""Capture keeps the newest frame, of cameras that are slow, end, fail, stall and hang."""
 
 from __future__ import annotations
 
@@ -6,55 +6,55 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edge.camera.base import CameraError, CameraFrame
-from edge.camera.capture import MAX_HANGING, Capture, Replay, TimedFrame
+from edge.camera.base import CameraError, CameraFrame, CameraState
+from edge.camera.capture import Capture, Replay, TimedFrame
 from edge.errors import UserError
 from edge.images import Frame
-from edge.messages import CameraState
 
 WAIT_S = 20.0  # for what takes milliseconds on an idle machine
 Script = Callable[[], Iterator[CameraFrame]]
 
 
-class Scripted:
-    """A source that does as its script says: each opening runs it anew."""
+class ScriptedCamera:
+    """Runs its script again at each opening."""
 
     def __init__(self, script: Script, *, live: bool) -> None:
         self.name = "rtsp://***@camera/live"
         self.live = live
         self._script = script
-        self._shots: Iterator[CameraFrame] = iter(())
+        self._frames: Iterator[CameraFrame] = iter(())
         self.closed = threading.Event()
 
     def open(self) -> None:
-        self._shots = self._script()
+        self._frames = self._script()
 
     def read(self) -> CameraFrame | None:
-        return next(self._shots, None)
+        return next(self._frames, None)
 
     def close(self) -> None:
         self.closed.set()
 
 
-def picture(number: int = 0) -> Frame:
-    return np.full((4, 6, 3), number, np.uint8)
+def image(level: int = 0) -> Frame:
+    return np.full((4, 6, 3), level, np.uint8)
 
 
 def recording(count: int, fps: float = 1000.0) -> Script:
-    return lambda: (CameraFrame(picture(number), t_s=number / fps) for number in range(count))
+    return lambda: (CameraFrame(image(number), t_s=number / fps) for number in range(count))
 
 
-def camera(*frames_before_each_failure: int, error: Exception | None = None) -> Script:
-    """Gives so many frames at each opening and then ends, or fails; at the last, it goes on for ever."""
-    connects = iter(frames_before_each_failure)
+def camera(*frames_per_session: int, error: Exception | None = None) -> Script:
+    """Each session gives this many frames and then ends or fails; the one after the last goes on."""
+    sessions = iter(frames_per_session)
 
     def run() -> Iterator[CameraFrame]:
-        for number in range(next(connects, 1_000_000)):
-            yield CameraFrame(picture(number % 256))
+        for number in range(next(sessions, 1_000_000)):
+            yield CameraFrame(image(number % 256))
             time.sleep(0.002)
         if error:
             raise error
@@ -62,25 +62,41 @@ def camera(*frames_before_each_failure: int, error: Exception | None = None) -> 
     return run
 
 
-def capture(script: Script, *, live: bool = False, **options: object) -> Capture:
-    options.setdefault("wait_s", lambda _: 0.01)
-    return Capture(lambda: Scripted(script, live=live), **options)  # type: ignore[arg-type]
+def hanging(released: threading.Event, *, before: int = 0, sessions: int = 1) -> Script:
+    """The first sessions hang after `before` frames until released; pixels hold the session's number."""
+    numbers = iter(range(1_000_000))
+
+    def run() -> Iterator[CameraFrame]:
+        session = next(numbers)
+        for _ in range(before):
+            yield CameraFrame(image(session))
+        if session < sessions:
+            released.wait(WAIT_S)
+        while True:
+            yield CameraFrame(image(session))
+            time.sleep(0.002)
+
+    return run
 
 
-def frames(source: Capture, count: int) -> list[TimedFrame]:
-    taken: list[TimedFrame] = []
-    gives_up_s = time.monotonic() + WAIT_S
-    while len(taken) < count and not source.ended:
-        assert time.monotonic() < gives_up_s, f"only {len(taken)} frames came"
-        if (frame := source.newest(0.05)) is not None:
-            taken.append(frame)
-    return taken
+def start(script: Script, *, live: bool = True, **options: Any) -> Capture:
+    return Capture(lambda: ScriptedCamera(script, live=live), **({"retry_wait_s": lambda _: 0.01} | options))
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    gives_up_s = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < gives_up_s, "it never came"
+def take(capture: Capture, count: int) -> list[TimedFrame]:
+    frames: list[TimedFrame] = []
+    deadline_s = time.monotonic() + WAIT_S
+    while len(frames) < count and not capture.ended:
+        assert time.monotonic() < deadline_s, f"only {len(frames)} frames came"
+        if (frame := capture.newest(0.05)) is not None:
+            frames.append(frame)
+    return frames
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline_s, "timed out"
         time.sleep(0.002)
 
 
@@ -89,220 +105,168 @@ def states(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def logged(caplog: pytest.LogCaptureFixture) -> None:
+def log_info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "edge.camera.capture")
 
 
-def test_every_frame_of_a_recording_comes_in_order_however_slow_the_reader() -> None:
-    with capture(recording(20), replay=Replay.EVERY_FRAME) as source:
-        taken = []
-        while not source.ended:
-            if (frame := source.newest(WAIT_S)) is not None:
-                taken.append(frame)
-                time.sleep(0.005)
-    assert [frame.number for frame in taken] == list(range(1, 21))
-    assert [frame.t_s for frame in taken] == [number / 1000 for number in range(20)]
+def test_every_frame_mode_delivers_all_frames_in_order_to_a_slow_reader() -> None:
+    frames = []
+    with start(recording(20), live=False, replay=Replay.EVERY_FRAME) as capture:
+        while not capture.ended:
+            if (frame := capture.newest(WAIT_S)) is not None:
+                frames.append(frame)
+                time.sleep(0.002)
+    assert [frame.number for frame in frames] == list(range(1, 21))
+    assert [frame.t_s for frame in frames] == [number / 1000 for number in range(20)]
 
 
-def test_in_real_time_a_slow_reader_gets_the_newest_frame_and_the_rest_is_dropped() -> None:
-    with capture(recording(2000, fps=400)) as source:
-        first = source.newest(WAIT_S)
-        assert first is not None
-        wait_until(lambda: source.frames > first.number + 10)
-        so_far = source.frames
-        second = source.newest(WAIT_S)
-        assert second is not None
-        assert second.number >= so_far
-        assert time.monotonic() - second.captured_s < 0.1
+def test_in_real_time_a_slow_reader_gets_the_newest_frame() -> None:
+    with start(recording(2000, fps=400), live=False) as capture:
+        (first,) = take(capture, 1)
+        wait_until(lambda: capture.frames > first.number + 10)
+        frames_so_far = capture.frames
+        assert take(capture, 1)[0].number >= frames_so_far
 
 
-def test_a_recording_in_real_time_takes_as_long_as_it_is() -> None:
-    began_s = time.monotonic()
-    with capture(recording(31, fps=100)) as source:
-        taken = frames(source, 100)
-    assert time.monotonic() - began_s >= 0.3
-    assert taken[-1].t_s == 0.3
+def test_a_recording_in_real_time_plays_at_its_own_speed() -> None:
+    started_s = time.monotonic()
+    with start(recording(11, fps=100), live=False) as capture:
+        frames = take(capture, 100)
+    assert time.monotonic() - started_s >= 0.1
+    assert frames[-1].t_s == 0.1
 
 
-def test_a_frame_is_given_once_and_waiting_for_the_next_ends_in_time() -> None:
-    def one() -> Iterator[CameraFrame]:
-        yield CameraFrame(picture())
-        time.sleep(0.5)
-
-    with capture(one, live=True, stall_s=WAIT_S) as source:
-        assert source.newest(WAIT_S) is not None
-        assert source.newest(0.02) is None
+def test_a_frame_is_delivered_once() -> None:
+    released = threading.Event()
+    with start(hanging(released, before=1), stall_s=WAIT_S) as capture:
+        assert capture.newest(WAIT_S) is not None
+        assert capture.newest(0.02) is None
+        released.set()
 
 
-def test_a_camera_that_ends_is_opened_again_and_again(caplog: pytest.LogCaptureFixture) -> None:
-    with capture(camera(3, 2), live=True) as source:
-        taken = frames(source, 40)
-    assert [frame.number for frame in taken] == sorted({frame.number for frame in taken})
+def test_a_camera_that_ends_is_reconnected(caplog: pytest.LogCaptureFixture) -> None:
+    with start(camera(3, 2)) as capture:
+        frames = take(capture, 40)
+    assert [frame.number for frame in frames] == sorted({frame.number for frame in frames})
     assert states(caplog)[:6] == ["connecting", "streaming", "reconnecting", "streaming", "reconnecting", "streaming"]
-    assert "camera/live ended; trying again in 0 s" in caplog.text
+    assert "camera/live ended: check that the camera is on and connected; trying again in 0 s" in caplog.text
 
 
-def test_the_time_of_a_camera_goes_on_over_a_reconnection() -> None:
-    with capture(camera(3), live=True, wait_s=lambda _: 0.05) as source:
-        times = [frame.t_s for frame in frames(source, 10)]
+def test_the_time_of_a_camera_continues_over_a_reconnection() -> None:
+    with start(camera(3), retry_wait_s=lambda _: 0.05) as capture:
+        times = [frame.t_s for frame in take(capture, 10)]
     assert times == sorted(times)
     assert times[-1] >= 0.05
 
 
-def test_a_camera_that_fails_is_opened_again_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
-    with capture(camera(0, 0, 1, error=CameraError("no route to rtsp://me:hunter2@camera")), live=True) as source:
-        assert len(frames(source, 5)) == 5
-    assert "no route to rtsp://***@camera; trying again" in caplog.text
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        (
+            CameraError("no route to rtsp://me:hunter2@camera"),
+            "no route to rtsp://***@camera: check that the camera is on and connected; trying again",
+        ),
+        (ZeroDivisionError("driver"), "failed (ZeroDivisionError: driver)"),
+    ],
+)
+def test_a_camera_that_fails_is_reconnected_and_the_log_says_why(
+    error: Exception, logged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with start(camera(0, 0, 1, error=error)) as capture:
+        assert len(take(capture, 5)) == 5
+    assert logged in caplog.text
     assert "hunter2" not in caplog.text
 
 
-def test_an_unexpected_failure_of_a_driver_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) -> None:
-    with capture(camera(1, error=ZeroDivisionError("driver")), live=True) as source:
-        assert len(frames(source, 5)) == 5
-    assert "failed (ZeroDivisionError: driver)" in caplog.text
+def test_it_gives_up_after_the_limit_of_consecutive_failures() -> None:
+    with start(
+        camera(0, 0, 0, 0, 0, error=CameraError("no route to rtsp://me:hunter2@cam")), reconnect_limit=2
+    ) as capture:
+        with pytest.raises(
+            UserError, match=r"rtsp://\*\*\*@cam; gave up after 3 failures in a row: check that the camera"
+        ):
+            capture.newest(WAIT_S)
+        assert capture.state is CameraState.ENDED
 
 
-def test_after_the_limit_of_failures_in_a_row_it_gives_up_with_one_line() -> None:
-    with capture(camera(0, 0, 0, 0, 0, error=CameraError("no route")), live=True, reconnect_limit=2) as source:
-        with pytest.raises(UserError, match="no route; gave up after 3 failures in a row"):
-            source.newest(WAIT_S)
-        assert source.state is CameraState.ENDED
+def test_a_frame_between_failures_resets_their_count() -> None:
+    with start(camera(1, 1, 1, 1, 1, 1), reconnect_limit=1) as capture:
+        assert len(take(capture, 20)) == 20
 
 
-def test_a_frame_between_failures_starts_the_count_anew() -> None:
-    with capture(camera(1, 1, 1, 1, 1, 1), live=True, reconnect_limit=1) as source:
-        assert len(frames(source, 20)) == 20
-
-
-def test_what_trying_again_will_not_mend_is_told_at_once() -> None:
+def test_an_error_that_a_retry_cannot_fix_is_raised_at_once() -> None:
     def broken() -> Iterator[CameraFrame]:
-        raise UserError("picamera2 is not installed")
+        raise UserError("picamera2 is not installed", "install it")
         yield
 
-    with capture(broken, live=True) as source, pytest.raises(UserError, match="not installed"):
-        source.newest(WAIT_S)
+    with start(broken) as capture, pytest.raises(UserError, match="not installed"):
+        capture.newest(WAIT_S)
 
 
-def test_a_camera_that_stands_still_has_stalled_and_is_opened_anew(caplog: pytest.LogCaptureFixture) -> None:
-    hang, connects = threading.Event(), iter(range(100))
-
-    def run() -> Iterator[CameraFrame]:
-        opening = next(connects)
-        yield CameraFrame(picture(opening))
-        if opening == 0:
-            hang.wait(WAIT_S)  # a read that does not come back
-        while True:
-            yield CameraFrame(picture(opening))
-            time.sleep(0.002)
-
-    with capture(run, live=True, stall_s=0.5) as source:
-        taken = frames(source, 5)
-        assert taken[0].rgb[0, 0, 0] == 0
-        assert taken[-1].rgb[0, 0, 0] == 1
-        hang.set()
+def test_a_stalled_camera_is_reconnected_and_its_old_frames_are_discarded(caplog: pytest.LogCaptureFixture) -> None:
+    released = threading.Event()
+    with start(hanging(released, before=1), stall_s=0.8) as capture:
+        sessions = [int(frame.rgb[0, 0, 0]) for frame in take(capture, 5)]
+        assert sessions[0] == 0 < sessions[-1]
+        released.set()  # the abandoned read returns
+        assert all(frame.rgb[0, 0, 0] > 0 for frame in take(capture, 30))
     assert states(caplog)[:5] == ["connecting", "streaming", "stalled", "reconnecting", "streaming"]
-    assert "gave no frame for 0.5 s" in caplog.text
+    assert "gave no frame for 0.8 s" in caplog.text
 
 
-def test_a_read_left_behind_that_comes_back_gives_no_old_frame() -> None:
-    hang, connects = threading.Event(), iter(range(100))
-
-    def run() -> Iterator[CameraFrame]:
-        opening = next(connects)
-        if opening == 0:
-            hang.wait(WAIT_S)
-        while True:
-            yield CameraFrame(picture(opening))
-            time.sleep(0.002)
-
-    with capture(run, live=True, stall_s=0.5) as source:
-        frames(source, 3)
-        hang.set()
-        assert {int(frame.rgb[0, 0, 0]) for frame in frames(source, 30)} == {1}
+def test_hung_reads_do_not_pile_up() -> None:
+    released = threading.Event()
+    with start(hanging(released, sessions=100), stall_s=0.02, max_hung_reads=2) as capture:
+        wait_until(lambda: capture.connects == 2)
+        time.sleep(0.1)
+        assert capture.connects == 2
+        released.set()
+        assert len(take(capture, 1)) == 1
 
 
-def test_reads_that_hang_for_ever_do_not_pile_up() -> None:
-    hang, connects = threading.Event(), []
-
-    def run() -> Iterator[CameraFrame]:
-        connects.append(1)
-        hang.wait(WAIT_S)
-        yield CameraFrame(picture())
-
-    with capture(run, live=True, stall_s=0.02) as source:
-        wait_until(lambda: len(connects) == MAX_HANGING)
-        time.sleep(0.3)
-        assert len(connects) == MAX_HANGING
-        hang.set()
-        assert len(frames(source, 1)) == 1
+def test_closing_returns_while_a_read_hangs() -> None:
+    released = threading.Event()
+    with start(hanging(released, before=1), stall_s=WAIT_S, shutdown_grace_s=0.05) as capture:
+        assert capture.newest(WAIT_S) is not None
+        started_s = time.monotonic()
+    assert time.monotonic() - started_s < WAIT_S / 2
+    released.set()
 
 
-def test_closing_comes_back_within_a_second_even_from_a_read_that_hangs() -> None:
-    hang = threading.Event()
+def test_the_camera_is_closed_after_every_session() -> None:
+    cameras: list[ScriptedCamera] = []
+    script = camera(1, 1, error=CameraError("lost"))
 
-    def run() -> Iterator[CameraFrame]:
-        yield CameraFrame(picture())
-        hang.wait(WAIT_S)
+    def make() -> ScriptedCamera:
+        cameras.append(ScriptedCamera(script, live=True))
+        return cameras[-1]
 
-    with capture(run, live=True, stall_s=WAIT_S) as source:
-        assert source.newest(WAIT_S) is not None
-        began_s = time.monotonic()
-    assert time.monotonic() - began_s < 1
-    hang.set()
-
-
-def test_a_source_is_closed_whatever_happens() -> None:
-    made: list[Scripted] = []
-
-    def make() -> Scripted:
-        made.append(Scripted(camera(1, 1, error=CameraError("lost")), live=True))
-        return made[-1]
-
-    with Capture(make, wait_s=lambda _: 0.001) as source:
-        frames(source, 4)
-    assert len(made) >= 3
-    assert all(source.closed.wait(WAIT_S) for source in made)
+    with Capture(make, retry_wait_s=lambda _: 0.001, shutdown_grace_s=WAIT_S) as capture:
+        take(capture, 4)
+    assert len(cameras) == 3
+    assert all(camera.closed.is_set() for camera in cameras)
 
 
-def test_the_camera_s_own_stamp_counts_where_it_gives_one() -> None:
-    stamp_s = time.monotonic() - 0.25
+def test_the_capture_time_of_the_camera_is_kept() -> None:
+    captured_s = time.monotonic() - 0.25
 
     def run() -> Iterator[CameraFrame]:
-        yield CameraFrame(picture(), captured_s=stamp_s)
-        time.sleep(0.5)
+        yield CameraFrame(image(), captured_s=captured_s)
 
-    with capture(run, live=True, stall_s=WAIT_S) as source:
-        frame = source.newest(WAIT_S)
-    assert frame is not None
-    assert frame.captured_s == stamp_s
+    with start(run) as capture:
+        assert take(capture, 1)[0].captured_s == captured_s
 
 
-def test_where_nothing_is_dropped_the_reading_thread_prepares_the_frames() -> None:
-    readers: set[str] = set()
+@pytest.mark.parametrize("replay", Replay)
+def test_only_frames_that_cannot_be_dropped_are_prepared_by_the_reader_thread(replay: Replay) -> None:
+    threads: set[str] = set()
 
     def prepare(rgb: Frame) -> Frame:
-        readers.add(threading.current_thread().name)
+        threads.add(threading.current_thread().name)
         return rgb[::2, ::2]
 
-    with capture(recording(5), replay=Replay.EVERY_FRAME, prepare=prepare) as source:
-        taken = frames(source, 5)
-    assert all(np.array_equal(one.small, one.rgb[::2, ::2]) for one in taken if one.small is not None)
-    assert [one.small is None for one in taken] == [False] * 5
-    assert readers == {"camera"}
-
-
-def test_where_frames_may_be_dropped_none_is_prepared_for_nothing() -> None:
-    with capture(recording(5), replay=Replay.REALTIME, prepare=lambda rgb: rgb) as source:
-        assert all(one.small is None for one in frames(source, 1))
-
-
-def test_the_camera_is_closed_when_the_capture_is_over_even_in_the_middle_of_a_read() -> None:
-    def slow() -> Iterator[CameraFrame]:
-        yield CameraFrame(picture())
-        time.sleep(0.2)
-        yield CameraFrame(picture())
-
-    source = Scripted(slow, live=True)
-    with Capture(lambda: source) as watched:
-        frames(watched, 1)
-    assert source.closed.is_set()
+    with start(recording(5), live=False, replay=replay, prepare=prepare) as capture:
+        frames = take(capture, 5)
+    every_frame = replay is Replay.EVERY_FRAME
+    assert threads == ({"camera"} if every_frame else set())
+    assert all((frame.model_rgb is not None) == every_frame for frame in frames)

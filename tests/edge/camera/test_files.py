@@ -1,4 +1,4 @@
-"""Recordings: video files, folders of pictures, and which source a word means."""
+"""Recordings: video files and image folders; and which camera a text selects."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ FPS = 12.5
 FRAMES = 10
 
 
-def picture(number: int) -> Frame:
-    """Red in the first frame, greener in each that follows."""
+def image(number: int) -> Frame:
+    """Red in the first frame, greener in each later one."""
     return np.full((48, 64, 3), (255 - 20 * number, 20 * number, 0), np.uint8)
 
 
@@ -27,75 +27,67 @@ def video(tmp_path: Path) -> Path:
     path = tmp_path / "fire.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (64, 48))
     for number in range(FRAMES):
-        writer.write(cv2.cvtColor(picture(number), cv2.COLOR_RGB2BGR))
+        writer.write(cv2.cvtColor(image(number), cv2.COLOR_RGB2BGR))
     writer.release()
     return path
 
 
-def read_all(source: Camera) -> list[tuple[float | None, Frame]]:
-    source.open()
-    shots = []
-    while (shot := source.read()) is not None:
-        shots.append((shot.t_s, shot.rgb))
-    source.close()
-    return shots
+def read_all(camera: Camera) -> list[tuple[float | None, Frame]]:
+    camera.open()
+    frames = []
+    while (frame := camera.read()) is not None:
+        frames.append((frame.t_s, frame.rgb))
+    camera.close()
+    return frames
 
 
-def test_a_video_gives_every_frame_in_rgb_at_its_own_time(video: Path) -> None:
-    shots = read_all(build_camera(str(video), SETTINGS))
-    assert [t_s for t_s, _ in shots] == pytest.approx([number / FPS for number in range(FRAMES)], abs=0.001)
-    for number, (_, rgb) in enumerate(shots):
-        assert np.abs(rgb.mean(axis=(0, 1)) - picture(number)[0, 0]).max() < 8
+def test_a_video_returns_rgb_frames_with_its_own_times_each_time_it_is_opened(video: Path) -> None:
+    camera = build_camera(str(video), SETTINGS)
+    for _ in range(2):
+        frames = read_all(camera)
+        assert [t_s for t_s, _ in frames] == pytest.approx([number / FPS for number in range(FRAMES)], abs=0.001)
+        for number, (_, rgb) in enumerate(frames):
+            assert np.abs(rgb.mean(axis=(0, 1)) - image(number)[0, 0]).max() < 8
 
 
-def test_a_video_can_be_opened_again_from_its_beginning(video: Path) -> None:
-    source = build_camera(str(video), SETTINGS)
-    assert len(read_all(source)) == len(read_all(source)) == FRAMES
+def test_frames_of_a_video_share_no_memory(video: Path) -> None:
+    (_, first), (_, second), *_ = read_all(build_camera(str(video), SETTINGS))
+    assert not np.shares_memory(first, second)
 
 
-def test_the_frames_of_a_video_are_arrays_of_their_own(video: Path) -> None:
-    source = build_camera(str(video), SETTINGS)
-    source.open()
-    first, second = source.read(), source.read()
-    assert first is not None
-    assert second is not None
-    assert not np.shares_memory(first.rgb, second.rgb)
-    source.close()
-
-
-def test_a_video_cut_short_gives_what_it_holds_or_is_refused_in_one_line(video: Path, tmp_path: Path) -> None:
+def test_a_truncated_video_plays_what_it_contains_or_is_refused(video: Path, tmp_path: Path) -> None:
     for size_bytes in (0, 100, 2000, video.stat().st_size // 2):
-        cut = tmp_path / "cut.avi"
-        cut.write_bytes(video.read_bytes()[:size_bytes])
+        truncated = tmp_path / "truncated.avi"
+        truncated.write_bytes(video.read_bytes()[:size_bytes])
         try:
-            assert 0 < len(read_all(build_camera(str(cut), SETTINGS))) <= FRAMES
+            assert 0 < len(read_all(build_camera(str(truncated), SETTINGS))) <= FRAMES
         except UserError as error:
-            assert str(cut) in str(error)
+            assert str(truncated) in str(error)
 
 
-def test_a_folder_of_pictures_plays_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_an_image_folder_plays_in_name_order(tmp_path: Path) -> None:
     for number in (2, 0, 1):
-        write_picture(tmp_path / f"frame-{number}.png", picture(number))
-    (tmp_path / "notes.txt").write_text("no picture")
-    shots = read_all(build_camera(str(tmp_path), SETTINGS))
-    assert [t_s for t_s, _ in shots] == [0, 0.25, 0.5]
-    assert all(np.array_equal(rgb, picture(number)) for number, (_, rgb) in enumerate(shots))
+        write_picture(tmp_path / f"frame-{number}.png", image(number))
+    (tmp_path / "notes.txt").write_text("not an image")
+    frames = read_all(build_camera(str(tmp_path), SETTINGS))
+    assert [t_s for t_s, _ in frames] == [0, 0.25, 0.5]
+    assert all(np.array_equal(rgb, image(number)) for number, (_, rgb) in enumerate(frames))
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no pictures"):
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="contains no images: expected"):
         read_all(build_camera(str(tmp_path), SETTINGS))
 
 
 @pytest.mark.parametrize(
     "text", ["gone.mp4", "", "ftp://camera/live", "rtsp://me:hunter2@cam/a b", "http://me:hunter2@cam:x/"]
 )
-def test_what_means_no_source_is_refused_without_showing_a_password(text: str) -> None:
-    with pytest.raises(UserError) as told:
+def test_an_invalid_source_is_refused_without_showing_its_password(text: str) -> None:
+    with pytest.raises(UserError) as caught:
         build_camera(text, SETTINGS)
-    assert len(str(told.value).splitlines()) == 1
-    assert "expected" in str(told.value) or "write it as" in str(told.value)
-    assert "hunter2" not in str(told.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert caught.value.remedy
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +100,6 @@ def test_what_means_no_source_is_refused_without_showing_a_password(text: str) -
         ("test-pattern", "test-pattern", False),
     ],
 )
-def test_a_source_is_known_by_how_it_reads_and_named_without_its_password(text: str, name: str, live: bool) -> None:
-    source = build_camera(text, SETTINGS)
-    assert (source.name, source.live) == (name, live)
+def test_the_text_selects_the_camera_and_its_name_hides_the_password(text: str, name: str, live: bool) -> None:
+    camera = build_camera(text, SETTINGS)
+    assert (camera.name, camera.live) == (name, live)

@@ -1,4 +1,4 @@
-"""Cameras by OpenCV that are not there: one line that may pass, and no password in it, nor in what OpenCV prints."""
+"""Missing V4L2 and RTSP cameras: a camera error in one line, without a password, also in what OpenCV prints."""
 
 from __future__ import annotations
 
@@ -11,50 +11,47 @@ import pytest
 
 from edge.camera import CameraSettings, build_camera
 from edge.camera.base import CameraError
+from edge.camera.opencv import V4l2Camera
 
 SETTINGS = CameraSettings(timeout_s=0.5)
 ROOT = Path(__file__).parents[3]
 OPEN_RTSP = """
 import sys
-from edge.camera import SourceSettings, make_source
-source = make_source(sys.argv[1], SourceSettings(timeout_s=1.0))
+from edge.camera import CameraSettings, build_camera
+camera = build_camera(sys.argv[1], CameraSettings(timeout_s=1.0))
 try:
-    source.open()
+    camera.open()
 except Exception as error:
     print(type(error).__name__, error)
 """
 
 
-def test_a_device_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(
-        CameraError, match=r"there is no /dev/video97 \(there is .*\): plug the camera in, or name another"
-    ):
+def test_the_error_for_a_missing_device_lists_the_devices() -> None:
+    with pytest.raises(CameraError, match=r"/dev/video97 does not exist \(found: .*\): plug the camera in"):
         build_camera("97", SETTINGS).open()
 
 
-def test_a_device_that_is_no_camera_may_become_one(tmp_path: Path) -> None:
-    from edge.camera.device import Device
-
+def test_a_device_that_is_not_a_camera_is_a_camera_error(tmp_path: Path) -> None:
     path = tmp_path / "video0"
-    path.write_text("no camera")
-    source = Device(str(path), SETTINGS)
+    path.write_text("not a camera")
+    camera = V4l2Camera(str(path), SETTINGS)
     with pytest.raises(CameraError, match="could not be opened"):
-        source.open()
-    source.close()
+        camera.open()
+    camera.close()
 
 
-def test_an_rtsp_camera_that_is_not_there_shows_no_password_not_even_in_opencv_s_own_words() -> None:
+def test_a_missing_rtsp_camera_shows_no_password_not_even_through_opencv() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    done = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-c", OPEN_RTSP, f"rtsp://admin:hunter2@127.0.0.1:{port}/live?token=hunter2"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert done.stdout.startswith("SourceError rtsp://***@127.0.0.1")
-    assert "could not be opened" in done.stdout
-    assert done.stderr == ""
-    assert "hunter2" not in done.stdout
+    assert ended.stdout.startswith("CameraError rtsp://***@127.0.0.1")
+    assert "could not be opened" in ended.stdout
+    assert ended.stderr == ""
+    assert "hunter2" not in ended.stdout

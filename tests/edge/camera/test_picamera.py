@@ -1,4 +1,4 @@
-"""The Pi camera, against a double that follows picamera2's documented interface."""
+"""The Pi camera, against a double with picamera2's documented interface."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera import CameraSettings, build_camera
+from edge.camera import Camera, CameraSettings, build_camera
 from edge.camera.base import CameraError
 from edge.errors import UserError
 from edge.images import Frame
 
 SETTINGS = CameraSettings(size=(64, 48), model_size=(24, 20), fps=5.0, timeout_s=2.0)
-PADDED = 32  # bytes in a row of the small stream: libcamera pads 24 to a multiple of 32
+PADDED = 32  # row length of the model-size stream: libcamera pads 24 to a multiple of 32
 
 
 def scene(width: int, height: int) -> Frame:
@@ -29,7 +29,7 @@ def scene(width: int, height: int) -> Frame:
 
 
 class Request:
-    def __init__(self, camera: Camera) -> None:
+    def __init__(self, camera: FakePicamera2) -> None:
         self.camera = camera
         camera.held += 1
 
@@ -52,19 +52,19 @@ class Request:
         self.camera.held -= 1
 
 
-class Camera:
-    """Picamera2, as far as one camera that is read in a loop goes."""
+class FakePicamera2:
+    """The part of Picamera2 that a read loop uses."""
 
     cameras = 1
-    opened: list[Camera]
+    opened: list[FakePicamera2]
 
     def __init__(self) -> None:
-        if not Camera.cameras:
+        if not FakePicamera2.cameras:
             raise IndexError("list index out of range")
         self.config: dict[str, Any] = {}
         self.started = self.closed = self.silent = False
         self.held = 0
-        Camera.opened.append(self)
+        FakePicamera2.opened.append(self)
 
     def create_video_configuration(self, **config: Any) -> dict[str, Any]:
         assert set(config) <= {"main", "lores", "raw", "transform", "colour_space", "buffer_count", "controls", "queue"}
@@ -85,7 +85,7 @@ class Camera:
         assert wait
         if self.silent:
             raise TimeoutError
-        assert self.held < 6, "all buffers are held: the camera stands still"
+        assert self.held < 6, "all buffers are held: the camera stalls"
         return Request(self)
 
     def close(self) -> None:
@@ -93,77 +93,65 @@ class Camera:
 
 
 @pytest.fixture
-def picamera2(monkeypatch: pytest.MonkeyPatch) -> type[Camera]:
+def picamera2(monkeypatch: pytest.MonkeyPatch) -> type[FakePicamera2]:
     module, libcamera = ModuleType("picamera2"), ModuleType("libcamera")
-    module.Picamera2 = Camera  # type: ignore[attr-defined]
+    module.Picamera2 = FakePicamera2  # type: ignore[attr-defined]
     libcamera.ColorSpace = SimpleNamespace(Smpte170m=lambda: "SMPTE170M")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "picamera2", module)
     monkeypatch.setitem(sys.modules, "libcamera", libcamera)
-    monkeypatch.setattr(Camera, "cameras", 1)
-    monkeypatch.setattr(Camera, "opened", [], raising=False)
-    return Camera
+    monkeypatch.setattr(FakePicamera2, "cameras", 1)
+    monkeypatch.setattr(FakePicamera2, "opened", [], raising=False)
+    return FakePicamera2
 
 
-def test_the_camera_itself_scales_to_the_model_s_size(picamera2: type[Camera]) -> None:
-    source = build_camera("picamera2", SETTINGS)
-    source.open()
-    shot = source.read()
-    assert shot is not None
-    assert shot.small is not None
+@pytest.fixture
+def camera(picamera2: type[FakePicamera2]) -> Camera:
+    """An opened Pi camera."""
+    camera = build_camera("picamera2", SETTINGS)
+    camera.open()
+    return camera
+
+
+def test_the_camera_scales_and_stamps_the_frame(picamera2: type[FakePicamera2], camera: Camera) -> None:
+    before_s = time.monotonic()
+    frame = camera.read()
+    assert frame is not None and frame.model_rgb is not None and frame.captured_s is not None
     assert picamera2.opened[0].config["lores"] == {"size": (24, 20), "format": "YUV420"}
-    assert shot.rgb.shape == (48, 64, 3)
-    assert np.array_equal(shot.rgb, scene(64, 48))
-    assert shot.small.shape == (20, 24, 3)
-    assert np.abs(shot.small.astype(int) - scene(24, 20)).max() < 12  # colours survive YUV but for rounding
+    assert np.array_equal(frame.rgb, scene(64, 48))
+    assert frame.model_rgb.shape == (20, 24, 3)
+    assert np.abs(frame.model_rgb.astype(int) - scene(24, 20)).max() < 12  # YUV rounds colours
+    assert before_s - 0.5 < frame.captured_s < time.monotonic() - 0.039
 
 
-def test_every_buffer_goes_back_to_the_camera(picamera2: type[Camera]) -> None:
-    source = build_camera("picamera2", SETTINGS)
-    source.open()
+def test_every_buffer_is_returned_to_the_camera(picamera2: type[FakePicamera2], camera: Camera) -> None:
     for _ in range(20):
-        source.read()
+        camera.read()
     assert picamera2.opened[0].held == 0
 
 
-def test_a_frame_s_age_counts_from_the_sensor_s_stamp(picamera2: type[Camera]) -> None:
-    source = build_camera("picamera2", SETTINGS)
-    source.open()
-    shot = source.read()
-    assert shot is not None
-    assert shot.captured_s is not None
-    assert 0.03 < time.monotonic() - shot.captured_s < 1
-
-
-def test_a_camera_that_stops_is_an_error_that_may_pass_and_is_let_go(picamera2: type[Camera]) -> None:
-    source = build_camera("picamera2", SETTINGS)
-    source.open()
+def test_a_silent_camera_is_a_camera_error_and_is_released(picamera2: type[FakePicamera2], camera: Camera) -> None:
     picamera2.opened[0].silent = True
-    with pytest.raises(CameraError, match="gives no more frames"):
-        source.read()
-    source.close()
-    source.close()
+    with pytest.raises(CameraError, match="returns no more frames"):
+        camera.read()
+    camera.close()
+    camera.close()
     assert picamera2.opened[0].closed
 
 
-def test_no_camera_on_the_cable_is_an_error_that_may_pass(
-    picamera2: type[Camera], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_camera_is_a_camera_error(picamera2: type[FakePicamera2], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picamera2, "cameras", 0)
-    with pytest.raises(CameraError, match="no Pi camera was found"):
+    with pytest.raises(CameraError, match="no Pi camera found"):
         build_camera("picamera2", SETTINGS).open()
 
 
-def test_without_picamera2_a_person_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_missing_picamera2_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "picamera2", None)
     with pytest.raises(UserError, match="sudo apt install -y python3-picamera2"):
         build_camera("picamera2", SETTINGS)
 
 
-def test_a_numpy_that_picamera2_was_not_built_for_is_told_with_its_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said = "numpy.dtype size changed, may indicate binary incompatibility"
-    (tmp_path / "picamera2.py").write_text(f"raise ValueError({said!r})")
+def test_the_error_for_an_incompatible_numpy_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "picamera2.py").write_text('raise ValueError("numpy.dtype size changed")')
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "picamera2", raising=False)
     with pytest.raises(UserError, match=r"size changed.*pip install --ignore-installed simplejpeg"):

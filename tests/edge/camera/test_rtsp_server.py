@@ -1,4 +1,4 @@
-"""A real RTSP camera with a password: its fire is seen, it may die and come back, and nobody hears its password."""
+"""A real RTSP camera with a password: fire is detected, lost connections recover, and the password stays hidden."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 from benchmarks.soak.camera import free_port, wait_for_port
 from benchmarks.soak.process import subject
 from edge.camera.files import VideoFile
-from edge.camera.pattern import BURNS_FROM_S, Pattern
+from edge.camera.pattern import FLAMES_FROM_S, PatternCamera
 from edge.images import Frame
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
-SERVER = Path(__file__).with_name("rtsp_server.py")
+SERVER = Path(__file__).parents[2] / "support" / "rtsp_server.py"
 BINDINGS = "import gi; gi.require_version('Gst', '1.0'); gi.require_version('GstRtspServer', '1.0')"
 USER, PASSWORD = "me", "hunter2"
 FPS, FRAMES = 15, 300
@@ -31,16 +31,16 @@ STALL_S = 4.0
 
 @pytest.fixture(scope="module")
 def recording(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fire as every GStreamer can read it; a real one where there is a copy."""
+    """A fire in a format that every GStreamer reads; a real one if available."""
     if (
         not SYSTEM_PYTHON.is_file()
         or subprocess.run([SYSTEM_PYTHON, "-c", BINDINGS], capture_output=True, timeout=WAIT_S).returncode
     ):
         pytest.skip("install python3-gi, gir1.2-gst-rtsp-server-1.0 and gstreamer1.0-plugins-{good,ugly} to run this")
     try:
-        frames = recorded(request.getfixturevalue("videos_dir") / "visifire_housefire_14.avi")
+        frames = video_frames(request.getfixturevalue("videos_dir") / "visifire_housefire_14.avi")
     except pytest.skip.Exception:
-        frames = painted()
+        frames = pattern_frames()
     path = tmp_path_factory.mktemp("rtsp") / "fire.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE)
     for frame in itertools.islice(frames, FRAMES):
@@ -49,22 +49,22 @@ def recording(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return path
 
 
-def recorded(path: Path) -> Iterator[Frame]:
+def video_frames(path: Path) -> Iterator[Frame]:
     video = VideoFile(path)
     video.open()
-    while shot := video.read():
-        yield shot.rgb
+    while frame := video.read():
+        yield frame.rgb
 
 
-def painted() -> Iterator[Frame]:
-    """The test pattern from shortly before it burns."""
-    pattern = Pattern(fps=FPS)
-    return (pattern.frame(BURNS_FROM_S - 2 + number / FPS) for number in itertools.count())
+def pattern_frames() -> Iterator[Frame]:
+    """The test pattern, from shortly before its flames."""
+    pattern = PatternCamera(fps=FPS)
+    return (pattern.frame(FLAMES_FROM_S - 2 + number / FPS) for number in itertools.count())
 
 
 @contextmanager
 def served(video: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The camera, as a process of its own."""
+    """Run the camera in a separate process."""
     with subprocess.Popen([SYSTEM_PYTHON, SERVER, str(port), video, USER, PASSWORD]) as process:
         try:
             wait_for_port(port)
@@ -74,7 +74,7 @@ def served(video: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.slow
-def test_a_camera_that_is_killed_or_hangs_is_watched_again_and_its_password_is_never_told(
+def test_a_killed_or_hanging_camera_is_reconnected_without_showing_its_password(
     recording: Path, shipped_model: Path, tmp_path: Path
 ) -> None:
     port = free_port()

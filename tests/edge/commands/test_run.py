@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import pytest
 
-from edge.camera.pattern import BURNS_FROM_S
+from edge.camera.pattern import FLAMES_FROM_S
 from tests.support.edge_process import edge_process
 from tests.support.run_cli import fireseg_edge, refused
 
@@ -97,7 +97,7 @@ def test_the_test_pattern_is_a_fire_for_the_shipped_model(shipped_model: Path, t
     assert done.code == 0
     (start,) = lines(done.out, "event")
     assert start["kind"] == "start"
-    assert BURNS_FROM_S < start["t_s"] < BURNS_FROM_S + 1.5
+    assert FLAMES_FROM_S < start["t_s"] < FLAMES_FROM_S + 1.5
     assert (tmp_path / "events" / f"{start['id']}-start-overlay.jpg").is_file()
     assert (tmp_path / "events" / f"{start['id']}.mp4").is_file()
 

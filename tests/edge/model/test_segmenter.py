@@ -1,8 +1,7 @@
-"""Frame -> map: the bytes of the bare interpreter, whatever the model's tensors are, and no model served by mistake."""
+"""Frame in, map out: the bytes of the bare interpreter for any tensor type, and refusal of unsupported models."""
 
 from __future__ import annotations
 
-import copy
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -19,27 +18,27 @@ from edge.model.card import Card, attach, split_model
 from edge.model.preprocess import to_model_input
 from edge.model.runtime import find_runtime
 from edge.model.segmenter import Segmenter
+from tests.support.tiny_models import HEIGHT, WIDTH, convert_all
 
-HEIGHT, WIDTH = 32, 48
 SIZES = [(32, 48), (720, 1280), (97, 61), (16, 20), (20, 200), (1, 1)]
 
 
 def random_frame(height: int = 90, width: int = 160, seed: int = 0) -> Frame:
-    """Coarse noise: the fine kind is averaged to grey by the resizing."""
+    """Coarse noise: resizing averages fine noise to grey."""
     noise = np.random.default_rng(seed).integers(0, 256, (9, 16, 3), np.uint8)
     return cv2.resize(noise, (width, height)).astype(np.uint8, copy=False)
 
 
-def invoke_bare(path: Path, frame: Frame) -> tuple[npt.NDArray[Any], tuple[float, int]]:
-    """The output of an interpreter fed by hand, H x W, and its scale and zero point."""
-    interpreter = find_runtime().interpreter(split_model(path)[0], 1)
-    taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    small = to_model_input(frame, HEIGHT, WIDTH)
-    if taken["dtype"] == np.int8:
-        small = (small.astype(np.int16) - 128).astype(np.int8)
-    interpreter.set_tensor(taken["index"], small[None].astype(taken["dtype"]))
+def invoke_bare(flatbuffer: bytes, frame: Frame) -> tuple[npt.NDArray[Any], tuple[float, int]]:
+    """The output (H, W) of an interpreter without `Segmenter`, and its scale and zero point."""
+    interpreter = find_runtime().interpreter(flatbuffer, 1)
+    input_, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    model_frame = to_model_input(frame, HEIGHT, WIDTH)
+    if input_["dtype"] == np.int8:
+        model_frame = (model_frame.astype(np.int16) - 128).astype(np.int8)
+    interpreter.set_tensor(input_["index"], model_frame[None].astype(input_["dtype"]))
     interpreter.invoke()
-    return interpreter.get_tensor(given["index"])[0, :, :, 0], given["quantization"]
+    return interpreter.get_tensor(output["index"])[0, :, :, 0], output["quantization"]
 
 
 def with_card(path: Path, model: Path, card: Card) -> Path:
@@ -48,7 +47,7 @@ def with_card(path: Path, model: Path, card: Card) -> Path:
     return path
 
 
-def plain(path: Path) -> Segmenter:
+def load_plain(path: Path) -> Segmenter:
     with pytest.warns(UserWarning, match="carries no card"):
         return Segmenter(path, threads=1)
 
@@ -58,35 +57,46 @@ def segmenter(models: dict[str, Path]) -> Segmenter:
     return Segmenter(models["int8"], threads=1)
 
 
+@pytest.mark.slow
+def test_the_converter_still_makes_the_tiny_models(models: dict[str, Path], plain_models: dict[str, Path]) -> None:
+    converted = convert_all()
+    assert converted.keys() == models.keys() | plain_models.keys()
+    for name in ("float32", "float16", "int8", "int8-in-and-out", "another-output-scale"):
+        stored = split_model((models | plain_models)[name])[0]
+        (new, new_scale), (old, old_scale) = (invoke_bare(model, random_frame()) for model in (converted[name], stored))
+        np.testing.assert_allclose(new.astype(float), old.astype(float), atol=1e-5 if new.dtype.kind == "f" else 1)
+        assert new_scale == pytest.approx(old_scale)
+
+
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_the_int8_map_is_the_bare_interpreters_output(
+def test_the_int8_map_is_the_output_of_the_bare_interpreter(
     models: dict[str, Path], segmenter: Segmenter, height: int, width: int
 ) -> None:
     frame = random_frame(height, width)
-    expected, quantisation = invoke_bare(models["int8"], frame)
+    expected, quantisation = invoke_bare(split_model(models["int8"])[0], frame)
     assert quantisation == (1 / 256, 0)
     assert segmenter(frame).dtype == np.uint8
     assert np.array_equal(segmenter(frame), expected)
 
 
-def test_the_tiny_network_answers_with_most_values(segmenter: Segmenter) -> None:
-    # Else every comparison in this file would pass on a map of one value.
+def test_the_tiny_network_returns_most_byte_values(segmenter: Segmenter) -> None:
+    # Every comparison in this file would hold for a constant map.
     assert len(np.unique(segmenter(random_frame()))) > 50
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "int8"])
-def test_the_map_is_the_same_buffer_at_each_call(models: dict[str, Path], kind: str) -> None:
+def test_every_call_returns_the_same_buffer(models: dict[str, Path], kind: str) -> None:
     segmenter = Segmenter(models[kind], threads=1)
     first = segmenter(random_frame(seed=1))
-    kept = first.copy()
-    for number, (height, width) in enumerate(SIZES, start=2):
-        assert segmenter(random_frame(height, width, seed=number)) is first
-    assert not np.array_equal(first, kept)
-    assert np.array_equal(segmenter(random_frame(seed=1)), kept)
+    copy = first.copy()
+    for seed, (height, width) in enumerate(SIZES, start=2):
+        assert segmenter(random_frame(height, width, seed=seed)) is first
+    assert not np.array_equal(first, copy)
+    assert np.array_equal(segmenter(random_frame(seed=1)), copy)
 
 
 @pytest.mark.parametrize("height", [720, HEIGHT])
-def test_a_frame_costs_the_int8_model_no_allocation_of_its_size(segmenter: Segmenter, height: int) -> None:
+def test_the_int8_model_allocates_nothing_of_a_frames_size(segmenter: Segmenter, height: int) -> None:
     frame = random_frame(height, height * 3 // 2)
     segmenter(frame)
     tracemalloc.start()
@@ -104,28 +114,15 @@ def test_a_frame_costs_the_int8_model_no_allocation_of_its_size(segmenter: Segme
 
 @pytest.mark.parametrize(
     "view",
-    [
-        np.s_[::2, ::3],
-        np.s_[5:77, 11:99],
-        np.s_[:, ::-1],
-        np.s_[::-1],
-        np.s_[..., ::-1],
-    ],
-    ids=["every other pixel", "cut out", "mirrored", "upside down", "BGR to RGB"],
+    [np.s_[::2, ::3], np.s_[5:77, 11:99], np.s_[:, ::-1], np.s_[::-1], np.s_[..., ::-1]],
+    ids=["every other pixel", "crop", "mirrored", "upside down", "BGR to RGB"],
 )
 @pytest.mark.parametrize("kind", ["float32", "int8"])
-def test_a_view_of_a_frame_gives_what_its_copy_gives(models: dict[str, Path], kind: str, view: Any) -> None:
+def test_a_read_only_view_gives_the_map_of_its_copy(models: dict[str, Path], kind: str, view: Any) -> None:
     segmenter, frame = Segmenter(models[kind], threads=1), random_frame()[view]
+    frame.setflags(write=False)
     assert not frame.flags.c_contiguous
     assert np.array_equal(segmenter(frame).copy(), segmenter(np.ascontiguousarray(frame)))
-
-
-def test_a_read_only_frame_is_taken_and_left_as_it_was(segmenter: Segmenter) -> None:
-    frame = random_frame(HEIGHT, WIDTH)
-    frame.setflags(write=False)
-    before = frame.copy()
-    segmenter(frame)
-    assert np.array_equal(frame, before)
 
 
 @pytest.mark.parametrize(("kind", "steps"), [("float16", 2), ("int8", 8)])
@@ -134,36 +131,33 @@ def test_float_and_integer_models_agree_within_some_steps(models: dict[str, Path
     assert np.abs(maps[0] - maps[1]).max() <= steps
 
 
-def test_a_float_map_counts_whole_steps_of_1_in_256(models: dict[str, Path]) -> None:
+def test_a_float_map_is_in_whole_steps_of_1_in_256(models: dict[str, Path]) -> None:
     frame = random_frame()
-    probability, _ = invoke_bare(models["float32"], frame)
+    probability, _ = invoke_bare(split_model(models["float32"])[0], frame)
     assert np.array_equal(Segmenter(models["float32"], threads=1)(frame), np.floor(probability * 256))
 
 
-def test_bytes_that_are_signed_both_ways_mean_what_unsigned_ones_mean(
-    models: dict[str, Path], plain_models: dict[str, Path]
-) -> None:
-    frame = random_frame()
-    stored, (scale, zero_point) = invoke_bare(plain_models["int8-in-and-out"], frame)
+def test_signed_tensors_give_the_map_of_unsigned_ones(models: dict[str, Path], plain_models: dict[str, Path]) -> None:
+    frame, path = random_frame(), plain_models["int8-in-and-out"]
+    stored, quantisation = invoke_bare(path.read_bytes(), frame)
     assert stored.dtype == np.int8
-    assert (scale, zero_point) == (1 / 256, -128)
-    served = plain(plain_models["int8-in-and-out"])(frame)
-    assert np.array_equal(served, stored.astype(int) + 128)
-    assert np.array_equal(served, Segmenter(models["int8"], threads=1)(frame)), "one network, whatever its ends are"
+    assert quantisation == (1 / 256, -128)
+    map_ = load_plain(path)(frame)
+    assert np.array_equal(map_, stored.astype(int) + 128)
+    assert np.array_equal(map_, Segmenter(models["int8"], threads=1)(frame)), "the same network"
 
 
-def test_an_output_of_another_scale_is_turned_into_steps_of_1_in_256(plain_models: dict[str, Path]) -> None:
-    frame = random_frame()
-    stored, (scale, zero_point) = invoke_bare(plain_models["another-output-scale"], frame)
+def test_another_output_scale_is_converted_to_steps_of_1_in_256(plain_models: dict[str, Path]) -> None:
+    frame, path = random_frame(), plain_models["another-output-scale"]
+    stored, (scale, zero_point) = invoke_bare(path.read_bytes(), frame)
     assert stored.dtype == np.uint8
     assert scale != 1 / 256
     probability = (stored.astype(np.float64) - zero_point) * scale
-    assert probability.max() > 1, "what lies above 1 must be clipped, not wrapped"
-    expected = np.clip(np.floor(probability * 256), 0, 255)
-    assert np.array_equal(plain(plain_models["another-output-scale"])(frame), expected)
+    assert probability.max() > 1, "values above 1 must be clipped, not wrapped"
+    assert np.array_equal(load_plain(path)(frame), np.clip(np.floor(probability * 256), 0, 255))
 
 
-def test_the_mask_is_a_new_array_of_booleans_at_the_models_size(segmenter: Segmenter) -> None:
+def test_the_mask_is_a_new_boolean_array_at_model_size(segmenter: Segmenter) -> None:
     mask, another = segmenter.mask(random_frame()), segmenter.mask(random_frame(seed=1))
     assert mask.shape == (HEIGHT, WIDTH)
     assert mask.dtype == np.bool_
@@ -171,44 +165,42 @@ def test_the_mask_is_a_new_array_of_booleans_at_the_models_size(segmenter: Segme
     assert np.array_equal(mask, segmenter(random_frame()) >= 128)
 
 
-@pytest.mark.parametrize(("threshold", "least"), [(0.001, 1), (0.5, 128), (0.501, 129), (0.75, 192), (0.999, 255)])
-def test_the_threshold_of_the_card_moves_the_mask_and_can_always_be_reached(
-    models: dict[str, Path], card: Card, tmp_path: Path, threshold: float, least: int
+@pytest.mark.parametrize(("threshold", "minimum"), [(0.001, 1), (0.5, 128), (0.501, 129), (0.75, 192), (0.999, 255)])
+def test_the_threshold_of_the_card_applies_and_is_always_reachable(
+    models: dict[str, Path], card: Card, tmp_path: Path, threshold: float, minimum: int
 ) -> None:
     path = with_card(tmp_path / "model.tflite", models["int8"], card | {"threshold": threshold})
     segmenter, frame = Segmenter(path, threads=1), random_frame()
-    assert segmenter.threshold_u8 == least
-    assert np.array_equal(segmenter.mask(frame), segmenter(frame) >= least)
+    assert segmenter.threshold_u8 == minimum
+    assert np.array_equal(segmenter.mask(frame), segmenter(frame) >= minimum)
 
 
-def test_a_model_without_a_card_is_served_with_a_warning(models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_model_without_a_card_runs_with_a_warning(models: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "plain.tflite"
     path.write_bytes(split_model(models["int8"])[0])
-    served = plain(path)
-    assert served.card is None
-    assert served.threshold_u8 == 128
-    assert np.array_equal(served(random_frame()), Segmenter(models["int8"], threads=1)(random_frame()))
+    segmenter = load_plain(path)
+    assert segmenter.card is None
+    assert segmenter.threshold_u8 == 128
+    assert np.array_equal(segmenter(random_frame()), Segmenter(models["int8"], threads=1)(random_frame()))
 
 
-def test_a_model_with_a_card_is_served_without_a_word(models: dict[str, Path], card: Card) -> None:
+def test_a_model_with_a_card_runs_without_a_warning(models: dict[str, Path], card: Card) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert Segmenter(models["int8"], threads=1).card == card
 
 
 @pytest.mark.parametrize("size", [{"height": 48, "width": 32}, {"height": 32}, {}])
-def test_a_card_of_another_size_is_refused(
+def test_a_card_with_another_size_is_refused(
     models: dict[str, Path], card: Card, tmp_path: Path, size: dict[str, int]
 ) -> None:
-    spoken = copy.deepcopy(card)
-    del spoken["input"]["height"], spoken["input"]["width"]
-    spoken["input"] |= size
-    with pytest.raises(UserError, match=r"model\.tflite speaks of .* its input is 48x32 px: export the model again"):
-        Segmenter(with_card(tmp_path / "model.tflite", models["int8"], spoken))
+    other = card | {"input": {key: card["input"][key] for key in ("layout", "range")} | size}
+    with pytest.raises(UserError, match=r"model\.tflite states .* its input is 48x32 px: export the model again"):
+        Segmenter(with_card(tmp_path / "model.tflite", models["int8"], other))
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("two-inputs", r"has 2 inputs: expected one"),
         ("two-outputs", r"has 2 outputs: expected one"),
@@ -219,16 +211,16 @@ def test_a_card_of_another_size_is_refused(
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*carries no card")
-def test_a_model_of_another_kind_is_refused_naming_what_differs(
-    plain_models: dict[str, Path], name: str, told: str
+def test_an_unsupported_model_is_refused_naming_the_difference(
+    plain_models: dict[str, Path], name: str, message: str
 ) -> None:
-    with pytest.raises(UserError, match=rf"{name}\.tflite {told}"):
+    with pytest.raises(UserError, match=rf"{name}\.tflite {message}"):
         Segmenter(plain_models[name])
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("kind", ["float32", "int8"])
-def test_a_flatbuffer_that_is_cut_short_is_refused_though_its_card_is_whole(
+def test_a_truncated_flatbuffer_with_a_whole_card_is_refused(
     models: dict[str, Path], card: Card, tmp_path: Path, kind: str, share: float
 ) -> None:
     flatbuffer = split_model(models[kind])[0]
@@ -238,7 +230,7 @@ def test_a_flatbuffer_that_is_cut_short_is_refused_though_its_card_is_whole(
         Segmenter(path)
 
 
-def test_threads_are_at_least_one(models: dict[str, Path]) -> None:
+def test_fewer_than_one_thread_is_refused(models: dict[str, Path]) -> None:
     with pytest.raises(UserError, match="0 threads: expected at least 1"):
         Segmenter(models["int8"], threads=0)
 
@@ -256,31 +248,12 @@ def test_the_number_of_threads_changes_no_byte(models: dict[str, Path], segmente
         np.zeros((1, 32, 48, 3), np.uint8),
         np.zeros((32, 48, 3), np.float32),
         np.zeros((32, 48, 3), np.int8),
+        np.zeros((0, 0, 3), np.uint8),
     ],
-    ids=["grey", "one channel", "RGBA", "a batch", "float", "signed"],
+    ids=["grey", "one channel", "RGBA", "a batch", "float", "signed", "empty, as from an unplugged camera"],
 )
-def test_a_frame_of_another_kind_raises_and_the_next_one_is_served(models: dict[str, Path], frame: Any) -> None:
-    segmenter = Segmenter(models["int8"], threads=1)
+def test_another_kind_of_frame_raises_and_the_next_frame_runs(segmenter: Segmenter, frame: Any) -> None:
     expected = segmenter(random_frame()).copy()
-    with pytest.raises(ValueError, match=r"expected an RGB uint8 frame of shape \(H, W, 3\), got"):
+    with pytest.raises((ValueError, cv2.error), match=r"expected an RGB uint8 frame of shape \(H, W, 3\), got|empty"):
         segmenter(frame)
     assert np.array_equal(segmenter(random_frame()), expected)
-
-
-def test_an_empty_frame_raises(segmenter: Segmenter) -> None:
-    # As some cameras give after they were unplugged.
-    with pytest.raises((ValueError, cv2.error)):
-        segmenter(np.zeros((0, 0, 3), np.uint8))
-
-
-@pytest.mark.parametrize("kind", ["float32", "int8"])
-def test_tensorflows_own_interpreter_gives_the_same_within_a_step(models: dict[str, Path], kind: str) -> None:
-    served = Segmenter(models[kind], threads=1, runtime="tensorflow")
-    assert served.runtime.name == "tensorflow"
-    ours = Segmenter(models[kind], threads=1, runtime="litert")
-    assert np.abs(served(random_frame()).astype(int) - ours(random_frame())).max() <= 1
-
-
-def test_an_unknown_runtime_is_an_error_that_names_the_known_ones(models: dict[str, Path]) -> None:
-    with pytest.raises(UserError, match=r"'onnx': expected one of litert, tflite-runtime, tensorflow"):
-        Segmenter(models["int8"], runtime="onnx")

@@ -1,6 +1,6 @@
 """The models under tflite-runtime, the only interpreter that 32-bit ARM has, against ai-edge-litert.
 
-tflite-runtime needs numpy 1, so it lives in an environment of its own, made once below `build/`.
+tflite-runtime needs numpy 1, so it runs in a separate environment, created once below `build/`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ INSTALL_LIMIT_S = 600
 FRAMES = 20
 MIN_AGREEMENT = 0.95  # IoU of the fire masks, pooled
 
-# As its own program: the maps of every frame of a .npz, and which interpreter computed them.
+# Runs there: writes the maps of the frames in a .npz and prints the runtime.
 SEGMENT = """
 import sys, numpy as np
 from edge.model.segmenter import Segmenter
@@ -55,13 +55,13 @@ needs_shipped_model = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def tflite_runtime_python() -> Path:
-    """A Python 3.11 with what `requirements/tflite-runtime.lock` pins, made anew when that changes."""
+    """A Python 3.11 with the packages of `requirements/tflite-runtime.lock`, created again after a change."""
     if platform.machine() not in ("x86_64", "aarch64"):
         pytest.skip(f"the lock has no tflite-runtime for {platform.machine()}")
     folder = ROOT / "build" / f"tflite-runtime-venv-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]}"
     python = folder / "bin" / "python"
     if not python.is_file():
-        # Under another name until it is whole, so that an interrupted installation is not taken for one.
+        # Renamed when complete, so that an interrupted installation is not used.
         unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
         try:
             _install(unfinished)
@@ -87,19 +87,19 @@ def _install(folder: Path) -> None:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         if "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr:
-            pytest.fail(f"{LOCK.name} does not fit what pip got: {reason}")
+            pytest.fail(f"{LOCK.name} does not match the downloaded packages: {reason}")
         pytest.skip(f"pip could not install {LOCK.name}: {reason}")
 
 
 @pytest.fixture
 def noise() -> list[Frame]:
-    """Coarse noise: the tiny network calls two thirds of it fire."""
+    """Coarse noise: the tiny network detects fire in two thirds of it."""
     frames = np.random.default_rng(0).integers(0, 256, (FRAMES, 9, 16, 3), np.uint8)
     return [cv2.resize(frame, (160, 90)).astype(np.uint8, copy=False) for frame in frames]
 
 
-def maps_there(python: Path, model: Path, frames: list[Frame], folder: Path) -> Maps:
-    """The maps that `Segmenter` gives under tflite-runtime."""
+def maps_with_tflite_runtime(python: Path, model: Path, frames: list[Frame], folder: Path) -> Maps:
+    """The maps of `Segmenter` under tflite-runtime."""
     np.savez(folder / "frames.npz", *frames)
     done = subprocess.run(
         [str(python), "-c", SEGMENT, str(model), str(folder / "frames.npz"), str(folder / "maps.npy")],
@@ -113,74 +113,64 @@ def maps_there(python: Path, model: Path, frames: list[Frame], folder: Path) -> 
     return maps
 
 
-def maps_here(model: Path, frames: list[Frame]) -> Maps:
-    """The maps that `Segmenter` gives under ai-edge-litert, which computes int8 with XNNPACK."""
+def maps_with_litert(model: Path, frames: list[Frame]) -> Maps:
+    """The maps of `Segmenter` under ai-edge-litert, which runs int8 with XNNPACK."""
     segmenter = Segmenter(model, threads=1, runtime="litert")
     return np.stack([segmenter(frame).copy() for frame in frames])
 
 
-def maps_of_built_in_kernels(model: Path, frames: list[Frame]) -> Maps:
-    """The maps of an int8 model by ai-edge-litert without XNNPACK."""
+def maps_with_built_in_kernels(model: Path, frames: list[Frame]) -> Maps:
+    """The maps of an int8 model under ai-edge-litert without XNNPACK."""
     module = find_runtime("litert").module
     interpreter = module.Interpreter(
         model_content=split_model(model)[0],
         experimental_op_resolver_type=module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.allocate_tensors()
-    taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    assert taken["dtype"] == given["dtype"] == np.uint8
-    _, height, width, _ = map(int, taken["shape"])
+    input_, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    assert input_["dtype"] == output["dtype"] == np.uint8
+    _, height, width, _ = map(int, input_["shape"])
     maps = []
     for frame in frames:
-        interpreter.set_tensor(taken["index"], to_model_input(frame, height, width)[None])
+        interpreter.set_tensor(input_["index"], to_model_input(frame, height, width)[None])
         interpreter.invoke()
-        maps.append(interpreter.get_tensor(given["index"])[0, :, :, 0])
+        maps.append(interpreter.get_tensor(output["index"])[0, :, :, 0])
     return np.stack(maps)
 
 
-def assert_alike(theirs: Maps, model: Path, frames: list[Frame]) -> None:
-    """An int8 model's maps are those of the same kernels here, and mark the fire that XNNPACK marks.
+def assert_same_fire(theirs: Maps, model: Path, frames: list[Frame]) -> None:
+    """Compare the maps of an int8 model with those of the built-in kernels, and their masks with XNNPACK's.
 
-    XNNPACK rounds between layers in its own way; a step there is several in the map where the sigmoid is steep, so that
-    it is held to the mask alone.
+    XNNPACK rounds differently between layers. Where the sigmoid is steep that is several steps in the map.
     """
-    assert len(np.unique(theirs)) > 2, "maps of one value would prove nothing"
-    same_kernels, xnnpack = maps_of_built_in_kernels(model, frames), maps_here(model, frames)
+    assert len(np.unique(theirs)) > 2, "constant maps would prove nothing"
+    same_kernels, xnnpack = maps_with_built_in_kernels(model, frames), maps_with_litert(model, frames)
     assert theirs.shape == same_kernels.shape == xnnpack.shape
     assert np.abs(theirs.astype(int) - same_kernels).max() <= 1  # in steps of 1/256
     assert agreement(theirs >= 128, xnnpack >= 128) >= MIN_AGREEMENT
 
 
-def test_the_tiny_int8_model_gives_the_same_map_within_a_step(
+def test_the_tiny_int8_model_gives_the_same_map_within_one_step(
     tflite_runtime_python: Path, models: dict[str, Path], noise: list[Frame], tmp_path: Path
 ) -> None:
-    assert_alike(maps_there(tflite_runtime_python, models["int8"], noise, tmp_path), models["int8"], noise)
+    theirs = maps_with_tflite_runtime(tflite_runtime_python, models["int8"], noise, tmp_path)
+    assert_same_fire(theirs, models["int8"], noise)
 
 
-def test_the_tiny_float_model_gives_the_same_map_within_a_step(
+def test_the_tiny_float_model_gives_the_same_map_within_one_step(
     tflite_runtime_python: Path, models: dict[str, Path], noise: list[Frame], tmp_path: Path
 ) -> None:
-    theirs = maps_there(tflite_runtime_python, models["float32"], noise, tmp_path)
-    assert np.abs(theirs.astype(int) - maps_here(models["float32"], noise)).max() <= 1
+    theirs = maps_with_tflite_runtime(tflite_runtime_python, models["float32"], noise, tmp_path)
+    assert np.abs(theirs.astype(int) - maps_with_litert(models["float32"], noise)).max() <= 1
 
 
 @needs_shipped_model
-def test_the_shipped_model_gives_the_same_map_within_a_step(
-    tflite_runtime_python: Path, synthetic_dir: Path, tmp_path: Path
+@pytest.mark.parametrize("data", ["synthetic_dir", "fireseg_dir"])
+def test_the_shipped_model_gives_the_same_map_within_one_step(
+    tflite_runtime_python: Path, data: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    frames = pictures(synthetic_dir)
-    assert_alike(maps_there(tflite_runtime_python, SHIPPED_MODEL, frames, tmp_path), SHIPPED_MODEL, frames)
-
-
-@needs_shipped_model
-def test_the_shipped_model_gives_the_same_map_of_real_fires_within_a_step(
-    tflite_runtime_python: Path, fireseg_dir: Path, tmp_path: Path
-) -> None:
-    frames = pictures(fireseg_dir)
-    assert_alike(maps_there(tflite_runtime_python, SHIPPED_MODEL, frames, tmp_path), SHIPPED_MODEL, frames)
-
-
-def pictures(root: Path) -> list[Frame]:
-    """Some twenty pictures, evenly from the whole of a set in FireSeg's layout."""
-    pairs = load_dataset(root).pairs
-    return [read_rgb(pair.image) for pair in pairs[:: max(1, len(pairs) // FRAMES)][:FRAMES]]
+    # About twenty images, evenly spaced over the data set.
+    pairs = load_dataset(request.getfixturevalue(data)).pairs
+    frames = [read_rgb(pair.image) for pair in pairs[:: max(1, len(pairs) // FRAMES)][:FRAMES]]
+    theirs = maps_with_tflite_runtime(tflite_runtime_python, SHIPPED_MODEL, frames, tmp_path)
+    assert_same_fire(theirs, SHIPPED_MODEL, frames)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from edge.camera.pattern import BURNS_TO_S, PERIOD_S
+from edge.camera.pattern import FLAMES_TO_S, PERIOD_S
 from edge.detection.zones import Zone
 from edge.messages import START, CameraState
 from tests.support.factories import event, result
@@ -225,7 +225,7 @@ def test_it_says_what_it_is_not(browser: Any, run: str) -> None:
 
 
 def test_a_fire_that_is_over_is_told_so(browser: Any, run: str) -> None:
-    wait(lambda: text(browser, "banner") == "No fire", BURNS_TO_S + 5)
+    wait(lambda: text(browser, "banner") == "No fire", FLAMES_TO_S + 5)
     wait(lambda: "burnt for" in text(browser, "events"))
 
 

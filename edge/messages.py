@@ -9,12 +9,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.camera.base import CameraState
-from edge.host.machine import HostStatus
+from edge.host.machine import THROTTLE_BITS, HostStatus
 from edge.images import Frame, Mask
 
-__all__ = ["END", "PEAK", "START", "CameraState", "FireEvent", "FrameResult", "HostStatus", "RunStatus"]
+__all__ = [
+    "END",
+    "PEAK",
+    "START",
+    "THROTTLE_BITS",
+    "WHOLE_FRAME",
+    "CameraState",
+    "FireEvent",
+    "FrameResult",
+    "HostStatus",
+    "RunStatus",
+]
 
 START, PEAK, END = "start", "peak", "end"
+WHOLE_FRAME = "frame"
+"""Name of the only zone when none are configured."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,9 @@ from edge.secrets import redact
 from edge.sections import DEFAULT_MODEL
 from edge.sinks import Sinks
 from edge.sinks.factory import build_sinks
-from edge.sinks.terminal import LogLines, Terminal, say
+from edge.sinks.stream_writer import print_last_line
+from edge.sinks.terminal import LogHandler, Terminal
+from edge.version import installed_version
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ def run_command(
             summary = run(config, overrides, as_json=as_json, record=record, max_frames=max_frames)
     except UserError as error:
         raise UserErrors(map(redact, error.lines)) from None
-    say(summary, sys.stderr if as_json else sys.stdout)
+    print_last_line(summary, sys.stderr if as_json else sys.stdout)
 
 
 def run(
@@ -122,10 +124,10 @@ def run(
                 log.warning("[%s] has changed: restart for that to count", section)
         log.info("the configuration was read anew; the model is %s", new.model.path)
 
-    chosen = build_sinks(config, as_json=as_json, record=record)
+    chosen = build_sinks(config, as_json=as_json, record=record, version=installed_version())
     for sink in chosen:
         if isinstance(sink, Terminal):
-            sink.attend(orders, patient=whole and not first.live, alone=len(chosen) == 1)
+            sink.attend(orders, lossless=whole and not first.live, is_only_sink=len(chosen) == 1)
     sinks = Sinks(chosen, time.monotonic)
     capture = Capture(
         make,
@@ -167,7 +169,7 @@ def options(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @contextmanager
 def log_to_stderr(verbose: bool) -> Iterator[None]:
     """Log lines on stderr, all of them written at the end unless nobody reads them."""
-    handler = LogLines(sys.stderr)
+    handler = LogHandler(sys.stderr)
     root = logging.getLogger("edge")
     root.handlers, root.propagate = [handler], False
     root.setLevel(logging.DEBUG if verbose else logging.INFO)

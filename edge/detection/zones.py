@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from edge.errors import UserError
 from edge.images import Mask
+from edge.messages import WHOLE_FRAME as WHOLE_FRAME
 
-WHOLE_FRAME = "frame"
 LEVEL = 1e-12  # an edge this flat passes between the centres of cells
 
 Point = tuple[float, float]  # x to the right, y downwards, 0..1

@@ -144,6 +144,10 @@ class Item:
     def disk_bytes(self) -> int:
         return -(-self.size_bytes // BLOCK_BYTES) * BLOCK_BYTES
 
+    @property
+    def memory_bytes(self) -> int:
+        return 0 if self.data is None else self.size_bytes
+
 
 class DiskQueue:
     """A thread-safe queue of JSON documents that survives restarts; in memory while the disk is not writable.
@@ -163,8 +167,6 @@ class DiskQueue:
         self._handle = _lock_folder(folder)
         self._items: deque[Item] = deque(self._stored_items() if self._handle is not None else ())
         self._next = self._items[-1].number + 1 if self._items else 1
-        self._disk_bytes = sum(item.disk_bytes for item in self._items)
-        self._memory_bytes = 0
         self._drop_excess()
 
     def __len__(self) -> int:
@@ -174,10 +176,7 @@ class DiskQueue:
     def put(self, data: bytes) -> None:
         """Append a document; it is on disk when this returns, if the disk is writable."""
         with self._lock:
-            item = Item(self._next, len(data), data)
-            self._items.append(item)
-            self._disk_bytes += item.disk_bytes
-            self._memory_bytes += item.size_bytes
+            self._items.append(Item(self._next, len(data), data))
             self._next += 1
             self._write_pending()
             self._drop_excess()
@@ -232,22 +231,20 @@ class DiskQueue:
 
     def _write_pending(self) -> None:
         """Write the documents that are only in memory, oldest first."""
-        if self._handle is None or not self._memory_bytes:
-            return
-        for item in self._items:
-            if item.data is None:
-                continue
-            try:
-                write_durably(self._path(item), item.data)
-            except UserError as error:
-                log.warning("events are kept in memory: %s", error)
-                return
-            item.data = None
-            self._memory_bytes -= item.size_bytes
+        try:
+            for item in self._items:
+                if item.data is not None and self._handle is not None:
+                    write_durably(self._path(item), item.data)
+                    item.data = None
+        except UserError as error:
+            log.warning("events are kept in memory: %s", error)
 
     def _drop_excess(self) -> None:
         dropped = 0
-        while self._items and (self._disk_bytes > self._max_bytes or self._memory_bytes > self._max_memory_bytes):
+        while (
+            sum(item.disk_bytes for item in self._items) > self._max_bytes
+            or sum(item.memory_bytes for item in self._items) > self._max_memory_bytes
+        ):
             self._drop_oldest()
             dropped += 1
         if dropped:
@@ -255,12 +252,9 @@ class DiskQueue:
 
     def _drop_oldest(self) -> None:
         item = self._items.popleft()
-        self._disk_bytes -= item.disk_bytes
-        self._memory_bytes -= item.size_bytes if item.data is not None else 0
-        if self._handle is None:  # the folder belongs to another run
-            return
-        with suppress(OSError):  # a read-only disk: the event is delivered again after a restart
-            self._path(item).unlink(missing_ok=True)
+        if self._handle is not None:  # otherwise the folder belongs to another run
+            with suppress(OSError):  # a read-only disk: the event is delivered again after a restart
+                self._path(item).unlink(missing_ok=True)
 
 
 def outbox_folder(configured: str) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -29,33 +31,26 @@ class Prometheus(Sink):
 
     def __init__(self, version: str = "") -> None:
         self._version = version
-        self._registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        self._fire_area = Gauge(
-            "fireseg_fire_area_ratio", "Share of the zone that is fire, 0 to 1.", ["zone"], registry=registry
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        counter, gauge = partial(Counter, registry=self._registry), partial(Gauge, registry=self._registry)
+        histogram = partial(Histogram, registry=self._registry)
+        self._fire_area = gauge("fireseg_fire_area_ratio", "Share of the zone that is fire, 0 to 1.", ["zone"])
+        self._alarm = gauge("fireseg_alarm", "1 while the zone's alarm is raised, else 0.", ["zone"])
+        self._events = counter("fireseg_events", "Fire events: start, peak, end.", ["zone", "kind"])
+        self._frame_age = histogram(
+            "fireseg_frame_age_seconds", "From a frame's capture to its result.", buckets=FRAME_AGE_BUCKETS_S
         )
-        self._alarm = Gauge("fireseg_alarm", "1 while the zone's alarm is raised, else 0.", ["zone"], registry=registry)
-        self._events = Counter("fireseg_events", "Fire events: start, peak, end.", ["zone", "kind"], registry=registry)
-        self._frame_age = Histogram(
-            "fireseg_frame_age_seconds",
-            "From a frame's capture to its result.",
-            buckets=FRAME_AGE_BUCKETS_S,
-            registry=registry,
+        self._inference = histogram(
+            "fireseg_inference_seconds", "Inference time per frame.", buckets=INFERENCE_BUCKETS_S
         )
-        self._inference = Histogram(
-            "fireseg_inference_seconds", "Inference time per frame.", buckets=INFERENCE_BUCKETS_S, registry=registry
-        )
-        self._results = Counter("fireseg_results", "Frames processed.", registry=registry)
-        self._dropped = Counter("fireseg_frames_dropped", "Frames skipped for newer ones.", registry=registry)
-        self._connects = Counter("fireseg_camera_connects", "Connections to the camera.", registry=registry)
-        self._uptime = Gauge("fireseg_uptime_seconds", "Since the run started.", registry=registry)
-        self._result_age = Gauge("fireseg_last_result_age_seconds", "Since the last result.", registry=registry)
-        self._camera_state = Gauge(
-            "fireseg_camera_state", "1 for the camera's current state, else 0.", ["state"], registry=registry
-        )
-        self._throttled = Gauge(
-            "fireseg_throttled", "1 while the firmware throttles the machine, by reason.", ["reason"], registry=registry
-        )
+        self._results = counter("fireseg_results", "Frames processed.")
+        self._dropped = counter("fireseg_frames_dropped", "Frames skipped for newer ones.")
+        self._connects = counter("fireseg_camera_connects", "Connections to the camera.")
+        self._uptime = gauge("fireseg_uptime_seconds", "Since the run started.")
+        self._result_age = gauge("fireseg_last_result_age_seconds", "Since the last result.")
+        self._camera_state = gauge("fireseg_camera_state", "1 for the camera's current state, else 0.", ["state"])
+        self._throttled = gauge("fireseg_throttled", "1 while the firmware throttles, by reason.", ["reason"])
         # Registered while they have a value: a temperature of 0 would be wrong.
         self._temperature = Gauge("fireseg_temperature_celsius", "Processor temperature.", registry=None)
         self._model = Info("fireseg_model", "Hash of the model and version of the program.", registry=None)

@@ -38,20 +38,17 @@ class Terminal(Sink):
         grace_s: how long `close` waits for the reader.
     """
 
-    def __init__(
-        self,
-        out: TextIO | None = None,
-        *,
-        max_queued: int = MAX_QUEUED,
-        log_dropped: bool = True,
-        grace_s: float = SHUTDOWN_GRACE_S,
-    ) -> None:
+    max_queued = MAX_QUEUED
+    is_lossy = False
+    """Whether lines may be dropped without a log line, even of a recording."""
+
+    def __init__(self, out: TextIO | None = None, *, grace_s: float = SHUTDOWN_GRACE_S) -> None:
         self._grace_s = grace_s
         self._run: Stoppable | None = None
         if out is None:  # Python has no stdout if it was closed from the start
             out = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
         self._writer = StreamWriter(
-            out, "stdout", max_queued=max_queued, log_dropped=log_dropped, on_closed=self._on_closed
+            out, "stdout", max_queued=self.max_queued, log_dropped=not self.is_lossy, on_closed=self._on_closed
         )
 
     def attend(self, run: Stoppable, *, lossless: bool, is_only_sink: bool) -> None:
@@ -61,7 +58,7 @@ class Terminal(Sink):
             lossless: wait for a slow reader until the run stops; for recordings, of which no result may be dropped.
             is_only_sink: the run stops when the reader is gone.
         """
-        if lossless:
+        if lossless and not self.is_lossy:
             self._writer.wait_while = lambda: not run.stop
         if is_only_sink:
             self._run = run
@@ -90,11 +87,8 @@ class JsonLines(Terminal):
 class StatusLine(Terminal):
     """One line on a terminal that is overwritten, with events above it."""
 
-    def __init__(self, out: TextIO) -> None:
-        super().__init__(out, max_queued=1, log_dropped=False)  # never queue outdated lines
-
-    def attend(self, run: Stoppable, *, lossless: bool, is_only_sink: bool) -> None:
-        super().attend(run, lossless=False, is_only_sink=is_only_sink)
+    max_queued = 1  # never queue outdated lines
+    is_lossy = True
 
     def on_result(self, result: FrameResult) -> None:
         self._writer.put(CLEAR_LINE + status_text(result))
@@ -110,9 +104,7 @@ class StatusLine(Terminal):
 class PlainLines(Terminal):
     """A line per event, and once a minute a status."""
 
-    def __init__(self, out: TextIO) -> None:
-        super().__init__(out)
-        self._status_t_s: float | None = None
+    _status_t_s: float | None = None
 
     def on_result(self, result: FrameResult) -> None:
         if self._status_t_s is None or not 0 <= result.t_s - self._status_t_s < CALM_INTERVAL_S:

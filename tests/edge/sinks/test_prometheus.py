@@ -94,15 +94,12 @@ def test_unknown_values_of_the_machine_are_left_out() -> None:
     assert samples(metrics)["fireseg_temperature_celsius"] == 61.5
 
 
-def test_before_the_first_result_there_are_metrics_of_the_process_and_no_zones() -> None:
+def test_a_new_run_has_only_metrics_of_the_process_whatever_ran_before_in_it() -> None:
+    metrics_of_a_fire()
     values = samples(Prometheus())
     assert "process_cpu_seconds_total" in values
+    assert values["fireseg_frame_age_seconds_count"] == 0
     assert not [name for name in values if "zone" in name or "camera_state" in name or "model" in name]
-
-
-def test_two_runs_in_one_process_do_not_share_metrics() -> None:
-    metrics_of_a_fire()
-    assert samples(metrics_of_a_fire())["fireseg_frame_age_seconds_count"] == 1
 
 
 def test_a_zone_may_have_any_name() -> None:

@@ -40,7 +40,9 @@ MAX_RECONNECT_S = 30
 SHORT_SESSION_S = 4.0
 MAX_SHORT_SESSIONS = 6
 """More short sessions in a row mean that another client uses our id: each connection ends the other's."""
-POLL_S = 0.2
+POLL_S = 0.1
+ACKNOWLEDGE_GRACE_S = 0.2
+"""How long an event on its way may still be acknowledged when the run stops."""
 DISCONNECT_GRACE_S = 0.4
 ONLINE, OFFLINE = "online", "offline"
 
@@ -136,7 +138,7 @@ class MqttClient:
             return Delivery.RETRY
         # Not under the lock: paho takes its own first and ours in its callbacks. It resends after a lost connection.
         message_id = self._client.publish(topic, payload, qos=1).mid
-        if not self._wait_for(lambda: message_id in self._acknowledged, stop, grace_s=DISCONNECT_GRACE_S):
+        if not self._wait_for(lambda: message_id in self._acknowledged, stop, grace_s=ACKNOWLEDGE_GRACE_S):
             return Delivery.RETRY
         return Delivery.RETRY if message_id == self._refused else Delivery.DELIVERED
 

@@ -46,7 +46,7 @@ class Delivery(Enum):
 
 
 Deliver = Callable[[bytes, threading.Event], Delivery]
-"""Delivers one document. It may block, but returns within `SHUTDOWN_GRACE_S` once the event is set."""
+"""Delivers one document. It may block, but returns within half of `SHUTDOWN_GRACE_S` once the event is set."""
 
 
 class Outbox:
@@ -100,8 +100,6 @@ class Outbox:
         self._stop.set()
         self._wake.set()
         self._sending.join(max(0.0, deadline_s - time.monotonic()))
-        if not self._sending.is_alive():  # otherwise the next run would also send the event that is on its way
-            self._waiting.close()
         if count := len(self._waiting):
             log.warning("%s: %d events will be sent after the next start", self._name, count)
 
@@ -129,6 +127,7 @@ class Outbox:
                     log.error("%s failed (%s: %s): will retry", self._name, type(error).__name__, error)
             failures += 1
             self._stop.wait(self._wait_s(failures))
+        self._waiting.close()  # not before: another run would also send the event that is on its way
 
 
 @dataclass

@@ -73,18 +73,19 @@ def test_no_event_is_lost_when_the_broker_is_killed_during_an_alarm(tmp_path: Pa
     assert without_copies(listener.events) == keys(emitted)
 
 
-def test_an_event_whose_acknowledgement_is_lost_is_sent_again(broker: Broker, tmp_path: Path) -> None:
-    with (
-        listening(broker) as listener,
-        closing(TcpProxy(broker.port, cut_after=b"fire-1")) as proxy,
-        publishing(kitchen(proxy.port), tmp_path / "outbox") as sink,
-    ):
-        for event in fire(1):
-            sink.on_event(event)
-        wait_for(lambda: len(set(listener.events)) == 3)
-    assert proxy.cuts == 1
-    start, peak, end = keys(fire(1))
-    assert listener.events == [start, start, peak, end]
+@pytest.mark.parametrize("run_ends", [False, True])
+def test_an_event_whose_acknowledgement_is_lost_is_sent_again(broker: Broker, tmp_path: Path, run_ends: bool) -> None:
+    start, peak, _ = fire(1)
+    with listening(broker) as listener, closing(TcpProxy(broker.port, cut_after=b"fire-1")) as proxy:
+        with publishing(kitchen(proxy.port), tmp_path / "outbox") as sink:
+            sink.on_event(start)
+            wait_for(lambda: proxy.cuts)
+            proxy.refuse(run_ends)
+            sink.on_event(peak)
+            wait_for(listener_has(listener, 1 if run_ends else 2))
+        with publishing(kitchen(broker.port), tmp_path / "outbox"):
+            wait_for(listener_has(listener, 2))
+    assert listener.events == keys([start, start, peak])
 
 
 def test_events_of_a_run_that_ended_while_the_broker_was_down_arrive_with_the_next(

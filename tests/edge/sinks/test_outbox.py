@@ -52,7 +52,7 @@ class Receiver:
 
 @contextmanager
 def sending(folder: Path, deliver: module.Deliver, *, documents: int = 0, **options: Any) -> Iterator[Outbox]:
-    """An outbox to which so many documents were put."""
+    """An outbox with `documents` numbered documents."""
     outbox = Outbox("test", DiskQueue(folder, MAX_BYTES), deliver, **{"wait_s": lambda _: 0.001} | options)
     for document in numbered(documents):
         outbox.put(document)

@@ -123,9 +123,10 @@ class Mqtt(Sink):
             snapshots=self._snapshots,
         )
         topics = {topic for topic, _ in messages}
-        for topic, payload in [*messages, *((topic, "") for topic in self._config_topics - topics)]:
+        stale = self._config_topics - topics
+        self._config_topics = topics  # before publishing: the broker sends these messages back to us
+        for topic, payload in [*messages, *((topic, "") for topic in stale)]:
             self._client.publish(topic, payload)
-        self._config_topics = topics
 
     def _config_topic(self, kind: str, object_id: str) -> str:
         return f"{self._prefix}/{kind}/fireseg_{slug(self._name)}/{object_id}/config"
@@ -140,7 +141,7 @@ class Mqtt(Sink):
         if topic.endswith("/config"):
             if payload and topic not in self._config_topics:
                 self._config_topics = {*self._config_topics, topic}
-                self._discovered = None
+                self._discovered, self._state_s = None, -STATE_INTERVAL_S
         elif payload == BIRTH:
             self._republish()
 

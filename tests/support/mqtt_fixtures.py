@@ -89,8 +89,3 @@ def fire(number: int) -> list[FireEvent]:
 def keys(events: list[FireEvent]) -> list[Key]:
     """Id and number of each event."""
     return [key_of(each.as_json()) for each in events]
-
-
-def without_copies(events: list[Key]) -> list[Key]:
-    """The events as a receiver sees them that drops copies."""
-    return list(dict.fromkeys(events))

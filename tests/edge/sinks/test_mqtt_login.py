@@ -14,16 +14,7 @@ from edge.sections import MqttSection
 from edge.sinks.mqtt import Mqtt
 from edge.sinks.mqtt_client import broker_address
 from edge.sinks.outbox import DiskQueue
-from tests.support.mqtt_fixtures import (
-    MAX_BYTES,
-    fire,
-    keys,
-    kitchen,
-    listening,
-    mosquitto,
-    publishing,
-    wait_for,
-)
+from tests.support.mqtt_fixtures import MAX_BYTES, fire, keys, kitchen, listening, mosquitto, publishing, wait_for
 
 
 @pytest.mark.slow

@@ -51,32 +51,36 @@ class Receiver:
 
 
 @contextmanager
-def sending(folder: Path, deliver: module.Deliver, *, documents: int = 0, **options: Any) -> Iterator[Outbox]:
-    """An outbox with `documents` numbered documents."""
+def sending(folder: Path, deliver: module.Deliver, *, count: int = 0, **options: Any) -> Iterator[Outbox]:
+    """An outbox with `count` documents."""
     outbox = Outbox("test", DiskQueue(folder, MAX_BYTES), deliver, **{"wait_s": lambda _: 0.001} | options)
-    for document in numbered(documents):
-        outbox.put(document)
+    for each in documents(count):
+        outbox.put(each)
     try:
         yield outbox
     finally:
         outbox.close()
 
 
-def numbered(count: int) -> list[bytes]:
-    return [b"%d" % number for number in range(count)]
+def document(number: int) -> bytes:
+    return b"%d" % number
+
+
+def documents(count: int) -> list[bytes]:
+    return [document(number) for number in range(count)]
 
 
 def test_documents_arrive_in_order_after_failures_and_leave_no_files(tmp_path: Path) -> None:
     receiver = Receiver(failures=3)
-    with sending(tmp_path, receiver, documents=5):
-        assert receiver.wait_for(5) == numbered(5)
+    with sending(tmp_path, receiver, count=5):
+        assert receiver.wait_for(5) == documents(5)
     assert receiver.attempts == 8
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_rejected_document_does_not_hold_up_the_others(tmp_path: Path) -> None:
     receiver = Receiver(rejects=b"1")
-    with sending(tmp_path, receiver, documents=3):
+    with sending(tmp_path, receiver, count=3):
         assert receiver.wait_for(2) == [b"0", b"2"]
 
 
@@ -88,7 +92,7 @@ def test_put_does_not_wait_for_a_slow_receiver(tmp_path: Path) -> None:
         delivered.append(document)
         return Delivery.DELIVERED
 
-    with sending(tmp_path, deliver, documents=10, grace_s=TIMEOUT_S):
+    with sending(tmp_path, deliver, count=10, grace_s=TIMEOUT_S):
         assert delivered == []
         release.set()
     assert delivered[0] == b"0"
@@ -98,16 +102,16 @@ def test_documents_that_did_not_arrive_are_sent_after_the_next_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     failing, receiver = Receiver(failures=1000), Receiver()
-    with sending(tmp_path, failing, documents=3, wait_s=lambda _: TIMEOUT_S, grace_s=0.2):
+    with sending(tmp_path, failing, count=3, wait_s=lambda _: TIMEOUT_S, grace_s=0.2):
         pass
     assert "test: 3 events will be sent after the next start" in caplog.text
     with sending(tmp_path, receiver):
-        assert receiver.wait_for(3) == numbered(3)
+        assert receiver.wait_for(3) == documents(3)
 
 
 def test_documents_put_right_before_the_end_still_arrive(tmp_path: Path) -> None:
     receiver = Receiver()
-    with sending(tmp_path, receiver, documents=1, grace_s=TIMEOUT_S):
+    with sending(tmp_path, receiver, count=1, grace_s=TIMEOUT_S):
         pass
     assert receiver.received == [b"0"]
 
@@ -120,19 +124,15 @@ def test_an_unexpected_exception_is_logged_and_retried(tmp_path: Path, caplog: p
             raise RuntimeError("boom")
         return receiver(document, stop)
 
-    with sending(tmp_path, fail_once, documents=1):
+    with sending(tmp_path, fail_once, count=1):
         assert receiver.wait_for(1) == [b"0"]
     assert "test failed (RuntimeError: boom): will retry" in caplog.text
 
 
-def document(number: int) -> bytes:
-    return json.dumps({"number": number}).encode()
-
-
 def filled(folder: Path, count: int, max_bytes: float = MAX_BYTES, **options: float) -> DiskQueue:
     waiting = DiskQueue(folder, max_bytes, **options)
-    for number in range(count):
-        waiting.put(document(number))
+    for each in documents(count):
+        waiting.put(each)
     return waiting
 
 
@@ -141,7 +141,7 @@ def drain(waiting: DiskQueue) -> list[int]:
     numbers = []
     while (head := waiting.head()) is not None:
         item, data = head
-        numbers.append(json.loads(data)["number"])
+        numbers.append(json.loads(data))
         waiting.remove(item)
     return numbers
 
@@ -251,7 +251,7 @@ def test_in_any_sequence_nothing_is_lost_doubled_or_reordered(steps: list[str]) 
                 waiting.put(document(put))
                 put += 1
             elif step == "deliver" and (head := waiting.head()):
-                delivered.append(json.loads(head[1])["number"])
+                delivered.append(json.loads(head[1]))
                 waiting.remove(head[0])
             elif step == "restart" and works:  # a put writes what is still in memory
                 waiting.put(document(put))

@@ -13,21 +13,13 @@ from edge.host.machine import THROTTLE_BITS, HostStatus
 from edge.images import Frame, Mask
 
 __all__ = [
-    "END",
-    "PEAK",
-    "START",
-    "THROTTLE_BITS",
-    "WHOLE_FRAME",
-    "CameraState",
-    "FireEvent",
-    "FrameResult",
-    "HostStatus",
+    "END", "PEAK", "START", "THROTTLE_BITS", "WHOLE_FRAME", "CameraState", "FireEvent", "FrameResult", "HostStatus",
     "RunStatus",
-]
+]  # fmt: skip
 
-START, PEAK, END = "start", "peak", "end"
 WHOLE_FRAME = "frame"
-"""Name of the only zone when none are configured."""
+"""Name of the only zone of a run without configured zones."""
+START, PEAK, END = "start", "peak", "end"
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.detection.zones import WHOLE_FRAME, Polygon, Zone, ZoneMap, inside
+from edge.detection.zones import Polygon, Zone, ZoneMap, inside
 from edge.errors import UserError
 from edge.images import Mask
+from edge.messages import WHOLE_FRAME
 
 HEIGHT, WIDTH = 20, 30
 LEFT_HALF = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))

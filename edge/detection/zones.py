@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edge.errors import UserError
 from edge.images import Mask
-from edge.messages import WHOLE_FRAME
+from edge.messages import WHOLE_FRAME as WHOLE_FRAME
 
 LEVEL = 1e-12  # an edge this flat passes between the centres of cells
 

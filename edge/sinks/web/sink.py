@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from edge.config import Config
-from edge.messages import WHOLE_FRAME, FireEvent, FrameResult, RunStatus
+from edge.detection.zones import WHOLE_FRAME
+from edge.messages import FireEvent, FrameResult, RunStatus
 from edge.sinks import Sink
 from edge.sinks.prometheus import Prometheus
 from edge.sinks.web.auth import App, Guard, find_password, open_socket, parse_listen

@@ -12,7 +12,7 @@ from edge.messages import FireEvent, FrameResult, RunStatus
 log = logging.getLogger(__name__)
 
 SHUTDOWN_GRACE_S = 0.8
-"""How long a sink may take to close."""
+"""How long a sink that closes waits for work under way."""
 LOG_INTERVAL_S = 60.0
 """A sink that keeps failing is logged this often."""
 
@@ -42,7 +42,7 @@ class Sink:
         """Handle a reloaded configuration; settings of the sink itself need a restart."""
 
     def close(self) -> None:
-        """Finish within `SHUTDOWN_GRACE_S`."""
+        """Finish, in about a second."""
 
 
 class Sinks:
@@ -71,7 +71,7 @@ class Sinks:
         self._call_each(lambda sink: sink.on_config(config))
 
     def close(self) -> None:
-        """Close all sinks at the same time, since each may take `SHUTDOWN_GRACE_S`."""
+        """Close all sinks at the same time, since each may take about a second."""
         threads = [threading.Thread(target=self._guard, args=(sink, lambda sink: sink.close())) for sink in self._sinks]
         for thread in threads:
             thread.start()

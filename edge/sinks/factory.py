@@ -39,7 +39,10 @@ def build_sinks(config: Config, *, as_json: bool, record: Path | None, version: 
 
 def _build(config: Config, as_json: bool, record: Path | None, version: str) -> Iterator[Sink]:
     """Yield the sinks. Those whose file or port may be taken come before those that contact other machines."""
-    yield terminal_sink(as_json)
+    if as_json:
+        yield JsonLines()
+    else:
+        yield StatusLine(sys.stdout) if sys.stdout.isatty() else PlainLines(sys.stdout)
     if record:
         from edge.sinks.video import VideoRecorder
 
@@ -83,10 +86,3 @@ def build_notifiers(config: Config, version: str = "") -> Iterator[Sink]:
         # A hash names the folder, since the URL may contain a secret.
         queue = DiskQueue(folder / f"webhook-{hashlib.sha256(url.encode()).hexdigest()[:12]}", max_bytes)
         yield Webhook(url, queue, secret=secret, timeout_s=config.webhook.timeout_s)
-
-
-def terminal_sink(as_json: bool) -> Sink:
-    """Return the sink for stdout: JSON lines, a status line on a terminal, or plain lines."""
-    if as_json:
-        return JsonLines()
-    return StatusLine(sys.stdout) if sys.stdout.isatty() else PlainLines(sys.stdout)

@@ -12,12 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from edge.config_schema import read_section, read_toml, section_template, show, unknown_key
-from edge.config_tables import DEFAULT_MODEL, LOOPBACK, SECTIONS, Config, Listen, MqttSection, check_url, parse_listen
+from edge.config_tables import (
+    DEFAULT_MODEL,
+    LOOPBACK,
+    SECTIONS,
+    ClipsSection,
+    Config,
+    Listen,
+    MqttSection,
+    check_url,
+    parse_listen,
+)
 from edge.detection.zones import Point, Zone, ZoneMap
 from edge.errors import UserError, UserErrors
 
 __all__ = [
-    "DEFAULT_MODEL", "LOOPBACK", "SECTIONS", "Config", "Listen", "MqttSection", "Overrides", "check_url",
+    "DEFAULT_MODEL", "LOOPBACK", "SECTIONS", "ClipsSection", "Config", "Listen", "MqttSection", "Overrides", "check_url",
     "documented_config", "load_config", "parse_listen",
 ]  # fmt: skip
 

@@ -23,10 +23,6 @@ LOAD_LIMIT_S = 0.5
 GROUND = ("edge", "edge.errors", "edge.files", "edge.images", "edge.secrets", "edge.retry", "edge.console")
 """What any module of `edge` may import; `edge` itself is for the version."""
 SINKS_MAY_IMPORT = (*GROUND, "edge.messages", "edge.config", "edge.sinks")
-EXCEPTIONS = {
-    # A run whose only sink is a terminal stops when the reader of stdout is gone.
-    ("edge.sinks.terminal", "edge.signals"),
-}
 FORBIDDEN = (
     *((f"edge.{room}", "edge.sinks") for room in ("camera", "model", "detection", "host")),
     *((f"edge.{room}", "edge.loop") for room in ("camera", "model", "detection", "host", "sinks")),
@@ -131,7 +127,7 @@ def test_a_package_does_not_import_what_is_forbidden(graph: Graph, package: str,
 def test_sinks_import_messages_configuration_and_the_ground_floor_alone(graph: Graph) -> None:
     allowed = {name for name in PATHS if is_in(name, "edge.sinks")} | set(SINKS_MAY_IMPORT)
     used = {arrow for arrow in arrows(graph) if is_in(arrow[0], "edge.sinks") and is_in(arrow[1], "edge")}
-    assert {arrow for arrow in used if arrow[1] not in allowed} == EXCEPTIONS
+    assert {arrow for arrow in used if arrow[1] not in allowed} == set()
 
 
 @pytest.mark.parametrize("room", ["edge", "train", "export"])

@@ -16,7 +16,7 @@ from edge.model.segmenter import Segmenter
 
 ModelArgument = Annotated[Path, typer.Argument(help="A .tflite model, such as models/fireseg-base-int8.tflite.")]
 RuntimeOption = Annotated[
-    str | None, typer.Option(help="litert, tflite-runtime or tensorflow; the best one installed by default.")
+    str | None, typer.Option(help="litert or tflite-runtime; the fastest one installed by default.")
 ]
 
 CAMERA_TIMEOUT_SHARE = 0.8

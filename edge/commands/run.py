@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from edge import __version__
 from edge.camera import CAMERA_KINDS, Camera, build_camera
 from edge.camera.capture import Capture, Replay
 from edge.commands.options import camera_settings, load_model, overrides
@@ -26,7 +27,8 @@ from edge.secrets import redact
 from edge.signals import RunControl, install_signal_handlers
 from edge.sinks import Sinks
 from edge.sinks.factory import build_sinks
-from edge.sinks.terminal import LogLines, Terminal, say
+from edge.sinks.stream_writer import print_last_line
+from edge.sinks.terminal import LogHandler, Terminal
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +81,7 @@ def run_command(
             summary = run(config, options, as_json=as_json, record=record, max_frames=max_frames)
     except UserError as error:
         raise UserErrors(map(redact, error.lines)) from None
-    say(summary, sys.stderr if as_json else sys.stdout)
+    print_last_line(summary, sys.stderr if as_json else sys.stdout)
 
 
 def run(
@@ -111,10 +113,10 @@ def run(
         warn_of_restart(config, new)
         log.info("configuration reloaded; the model is %s", new.model.path)
 
-    built = build_sinks(config, as_json=as_json, record=record)
+    built = build_sinks(config, as_json=as_json, record=record, version=__version__)
     for sink in built:
         if isinstance(sink, Terminal):
-            sink.attend(control, patient=every_frame and not camera.live, alone=len(built) == 1)
+            sink.attend(control, lossless=every_frame and not camera.live, is_only_sink=len(built) == 1)
     sinks = Sinks(built, time.monotonic)
     capture = Capture(
         open_camera,
@@ -141,7 +143,7 @@ def warn_of_restart(old: Config, new: Config) -> None:
 @contextmanager
 def log_to_stderr(verbose: bool) -> Iterator[None]:
     """Write log lines to stderr; at the end wait for the reader, unless it hangs."""
-    handler = LogLines(sys.stderr)
+    handler = LogHandler(sys.stderr)
     root = logging.getLogger("edge")
     previous = root.handlers, root.propagate
     root.handlers, root.propagate = [handler], False

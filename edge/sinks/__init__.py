@@ -1,4 +1,4 @@
-"""Where results and events go: one file a kind, behind one small interface."""
+"""Where results and events go: one file per kind of sink, all behind the `Sink` interface."""
 
 from __future__ import annotations
 
@@ -11,35 +11,47 @@ from edge.messages import FireEvent, FrameResult, RunStatus
 
 log = logging.getLogger(__name__)
 
-QUIET_S = 60.0
-"""How long a sink that keeps failing is not logged again."""
+SHUTDOWN_GRACE_S = 0.8
+"""How long a sink that closes waits for work under way."""
+LOG_INTERVAL_S = 60.0
+"""A sink that keeps failing is logged this often."""
 
 
 class Sink:
-    """Gets every result and every event, in order, and a status about once a second; all in the loop's own thread.
+    """Receives every result and event in order, and a status about once a second, in the loop's thread.
 
-    What takes long belongs in another thread. The frames and masks are shared: read them, never write into them.
-    A sink overrides what it has use for.
+    Override the methods you need. Slow work belongs in another thread. Frames and masks are shared: never write to
+    them.
+
+    Example:
+        >>> class PrintEvents(Sink):
+        ...     def on_event(self, event: FireEvent) -> None:
+        ...         print(event.kind, event.zone)
     """
 
     def on_result(self, result: FrameResult) -> None:
-        """One frame was looked at."""
+        """Handle the result of one frame."""
 
     def on_event(self, event: FireEvent) -> None:
-        """There is news of a fire; comes after the result that brought it."""
+        """Handle a fire event; called after the result that caused it."""
 
     def on_status(self, status: RunStatus) -> None:
-        """How the run fares, whether or not frames come."""
+        """Handle the status of the run; called even when no frames arrive."""
 
     def on_config(self, config: Config) -> None:
-        """The configuration was read anew; what concerns the sink itself needs a restart."""
+        """Handle a reloaded configuration; settings of the sink itself need a restart."""
 
     def close(self) -> None:
-        """The run ends, and in under a second."""
+        """Finish, in about a second."""
 
 
 class Sinks:
-    """All sinks of a run. One that raises is logged and keeps neither the others nor the loop from going on."""
+    """All sinks of a run. A sink that raises is logged and stops neither the others nor the loop.
+
+    Args:
+        sinks: in the order in which they are called.
+        clock: monotonic seconds, to limit how often a failing sink is logged.
+    """
 
     def __init__(self, sinks: Sequence[Sink], clock: Callable[[], float]) -> None:
         self._sinks = sinks
@@ -47,35 +59,35 @@ class Sinks:
         self._logged_s: dict[str, float] = {}
 
     def on_result(self, result: FrameResult) -> None:
-        for sink in self._sinks:
-            self._guard(sink, lambda sink=sink: sink.on_result(result))  # type: ignore[misc]
+        self._call_each(lambda sink: sink.on_result(result))
 
     def on_event(self, event: FireEvent) -> None:
-        for sink in self._sinks:
-            self._guard(sink, lambda sink=sink: sink.on_event(event))  # type: ignore[misc]
+        self._call_each(lambda sink: sink.on_event(event))
 
     def on_status(self, status: RunStatus) -> None:
-        for sink in self._sinks:
-            self._guard(sink, lambda sink=sink: sink.on_status(status))  # type: ignore[misc]
+        self._call_each(lambda sink: sink.on_status(status))
 
     def on_config(self, config: Config) -> None:
-        for sink in self._sinks:
-            self._guard(sink, lambda sink=sink: sink.on_config(config))  # type: ignore[misc]
+        self._call_each(lambda sink: sink.on_config(config))
 
     def close(self) -> None:
-        """All at the same time: each may take nearly a second to say goodbye."""
-        closing = [threading.Thread(target=self._guard, args=(sink, sink.close)) for sink in self._sinks]
-        for thread in closing:
+        """Close all sinks at the same time, since each may take about a second."""
+        threads = [threading.Thread(target=self._guard, args=(sink, lambda sink: sink.close())) for sink in self._sinks]
+        for thread in threads:
             thread.start()
-        for thread in closing:
+        for thread in threads:
             thread.join()
 
-    def _guard(self, sink: Sink, call: Callable[[], None]) -> None:
+    def _call_each(self, call: Callable[[Sink], None]) -> None:
+        for sink in self._sinks:
+            self._guard(sink, call)
+
+    def _guard(self, sink: Sink, call: Callable[[Sink], None]) -> None:
         try:
-            call()
+            call(sink)
         except Exception as error:
             name, now_s = type(sink).__name__, self._clock()
-            if now_s - self._logged_s.get(name, -QUIET_S) >= QUIET_S:
+            if now_s - self._logged_s.get(name, -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
                 self._logged_s[name] = now_s
-                log.error("%s failed and is passed over (%s: %s)", name, type(error).__name__, error)
-                log.debug("where it failed", exc_info=error)
+                log.error("%s failed and is skipped (%s: %s)", name, type(error).__name__, error)
+                log.debug("traceback", exc_info=error)

@@ -1,7 +1,6 @@
-"""How Home Assistant finds this camera by itself: one retained message for each thing it shows.
+"""Home Assistant's MQTT discovery: one retained message per entity of this camera.
 
-Zones become smoke-free "safety" sensors on purpose: Home Assistant's own smoke alarms stand for devices that were
-approved as such, and this is none.
+Zones become "safety" sensors, not smoke alarms: Home Assistant reserves those for certified devices.
 """
 
 from __future__ import annotations
@@ -13,117 +12,84 @@ from typing import Any
 from edge.messages import WHOLE_FRAME
 from edge.sinks.mqtt_client import slug
 
-STALE_S = 60
-"""What was not told for so long is unknown: a camera that hangs must not look as if nothing burned."""
-MAKER = "FireSeg Edge"
+EXPIRE_AFTER_S = 60
+"""Values become unknown after this time without a message: a camera that hangs must not look like "no fire"."""
+MANUFACTURER = "FireSeg Edge"
 
 Message = tuple[str, str]  # topic and payload
 
 
 def discovery(
-    prefix: str, base: str, name: str, zones: Iterable[str], *, version: str, model_sha256: str, pictures: bool
+    prefix: str, base: str, name: str, zones: Iterable[str], *, version: str, model_sha256: str, snapshots: bool
 ) -> list[Message]:
-    """The messages of a camera.
+    """Return the discovery messages of a camera.
 
     Args:
-        prefix: Home Assistant's own, by which it listens.
-        base: of this camera's topics.
-        name: as a person reads it.
+        prefix: Home Assistant's discovery prefix.
+        base: of the camera's topics.
+        name: of the device, for people.
+        zones: names of the zones.
+        snapshots: whether there is a snapshot topic.
     """
-    id_ = f"fireseg_{slug(name)}"
-    state = f"{base}/state"
-    shared: dict[str, Any] = {
-        "availability_mode": "all",
-        "device": {
-            "identifiers": [id_],
-            "name": name,
-            "manufacturer": MAKER,
-            "model": f"model {model_sha256[:12]}",
-            "sw_version": version,
-        },
-        "origin": {"name": MAKER, "sw": version},
-    }
-    alive = [{"topic": f"{base}/status"}]
-    seeing = [*alive, {"topic": f"{base}/camera"}]
-    made: list[tuple[str, str, dict[str, Any]]] = []
+    device_id = f"fireseg_{slug(name)}"
+    online = [{"topic": f"{base}/status"}]
+    seeing = [*online, {"topic": f"{base}/camera"}]
+    entities: list[tuple[str, str, dict[str, Any]]] = []
     for zone in zones:
-        known = f"value_json.zones[{json.dumps(zone, ensure_ascii=False)}]"
-        suffix = "" if zone == WHOLE_FRAME else f"_{slug(zone)}"
-        called = "" if zone == WHOLE_FRAME else f" {zone}"
-        made += [
-            (
-                "binary_sensor",
-                f"fire{suffix}",
-                {
-                    "name": f"Fire{called}",
-                    "device_class": "safety",
-                    "value_template": f"{{{{ 'ON' if {known}.alarm else 'OFF' }}}}",
-                    "availability": seeing,
-                },
-            ),
-            (
-                "sensor",
-                f"area{suffix}",
-                {
-                    "name": f"Burning area{called}",
-                    "icon": "mdi:fire",
-                    "unit_of_measurement": "%",
-                    "state_class": "measurement",
-                    "suggested_display_precision": 2,
-                    "value_template": f"{{{{ 100 * {known}.share }}}}",
-                    "availability": seeing,
-                },
-            ),
-        ]
-    made += [
-        ("sensor", "fps", _diagnostic("Results per second", "fps", "1/s", alive)),
-        ("sensor", "frame_age", _diagnostic("Frame age", "age_ms", "ms", seeing, device_class="duration")),
-        (
-            "sensor",
-            "temperature",
-            _diagnostic("Temperature", "temperature_c", "°C", alive, device_class="temperature"),
-        ),
-        ("sensor", "source", {**_diagnostic("Source", "source_state", None, alive), "icon": "mdi:cctv"}),
-    ]
-    messages = [
-        (
-            f"{prefix}/{kind}/{id_}/{object_}/config",
-            json.dumps(
-                {
-                    "unique_id": f"{id_}_{object_}",
-                    "state_topic": state,
-                    "expire_after": STALE_S,
-                    **shared,
-                    **one,
-                },
-                ensure_ascii=False,
-            ),
-        )
-        for kind, object_, one in made
-    ]
-    if pictures:
-        picture = {
-            "name": "Last fire",
-            "unique_id": f"{id_}_snapshot",
-            "topic": f"{base}/snapshot",
-            "availability": alive,
-            **shared,
+        value = f"value_json.zones[{json.dumps(zone, ensure_ascii=False)}]"
+        id_suffix, name_suffix = ("", "") if zone == WHOLE_FRAME else (f"_{slug(zone)}", f" {zone}")
+        fire = {
+            "name": f"Fire{name_suffix}",
+            "device_class": "safety",
+            "value_template": f"{{{{ 'ON' if {value}.alarm else 'OFF' }}}}",
         }
-        messages.append((f"{prefix}/camera/{id_}/snapshot/config", json.dumps(picture, ensure_ascii=False)))
-    return messages
-
-
-def _diagnostic(
-    name: str, key: str, unit: str | None, availability: list[dict[str, str]], device_class: str | None = None
-) -> dict[str, Any]:
-    one: dict[str, Any] = {
+        fire_share = {
+            "name": f"Fire area{name_suffix}",
+            "icon": "mdi:fire",
+            "unit_of_measurement": "%",
+            "state_class": "measurement",
+            "suggested_display_precision": 2,
+            "value_template": f"{{{{ 100 * {value}.share }}}}",
+        }
+        entities += [
+            ("binary_sensor", f"fire{id_suffix}", fire | {"availability": seeing}),
+            ("sensor", f"fire_share{id_suffix}", fire_share | {"availability": seeing}),
+        ]
+    for object_id, key, availability, config in (
+        ("fps", "fps", online, _measurement("Results per second", "1/s")),
+        ("frame_age", "age_ms", seeing, _measurement("Frame age", "ms", "duration")),
+        ("temperature", "temperature_c", online, _measurement("Temperature", "°C", "temperature")),
+        ("camera", "camera_state", online, {"name": "Camera", "icon": "mdi:cctv"}),
+    ):
+        diagnostic = {"entity_category": "diagnostic", "value_template": f"{{{{ value_json.{key} }}}}"}
+        entities.append(("sensor", object_id, config | diagnostic | {"availability": availability}))
+    from_state = {"state_topic": f"{base}/state", "expire_after": EXPIRE_AFTER_S}
+    entities = [(kind, object_id, config | from_state) for kind, object_id, config in entities]
+    if snapshots:
+        entities.append(
+            ("camera", "snapshot", {"name": "Last fire", "topic": f"{base}/snapshot", "availability": online})
+        )
+    device = {
+        "identifiers": [device_id],
         "name": name,
-        "entity_category": "diagnostic",
-        "value_template": f"{{{{ value_json.{key} }}}}",
-        "availability": availability,
+        "manufacturer": MANUFACTURER,
+        "model": f"model {model_sha256[:12]}",
+        "sw_version": version,
     }
-    if unit:
-        one |= {"unit_of_measurement": unit, "state_class": "measurement"}
-    if device_class:
-        one["device_class"] = device_class
-    return one
+    shared = {
+        "availability_mode": "all",
+        "device": device,
+        "origin": {"name": MANUFACTURER, "sw": version},
+    }
+    return [
+        (
+            f"{prefix}/{kind}/{device_id}/{object_id}/config",
+            json.dumps({"unique_id": f"{device_id}_{object_id}", **config, **shared}, ensure_ascii=False),
+        )
+        for kind, object_id, config in entities
+    ]
+
+
+def _measurement(name: str, unit: str, device_class: str | None = None) -> dict[str, Any]:
+    config = {"name": name, "unit_of_measurement": unit, "state_class": "measurement"}
+    return config | ({"device_class": device_class} if device_class else {})

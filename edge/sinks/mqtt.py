@@ -1,7 +1,8 @@
-"""MQTT: what burns and how the run fares, retained; each event once; a picture with it; and Home Assistant's discovery.
+"""MQTT sink: retained state, events at least once, a snapshot per event, and Home Assistant discovery.
 
-Topics, below `fireseg/NAME`: `status` (online, offline), `camera` (the same of the source), `alarm` (ON, OFF), `area`
-(burning share of the frame), `state` (JSON), `event` (JSON, as `--log json` has it) and `snapshot` (JPEG).
+Topics below `fireseg/NAME`: `status` (online, offline), `camera` (online while it delivers frames), `alarm` (ON, OFF),
+`fire_share` (fire area as a fraction of the frame), `state` (JSON), `event` (JSON as in `--log json`) and `snapshot`
+(JPEG). Events use QoS 1: receivers drop a copy by its `id` and `number`.
 """
 
 from __future__ import annotations
@@ -13,169 +14,155 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from edge import __version__
+from edge.config import MqttSection
 from edge.images import encode_jpeg, overlay
 from edge.messages import CameraState, FireEvent, FrameResult, RunStatus
-from edge.sinks import Sink
+from edge.sinks import SHUTDOWN_GRACE_S, Sink
 from edge.sinks.homeassistant import discovery
-from edge.sinks.mqtt_client import OFFLINE, ONLINE, Address, Link, slug
-from edge.sinks.outbox import Delivery, OutboxSender
-from edge.sinks.spool import Spool
+from edge.sinks.mqtt_client import OFFLINE, ONLINE, MqttClient, broker_address, slug
+from edge.sinks.outbox import Delivery, DiskQueue, Outbox
 
-TELL_S = 5.0
-"""How often the state is told, if nothing has happened."""
-BLIND_S = 15.0
-"""A camera without a result for so long sees nothing, whatever the source says of itself."""
-ALIVE = b"online"  # what Home Assistant says of itself
+STATE_INTERVAL_S = 5.0
+"""How often the state is published while nothing changes."""
+STALE_AFTER_S = 15.0
+"""A camera without a result for this long is offline, whatever its state."""
+BIRTH = b"online"
+"""Home Assistant's birth message."""
 
 
 class Mqtt(Sink):
-    """One camera at one broker.
+    """Publishes one camera to one broker.
 
     Args:
-        name: what the camera is called; the host's name where it is empty.
-        topic: what its topics begin with, before the name.
-        discovery_prefix: Home Assistant's; empty not to be found by it.
-        pictures: whether to send one with each event.
+        events: events still to be published.
+        version: of this program, shown by Home Assistant.
+        grace_s: how long `close` waits for events to be published.
     """
 
     def __init__(
-        self,
-        address: Address,
-        spool: Spool,
-        *,
-        name: str = "",
-        topic: str = "fireseg",
-        discovery_prefix: str = "homeassistant",
-        pictures: bool = True,
+        self, section: MqttSection, events: DiskQueue, *, version: str = "", grace_s: float = SHUTDOWN_GRACE_S
     ) -> None:
-        self._name = name or socket.gethostname()
-        self._base = f"{topic}/{slug(self._name)}"
-        self._prefix = discovery_prefix
-        self._pictures = pictures
+        self._name = section.name or socket.gethostname()
+        self._base = f"{section.topic}/{slug(self._name)}"
+        self._prefix = section.discovery
+        self._snapshots = section.snapshots
+        self._version = version
         self._result: FrameResult | None = None
         self._status: RunStatus | None = None
         self._snapshot: bytes | None = None
-        self._told_s = -TELL_S
-        self._told_alarms: dict[str, bool] = {}
-        self._told_seeing: bool | None = None
-        self._announced: tuple[object, ...] | None = None
-        """What Home Assistant was last told there is."""
-        self._known: set[str] = set()
-        """Topics by which Home Assistant knows something of this camera, earlier runs' included."""
-        self._draw = ThreadPoolExecutor(1, "mqtt-picture")
-        self._link = Link(
-            address,
+        # What was published last.
+        self._state_s = -STATE_INTERVAL_S
+        self._alarms: dict[str, bool] = {}
+        self._seeing: bool | None = None
+        self._discovered: tuple[object, ...] | None = None
+        self._config_topics: set[str] = set()
+        """Retained discovery topics of this camera, including those of earlier runs."""
+        self._encoder = ThreadPoolExecutor(1, "mqtt-snapshot")
+        self._client = MqttClient(
+            broker_address(section),
             slug(self._name),
             status_topic=f"{self._base}/status",
-            listen=(f"{discovery_prefix}/status", self._found("+", "+")) if discovery_prefix else (),
-            on_message=self._heard,
-            on_up=self._forget_told,
+            subscriptions=(f"{self._prefix}/status", self._config_topic("+", "+")) if self._prefix else (),
+            on_message=self._on_message,
+            on_connect=self._republish,
         )
-        self._courier = OutboxSender("MQTT", spool, self._deliver)
+        self._outbox = Outbox("MQTT", events, self._deliver, grace_s=grace_s)
 
     def on_result(self, result: FrameResult) -> None:
         self._result = result
-        if result.alarms != self._told_alarms:
-            self._tell()
+        if result.alarms != self._alarms:
+            self._publish_state()
 
     def on_event(self, event: FireEvent) -> None:
-        self._courier.post(json.dumps(event.as_json()).encode())
-        if self._pictures:
-            self._draw.submit(self._picture, event)
+        self._outbox.put(json.dumps(event.as_json()).encode())
+        if self._snapshots:
+            self._encoder.submit(self._publish_snapshot, event)
 
     def on_status(self, status: RunStatus) -> None:
         self._status = status
-        if self._seeing != self._told_seeing or time.monotonic() - self._told_s >= TELL_S:
-            self._tell()
+        if _is_seeing(status) != self._seeing or time.monotonic() - self._state_s >= STATE_INTERVAL_S:
+            self._publish_state()
 
     def close(self) -> None:
-        self._courier.close()
-        self._link.close()
-        self._draw.shutdown(wait=False, cancel_futures=True)
+        self._outbox.close()
+        self._client.close()
+        self._encoder.shutdown(wait=False, cancel_futures=True)
 
     def _deliver(self, document: bytes, stop: threading.Event) -> Delivery:
-        return self._link.deliver(f"{self._base}/event", document, stop)
+        return self._client.deliver(f"{self._base}/event", document, stop)
 
-    @property
-    def _seeing(self) -> bool:
-        status = self._status
-        return (
-            status is not None and status.camera_state is CameraState.STREAMING and status.last_result_age_s < BLIND_S
-        )
-
-    def _tell(self) -> None:
-        """Tell the state, and before it what there is, in the loop's thread; publishing only queues."""
-        if not self._link.up or self._status is None:
+    def _publish_state(self) -> None:
+        """Publish discovery and state, in the loop's thread; the client only queues them."""
+        if not self._client.is_connected or self._status is None:
             return
-        self._announce()
-        self._told_s = time.monotonic()
-        self._told_seeing = self._seeing
-        self._link.tell(f"{self._base}/camera", ONLINE if self._seeing else OFFLINE)
+        self._publish_discovery()
+        self._state_s = time.monotonic()
+        self._seeing = _is_seeing(self._status)
+        self._client.publish(f"{self._base}/camera", ONLINE if self._seeing else OFFLINE)
         if self._result is not None:
-            self._told_alarms = dict(self._result.alarms)
-            self._link.tell(f"{self._base}/alarm", "ON" if self._result.alarm else "OFF")
-            self._link.tell(f"{self._base}/area", f"{self._result.fire_share:.5f}")
-            self._link.tell(f"{self._base}/state", json.dumps(self._state(self._result, self._status)))
+            self._alarms = dict(self._result.alarms)
+            self._client.publish(f"{self._base}/alarm", "ON" if self._result.alarm else "OFF")
+            self._client.publish(f"{self._base}/fire_share", f"{self._result.fire_share:.5f}")
+            self._client.publish(f"{self._base}/state", json.dumps(_state(self._result, self._status)))
 
-    @staticmethod
-    def _state(result: FrameResult, status: RunStatus) -> dict[str, Any]:
-        told = result.as_json()
-        return {key: told[key] for key in ("alarm", "fire_share", "zones", "age_ms", "inference_ms")} | {
-            "fps": round(status.fps, 2),
-            "temperature_c": status.machine.temperature_c,
-            "throttled": status.machine.throttling.now if status.machine.throttling else [],
-            "source": status.source,
-            "source_state": str(status.camera_state),
-            "model_sha256": status.model_sha256,
-        }
-
-    def _announce(self) -> None:
+    def _publish_discovery(self) -> None:
+        """Publish the discovery messages if they changed, and remove those of zones that are gone."""
         if not self._prefix or self._result is None or self._status is None:
             return
-        announced = (tuple(self._result.alarms), self._status.model_sha256)
-        if announced == self._announced:
+        described = (tuple(self._result.alarms), self._status.model_sha256)
+        if described == self._discovered:
             return
-        self._announced = announced
-        told = discovery(
+        self._discovered = described
+        messages = discovery(
             self._prefix,
             self._base,
             self._name,
             self._result.alarms,
-            version=__version__,
+            version=self._version,
             model_sha256=self._status.model_sha256,
-            pictures=self._pictures,
+            snapshots=self._snapshots,
         )
-        for topic, payload in told:
-            self._link.tell(topic, payload)
-        self._forget({topic for topic, _ in told})
+        topics = {topic for topic, _ in messages}
+        stale = self._config_topics - topics
+        self._config_topics = topics  # before publishing: the broker sends these messages back to us
+        for topic, payload in [*messages, *((topic, "") for topic in stale)]:
+            self._client.publish(topic, payload)
 
-    def _found(self, kind: str, thing: str) -> str:
-        """The topic by which Home Assistant finds something of this camera."""
-        return f"{self._prefix}/{kind}/fireseg_{slug(self._name)}/{thing}/config"
+    def _config_topic(self, kind: str, object_id: str) -> str:
+        return f"{self._prefix}/{kind}/fireseg_{slug(self._name)}/{object_id}/config"
 
-    def _forget(self, told: set[str]) -> None:
-        """Take back what an earlier configuration had, such as zones that are watched no longer."""
-        for topic in self._known - told:
-            self._link.tell(topic, b"")
-        self._known = told
-
-    def _picture(self, event: FireEvent) -> None:
+    def _publish_snapshot(self, event: FireEvent) -> None:
         self._snapshot = encode_jpeg(overlay(event.rgb, event.mask))
-        self._link.tell(f"{self._base}/snapshot", self._snapshot)
+        self._client.publish(f"{self._base}/snapshot", self._snapshot)
 
-    # The link's thread: only flags, so that no two threads tell at once.
+    # The client's thread: it only sets flags, so that only the loop's thread publishes states.
 
-    def _heard(self, topic: str, payload: bytes) -> None:
+    def _on_message(self, topic: str, payload: bytes) -> None:
         if topic.endswith("/config"):
-            if payload and topic not in self._known:
-                self._known = {*self._known, topic}
-                self._announced = None
-        elif payload == ALIVE:
-            self._forget_told()
+            if payload and topic not in self._config_topics:
+                self._config_topics = {*self._config_topics, topic}
+                self._discovered, self._state_s = None, -STATE_INTERVAL_S
+        elif payload == BIRTH:
+            self._republish()
 
-    def _forget_told(self) -> None:
-        """The next status tells everything anew."""
-        self._announced, self._told_alarms, self._told_seeing, self._told_s = None, {}, None, -TELL_S
+    def _republish(self) -> None:
+        """Publish everything with the next status."""
+        self._discovered, self._alarms, self._seeing, self._state_s = None, {}, None, -STATE_INTERVAL_S
         if self._snapshot is not None:
-            self._link.tell(f"{self._base}/snapshot", self._snapshot)
+            self._client.publish(f"{self._base}/snapshot", self._snapshot)
+
+
+def _is_seeing(status: RunStatus) -> bool:
+    return status.camera_state is CameraState.STREAMING and status.last_result_age_s < STALE_AFTER_S
+
+
+def _state(result: FrameResult, status: RunStatus) -> dict[str, Any]:
+    fields = result.as_json()
+    return {key: fields[key] for key in ("alarm", "fire_share", "zones", "age_ms", "inference_ms")} | {
+        "fps": round(status.fps, 2),
+        "temperature_c": status.machine.temperature_c,
+        "throttled": status.machine.throttling.now if status.machine.throttling else [],
+        "source": status.source,
+        "camera_state": str(status.camera_state),
+        "model_sha256": status.model_sha256,
+    }

@@ -1,9 +1,8 @@
-"""The connection to an MQTT broker: kept up for ever, and each event brought over exactly once where that can be.
+"""The connection to an MQTT broker: reconnects forever and delivers events at least once.
 
-Events go at QoS 2, one at a time, in a session that the broker keeps while the connection is down (MQTT 5): a message
-that was under way when it broke is taken up where it was, neither lost nor doubled. A broker that comes back without
-the session has forgotten the message too, and it is sent anew. All else goes at QoS 0, retained: it is told again after
-each connection, and an older state can never overtake a newer one.
+Events use QoS 1, one at a time: each waits for the broker's acknowledgement (PUBACK), and after a lost connection it is
+sent again. A receiver may thus see an event twice and drops the copy by its `id` and `number`. Everything else is
+retained at QoS 0 and published again after each connection, so that an old state never replaces a newer one.
 """
 
 from __future__ import annotations
@@ -25,8 +24,6 @@ from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.config import MqttSection
@@ -39,25 +36,27 @@ log = logging.getLogger(__name__)
 MACHINE_ID = Path("/etc/machine-id")
 PORT, TLS_PORT = 1883, 8883
 KEEPALIVE_S = 30
-SESSION_S = 0xFFFFFFFF
-"""For ever, as MQTT 5 writes it: mosquitto 2.0 takes a session that is to end for ended when it was killed itself."""
-LONGEST_WAIT_S = 30
-SHORT_S, MANY_DROPS = 4.0, 6
-LOOK_S = 0.2
-FAREWELL_S = 0.4
+MAX_RECONNECT_S = 30
+SHORT_SESSION_S = 4.0
+MAX_SHORT_SESSIONS = 6
+"""More short sessions in a row mean that another client uses our id: each connection ends the other's."""
+POLL_S = 0.1
+ACKNOWLEDGE_GRACE_S = 0.2
+"""How long an event on its way may still be acknowledged when the run stops."""
+DISCONNECT_GRACE_S = 0.4
 ONLINE, OFFLINE = "online", "offline"
 
 
 @dataclass(frozen=True)
-class Address:
-    """Where the broker is and how to be let in."""
+class BrokerAddress:
+    """Address of a broker and the credentials for it."""
 
     host: str
     port: int = 0
-    """0 for the usual one."""
+    """0 for the default port."""
     tls: bool = False
     ca_file: str = ""
-    """Certificates to check the broker's by; empty for the system's."""
+    """Certificates that sign the broker's; empty for the system's."""
     user: str | None = None
     password: str | None = None
 
@@ -69,201 +68,171 @@ class Address:
         return f"{self.host}:{self.actual_port}"
 
 
-def broker_address(told: MqttSection) -> Address:
-    """As configured, with the secrets from where they are kept. Raises `UserError`."""
-    user = os.environ.get(MQTT_USER) or told.user or None
-    password = read_secret(MQTT_PASSWORD, told.password_file)
-    return Address(told.host, told.port, told.tls, told.ca_file, user, password)
+def broker_address(section: MqttSection) -> BrokerAddress:
+    """Return the configured address with its credentials. Raises `UserError` if a secret cannot be read."""
+    user = os.environ.get(MQTT_USER) or section.user or None
+    password = read_secret(MQTT_PASSWORD, section.password_file)
+    return BrokerAddress(section.host, section.port, section.tls, section.ca_file, user, password)
 
 
-class Link:
+class MqttClient:
     """One client of one broker.
 
     Args:
-        address: of the broker.
-        name: what tells this camera from others; part of the client's id.
-        status_topic: says online while the link is up, and offline, by the broker, when it is not.
-        listen: topics to hear; `on_message` is called with each message's topic and payload, in the link's thread.
-        on_up: called after each connection, in the link's thread, to tell all that is retained.
+        name: of the camera; part of the client id.
+        status_topic: online while connected; the broker's last will sets it offline.
+        on_connect: called after each connection, in the client's thread, to publish all retained topics.
+        subscriptions: topics to subscribe to.
+        on_message: called with topic and payload, in the client's thread.
+        max_short_sessions: in a row, before a clash of client ids is reported.
     """
 
     def __init__(
         self,
-        address: Address,
+        address: BrokerAddress,
         name: str,
         *,
         status_topic: str,
-        on_up: Callable[[], None],
-        listen: Sequence[str] = (),
+        on_connect: Callable[[], None] = lambda: None,
+        subscriptions: Sequence[str] = (),
         on_message: Callable[[str, bytes], None] = lambda _topic, _payload: None,
+        max_short_sessions: int = MAX_SHORT_SESSIONS,
     ) -> None:
         self._address = address
-        self._name = name
         self._status_topic = status_topic
-        self._listen = listen
-        self._on_up = on_up
-        self._on_message = on_message
+        self._subscriptions = subscriptions
+        self._on_connect = on_connect
+        self._max_short_sessions = max_short_sessions
+        self._short_sessions = 0
         self._changed = threading.Condition()
-        self._up = False
-        self._up_s = 0.0
-        self._drops = 0
-        """How many connections in a row lived no longer than `SHORT_S`."""
-        self._said = ""
+        self._is_connected = False
+        self._connected_s = 0.0
+        self._reported = ""
         """The last trouble that was logged."""
-        self._in_flight: int | None = None
-        self._arrived: deque[int] = deque(maxlen=64)
-        """The last messages that the broker has, of any kind."""
-        self._forgotten = False
-        """Whether the broker came back without the session that a message was under way in."""
-        self._client = self._connect()
+        self._acknowledged: deque[int] = deque(maxlen=64)
+        """Ids of the last messages that left, of any QoS."""
+        self._refused: int | None = None
+        """Id of the last message that the broker refused."""
+        self._client = client = make_client(address, f"fireseg-{name}-{machine_hash()}")
+        client.will_set(status_topic, OFFLINE, qos=1, retain=True)
+        client.reconnect_delay_set(1, MAX_RECONNECT_S)
+        client.on_connect, client.on_connect_fail = self._connected, self._connect_failed
+        client.on_disconnect, client.on_publish = self._disconnected, self._published
+        client.on_message = lambda _client, _data, message: on_message(message.topic, bytes(message.payload))
+        client.suppress_exceptions = True
+        client.connect_async(address.host, address.actual_port, KEEPALIVE_S, clean_start=True)
+        client.loop_start()
 
     @property
-    def up(self) -> bool:
-        return self._up
+    def is_connected(self) -> bool:
+        return self._is_connected
 
-    def tell(self, topic: str, payload: str | bytes) -> None:
-        """Publish what is retained, if the broker is there now; it is told again after each connection."""
-        if self._up:
+    def publish(self, topic: str, payload: str | bytes) -> None:
+        """Publish a retained message if connected; `on_connect` publishes it again after a reconnection."""
+        if self._is_connected:
             self._client.publish(topic, payload, qos=0, retain=True)
 
     def deliver(self, topic: str, payload: bytes, stop: threading.Event) -> Delivery:
-        """Bring one event over; comes back when the broker has it for good, or soon after `stop` is set."""
-        while not stop.is_set():
-            with self._changed:
-                if not self._changed.wait_for(lambda: self._up, LOOK_S):
-                    continue
-                # Outside of the lock, which paho's thread takes to tell us of messages: it holds its own then.
-                client, self._forgotten = self._client, False
-            mid = client.publish(topic, payload, qos=2).mid
-            if self._arrives(mid, stop):
-                return Delivery.DELIVERED
-            if not stop.is_set():
-                self._begin_anew()
-        return Delivery.RETRY
-
-    def _arrives(self, mid: int, stop: threading.Event) -> bool:
-        """Wait for the end of a message's handshake; False where the broker forgot it, or we stop."""
-        with self._changed:
-            self._in_flight = mid
-            while not (self._forgotten or mid in self._arrived or stop.is_set()):
-                self._changed.wait(LOOK_S)
-            if stop.is_set():
-                self._changed.wait_for(lambda: mid in self._arrived, FAREWELL_S)
-            arrived = mid in self._arrived
-            self._in_flight = None
-        return arrived
+        """Publish one event and wait until the broker acknowledges it, or until soon after `stop` is set."""
+        if not self._wait_for(lambda: self._is_connected, stop, grace_s=0):
+            return Delivery.RETRY
+        # Not under the lock: paho takes its own first and ours in its callbacks. It resends after a lost connection.
+        message_id = self._client.publish(topic, payload, qos=1).mid
+        if not self._wait_for(lambda: message_id in self._acknowledged, stop, grace_s=ACKNOWLEDGE_GRACE_S):
+            return Delivery.RETRY
+        return Delivery.RETRY if message_id == self._refused else Delivery.DELIVERED
 
     def close(self) -> None:
-        """Say goodbye, where anybody listens."""
-        if self._up:
-            with suppress(RuntimeError, ValueError):  # it went away at this very moment
-                self._client.publish(self._status_topic, OFFLINE, qos=1, retain=True).wait_for_publish(FAREWELL_S)
-        self._client.disconnect()  # and no waiting for paho's thread, which may be in the middle of connecting
+        """Publish that the camera is offline, and disconnect."""
+        if self._is_connected:
+            with suppress(RuntimeError, ValueError):  # the connection was lost at this moment
+                offline = self._client.publish(self._status_topic, OFFLINE, qos=1, retain=True)
+                offline.wait_for_publish(DISCONNECT_GRACE_S)
+        self._client.disconnect()  # without joining paho's thread, which may be connecting
 
-    def _connect(self) -> paho.Client:
-        client = make_client(self._address, f"fireseg-{self._name}-{machine_mark()}")
-        client.will_set(self._status_topic, OFFLINE, qos=1, retain=True)
-        client.reconnect_delay_set(1, LONGEST_WAIT_S)
-        client.on_connect, client.on_connect_fail = self._connected, self._failed
-        client.on_disconnect, client.on_publish = self._disconnected, self._published
-        client.on_message = lambda _client, _data, message: self._on_message(message.topic, bytes(message.payload))
-        client.suppress_exceptions = True
-        keep = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        keep.SessionExpiryInterval = SESSION_S
-        client.connect_async(
-            self._address.host,
-            self._address.actual_port,
-            KEEPALIVE_S,
-            clean_start=paho.MQTT_CLEAN_START_FIRST_ONLY,
-            properties=keep,
-        )
-        client.loop_start()
-        return client
-
-    def _begin_anew(self) -> None:
-        """Another client, that knows nothing of the message under way."""
-        self._client.disconnect()
-        self._client.loop_stop()
+    def _wait_for(self, condition: Callable[[], bool], stop: threading.Event, *, grace_s: float) -> bool:
+        """Return whether `condition` became true before `stop` was set, or within `grace_s` after."""
         with self._changed:
-            self._arrived.clear()  # the next client counts its messages from 1 again
-        self._client = self._connect()
+            while not stop.is_set():
+                if self._changed.wait_for(condition, POLL_S):
+                    return True
+            return self._changed.wait_for(condition, grace_s)
 
     # Paho's thread.
 
     def _connected(
-        self, client: paho.Client, _data: Any, flags: paho.ConnectFlags, reason: ReasonCode, _properties: Any
+        self, client: paho.Client, _data: Any, _flags: paho.ConnectFlags, reason: ReasonCode, _properties: Any
     ) -> None:
         if reason.is_failure:
-            self._say(f"refuses ({reason}): check [mqtt] user and password")
+            self._report(f"refuses the connection ({reason}): check [mqtt] user and password")
             return
-        with self._changed:
-            if self._in_flight is not None and not flags.session_present:
-                self._forgotten = True
-                client.disconnect()  # before paho sends the rest of a handshake that the broker knows nothing of
-                self._changed.notify_all()
-                return
-            self._up = True
-        self._up_s = time.monotonic()
-        if not self._drops:
+        self._is_connected = True
+        self._connected_s = time.monotonic()
+        if not self._short_sessions:
             log.info("MQTT broker %s: connected", self._address)
-            self._said = ""
-        for topic in self._listen:
+            self._reported = ""
+        for topic in self._subscriptions:
             client.subscribe(topic)
         client.publish(self._status_topic, ONLINE, qos=0, retain=True)
-        self._on_up()
+        self._on_connect()
         with self._changed:
             self._changed.notify_all()
 
-    def _failed(self, client: paho.Client, _data: Any) -> None:
-        self._drops = 0  # a broker that comes and goes throws nobody out
-        client.reconnect_delay_set(1, LONGEST_WAIT_S)
-        self._say("cannot be reached")
+    def _connect_failed(self, client: paho.Client, _data: Any) -> None:
+        self._short_sessions = 0  # the broker is down: short sessions were not another client's doing
+        client.reconnect_delay_set(1, MAX_RECONNECT_S)
+        self._report("cannot be reached")
 
     def _disconnected(
         self, client: paho.Client, _data: Any, _flags: paho.DisconnectFlags, reason: ReasonCode, _properties: Any
     ) -> None:
-        was_up, self._up = self._up, False
-        if not was_up:
+        was_connected, self._is_connected = self._is_connected, False
+        if not was_connected:
             return
-        self._drops = self._drops + 1 if time.monotonic() - self._up_s < SHORT_S else 0
-        # A client of the same id throws ours out as soon as we are in, and we it; brokers hardly say so.
-        thrown_out = self._drops >= MANY_DROPS or reason.getName() == "Session taken over"
-        client.reconnect_delay_set(LONGEST_WAIT_S if thrown_out else 1, LONGEST_WAIT_S)
-        if thrown_out:
-            self._say("drops us again and again: give each run its own [mqtt] name")
+        is_short = time.monotonic() - self._connected_s < SHORT_SESSION_S
+        self._short_sessions = self._short_sessions + 1 if is_short else 0
+        # Brokers rarely name the reason when a client with the same id connects.
+        taken_over = self._short_sessions >= self._max_short_sessions or reason.getName() == "Session taken over"
+        client.reconnect_delay_set(MAX_RECONNECT_S if taken_over else 1, MAX_RECONNECT_S)
+        if taken_over:
+            self._report("drops the connection again and again: give each run its own [mqtt] name")
         elif reason.is_failure:
-            self._say(f"went away ({reason})")
+            self._report(f"closed the connection ({reason})")
 
-    def _published(self, _client: paho.Client, _data: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
+    def _published(
+        self, _client: paho.Client, _data: Any, message_id: int, reason: ReasonCode, _properties: Any
+    ) -> None:
+        if reason.is_failure:
+            self._refused = message_id
+            self._report(f"refuses events ({reason}): check its access rules")
         with self._changed:
-            if not self._forgotten:
-                self._arrived.append(mid)
-                self._changed.notify_all()
+            self._acknowledged.append(message_id)
+            self._changed.notify_all()
 
-    def _say(self, trouble: str) -> None:
-        """Log a trouble, but not each time it is met again."""
-        if trouble != self._said:
-            self._said = trouble
-            log.warning("MQTT broker %s %s; events wait, and it is tried again", self._address, trouble)
+    def _report(self, trouble: str) -> None:
+        """Log a trouble once, however often it occurs in a row."""
+        if trouble != self._reported:
+            self._reported = trouble
+            log.warning("MQTT broker %s %s; events wait, will retry", self._address, trouble)
 
 
-def make_client(address: Address, id_: str) -> paho.Client:
-    """A client that knows how to be let in, not connected yet. Raises `UserError` for certificates that are none."""
-    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=id_, protocol=paho.MQTTv5)
+def make_client(address: BrokerAddress, client_id: str) -> paho.Client:
+    """Return a client with its credentials, not yet connected. Raises `UserError` for unreadable certificates."""
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5)
     if address.user or address.password:
         client.username_pw_set(address.user or "", address.password)
     if address.tls:
         try:
             client.tls_set(ca_certs=address.ca_file or None)
-        except OSError as error:  # ssl's errors are of this kind too
+        except OSError as error:  # includes ssl.SSLError
             raise UserError(
                 f"[mqtt] ca_file {address.ca_file} could not be read ({error})", "expected certificates in PEM"
             ) from error
     return client
 
 
-def machine_mark() -> str:
-    """A few letters that tell this machine from others: many Pis are called raspberrypi."""
+def machine_hash() -> str:
+    """Return six letters that identify this machine: many Pis are called raspberrypi."""
     try:
         identity = MACHINE_ID.read_text()
     except OSError:
@@ -271,8 +240,8 @@ def machine_mark() -> str:
     return hashlib.sha256(f"fireseg-edge {identity}".encode()).hexdigest()[:6]
 
 
-def try_broker(address: Address, timeout_s: float) -> str:
-    """Connect once. What is wrong; empty where the broker lets us in. Raises `UserError` for bad certificates."""
+def try_broker(address: BrokerAddress, timeout_s: float) -> str:
+    """Connect once and return what went wrong; empty on success. Raises `UserError` for unreadable certificates."""
     client = make_client(address, f"fireseg-doctor-{os.getpid()}")
     answers: queue.SimpleQueue[ReasonCode] = queue.SimpleQueue()
     client.on_connect = lambda _client, _data, _flags, reason, _properties: answers.put(reason)
@@ -284,16 +253,20 @@ def try_broker(address: Address, timeout_s: float) -> str:
     except OSError as error:
         return f"cannot be reached ({error.strerror or error})"
     except queue.Empty:
-        return "does not answer as a broker would"
+        return "does not answer like a broker"
     finally:
         client.disconnect()
     return f"refuses ({reason})" if reason.is_failure else ""
 
 
 def slug(name: str) -> str:
-    """A name as part of a topic and of an id: small letters, digits, - and _.
+    """Return the name as part of a topic or id: a-z, 0-9, - and _.
 
-    Where that loses something of the name, its hash is added, so that two names never become one.
+    If that changes the name, a hash is appended so that two names stay distinct.
+
+    Example:
+        >>> slug("the stove")
+        'the-stove-fe3c4b'
     """
     plain = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-")
     return plain if plain == name else f"{plain or 'name'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"

@@ -1,104 +1,286 @@
-"""Brings events to one receiver, in order and for as long as it takes, without ever holding up the loop.
+"""Durable delivery of events to one receiver: in order, at least once, without blocking the loop.
 
-One thread puts each event into the spool, another delivers the oldest until the receiver has it. So an event survives
-a receiver that is away, a slow one, and an end of the process; what a copy looks like is in its id and number.
+One thread writes each event to a queue on disk, another sends the oldest until the receiver accepts it. Events thus
+survive an unreachable receiver, a slow one, a restart and a power cut. A receiver drops copies by `id` and `number`.
 """
 
 from __future__ import annotations
 
+import fcntl
+import json
 import logging
+import os
 import queue
+import re
+import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum, auto
+from pathlib import Path
 
+from edge.errors import UserError
+from edge.files import write_durably
 from edge.retry import backoff_s
-from edge.sinks.spool import Spool
+from edge.sinks import SHUTDOWN_GRACE_S
 
 log = logging.getLogger(__name__)
 
-CLOSE_WAIT_S = 0.8
-"""How long an end waits for what is on its way; what is left goes out with the next start."""
+FILE_NAME = re.compile(r"[0-9]{12}\.json")
+BLOCK_BYTES = 4096
+"""Disk space of a small file."""
+MAX_MEMORY_BYTES = 4e6
+"""Memory for events while the disk is not writable."""
 
 
 class Delivery(Enum):
-    """What became of an attempt."""
+    """Outcome of one attempt to deliver an event."""
 
     DELIVERED = auto()
     RETRY = auto()
-    """Try again."""
-    REFUSED = auto()
-    """It would be refused for ever."""
+    REJECTED = auto()
+    """The receiver will never accept it: drop the event."""
 
 
 Deliver = Callable[[bytes, threading.Event], Delivery]
-"""Brings one document. May take its time, but once the event is set it comes back in `CLOSE_WAIT_S`."""
+"""Delivers one document. It may block, but returns within half of `SHUTDOWN_GRACE_S` once the event is set."""
 
 
-class OutboxSender:
-    """The two threads of one receiver.
+class Outbox:
+    """Sends documents to one receiver, with back-off after failures.
 
     Args:
         name: of the receiver, for the log.
-        wait_s: how long to wait after so many failures in a row.
+        waiting: documents still to be delivered; closed with the outbox.
+        deliver: called in the outbox's own thread.
+        wait_s: seconds to wait after a number of failures in a row.
+        grace_s: how long `close` lets deliveries finish; the rest is sent after the next start.
+
+    Example:
+        >>> outbox = Outbox("webhook", DiskQueue(Path("outbox"), max_bytes=1e6), deliver=post)
+        >>> outbox.put(b'{"id": "fire-1", "number": 1}')
     """
 
     def __init__(
-        self, name: str, spool: Spool, deliver: Deliver, *, wait_s: Callable[[int], float] | None = None
+        self,
+        name: str,
+        waiting: DiskQueue,
+        deliver: Deliver,
+        *,
+        wait_s: Callable[[int], float] = backoff_s,
+        grace_s: float = SHUTDOWN_GRACE_S,
     ) -> None:
         self._name = name
-        self._spool = spool
+        self._waiting = waiting
         self._deliver = deliver
-        self._wait_s = wait_s or backoff_s
+        self._wait_s = wait_s
+        self._grace_s = grace_s
         self._inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name=f"{name} spool", daemon=True)
-        self._sender = threading.Thread(target=self._send, name=f"{name} courier", daemon=True)
-        self._keeper.start()
-        self._sender.start()
+        self._storing = threading.Thread(target=self._store_all, name=f"{name} outbox writer", daemon=True)
+        self._sending = threading.Thread(target=self._send_all, name=f"{name} outbox sender", daemon=True)
+        self._storing.start()
+        self._sending.start()
 
-    def post(self, document: bytes) -> None:
-        """Take a document over; comes back at once."""
+    def put(self, document: bytes) -> None:
+        """Queue a JSON document for delivery; never blocks."""
         self._inbox.put(document)
 
     def close(self) -> None:
-        """Write down what was posted, and give what is on its way a moment to arrive."""
-        ends_s = time.monotonic() + CLOSE_WAIT_S
+        """Store all queued documents and let deliveries finish, within the grace period."""
+        deadline_s = time.monotonic() + self._grace_s
         self._inbox.put(None)
-        self._keeper.join(CLOSE_WAIT_S)
-        while len(self._spool) and self._sender.is_alive() and time.monotonic() < ends_s - CLOSE_WAIT_S / 2:
+        self._storing.join(self._grace_s)
+        while len(self._waiting) and self._sending.is_alive() and time.monotonic() < deadline_s - self._grace_s / 2:
             time.sleep(0.01)
         self._stop.set()
         self._wake.set()
-        self._sender.join(max(0.0, ends_s - time.monotonic()))
-        if not self._sender.is_alive():  # else what it still brings over would stay in the folder, and come twice
-            self._spool.close()
-        if waiting := len(self._spool):
-            log.warning("%s: %d events wait for the next start", self._name, waiting)
+        self._sending.join(max(0.0, deadline_s - time.monotonic()))
+        if count := len(self._waiting):
+            log.warning("%s: %d events will be sent after the next start", self._name, count)
 
-    def _keep(self) -> None:
+    def _store_all(self) -> None:
         while (document := self._inbox.get()) is not None:
-            self._spool.put(document)
+            self._waiting.put(document)
             self._wake.set()
 
-    def _send(self) -> None:
+    def _send_all(self) -> None:
         failures = 0
         while not self._stop.is_set():
             self._wake.clear()
             try:
-                head = self._spool.head()
+                head = self._waiting.head()
                 if head is None:
                     self._wake.wait()
                     continue
                 item, document = head
                 if self._deliver(document, self._stop) is not Delivery.RETRY:
-                    self._spool.done(item)
+                    self._waiting.remove(item)
                     failures = 0
                     continue
-            except Exception as error:  # of whatever kind: a thread that ends would deliver nothing ever again
+            except Exception as error:  # any kind: the thread must survive
                 if not failures:
-                    log.error("%s failed (%s: %s): it is tried again", self._name, type(error).__name__, error)
+                    log.error("%s failed (%s: %s): will retry", self._name, type(error).__name__, error)
             failures += 1
             self._stop.wait(self._wait_s(failures))
+        self._waiting.close()  # not before: another run would also send the event that is on its way
+
+
+@dataclass
+class Item:
+    """One document in a queue."""
+
+    number: int
+    size_bytes: int
+    data: bytes | None = None
+    """Content, if it is not on disk."""
+
+    @property
+    def disk_bytes(self) -> int:
+        return -(-self.size_bytes // BLOCK_BYTES) * BLOCK_BYTES
+
+    @property
+    def memory_bytes(self) -> int:
+        return 0 if self.data is None else self.size_bytes
+
+
+class DiskQueue:
+    """A thread-safe queue of JSON documents that survives restarts; in memory while the disk is not writable.
+
+    Each document is one numbered file, written under a temporary name. An empty queue writes nothing.
+
+    Args:
+        folder: used by this queue alone; created if missing.
+        max_bytes: limit on disk; the oldest documents are dropped first.
+        max_memory_bytes: limit for documents that could not be written.
+    """
+
+    def __init__(self, folder: Path, max_bytes: float, *, max_memory_bytes: float = MAX_MEMORY_BYTES) -> None:
+        self._folder = folder
+        self._max_bytes, self._max_memory_bytes = max_bytes, max_memory_bytes
+        self._lock = threading.Lock()
+        self._handle = _lock_folder(folder)
+        self._items: deque[Item] = deque(self._stored_items() if self._handle is not None else ())
+        self._next = self._items[-1].number + 1 if self._items else 1
+        self._drop_excess()
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._items)
+
+    def put(self, data: bytes) -> None:
+        """Append a document; it is on disk when this returns, if the disk is writable."""
+        with self._lock:
+            self._items.append(Item(self._next, len(data), data))
+            self._next += 1
+            self._write_pending()
+            self._drop_excess()
+
+    def head(self) -> tuple[Item, bytes] | None:
+        """Return the oldest document, or None if the queue is empty.
+
+        Drops unreadable documents. Raises `OSError` if the disk cannot be read at the moment.
+        """
+        with self._lock:
+            while self._items:
+                item = self._items[0]
+                if item.data is not None:
+                    return item, item.data
+                try:
+                    data = self._path(item).read_bytes()
+                    json.loads(data)
+                except (FileNotFoundError, ValueError) as error:
+                    if not self._folder.is_dir():
+                        raise OSError(f"{self._folder} is missing") from error
+                    log.error("%s is unreadable (%s): its event is lost", self._path(item).name, error)
+                    self._drop_oldest()
+                else:
+                    return item, data
+            return None
+
+    def remove(self, item: Item) -> None:
+        """Remove the oldest document after delivery; no effect if the limit already dropped it."""
+        with self._lock:
+            if self._items and self._items[0] is item:
+                self._drop_oldest()
+
+    def close(self) -> None:
+        """Unlock the folder."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def _path(self, item: Item) -> Path:
+        return self._folder / f"{item.number:012d}.json"
+
+    def _stored_items(self) -> list[Item]:
+        """Return the documents of an earlier run, and delete its unfinished files."""
+        items = []
+        for path in self._folder.glob("*.json"):
+            with suppress(OSError):
+                if FILE_NAME.fullmatch(path.name):
+                    items.append(Item(int(path.stem), path.stat().st_size))
+                elif path.name.startswith("."):
+                    path.unlink()
+        return sorted(items, key=lambda item: item.number)
+
+    def _write_pending(self) -> None:
+        """Write the documents that are only in memory, oldest first."""
+        try:
+            for item in self._items:
+                if item.data is not None and self._handle is not None:
+                    write_durably(self._path(item), item.data)
+                    item.data = None
+        except UserError as error:
+            log.warning("events are kept in memory: %s", error)
+
+    def _drop_excess(self) -> None:
+        dropped = 0
+        while (
+            sum(item.disk_bytes for item in self._items) > self._max_bytes
+            or sum(item.memory_bytes for item in self._items) > self._max_memory_bytes
+        ):
+            self._drop_oldest()
+            dropped += 1
+        if dropped:
+            log.error("outbox is full: the %d oldest events are lost", dropped)
+
+    def _drop_oldest(self) -> None:
+        item = self._items.popleft()
+        if self._handle is not None:  # otherwise the folder belongs to another run
+            with suppress(OSError):  # a read-only disk: the event is delivered again after a restart
+                self._path(item).unlink(missing_ok=True)
+
+
+def outbox_folder(configured: str) -> Path:
+    """Return the folder of all outboxes: as configured, else systemd's or the user's state directory."""
+    if configured:
+        return Path(configured)
+    if service := os.environ.get("STATE_DIRECTORY"):
+        return Path(service.split(":")[0]) / "spool"
+    state = os.environ.get("XDG_STATE_HOME")
+    try:
+        return (Path(state) if state else Path.home() / ".local/state") / "fireseg-edge"
+    except RuntimeError:  # users without a home directory, as in containers
+        return Path(tempfile.gettempdir()) / "fireseg-edge"
+
+
+def _lock_folder(folder: Path) -> int | None:
+    """Return a locked handle of the folder, or None if it cannot be used: events then stay in memory."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        log.warning("%s cannot be used (%s): undelivered events are kept in memory", folder, error.strerror)
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        log.warning("%s is used by another run: undelivered events are kept in memory", folder)
+        return None
+    return handle

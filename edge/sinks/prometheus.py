@@ -1,73 +1,108 @@
-"""The run's figures for Prometheus: counted here as they come, and put into its words by who is asked for them."""
+"""Metrics of the run and its process for Prometheus, served by the live page at /metrics."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
-from typing import TYPE_CHECKING
+from functools import partial
 
-from edge.messages import FireEvent, FrameResult, RunStatus
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from edge.messages import THROTTLE_BITS, CameraState, FireEvent, FrameResult, RunStatus
 from edge.sinks import Sink
 
-if TYPE_CHECKING:  # loading the client would hold up the first frame
-    from prometheus_client import CollectorRegistry
-
-AGES_S = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
-INFERENCES_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
-
-
-class Durations:
-    """How many took how long. Written by the loop's thread, read by the server's."""
-
-    def __init__(self, bounds_s: tuple[float, ...]) -> None:
-        self._bounds_s = bounds_s
-        self._counts = [0] * (len(bounds_s) + 1)
-        self.sum_s = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self._counts[bisect_left(self._bounds_s, seconds)] += 1
-        self.sum_s += seconds
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """By their upper bounds, each with all that are below it, as Prometheus counts."""
-        below, told = 0, []
-        names = [*map(str, self._bounds_s), "+Inf"]
-        for name, count in zip(names, list(self._counts), strict=True):
-            below += count
-            told.append((name, float(below)))
-        return told
+FRAME_AGE_BUCKETS_S = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+INFERENCE_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
 
 
 class Prometheus(Sink):
-    """Keeps what is counted, and the last of what stands.
+    """Keeps the metrics in a registry of this sink; `scrape` may be called from any thread.
 
-    So a zone that is watched no longer is told no longer, but its events stay counted.
+    Gauges of zones that are no longer configured disappear; their event counters stay.
+
+    Args:
+        version: of this program, as a label of `fireseg_model_info`.
+
+    Example:
+        >>> metrics = Prometheus("0.1.0")
+        >>> metrics.on_result(result)
+        >>> body, content_type = metrics.scrape()
     """
 
-    def __init__(self) -> None:
-        self.events: Counter[tuple[str, str]] = Counter()
-        """By zone and kind."""
-        self.ages, self.inferences = Durations(AGES_S), Durations(INFERENCES_S)
-        self.zones: dict[str, tuple[float, bool]] = {}
-        """The share and the alarm of each."""
-        self.status: RunStatus | None = None
-        self._registry: CollectorRegistry | None = None
+    def __init__(self, version: str = "") -> None:
+        self._version = version
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        counter, gauge = partial(Counter, registry=self._registry), partial(Gauge, registry=self._registry)
+        histogram = partial(Histogram, registry=self._registry)
+        self._fire_area = gauge("fireseg_fire_area_ratio", "Share of the zone that is fire, 0 to 1.", ["zone"])
+        self._alarm = gauge("fireseg_alarm", "1 while the zone's alarm is raised, else 0.", ["zone"])
+        self._events = counter("fireseg_events", "Fire events: start, peak, end.", ["zone", "kind"])
+        self._frame_age = histogram(
+            "fireseg_frame_age_seconds", "From a frame's capture to its result.", buckets=FRAME_AGE_BUCKETS_S
+        )
+        self._inference = histogram(
+            "fireseg_inference_seconds", "Inference time per frame.", buckets=INFERENCE_BUCKETS_S
+        )
+        self._results = counter("fireseg_results", "Frames processed.")
+        self._dropped = counter("fireseg_frames_dropped", "Frames skipped for newer ones.")
+        self._connects = counter("fireseg_camera_connects", "Connections to the camera.")
+        self._uptime = gauge("fireseg_uptime_seconds", "Since the run started.")
+        self._result_age = gauge("fireseg_last_result_age_seconds", "Since the last result.")
+        self._camera_state = gauge("fireseg_camera_state", "1 for the camera's current state, else 0.", ["state"])
+        self._throttled = gauge("fireseg_throttled", "1 while the firmware throttles, by reason.", ["reason"])
+        # Registered while they have a value: a temperature of 0 would be wrong.
+        self._temperature = Gauge("fireseg_temperature_celsius", "Processor temperature.", registry=None)
+        self._model = Info("fireseg_model", "Hash of the model and version of the program.", registry=None)
+        self._optional: set[Collector] = set()
+        self._zones: set[str] = set()
+        self._status: RunStatus | None = None
 
     def on_result(self, result: FrameResult) -> None:
-        self.zones = {zone: (share, result.alarms[zone]) for zone, share in result.shares.items()}
-        self.ages.observe(result.age_ms / 1000)
-        self.inferences.observe(result.inference_ms / 1000)
+        for zone in self._zones - result.shares.keys():
+            self._fire_area.remove(zone)
+            self._alarm.remove(zone)
+        self._zones = set(result.shares)
+        for zone, share in result.shares.items():
+            self._fire_area.labels(zone).set(share)
+            self._alarm.labels(zone).set(result.alarms[zone])
+        self._frame_age.observe(result.age_ms / 1000)
+        self._inference.observe(result.inference_ms / 1000)
 
     def on_event(self, event: FireEvent) -> None:
-        self.events[event.zone, event.kind] += 1
+        self._events.labels(event.zone, event.kind).inc()
 
     def on_status(self, status: RunStatus) -> None:
-        self.status = status
+        before, self._status = self._status, status
+        self._results.inc(status.results - (before.results if before else 0))
+        self._dropped.inc(status.dropped - (before.dropped if before else 0))
+        self._connects.inc(status.connects - (before.connects if before else 0))
+        self._uptime.set(status.running_s)
+        self._result_age.set(status.last_result_age_s)
+        for state in CameraState:
+            self._camera_state.labels(state.value).set(state is status.camera_state)
+        self._model.info({"sha256": status.model_sha256, "version": self._version})
+        self._register(self._model, True)
+        host = status.machine
+        if host.temperature_c is not None:
+            self._temperature.set(host.temperature_c)
+        self._register(self._temperature, host.temperature_c is not None)
+        if host.throttling is None:
+            self._throttled.clear()
+        else:
+            for reason in THROTTLE_BITS.values():
+                self._throttled.labels(reason).set(reason in host.throttling.now)
 
     def scrape(self, accept: str = "") -> tuple[bytes, str]:
-        """All figures, and their content type, in the format that the header Accept asks for."""
-        from edge.sinks.exposition import expose, make_registry
+        """Return all metrics and their content type, in the format that an Accept header asks for."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
 
-        if self._registry is None:
-            self._registry = make_registry(self)
-        return expose(self._registry, accept)
+    def _register(self, metric: Collector, known: bool) -> None:
+        """Show a metric only while its value is known."""
+        if known and metric not in self._optional:
+            self._optional.add(metric)
+            self._registry.register(metric)
+        elif not known and metric in self._optional:
+            self._optional.remove(metric)
+            self._registry.unregister(metric)

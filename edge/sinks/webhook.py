@@ -1,4 +1,4 @@
-"""Each event as a POST of JSON to a URL of yours: signed where there is a secret, tried again until it is taken."""
+"""Post each event as JSON to a URL, at least once; optionally signed."""
 
 from __future__ import annotations
 
@@ -12,50 +12,61 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from typing import IO, Any
 
 from edge.messages import FireEvent
+from edge.retry import backoff_s
 from edge.secrets import redact
 from edge.sinks import Sink
-from edge.sinks.outbox import Delivery, OutboxSender
-from edge.sinks.spool import Spool
+from edge.sinks.outbox import Delivery, DiskQueue, Outbox
 
 log = logging.getLogger(__name__)
 
 SIGNATURE = "X-FireSeg-Signature"
-TRY_AGAIN = (408, 425, 429)
-"""Answers of the 400s that speak of the moment, not of the request."""
-QUIET_ANSWER_BYTES = 1 << 16
+RETRY_CODES = (408, 425, 429)
+"""4xx codes worth retrying; any other 4xx rejects the payload."""
+MAX_RESPONSE_BYTES = 1 << 16
 
 
 class Webhook(Sink):
-    """Posts each event; a copy, after an answer that was lost, has the same Idempotency-Key.
+    """Posts each event; copies, sent when a response was lost, have the same Idempotency-Key.
 
     Args:
-        url: http or https; may hold user:password@.
+        url: http or https; may contain user:password@.
+        events: events still to be posted.
         secret: signs each body by HMAC-SHA256, as `X-FireSeg-Signature: sha256=<hex>`.
-        timeout_s: how long to wait for an answer.
+        timeout_s: how long to wait for a response.
+        wait_s: seconds to wait after a number of failures in a row.
     """
 
-    def __init__(self, url: str, spool: Spool, *, secret: str | None = None, timeout_s: float = 10.0) -> None:
-        self._url, self._login = _without_login(url)
+    def __init__(
+        self,
+        url: str,
+        events: DiskQueue,
+        *,
+        secret: str | None = None,
+        timeout_s: float = 10.0,
+        wait_s: Callable[[int], float] = backoff_s,
+    ) -> None:
+        self._url, self._login = _split_login(url)
         self._secret = secret
         self._timeout_s = timeout_s
         self._open = urllib.request.build_opener(_NoRedirects).open
-        self._well = True
-        self._courier = OutboxSender("webhook", spool, self._post)
+        self._failing = False
+        self._outbox = Outbox("webhook", events, self._post, wait_s=wait_s)
 
     def on_event(self, event: FireEvent) -> None:
-        self._courier.post(json.dumps(event.as_json()).encode())
+        self._outbox.put(json.dumps(event.as_json()).encode())
 
     def close(self) -> None:
-        self._courier.close()
+        self._outbox.close()
 
     def _post(self, body: bytes, _stop: threading.Event) -> Delivery:
         event = json.loads(body)
         if not (isinstance(event, dict) and {"id", "number"} <= event.keys()):
-            log.error("what waits in the spool is no event: it is dropped")
-            return Delivery.REFUSED
+            log.error("a document in the outbox is not an event: dropped")
+            return Delivery.REJECTED
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "fireseg-edge",
@@ -64,40 +75,40 @@ class Webhook(Sink):
         if self._login:
             headers["Authorization"] = f"Basic {base64.b64encode(self._login.encode()).decode()}"
         if self._secret:
-            headers[SIGNATURE] = f"sha256={signature(self._secret, body)}"
+            headers[SIGNATURE] = f"sha256={hmac.new(self._secret.encode(), body, hashlib.sha256).hexdigest()}"
         request = urllib.request.Request(self._url, body, headers, method="POST")
         try:
-            with self._open(request, timeout=self._timeout_s) as answer:
-                answer.read(QUIET_ANSWER_BYTES)
+            with self._open(request, timeout=self._timeout_s) as response:
+                response.read(MAX_RESPONSE_BYTES)
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code < 500 and error.code not in TRY_AGAIN:
-                log.error("%s refused an event (%s %s): it is dropped", self._name(), error.code, error.reason)
-                return Delivery.REFUSED
-            return self._later(f"{error.code} {error.reason}")
+            if error.code < 500 and error.code not in RETRY_CODES:
+                log.error("%s rejected an event (%s %s): dropped", self._name(), error.code, error.reason)
+                return Delivery.REJECTED
+            return self._retry(f"{error.code} {error.reason}")
         except (OSError, ValueError, http.client.HTTPException) as error:
-            # A ValueError quotes the address, which may be the secret.
-            why = type(error).__name__ if isinstance(error, ValueError) else str(getattr(error, "reason", error))
-            return self._later(why or type(error).__name__)
-        if not self._well:
-            log.info("%s takes events again", self._name())
-        self._well = True
+            # A ValueError quotes the URL, which may be the secret.
+            reason = "" if isinstance(error, ValueError) else str(getattr(error, "reason", error))
+            return self._retry(reason or type(error).__name__)
+        if self._failing:
+            log.info("%s accepts events again", self._name())
+        self._failing = False
         return Delivery.DELIVERED
 
-    def _later(self, why: str) -> Delivery:
-        if self._well:  # once is enough, however often it is tried
-            log.warning("%s does not take events (%s): they wait and are sent again", self._name(), why)
-        self._well = False
+    def _retry(self, reason: str) -> Delivery:
+        if not self._failing:  # log the first failure only
+            log.warning("%s does not accept events (%s): will retry", self._name(), reason)
+        self._failing = True
         return Delivery.RETRY
 
     def _name(self) -> str:
-        # A path may be the secret, as with chat services: what is shown is the host.
+        """Return scheme and host: the path may be a secret, as with chat services."""
         parts = urllib.parse.urlsplit(redact(self._url))
         return f"{parts.scheme}://{parts.netloc}/…"
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """urllib would turn a POST that is sent elsewhere into a GET, and the event would be lost."""
+    """Treat a redirect as an error: urllib would follow it with a GET and lose the event."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
@@ -105,13 +116,8 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def signature(secret: str, body: bytes) -> str:
-    """HMAC-SHA256 in hexadecimal."""
-    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
-def _without_login(url: str) -> tuple[str, str]:
-    """The URL as urllib takes it, and user:password; urllib has no use for them there."""
+def _split_login(url: str) -> tuple[str, str]:
+    """Return the URL without its login, which urllib cannot handle, and user:password."""
     parts = urllib.parse.urlsplit(url)
     login, at, host = parts.netloc.rpartition("@")
     return urllib.parse.urlunsplit(parts._replace(netloc=host)), urllib.parse.unquote(login) if at else ""

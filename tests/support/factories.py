@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from edge.detection.detector import Detector
 from edge.detection.events import EventTracker
 from edge.detection.zones import Zone, ZoneMap
 from edge.images import Frame, Mask
-from edge.messages import FireEvent, FrameResult
+from edge.messages import CameraState, FireEvent, FrameResult, HostStatus, RunStatus
 from edge.model.segmenter import Segmenter
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -92,3 +92,20 @@ def event(kind: str, *, id_: str = "20261122T120000Z-frame-abcd", number: int = 
         rgb=frame_result.rgb,
         mask=frame_result.mask,
     )
+
+
+def run_status(**changes: Any) -> RunStatus:
+    """The status of a healthy run."""
+    fields: dict[str, Any] = {
+        "source": "test",
+        "camera_state": CameraState.STREAMING,
+        "connects": 1,
+        "running_s": 12.3,
+        "results": 100,
+        "dropped": 7,
+        "fps": 9.5,
+        "last_result_age_s": 0.1,
+        "machine": HostStatus(governor=None, temperature_c=55.0, throttling=None, load=0.1),
+        "model_sha256": MODEL_HASH,
+    }
+    return RunStatus(**fields | changes)

@@ -1,4 +1,4 @@
-"""What the tests of MQTT share: a real broker, a listener to it, and a camera that tells it."""
+"""A real MQTT broker, a listener, and a camera named kitchen that publishes to the broker."""
 
 from __future__ import annotations
 
@@ -11,35 +11,23 @@ from typing import Any
 import pytest
 
 from benchmarks.soak.broker import Broker, Key, Listener, key_of
+from edge.config import MqttSection
 from edge.errors import UserError
-from edge.host.machine import HostStatus
-from edge.messages import END, PEAK, START, CameraState, FireEvent, RunStatus
+from edge.messages import END, PEAK, START, FireEvent
 from edge.sinks.mqtt import Mqtt
-from edge.sinks.mqtt_client import Address
-from edge.sinks.spool import Spool
-from tests.support.factories import MODEL_HASH, event
+from edge.sinks.outbox import DiskQueue
+from tests.support.factories import event, run_status
 
-LARGE = 1e6
-LONG_S = 20.0
+MAX_BYTES = 1e6
+TIMEOUT_S = 20.0
 BASE = "fireseg/kitchen"
-STATUS = RunStatus(
-    source="test",
-    camera_state=CameraState.STREAMING,
-    connects=1,
-    running_s=1.0,
-    results=10,
-    dropped=2,
-    fps=9.5,
-    last_result_age_s=0.1,
-    machine=HostStatus(None, 55.0, None, 0.1),
-    model_sha256=MODEL_HASH,
-)
 
 
 @contextmanager
-def mosquitto(folder: Path, **how: Any) -> Iterator[Broker]:
+def mosquitto(folder: Path, **options: Any) -> Iterator[Broker]:
+    """Start mosquitto; skip the test if it is not installed."""
     try:
-        broker = Broker(folder / "broker", **how)
+        broker = Broker(folder / "broker", **options)
     except UserError as error:
         pytest.skip(error.lines[0])
     try:
@@ -49,46 +37,48 @@ def mosquitto(folder: Path, **how: Any) -> Iterator[Broker]:
 
 
 @contextmanager
-def listening(broker: Broker, **how: Any) -> Iterator[Listener]:
-    listener = Listener(broker.port, **how)
+def listening(broker: Broker, **options: Any) -> Iterator[Listener]:
+    listener = Listener(broker.port, **options)
     try:
         yield listener
     finally:
         listener.close()
 
 
+def kitchen(port: int, **options: Any) -> MqttSection:
+    return MqttSection(host="127.0.0.1", port=port, name="kitchen", **options)
+
+
 @contextmanager
-def told(address: Address | int, spool: Path, **how: Any) -> Iterator[Mqtt]:
-    """A camera named kitchen that tells the broker at an address, or at a port of this machine."""
-    if isinstance(address, int):
-        address = Address("127.0.0.1", address)
-    sink = Mqtt(address, Spool(spool, LARGE), name="kitchen", **how)
+def publishing(section: MqttSection, outbox: Path, **options: Any) -> Iterator[Mqtt]:
+    sink = Mqtt(section, DiskQueue(outbox, MAX_BYTES), **options)
     try:
         yield sink
     finally:
         sink.close()
 
 
-def wait_for(happened: Callable[[], object], what: str = "") -> None:
-    gives_up_s = time.monotonic() + LONG_S
-    while not happened():
-        assert time.monotonic() < gives_up_s, what
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until `condition` holds; fail after `TIMEOUT_S`."""
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline_s
         time.sleep(0.01)
 
 
-def keep_telling(sink: Mqtt, happened: Callable[[], object]) -> None:
-    """As the loop does, but faster."""
+def publish_until(sink: Mqtt, condition: Callable[[], object]) -> None:
+    """Call `on_status` as the loop does, but faster, until `condition` holds."""
 
-    def tell() -> object:
-        sink.on_status(STATUS)
-        return happened()
+    def publish() -> object:
+        sink.on_status(run_status())
+        return condition()
 
-    wait_for(tell)
+    wait_for(publish)
 
 
 def listener_has(listener: Listener, count: int) -> Callable[[], bool]:
-    """Whether so many events have come, for `wait_for`."""
-    return lambda: len(listener.events) >= count
+    """A condition for `wait_for`: this many events arrived, without copies."""
+    return lambda: len(set(listener.events)) >= count
 
 
 def fire(number: int) -> list[FireEvent]:
@@ -97,5 +87,5 @@ def fire(number: int) -> list[FireEvent]:
 
 
 def keys(events: list[FireEvent]) -> list[Key]:
-    """What tells events apart, as a listener keeps it."""
-    return [key_of(one.as_json()) for one in events]
+    """Id and number of each event."""
+    return [key_of(each.as_json()) for each in events]

@@ -1,4 +1,4 @@
-"""A cable between a camera and its broker, that can be pulled out, put back, or cut in the middle of a handshake."""
+"""A TCP proxy between a camera and its broker that can refuse, cut, or cut right after given data."""
 
 from __future__ import annotations
 
@@ -8,72 +8,61 @@ import time
 from contextlib import suppress
 
 
-class Cable:
-    """Passes what comes to `port` on to the broker at `broker_port`, of this machine, and its answers back."""
+class TcpProxy:
+    """Forwards connections to `target_port` on this machine.
 
-    def __init__(self, broker_port: int) -> None:
-        self._broker_port = broker_port
-        self._out = threading.Event()
+    Args:
+        cut_after: cuts the connection, once, after these bytes went to the target; the answer is lost.
+    """
+
+    def __init__(self, target_port: int, *, cut_after: bytes | None = None) -> None:
+        self._target_port = target_port
+        self._cut_after = cut_after
+        self._refusing = False
+        self._connections: list[socket.socket] = []
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.cuts = 0
+        threading.Thread(target=self._accept_all, daemon=True).start()
 
-    def pull_out(self) -> None:
-        """Let nothing new through; what is connected stays so."""
-        self._out.set()
+    def refuse(self, refusing: bool = True) -> None:
+        """Close new connections at once; existing ones stay."""
+        self._refusing = refusing
 
-    def put_back(self) -> None:
-        self._out.clear()
+    def cut(self) -> None:
+        """Close all connections, without a word to either side."""
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._server.close()
 
-    def _accept(self) -> None:
+    def _accept_all(self) -> None:
         with suppress(OSError):
             while True:
-                near, _ = self._server.accept()
-                if self._out.is_set():
-                    near.close()
-                    continue
+                client, _ = self._server.accept()
                 try:
-                    far = socket.create_connection(("127.0.0.1", self._broker_port))
+                    if self._refusing:
+                        raise ConnectionRefusedError
+                    target = socket.create_connection(("127.0.0.1", self._target_port))
                 except OSError:
-                    near.close()
+                    client.close()
                     continue
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._pass, args=(source, sink, source is near), daemon=True).start()
+                self._connections += [client, target]
+                for source, sink in ((client, target), (target, client)):
+                    threading.Thread(target=self._forward, args=(source, sink, source is client), daemon=True).start()
 
-    def _pass(self, source: socket.socket, sink: socket.socket, to_broker: bool) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket, to_target: bool) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
-                if to_broker and self._cuts(data):
-                    # The packet arrives; its answer finds nobody.
+                if to_target and not self.cuts and self._cut_after and self._cut_after in data:
+                    self.cuts += 1
                     source.shutdown(socket.SHUT_RDWR)
                     sink.sendall(data)
-                    time.sleep(0.1)
+                    time.sleep(0.1)  # let the target read before the connection ends
                     break
                 sink.sendall(data)
         for end in (source, sink):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-
-    def _cuts(self, data: bytes) -> bool:
-        return False
-
-
-class Cutter(Cable):
-    """A cable that is cut, once, when a packet of a kind has just gone through."""
-
-    PUBLISH, PUBREL = 0x3, 0x6
-
-    def __init__(self, broker_port: int, at: int) -> None:
-        self._at = at
-        self.cuts = 0
-        super().__init__(broker_port)
-
-    def _cuts(self, data: bytes) -> bool:
-        wanted = b"fire-1" in data if self._at == self.PUBLISH else data[0] >> 4 == self._at
-        if not wanted or self.cuts:
-            return False
-        self.cuts += 1
-        return True

@@ -1,4 +1,4 @@
-"""A broker for the tests that want one."""
+"""An MQTT broker for the tests that need one."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from tests.support.mqtt_fixtures import mosquitto
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    with mosquitto(tmp_path) as running:
-        yield running
+    with mosquitto(tmp_path) as broker:
+        yield broker

@@ -1,11 +1,10 @@
-"""What a camera tells over MQTT, at a real broker: states retained, pictures, Home Assistant's discovery."""
+"""The retained state of a camera at a real broker, its snapshots, and Home Assistant's discovery."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,21 +13,47 @@ import pytest
 
 from benchmarks.soak.broker import Broker
 from edge.messages import CameraState
-from edge.sinks.mqtt_client import slug
-from tests.support.factories import result
-from tests.support.mqtt_fixtures import BASE, STATUS, fire, keep_telling, listening, told, wait_for
+from edge.sinks.homeassistant import discovery
+from edge.sinks.mqtt_client import BrokerAddress, MqttClient, slug
+from tests.support.factories import MODEL_HASH, result, run_status
+from tests.support.mqtt_fixtures import BASE, fire, kitchen, listening, publish_until, publishing, wait_for
 
 
-def test_the_state_is_retained_and_told_at_once_when_an_alarm_comes_or_goes(broker: Broker, tmp_path: Path) -> None:
-    with listening(broker) as listener, told(broker.port, tmp_path / "spool") as sink:
-        wait_for(lambda: b"online" in listener.of("/status"))  # what is told while the link comes up is told anew
+def entities(*zones: str) -> dict[str, dict[str, object]]:
+    """Discovery messages by topic."""
+    messages = discovery("homeassistant", BASE, "kitchen", zones, version="1", model_sha256=MODEL_HASH, snapshots=True)
+    return {topic: json.loads(payload) for topic, payload in messages}
+
+
+def test_home_assistant_gets_a_safety_sensor_that_is_unknown_while_the_camera_is_blind() -> None:
+    zone = 'Küche 🔥 "2"'
+    alarm = entities(zone)[f"homeassistant/binary_sensor/fireseg_kitchen/fire_{slug(zone)}/config"]
+    assert (alarm["state_topic"], alarm["device_class"], alarm["expire_after"]) == (f"{BASE}/state", "safety", 60)
+    assert alarm["availability"] == [{"topic": f"{BASE}/status"}, {"topic": f"{BASE}/camera"}]
+    assert alarm["availability_mode"] == "all"
+    assert 'value_json.zones["Küche 🔥 \\"2\\""].alarm' in str(alarm["value_template"])
+
+
+def test_home_assistants_entities_have_distinct_ids_on_one_device() -> None:
+    found = entities("frame", "Stove", "stove")
+    assert len({str(config["unique_id"]) for config in found.values()}) == len(found) == 2 * 3 + 4 + 1
+    assert {topic.split("/")[1] for topic in found} == {"binary_sensor", "sensor", "camera"}
+    assert {config["device"]["name"] for config in found.values()} == {"kitchen"}  # type: ignore[index]
+    assert {"Fire", "Fire area", "Fire stove", "Fire area Stove"} < {config["name"] for config in found.values()}
+
+
+@pytest.mark.slow
+def test_the_state_is_retained_and_published_at_once_when_an_alarm_changes(broker: Broker, tmp_path: Path) -> None:
+    with listening(broker) as listener, publishing(kitchen(broker.port), tmp_path / "outbox") as sink:
+        wait_for(lambda: b"online" in listener.of("/status"))
         sink.on_result(result(0, 0.0, on=False))
-        keep_telling(sink, lambda: listener.of("/alarm"))
+        publish_until(sink, lambda: listener.of("/alarm"))
         sink.on_result(result(1, 0.25, on=True))
         wait_for(lambda: listener.of("/alarm")[-1:] == [b"ON"])
         sink.on_result(result(2, 0.0, on=False))
-        wait_for(lambda: listener.of("/alarm")[-1:] == [b"OFF"])
         wait_for(lambda: len(listener.of("/state")) == 3)
+        assert listener.of("/alarm")[-1] == b"OFF"
+        assert listener.of("/fire_share") == [b"0.00000", b"0.25000", b"0.00000"]
         states = [json.loads(payload) for payload in listener.of("/state")]
         assert [state["alarm"] for state in states] == [False, True, False]
         assert states[1]["zones"] == {"frame": {"share": 0.25, "alarm": True}}
@@ -38,98 +63,80 @@ def test_the_state_is_retained_and_told_at_once_when_an_alarm_comes_or_goes(brok
             assert late.of("/camera") == [b"online"]
 
 
-def test_a_source_that_gives_nothing_is_not_called_calm(broker: Broker, tmp_path: Path) -> None:
-    with listening(broker) as listener, told(broker.port, tmp_path / "spool") as sink:
+@pytest.mark.slow
+def test_a_camera_without_frames_is_offline_not_calm(broker: Broker, tmp_path: Path) -> None:
+    with listening(broker) as listener, publishing(kitchen(broker.port), tmp_path / "outbox") as sink:
         sink.on_result(result(0, 0.0, on=False))
-        keep_telling(sink, lambda: listener.of("/camera"))
-        sink.on_status(replace(STATUS, camera_state=CameraState.RECONNECTING))
-        wait_for(lambda: listener.of("/camera")[-1:] == [b"offline"])
-        sink.on_status(STATUS)
-        wait_for(lambda: listener.of("/camera")[-1:] == [b"online"])
-        sink.on_status(replace(STATUS, last_result_age_s=60))
-        wait_for(lambda: listener.of("/camera")[-1:] == [b"offline"])
+        publish_until(sink, lambda: listener.of("/camera"))
+        for status, expected in (
+            (run_status(camera_state=CameraState.RECONNECTING), b"offline"),
+            (run_status(), b"online"),
+            (run_status(last_result_age_s=60), b"offline"),
+        ):
+            sink.on_status(status)
+            wait_for(lambda expected=expected: listener.of("/camera")[-1:] == [expected])  # type: ignore[misc]
 
 
-def test_home_assistant_finds_the_camera_and_finds_it_again_after_its_own_restart(
-    broker: Broker, tmp_path: Path
-) -> None:
-    with listening(broker) as listener, told(broker.port, tmp_path / "spool") as sink:
-        sink.on_result(result(0, 0.0, on=False, zone="the stove"))
-        keep_telling(sink, lambda: len(listener.of("/config")) >= 7)
-        found = dict(one for one in listener.heard if one[0].endswith("/config"))
-        before = len(listener.of("/config"))
+@pytest.mark.slow
+def test_discovery_is_published_again_after_a_restart_of_home_assistant(broker: Broker, tmp_path: Path) -> None:
+    count = len(entities("frame"))
+    with listening(broker) as listener, publishing(kitchen(broker.port), tmp_path / "outbox") as sink:
+        sink.on_result(result(0, 0.0, on=False))
+        publish_until(sink, lambda: len(listener.of("/config")) >= count)
         listener.tell("homeassistant/status", "online")
-        keep_telling(sink, lambda: len(listener.of("/config")) >= 2 * before)
-    alarm = json.loads(found[f"homeassistant/binary_sensor/fireseg_kitchen/fire_{slug('the stove')}/config"])
-    assert alarm["state_topic"] == f"{BASE}/state"
-    assert {one["topic"] for one in alarm["availability"]} == {f"{BASE}/status", f"{BASE}/camera"}
-    assert alarm["availability_mode"] == "all"
-    assert alarm["device"]["name"] == "kitchen"
-    assert 0 < alarm["expire_after"] <= 120
-    kinds = {topic.split("/")[1] for topic in found}
-    assert kinds == {"binary_sensor", "sensor", "camera"}
-    ids = [json.loads(payload)["unique_id"] for payload in found.values()]
-    assert len(set(ids)) == len(ids)
+        publish_until(sink, lambda: len(listener.of("/config")) >= 2 * count)
 
 
-def test_a_zone_that_is_watched_no_longer_is_taken_back_from_home_assistant_even_after_a_restart(
-    broker: Broker, tmp_path: Path
-) -> None:
-    def left() -> set[str]:
-        """The last word on each of Home Assistant's topics, where that is not that it is gone."""
+@pytest.mark.slow
+def test_home_assistant_forgets_a_zone_that_is_gone_even_after_a_restart(broker: Broker, tmp_path: Path) -> None:
+    def zones() -> set[str]:
+        """The binary sensors whose last message is not empty."""
         last = {topic: payload for topic, payload in listener.heard if "/binary_sensor/" in topic}
         return {topic.split("/")[-2] for topic, payload in last.items() if payload}
 
     with listening(broker) as listener:
-        with told(broker.port, tmp_path / "spool") as sink:
+        with publishing(kitchen(broker.port), tmp_path / "outbox") as sink:
             sink.on_result(result(0, 0.0, on=False, zone="stove"))
-            keep_telling(sink, lambda: left() == {"fire_stove"})
-        with told(broker.port, tmp_path / "spool") as sink:
-            sink.on_result(result(0, 0.0, on=False, zone="window"))
-            keep_telling(sink, lambda: left() == {"fire_window"})
-            sink.on_result(result(0, 0.0, on=False, zone="door"))
-            keep_telling(sink, lambda: left() == {"fire_door"})
+            publish_until(sink, lambda: zones() == {"fire_stove"})
+        with publishing(kitchen(broker.port), tmp_path / "outbox") as sink:
+            for zone in ("window", "door"):
+                sink.on_result(result(0, 0.0, on=False, zone=zone))
+                publish_until(sink, lambda zone=zone: zones() == {f"fire_{zone}"})  # type: ignore[misc]
 
 
-def test_a_zones_name_stands_in_the_templates_as_it_is(broker: Broker, tmp_path: Path) -> None:
-    with listening(broker) as listener, told(broker.port, tmp_path / "spool") as sink:
-        sink.on_result(result(0, 0.0, on=False, zone='Küche 🔥 "2"'))
-        keep_telling(sink, lambda: listener.of("/config"))
-        template = json.loads(listener.of("/config")[0])["value_template"]
-    assert 'value_json.zones["Küche 🔥 \\"2\\""].alarm' in template
-
-
-def test_two_runs_of_one_name_are_told_so_and_do_not_fight_without_end(
-    broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.slow
+def test_two_runs_with_one_name_are_reported_and_stop_fighting(
+    broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("edge.sinks.mqtt_client.MANY_DROPS", 2)
-    with told(broker.port, tmp_path / "first"), told(broker.port, tmp_path / "second"):
-        wait_for(lambda: "give each run its own [mqtt] name" in caplog.text)
-        time.sleep(2.5)
+    clients = [
+        MqttClient(BrokerAddress("127.0.0.1", broker.port), "kitchen", status_topic="status", max_short_sessions=2)
+        for _ in range(2)
+    ]
+    wait_for(lambda: "give each run its own [mqtt] name" in caplog.text)
+    time.sleep(2.5)
+    for client in clients:
+        client.close()
     assert caplog.text.count("connected") < 12
 
 
-def test_a_picture_comes_with_an_event_unless_it_is_switched_off(broker: Broker, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_snapshot_is_published_with_an_event_unless_disabled(broker: Broker, tmp_path: Path) -> None:
     with listening(broker) as listener:
-        with told(broker.port, tmp_path / "spool") as sink:
+        with publishing(kitchen(broker.port), tmp_path / "outbox") as sink:
             wait_for(lambda: b"online" in listener.of("/status"))
             sink.on_event(fire(1)[0])
             wait_for(lambda: listener.of("/snapshot"))
-            picture = cv2.imdecode(np.frombuffer(listener.of("/snapshot")[0], np.uint8), cv2.IMREAD_COLOR)
-            assert picture is not None and picture.shape == (48, 64, 3)
-        with told(broker.port, tmp_path / "spool", pictures=False) as sink:
+            bgr = cv2.imdecode(np.frombuffer(listener.of("/snapshot")[0], np.uint8), cv2.IMREAD_COLOR)
+            assert bgr is not None and bgr.shape == (48, 64, 3)
+        with publishing(kitchen(broker.port, snapshots=False), tmp_path / "outbox") as sink:
             sink.on_event(fire(2)[0])
             wait_for(lambda: len(listener.events) == 2)
     assert len(listener.of("/snapshot")) == 1
 
 
 def test_names_become_topics_and_two_names_never_become_one() -> None:
-    def mark(name: str) -> str:
-        return hashlib.sha256(name.encode()).hexdigest()[:6]
-
-    assert [slug(name) for name in ("kitchen", "Küche 2/#", "+")] == [
-        "kitchen",
-        "k-che-2-" + mark("Küche 2/#"),
-        "name-" + mark("+"),
-    ]
-    assert len({slug(name) for name in ("Кухня", "Гараж", "Stove", "stove", "K che", "Küche", "k-che")}) == 7
+    names = ("Кухня", "Гараж", "Stove", "stove", "K che", "Küche", "k-che", "Küche 2/#", "+")
+    slugs = [slug(name) for name in names]
+    assert slugs[3] == "stove"
+    assert len(set(slugs)) == len(names)
+    assert all(re.fullmatch("[a-z0-9_-]+", each) for each in slugs)

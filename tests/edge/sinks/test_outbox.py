@@ -1,130 +1,273 @@
-"""Bringing events to a receiver that is away, slow, or refuses."""
+"""The outbox: documents wait in order, within limits, across restarts, on failing disks, for failing receivers."""
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
 import threading
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from edge.sinks.outbox import Delivery, OutboxSender
-from edge.sinks.spool import Spool
+from edge.errors import UserError
+from edge.sinks import outbox as module
+from edge.sinks.outbox import BLOCK_BYTES, Delivery, DiskQueue, Outbox, outbox_folder
 
-LARGE = 1e6
-LONG_S = 10.0
+MAX_BYTES = 1e6
+TIMEOUT_S = 10.0
 
 
 class Receiver:
-    """Takes documents, after as many failures as were asked for."""
+    """Accepts documents, after a number of failures."""
 
-    def __init__(self, *, failures: int = 0, refuses: bytes | None = None) -> None:
-        self.got: list[bytes] = []
-        self.tries = 0
-        self._failures, self._refuses = failures, refuses
+    def __init__(self, *, failures: int = 0, rejects: bytes | None = None) -> None:
+        self.received: list[bytes] = []
+        self.attempts = 0
+        self._failures, self._rejects = failures, rejects
         self.changed = threading.Condition()
 
     def __call__(self, document: bytes, _: threading.Event) -> Delivery:
         with self.changed:
-            self.tries += 1
+            self.attempts += 1
             self.changed.notify_all()
-            if document == self._refuses:
-                return Delivery.REFUSED
+            if document == self._rejects:
+                return Delivery.REJECTED
             if self._failures:
                 self._failures -= 1
                 return Delivery.RETRY
-            self.got.append(document)
+            self.received.append(document)
             return Delivery.DELIVERED
 
     def wait_for(self, count: int) -> list[bytes]:
         with self.changed:
-            self.changed.wait_for(lambda: len(self.got) >= count, LONG_S)
-        return self.got
+            self.changed.wait_for(lambda: len(self.received) >= count, TIMEOUT_S)
+        return self.received
 
 
-def no_wait(_: int) -> float:
-    return 0.001
+@contextmanager
+def sending(folder: Path, deliver: module.Deliver, *, count: int = 0, **options: Any) -> Iterator[Outbox]:
+    """An outbox with `count` documents."""
+    outbox = Outbox("test", DiskQueue(folder, MAX_BYTES), deliver, **{"wait_s": lambda _: 0.001} | options)
+    for each in documents(count):
+        outbox.put(each)
+    try:
+        yield outbox
+    finally:
+        outbox.close()
 
 
-def numbered(count: int) -> list[bytes]:
-    return [b"%d" % number for number in range(count)]
+def document(number: int) -> bytes:
+    return b"%d" % number
 
 
-def test_documents_arrive_in_order_after_a_receiver_that_was_away(tmp_path: Path) -> None:
+def documents(count: int) -> list[bytes]:
+    return [document(number) for number in range(count)]
+
+
+def test_documents_arrive_in_order_after_failures_and_leave_no_files(tmp_path: Path) -> None:
     receiver = Receiver(failures=3)
-    courier = OutboxSender("test", Spool(tmp_path, LARGE), receiver, wait_s=no_wait)
-    for document in numbered(5):
-        courier.post(document)
-    assert receiver.wait_for(5) == numbered(5)
-    assert receiver.tries == 8
-    courier.close()
+    with sending(tmp_path, receiver, count=5):
+        assert receiver.wait_for(5) == documents(5)
+    assert receiver.attempts == 8
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_refused_for_good_does_not_hold_up_the_rest(tmp_path: Path) -> None:
-    receiver = Receiver(refuses=b"1")
-    courier = OutboxSender("test", Spool(tmp_path, LARGE), receiver, wait_s=no_wait)
-    for document in numbered(3):
-        courier.post(document)
-    assert receiver.wait_for(2) == [b"0", b"2"]
-    courier.close()
+def test_a_rejected_document_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    receiver = Receiver(rejects=b"1")
+    with sending(tmp_path, receiver, count=3):
+        assert receiver.wait_for(2) == [b"0", b"2"]
 
 
-def test_posting_comes_back_at_once_however_slow_the_receiver_is(tmp_path: Path) -> None:
-    let_go = threading.Event()
+def test_put_does_not_wait_for_a_slow_receiver(tmp_path: Path) -> None:
+    release, delivered = threading.Event(), []
 
-    def slow(_: bytes, stop: threading.Event) -> Delivery:
-        while not (stop.is_set() or let_go.wait(0.01)):
-            pass
-        return Delivery.RETRY
+    def deliver(document: bytes, _: threading.Event) -> Delivery:
+        assert release.wait(TIMEOUT_S)
+        delivered.append(document)
+        return Delivery.DELIVERED
 
-    courier = OutboxSender("test", Spool(tmp_path, LARGE), slow)
-    began_s = time.monotonic()
-    for document in numbered(100):
-        courier.post(document)
-    assert time.monotonic() - began_s < 0.5
-    courier.close()
+    with sending(tmp_path, deliver, count=10, grace_s=TIMEOUT_S):
+        assert delivered == []
+        release.set()
+    assert delivered[0] == b"0"
 
 
-def test_what_did_not_arrive_before_the_end_arrives_after_the_next_start(tmp_path: Path) -> None:
-    away = Receiver(failures=1000)
-    courier = OutboxSender("test", Spool(tmp_path, LARGE), away, wait_s=lambda _: LONG_S)
-    for document in numbered(3):
-        courier.post(document)
-    gives_up_s = time.monotonic() + LONG_S
-    while len(list(tmp_path.glob("*.json"))) < 3:
-        assert time.monotonic() < gives_up_s
-        time.sleep(0.01)
-    began_s = time.monotonic()
-    courier.close()
-    assert time.monotonic() - began_s < 1.5
-    back = Receiver()
-    again = OutboxSender("test", Spool(tmp_path, LARGE), back)
-    assert back.wait_for(3) == numbered(3)
-    again.close()
+def test_documents_that_did_not_arrive_are_sent_after_the_next_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing, receiver = Receiver(failures=1000), Receiver()
+    with sending(tmp_path, failing, count=3, wait_s=lambda _: TIMEOUT_S, grace_s=0.2):
+        pass
+    assert "test: 3 events will be sent after the next start" in caplog.text
+    with sending(tmp_path, receiver):
+        assert receiver.wait_for(3) == documents(3)
 
 
-def test_what_is_posted_right_before_the_end_still_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.sinks.outbox.CLOSE_WAIT_S", LONG_S)  # over when it has arrived, however slow the disk
+def test_documents_put_right_before_the_end_still_arrive(tmp_path: Path) -> None:
     receiver = Receiver()
-    courier = OutboxSender("test", Spool(tmp_path, LARGE), receiver)
-    courier.post(b"0")
-    began_s = time.monotonic()
-    courier.close()
-    assert time.monotonic() - began_s < LONG_S / 4
-    assert receiver.got == [b"0"]
+    with sending(tmp_path, receiver, count=1, grace_s=TIMEOUT_S):
+        pass
+    assert receiver.received == [b"0"]
 
 
-def test_a_failure_that_nobody_foresaw_is_tried_again_like_any_other(tmp_path: Path) -> None:
+def test_an_unexpected_exception_is_logged_and_retried(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     receiver = Receiver()
-    calls = []
 
-    def breaks_once(document: bytes, stop: threading.Event) -> Delivery:
-        calls.append(document)
-        if len(calls) == 1:
+    def fail_once(document: bytes, stop: threading.Event) -> Delivery:
+        if not caplog.records:
             raise RuntimeError("boom")
         return receiver(document, stop)
 
-    courier = OutboxSender("test", Spool(tmp_path, LARGE), breaks_once, wait_s=no_wait)
-    courier.post(b"0")
-    assert receiver.wait_for(1) == [b"0"]
-    courier.close()
+    with sending(tmp_path, fail_once, count=1):
+        assert receiver.wait_for(1) == [b"0"]
+    assert "test failed (RuntimeError: boom): will retry" in caplog.text
+
+
+def filled(folder: Path, count: int, max_bytes: float = MAX_BYTES, **options: float) -> DiskQueue:
+    waiting = DiskQueue(folder, max_bytes, **options)
+    for each in documents(count):
+        waiting.put(each)
+    return waiting
+
+
+def drain(waiting: DiskQueue) -> list[int]:
+    """Remove all documents and return their numbers."""
+    numbers = []
+    while (head := waiting.head()) is not None:
+        item, data = head
+        numbers.append(json.loads(data))
+        waiting.remove(item)
+    return numbers
+
+
+def test_a_full_queue_drops_the_oldest_documents(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert drain(filled(tmp_path, 5, max_bytes=3.5 * BLOCK_BYTES)) == [2, 3, 4]  # each takes a whole block
+    assert "outbox is full: the 1 oldest events are lost" in caplog.text
+
+
+def test_unfinished_files_are_deleted_and_foreign_files_stay(tmp_path: Path) -> None:
+    (tmp_path / ".000000000001-x7.json").write_bytes(b'{"nu')
+    foreign = ["0000000000001.json", "5.json", "notes.json", "notes.txt", "².json"]
+    for name in foreign:
+        (tmp_path / name).write_bytes(document(9))
+    assert drain(filled(tmp_path, 1)) == [0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == foreign
+
+
+def test_a_damaged_document_is_skipped_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    waiting = filled(tmp_path, 3)
+    sorted(tmp_path.iterdir())[1].write_bytes(b"\0\0\0")
+    assert drain(waiting) == [0, 2]
+    assert "its event is lost" in caplog.text
+
+
+def test_a_document_that_cannot_be_read_at_the_moment_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = filled(tmp_path, 1)
+    with monkeypatch.context() as busy:
+        busy.setattr(Path, "read_bytes", _too_many_files)
+        with pytest.raises(OSError, match="Too many open files"):
+            waiting.head()
+    assert drain(waiting) == [0]
+
+
+def test_a_missing_folder_loses_nothing(tmp_path: Path) -> None:
+    waiting = filled(tmp_path / "outbox", 1)
+    (tmp_path / "outbox").rename(tmp_path / "away")
+    with pytest.raises(OSError, match="is missing"):
+        waiting.head()
+    (tmp_path / "away").rename(tmp_path / "outbox")
+    assert drain(waiting) == [0]
+
+
+def test_a_full_disk_costs_only_durability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = filled(tmp_path, 1)
+    with monkeypatch.context() as full:
+        full.setattr(module, "write_durably", _no_space)
+        waiting.put(document(1))
+        waiting.put(document(2))
+    assert len(list(tmp_path.iterdir())) == 1
+    waiting.put(document(3))  # with space again, documents in memory are written too
+    assert len(list(tmp_path.iterdir())) == 4
+    assert drain(waiting) == [0, 1, 2, 3]
+
+
+def test_memory_is_limited_while_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "write_durably", _no_space)
+    assert drain(filled(tmp_path, 5, max_memory_bytes=2 * len(document(0)))) == [3, 4]
+
+
+def test_a_folder_that_cannot_be_created_leaves_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    assert drain(filled(tmp_path / "file" / "mqtt", 1)) == [0]
+    assert "kept in memory" in caplog.text
+
+
+def test_two_runs_never_deliver_the_same_queue(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = filled(tmp_path, 1)
+    second = DiskQueue(tmp_path, MAX_BYTES)
+    second.put(document(1))
+    assert drain(second) == [1]
+    assert "used by another run" in caplog.text
+    assert drain(first) == [0]
+    first.close()
+    assert drain(DiskQueue(tmp_path, MAX_BYTES)) == []
+
+
+def test_the_outbox_folder_is_the_configured_one_or_the_state_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/fireseg-edge:/var/lib/other")
+    assert outbox_folder("here") == Path("here")
+    assert outbox_folder("") == Path("/var/lib/fireseg-edge/spool")
+    monkeypatch.delenv("STATE_DIRECTORY")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert outbox_folder("") == tmp_path / "fireseg-edge"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert outbox_folder("") == tmp_path / ".local/state/fireseg-edge"
+
+
+@settings(deadline=None, max_examples=60)
+@given(steps=st.lists(st.sampled_from(["put", "put", "deliver", "restart", "disk fails", "disk works"]), max_size=40))
+def test_in_any_sequence_nothing_is_lost_doubled_or_reordered(steps: list[str]) -> None:
+    put, delivered, works = 0, [], True
+
+    def write(path: Path, data: bytes) -> None:
+        if not works:
+            _no_space(path, data)
+        path.write_bytes(data)
+
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "write_durably", write)
+        waiting = DiskQueue(Path(name), MAX_BYTES)
+        for step in steps:
+            if step == "put":
+                waiting.put(document(put))
+                put += 1
+            elif step == "deliver" and (head := waiting.head()):
+                delivered.append(json.loads(head[1]))
+                waiting.remove(head[0])
+            elif step == "restart" and works:  # a put writes what is still in memory
+                waiting.put(document(put))
+                put += 1
+                waiting.close()
+                waiting = DiskQueue(Path(name), MAX_BYTES)
+            elif step.startswith("disk"):
+                works = step == "disk works"
+        delivered += drain(waiting)
+        waiting.close()
+    assert delivered == list(range(put))
+
+
+def _too_many_files(_: Path) -> bytes:
+    raise OSError(24, os.strerror(24))
+
+
+def _no_space(path: Path, _: Any) -> None:
+    raise UserError(f"{path} could not be written ({os.strerror(28)})", "choose a folder that you may write to")

@@ -1,4 +1,4 @@
-"""What Prometheus is told, and that it understands it."""
+"""The metrics of a run, and that Prometheus can read them."""
 
 from __future__ import annotations
 
@@ -7,46 +7,47 @@ import shutil
 import subprocess
 
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from edge.host.machine import HostStatus
-from edge.messages import END, START, CameraState
+from edge.host.machine import Throttling
+from edge.messages import END, START, CameraState, HostStatus
 from edge.sinks.prometheus import Prometheus
-from tests.support.factories import MODEL_HASH, event, result
-from tests.support.web_client import ask, serving, status
+from tests.support.factories import MODEL_HASH, event, result, run_status
 
+THROTTLED = HostStatus(governor="ondemand", temperature_c=61.5, throttling=Throttling(0b0101), load=1.5)
 BARE = HostStatus(governor=None, temperature_c=None, throttling=None, load=None)
 
 
-def figures(metrics: Prometheus) -> dict[str, float]:
-    """By the name and labels of each."""
-    told: dict[str, float] = {}
+def samples(metrics: Prometheus) -> dict[str, float]:
+    """Values by name and labels."""
+    values: dict[str, float] = {}
     for family in parse(metrics.scrape()[0].decode()):
         for sample in family.samples:
             labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
-            told[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
-    return told
+            values[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return values
 
 
-def watched() -> Prometheus:
-    metrics = Prometheus()
+def metrics_of_a_fire() -> Prometheus:
+    metrics = Prometheus("1.2")
     metrics.on_result(result(1.0, 0.25, on=True, zone="stove"))
     metrics.on_event(event(START))
-    metrics.on_status(status())
+    metrics.on_status(run_status(results=40, dropped=2))
+    metrics.on_status(run_status(machine=THROTTLED))
     return metrics
 
 
-def test_the_figures_of_a_run_are_told() -> None:
-    told = figures(watched())
+def test_a_run_has_its_metrics() -> None:
+    values = samples(metrics_of_a_fire())
     expected = {
-        "fireseg_fire_share{zone=stove}": 0.25,
+        "fireseg_fire_area_ratio{zone=stove}": 0.25,
         "fireseg_alarm{zone=stove}": 1,
         "fireseg_results_total": 100,
         "fireseg_frames_dropped_total": 7,
-        "fireseg_source_openings_total": 1,
-        "fireseg_running_seconds": 12.3,
-        "fireseg_quiet_seconds": 0.1,
+        "fireseg_camera_connects_total": 1,
+        "fireseg_uptime_seconds": 12.3,
+        "fireseg_last_result_age_seconds": 0.1,
         "fireseg_events_total{kind=start,zone=frame}": 1,
         "fireseg_frame_age_seconds_count": 1,
         "fireseg_frame_age_seconds_sum": 0.01234,
@@ -58,70 +59,69 @@ def test_the_figures_of_a_run_are_told() -> None:
         "fireseg_throttled{reason=under-voltage}": 1,
         "fireseg_throttled{reason=frequency capped}": 0,
         "fireseg_throttled{reason=throttled}": 1,
+        f"fireseg_model_info{{sha256={MODEL_HASH},version=1.2}}": 1,
     }
-    assert {name: told.get(name) for name in expected} == pytest.approx(expected)
-    assert [name for name in told if name.startswith("fireseg_model_info{sha256=" + MODEL_HASH)]
-    assert told["process_resident_memory_bytes"] > 1e6
+    assert {name: values.get(name) for name in expected} == pytest.approx(expected)
+    assert values["process_resident_memory_bytes"] > 1e6
 
 
-def test_the_source_is_in_one_state_at_a_time() -> None:
-    metrics = watched()
-    for now in CameraState:
-        metrics.on_status(status(camera_state=now))
-        told = figures(metrics)
-        states = {state: told[f"fireseg_source_state{{state={state.value}}}"] for state in CameraState}
-        assert states == {state: float(state is now) for state in CameraState}
+def test_the_camera_is_in_one_state_at_a_time() -> None:
+    metrics = Prometheus()
+    for current in CameraState:
+        metrics.on_status(run_status(camera_state=current))
+        values = samples(metrics)
+        states = {state: values[f"fireseg_camera_state{{state={state.value}}}"] for state in CameraState}
+        assert states == {state: float(state is current) for state in CameraState}
 
 
-def test_a_zone_that_is_watched_no_longer_disappears_and_its_events_stay_counted() -> None:
-    metrics = watched()
+def test_a_zone_that_is_gone_disappears_and_its_events_stay_counted() -> None:
+    metrics = metrics_of_a_fire()
     metrics.on_result(result(2.0, 0.1, on=False, zone="door"))
     metrics.on_event(event(END))
-    told = figures(metrics)
-    assert [name for name in told if "zone=stove" in name] == []
-    assert told["fireseg_fire_share{zone=door}"] == 0.1
-    assert told["fireseg_alarm{zone=door}"] == 0
-    assert told["fireseg_events_total{kind=start,zone=frame}"] == told["fireseg_events_total{kind=end,zone=frame}"] == 1
+    values = samples(metrics)
+    assert [name for name in values if "zone=stove" in name] == []
+    assert values["fireseg_fire_area_ratio{zone=door}"] == 0.1
+    assert values["fireseg_alarm{zone=door}"] == 0
+    assert values["fireseg_events_total{kind=start,zone=frame}"] == 1
+    assert values["fireseg_events_total{kind=end,zone=frame}"] == 1
 
 
-def test_what_the_machine_does_not_tell_is_left_out() -> None:
-    metrics = watched()
-    metrics.on_status(status(machine=BARE))
-    assert not re.search(b"throttled|celsius", metrics.scrape()[0])
+def test_unknown_values_of_the_machine_are_left_out() -> None:
+    metrics = metrics_of_a_fire()
+    metrics.on_status(run_status(machine=BARE))
+    assert not re.search(rb"^fireseg_(throttled\{|temperature)", metrics.scrape()[0], re.MULTILINE)
+    metrics.on_status(run_status(machine=THROTTLED))
+    assert samples(metrics)["fireseg_temperature_celsius"] == 61.5
 
 
-def test_before_the_first_result_there_are_figures_of_the_process_and_no_zones() -> None:
-    told = figures(Prometheus())
-    assert "process_cpu_seconds_total" in told
-    assert not [name for name in told if "zone" in name or "source_state" in name]
+def test_a_new_run_has_only_metrics_of_the_process_whatever_ran_before_in_it() -> None:
+    metrics_of_a_fire()
+    values = samples(Prometheus())
+    assert "process_cpu_seconds_total" in values
+    assert values["fireseg_frame_age_seconds_count"] == 0
+    assert not [name for name in values if "zone" in name or "camera_state" in name or "model" in name]
 
 
-def test_two_runs_in_one_process_do_not_share_their_figures() -> None:
-    watched()
-    assert figures(watched())["fireseg_frame_age_seconds_count"] == 1
-
-
-def test_a_zones_name_may_be_anything() -> None:
+def test_a_zone_may_have_any_name() -> None:
     metrics = Prometheus()
     name = 'a "b" \\ \n {c="d"}'
     metrics.on_result(result(1.0, 0.5, on=False, zone=name))
-    (family,) = [each for each in parse(metrics.scrape()[0].decode()) if each.name == "fireseg_fire_share"]
+    (family,) = [each for each in parse(metrics.scrape()[0].decode()) if each.name == "fireseg_fire_area_ratio"]
     assert [sample.labels["zone"] for sample in family.samples] == [name]
 
 
-def test_the_page_serves_them_in_the_format_that_is_asked_for() -> None:
-    with serving() as page:
-        page.on_result(result(1.0, 0.25, on=True))
-        code, headers, text = ask(page, "/metrics")
-        assert (code, headers.get_all("Content-Type")) == (200, ["text/plain; version=0.0.4; charset=utf-8"])
-        assert "fireseg_results" in {family.name for family in parse(text.decode())}
-        code, headers, text = ask(page, "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
-        assert headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
-        assert "fireseg_model" in {family.name for family in parse_open(text.decode())}  # type: ignore[no-untyped-call]
+def test_the_accept_header_chooses_the_format() -> None:
+    metrics = metrics_of_a_fire()
+    text, content_type = metrics.scrape()
+    assert content_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert "fireseg_results" in {family.name for family in parse(text.decode())}
+    text, content_type = metrics.scrape("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    assert "fireseg_model" in {family.name for family in parse_openmetrics(text.decode())}  # type: ignore[no-untyped-call]
 
 
-def test_promtool_finds_nothing_wrong() -> None:
+def test_promtool_accepts_the_metrics() -> None:
     if not (promtool := shutil.which("promtool")):
         pytest.skip("install prometheus to run this test: promtool is missing")
-    done = subprocess.run([promtool, "check", "metrics"], input=watched().scrape()[0], capture_output=True)
+    done = subprocess.run([promtool, "check", "metrics"], input=metrics_of_a_fire().scrape()[0], capture_output=True)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")

@@ -1,4 +1,4 @@
-"""Events as POSTs to a real server: what they hold, how they are signed, when they are tried again."""
+"""Events posted to a real server: content, signature, retries and rejections."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ import pytest
 from edge.config import check_url
 from edge.errors import UserError
 from edge.messages import END, PEAK, START
-from edge.sinks.spool import Spool
+from edge.sinks.outbox import DiskQueue
 from edge.sinks.webhook import SIGNATURE, Webhook
 from tests.support.factories import event
 
-LARGE = 1e6
-LONG_S = 10.0
+TIMEOUT_S = 10.0
 
 
 @dataclass
 class Receiver:
-    """A server that answers as it is told, and keeps what it was sent."""
+    """A server that keeps what it receives."""
 
-    answers: list[int] = field(default_factory=list)
-    """To the first posts; 204 to all after them."""
+    codes: list[int] = field(default_factory=list)
+    """Responses to the first posts; 204 to all others."""
     bodies: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     methods: list[str] = field(default_factory=list)
@@ -42,25 +41,29 @@ class Receiver:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/fire?token=secret"
 
+    @property
+    def kinds(self) -> list[str]:
+        return [json.loads(body)["kind"] for body in self.bodies]
+
     def wait_for(self, count: int) -> list[bytes]:
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.bodies) >= count, LONG_S)
+            assert self.changed.wait_for(lambda: len(self.bodies) >= count, TIMEOUT_S)
         return self.bodies
 
 
 @contextmanager
-def served(receiver: Receiver) -> Iterator[Receiver]:
+def serving(receiver: Receiver) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             with receiver.changed:
-                answer = receiver.answers.pop(0) if receiver.answers else 204
+                code = receiver.codes.pop(0) if receiver.codes else 204
                 receiver.bodies.append(body)
                 receiver.headers.append({name.lower(): value for name, value in self.headers.items()})
                 receiver.methods.append(self.command)
                 receiver.changed.notify_all()
-            self.send_response(answer)
-            if 300 <= answer < 400:
+            self.send_response(code)
+            if 300 <= code < 400:
                 self.send_header("Location", "/elsewhere")
             self.end_headers()
 
@@ -71,7 +74,7 @@ def served(receiver: Receiver) -> Iterator[Receiver]:
 
     server = ThreadingHTTPServer(("127.0.0.1", receiver.port), Handler)
     receiver.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield receiver
@@ -80,121 +83,95 @@ def served(receiver: Receiver) -> Iterator[Receiver]:
         server.server_close()
 
 
-@pytest.fixture(autouse=True)
-def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.retry.FIRST_WAIT_S", 0.01)
-
-
-def kinds(receiver: Receiver) -> list[str]:
-    return [json.loads(body)["kind"] for body in receiver.bodies]
-
-
-def test_each_event_is_posted_as_json_with_a_key_of_its_own(tmp_path: Path) -> None:
-    with served(Receiver()) as receiver:
-        hook = Webhook(receiver.url, Spool(tmp_path, LARGE))
-        for number, kind in enumerate((START, PEAK, END), 1):
-            hook.on_event(event(kind, number=number))
-        receiver.wait_for(3)
+@contextmanager
+def posting(url: str, outbox: Path, *kinds: str, secret: str | None = None) -> Iterator[Webhook]:
+    """A webhook that was given an event of each kind."""
+    hook = Webhook(url, DiskQueue(outbox, max_bytes=1e6), secret=secret, wait_s=lambda _: 0.01)
+    for number, kind in enumerate(kinds, 1):
+        hook.on_event(event(kind, number=number))
+    try:
+        yield hook
+    finally:
         hook.close()
-    assert kinds(receiver) == [START, PEAK, END]
+
+
+def test_each_event_is_posted_as_json_with_its_own_key(tmp_path: Path) -> None:
+    with serving(Receiver()) as receiver, posting(receiver.url, tmp_path, START, PEAK, END):
+        receiver.wait_for(3)
+    assert receiver.kinds == [START, PEAK, END]
     assert json.loads(receiver.bodies[0]) == event(START).as_json()
     assert receiver.headers[0]["content-type"] == "application/json"
     assert len({header["idempotency-key"] for header in receiver.headers}) == 3
-    assert SIGNATURE.lower() not in receiver.headers[0]
+    assert not {SIGNATURE.lower(), "authorization"} & receiver.headers[0].keys()
 
 
-def test_a_secret_signs_the_body_so_that_the_receiver_can_tell(tmp_path: Path) -> None:
-    with served(Receiver()) as receiver:
-        hook = Webhook(receiver.url, Spool(tmp_path, LARGE), secret="geheim")
-        hook.on_event(event(START))
-        (body,) = receiver.wait_for(1)
-        hook.close()
+def test_a_secret_signs_the_body_and_a_login_in_the_url_becomes_a_header(tmp_path: Path) -> None:
+    with serving(Receiver()) as receiver:
+        url = f"http://me:p%40ss@127.0.0.1:{receiver.port}/"
+        with posting(url, tmp_path, START, secret="geheim"):
+            (body,) = receiver.wait_for(1)
     expected = hmac.new(b"geheim", body, hashlib.sha256).hexdigest()
     assert receiver.headers[0][SIGNATURE.lower()] == f"sha256={expected}"
+    assert receiver.headers[0]["authorization"] == "Basic bWU6cEBzcw=="
 
 
-@pytest.mark.parametrize("answer", [500, 503, 429, 408])
-def test_an_answer_of_the_moment_is_tried_again_before_the_next_event(tmp_path: Path, answer: int) -> None:
-    with served(Receiver(answers=[answer, answer])) as receiver:
-        hook = Webhook(receiver.url, Spool(tmp_path, LARGE))
-        hook.on_event(event(START))
-        hook.on_event(event(END, number=2))
+@pytest.mark.parametrize("code", [500, 503, 429, 408])
+def test_a_temporary_failure_is_retried_before_the_next_event(tmp_path: Path, code: int) -> None:
+    with serving(Receiver(codes=[code, code])) as receiver, posting(receiver.url, tmp_path, START, END):
         receiver.wait_for(4)
-        hook.close()
-    assert kinds(receiver) == [START, START, START, END]
+    assert receiver.kinds == [START, START, START, END]
     assert len({header["idempotency-key"] for header in receiver.headers[:3]}) == 1
 
 
-@pytest.mark.parametrize("answer", [400, 401, 404, 302, 307])
-def test_an_answer_that_will_stay_drops_the_event_and_says_so_without_the_urls_secrets(
-    tmp_path: Path, answer: int, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("code", [400, 401, 404, 302, 307])
+def test_a_rejected_event_is_dropped_and_logged_without_the_urls_secrets(
+    tmp_path: Path, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with served(Receiver(answers=[answer])) as receiver:
-        hook = Webhook(receiver.url, Spool(tmp_path, LARGE))
-        hook.on_event(event(START))
-        hook.on_event(event(END))
+    with serving(Receiver(codes=[code])) as receiver, posting(receiver.url, tmp_path, START, END):
         receiver.wait_for(2)
-        hook.close()
-    assert kinds(receiver) == [START, END]
+    assert receiver.kinds == [START, END]
     assert receiver.methods == ["POST", "POST"]
-    assert "dropped" in caplog.text
+    assert "rejected an event" in caplog.text
     assert "secret" not in caplog.text
     assert "/fire" not in caplog.text
 
 
-def test_a_receiver_that_is_away_gets_everything_when_it_is_back(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with served(Receiver()) as receiver:
+def test_a_receiver_that_was_down_gets_everything(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with serving(Receiver()) as receiver:
         pass
-    hook = Webhook(receiver.url, Spool(tmp_path, LARGE))
-    hook.on_event(event(START))
-    hook.on_event(event(END))
-    gives_up_s = time.monotonic() + 10
-    while "does not take" not in caplog.text:
-        assert time.monotonic() < gives_up_s
-        time.sleep(0.01)
-    with served(receiver):
-        receiver.wait_for(2)
-        hook.close()
-    assert kinds(receiver) == [START, END]
-    assert caplog.text.count("does not take") == 1
+    with posting(receiver.url, tmp_path, START, END):
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while "does not accept events" not in caplog.text:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+        with serving(receiver):
+            receiver.wait_for(2)
+    assert receiver.kinds == [START, END]
+    assert caplog.text.count("does not accept events") == 1
 
 
-def test_what_is_no_event_does_not_hold_up_the_events_behind_it(
+def test_a_document_that_is_not_an_event_does_not_hold_up_the_events(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "000000000001.json").write_text("{}")
-    with served(Receiver()) as receiver:
-        hook = Webhook(receiver.url, Spool(tmp_path, LARGE))
-        hook.on_event(event(START))
+    with serving(Receiver()) as receiver, posting(receiver.url, tmp_path, START):
         receiver.wait_for(1)
-        hook.close()
-    assert kinds(receiver) == [START]
-    assert "is no event" in caplog.text
+    assert receiver.kinds == [START]
+    assert "is not an event" in caplog.text
 
 
-def test_a_login_in_the_url_becomes_a_header(tmp_path: Path) -> None:
-    with served(Receiver()) as receiver:
-        hook = Webhook(f"http://me:p%40ss@127.0.0.1:{receiver.port}/", Spool(tmp_path, LARGE))
-        hook.on_event(event(START))
-        receiver.wait_for(1)
-        hook.close()
-    assert receiver.headers[0]["authorization"] == "Basic bWU6cEBzcw=="
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "example.org/fire",
-        "ftp://example.org",
-        "http://",
-        "http://a b",
-        "http://h:99999",
-        "http://h/übung",
-        "http://h/\x01",
-    ],
+URLS = (
+    "example.org/fire",
+    "ftp://example.org",
+    "http://",
+    "http://a b",
+    "http://h:99999",
+    "http://h/übung",
+    "http://h/\x01",
 )
-def test_what_is_no_address_is_refused(url: str) -> None:
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_an_invalid_url_is_an_error(url: str) -> None:
     with pytest.raises(UserError, match="expected http"):
         check_url(url)

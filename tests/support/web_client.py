@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 
 from edge.config import Config, load_config
 from edge.host.machine import HostStatus, Throttling
+from edge.images import Frame
 from edge.messages import CameraState, FrameResult, RunStatus
 from edge.sinks.prometheus import Prometheus
 from edge.sinks.web.sink import WebPage
@@ -92,10 +94,36 @@ class FrameFeeder:
             self.cpu_s += time.thread_time() - began_cpu_s
 
 
+class Clock:
+    """A clock that stands still until the test moves it."""
+
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def gray(level: int) -> FrameResult:
+    """A result without fire, numbered by its gray level."""
+    return result(level / 10, 0.0, on=False, number=level, level=level)
+
+
+def decode(jpeg: bytes) -> Frame:
+    frame = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert frame is not None
+    return frame.astype(np.uint8)
+
+
 def noise(number: int, size: tuple[int, int] = SMALL) -> FrameResult:
     """A result that no JPEG makes small, fire everywhere."""
     rgb = np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8)
     return replace(result(0.0, 0.5, on=True, number=number), rgb=rgb, mask=np.ones((12, 16), np.bool_))
+
+
+def connections(page: WebPage) -> list[Any]:
+    """The server's open connections, as uvicorn's protocols."""
+    assert page._server._server is not None
+    return list(page._server._server.server_state.connections)
 
 
 def basic_auth(password: str, user: str = "anyone") -> dict[str, str]:

@@ -6,6 +6,7 @@ import http.client
 import ipaddress
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,33 +16,16 @@ from edge.config import load_config
 from edge.errors import UserError
 from edge.secrets import WEB_PASSWORD
 from edge.sinks.prometheus import Prometheus
-from edge.sinks.web.auth import HEADERS, Listen, find_password, parse_listen
+from edge.sinks.web.auth import HEADERS, OPEN_PATHS, Listen, find_password, parse_listen
 from edge.sinks.web.sink import WebPage
 from tests.support.web_client import basic_auth, config, get, serving
 
 PASSWORD = "grün & geheim"
-GUARDED = (
-    "/",
-    "/page.js",
-    "/live.mjpeg",
-    "/snapshot.jpg",
-    "/state",
-    "/api/state",
-    "/api/history",
-    "/api/events",
-    "/api/areas",
-    "/events/a/start.jpg",
-    "/metrics",
-    "/nothing-here",
-)
 
 
 @pytest.fixture(autouse=True)
 def no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(WEB_PASSWORD, raising=False)
-
-
-# Addresses
 
 
 @pytest.mark.parametrize(
@@ -106,9 +90,6 @@ def test_the_page_is_served_at_its_address_alone() -> None:
                 connection.request("GET", "/healthz")
 
 
-# Passwords
-
-
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.168.1.20:8080"])
 def test_other_machines_need_a_password(listen: str) -> None:
     with pytest.raises(UserError) as error:
@@ -129,9 +110,13 @@ def test_the_password_comes_from_the_environment_before_the_file(
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "0.0.0.0:0"])
 def test_without_the_password_only_health_is_served(listen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WEB_PASSWORD, PASSWORD)
-    wrong = ({}, basic_auth(""), basic_auth(PASSWORD[:-1]), basic_auth(PASSWORD + "x"), {"Authorization": "Basic ???"})
+    wrong = [basic_auth(password) for password in ("", PASSWORD[:-1], PASSWORD + "x")] + [
+        {"Authorization": "Basic ???"}
+    ]
     with serving(config(listen)) as page:
-        for path, headers in [(path, {}) for path in GUARDED] + [("/", each) for each in wrong]:
+        routes: Any = page._make_app()
+        paths = {"/nothing-here", *(route.path for route in routes._app.routes)} - {*OPEN_PATHS}
+        for path, headers in [*((path, None) for path in paths), *(("/", each) for each in wrong)]:
             code, answered, body = get(page, path, headers=headers)
             assert (path, code, body) == (path, 401, b"Password required; any user name.\n")
             assert answered["WWW-Authenticate"].startswith("Basic realm=")
@@ -148,9 +133,6 @@ def test_a_password_may_contain_colons(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as page:
         assert get(page, "/", headers=basic_auth("a:b:c"))[0] == 200
         assert get(page, "/", headers=basic_auth("c"))[0] == 401
-
-
-# Host names, methods, headers
 
 
 def test_without_a_password_the_host_header_must_name_this_machine() -> None:

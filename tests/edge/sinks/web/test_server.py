@@ -1,4 +1,4 @@
-"""Clients that hold connections without using them: they get little room, and not for long."""
+"""The server: what clients that hold connections can take from it, its start and its end."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ import http.client
 import logging
 import resource
 import socket
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 import pytest
 
-from edge.sinks.web.server import MAX_CONNECTIONS, LimitedListener, RateLimitFilter, connection_limit
+from edge.sinks.prometheus import Prometheus
+from edge.sinks.web.server import IDLE_S, MAX_CONNECTIONS, LimitedListener, RateLimitFilter, connection_limit
 from edge.sinks.web.sink import WebPage
-from tests.support.web_client import LARGE, TIMEOUT_S, FrameFeeder, Viewer, get, serving, wait_until
-
-
-@pytest.fixture
-def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.LogCaptureFixture]:
-    monkeypatch.setattr(logging.getLogger("edge"), "propagate", True)
-    with caplog.at_level(logging.WARNING, "edge"):
-        yield caplog
+from tests.support.web_client import (
+    LARGE,
+    TIMEOUT_S,
+    FrameFeeder,
+    Viewer,
+    config,
+    connections,
+    get,
+    gray,
+    serving,
+    status,
+    wait_until,
+)
 
 
 def connect(page: WebPage) -> socket.socket:
@@ -37,9 +45,6 @@ def is_open(client: socket.socket) -> bool:
         return True
     except OSError:
         return False
-
-
-# Idle time
 
 
 @pytest.mark.parametrize(
@@ -83,19 +88,15 @@ def test_viewers_and_clients_that_ask_again_in_time_stay_connected() -> None:
 @pytest.mark.slow
 def test_a_viewer_that_stops_reading_is_disconnected_and_the_others_stay() -> None:
     with serving(idle_s=1.0) as page, FrameFeeder(page, fps=20, size=LARGE), Viewer(page), Viewer(page) as reader:
-        end_s = time.monotonic() + TIMEOUT_S
-        while page._live.viewers != 1:
-            reader.jpeg()
-            assert time.monotonic() < end_s
+        wait_until(lambda: page._live.viewers == 2)
+        wait_until(lambda: bool(reader.jpeg()) and page._live.viewers == 1)
         reader.jpeg()
 
 
-# Room
-
-
 def test_clients_above_the_limit_are_refused_while_viewers_go_on(
-    warnings: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(logging.getLogger("edge"), "propagate", True)
     with serving() as page, FrameFeeder(page, fps=20), Viewer(page) as viewer, ExitStack() as stack:
         viewer.jpeg()
         clients = [stack.enter_context(connect(page)) for _ in range(2 * MAX_CONNECTIONS)]
@@ -109,48 +110,43 @@ def test_clients_above_the_limit_are_refused_while_viewers_go_on(
         wait_until(lambda: page._server.listener.open_connections == 1)
         assert get(page, "/healthz")[0] == 200
         viewer.jpeg()
-    (line,) = [record.getMessage() for record in warnings.records]
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert line == "the live page refuses 127.0.0.1: 64 connections are open, its limit"
     assert capfd.readouterr().err == ""
 
 
+LIVE = b"GET /live.mjpeg HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
 @pytest.mark.slow
-def test_a_crowd_of_bad_clients_and_viewers_does_not_slow_the_loop() -> None:
-    head = b"GET /live.mjpeg HTTP/1.1\r\nHost: localhost\r\n"
-    with serving(idle_s=2.0) as page, ExitStack() as stack, FrameFeeder(page, fps=20, size=LARGE) as feeder:
-        reader = stack.enter_context(Viewer(page))
-        reader.jpeg()
-        began = feeder.number
-        for _ in range(2):  # once more when the first are gone
-            idle = [stack.enter_context(connect(page)) for _ in range(200)]
-            dripping = [stack.enter_context(connect(page)) for _ in range(40)]
-            wait_until(lambda clients=idle + dripping: not any(map(drip, clients)), 30)  # type: ignore[misc]
-            for group in (40, 100):  # clients that never read, then viewers
-                clients = [stack.enter_context(connect(page)) for _ in range(group)]
+@pytest.mark.parametrize(
+    ("count", "sent", "drip", "reads"),
+    [
+        pytest.param(200, b"", b"", False, id="idle"),
+        pytest.param(40, b"GET / HTTP/1.1\r\nX-Slow: ", b"a", False, id="dripping"),
+        pytest.param(40, LIVE, b"", False, id="not reading"),
+        pytest.param(100, LIVE, b"", True, id="viewers"),
+    ],
+)
+def test_crowds_do_not_slow_the_loop(count: int, sent: bytes, drip: bytes, reads: bool) -> None:
+    with serving() as page, FrameFeeder(page, fps=20, size=LARGE) as feeder, Viewer(page) as viewer:
+        viewer.jpeg()
+        with ExitStack() as stack:
+            clients = [stack.enter_context(connect(page)) for _ in range(count)]
+            before, first = feeder.number, True
+            while feeder.number < before + 40:
+                viewer.jpeg()
                 for client in clients:
-                    with suppress(OSError):
-                        client.sendall(head + b"\r\n")
-                end_s = time.monotonic() + 1.0
-                while time.monotonic() < end_s:
-                    reader.jpeg()
-                    for client in clients if group == 100 else []:
-                        client.setblocking(False)
-                        with suppress(OSError):
-                            client.recv(1 << 20)
-            assert page._server.listener.open_connections <= MAX_CONNECTIONS
-        published = feeder.number - began
-    assert published > 40
+                    client.setblocking(False)
+                    with suppress(OSError):  # refused
+                        client.send(sent if first else drip)
+                        _ = reads and client.recv(1 << 20)
+                first = False
+                assert page._server.listener.open_connections <= MAX_CONNECTIONS
+        wait_until(lambda: page._server.listener.open_connections == 1)
+        viewer.jpeg()
     assert feeder.cpu_s / feeder.number < 0.005
-    assert feeder.longest_s < 1.0  # a full buffer would hold it up until the client is disconnected
-
-
-def drip(client: socket.socket) -> bool:
-    """Send one byte; return whether the connection is still open."""
-    try:
-        client.send(b"G")
-    except OSError:
-        return False
-    return is_open(client)
+    assert feeder.longest_s < IDLE_S / 2  # a full buffer would hold up the loop for the idle time
 
 
 @pytest.mark.parametrize(
@@ -185,10 +181,8 @@ def test_without_descriptors_one_line_is_logged_and_the_page_recovers(
 
 def test_small_messages_are_sent_without_delay() -> None:
     with serving() as page, Viewer(page, "/state"):
-        assert page._server._server is not None
-        (connection,) = page._server._server.server_state.connections
-        accepted = connection.transport.get_extra_info("socket")
-        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        (connection,) = connections(page)
+        assert connection.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_errors_of_the_app_are_logged_with_a_traceback_at_a_limited_rate() -> None:
@@ -201,3 +195,43 @@ def test_errors_of_the_app_are_logged_with_a_traceback_at_a_limited_rate() -> No
     assert rate_limit.filter(record)
     assert record.exc_info is exc_info
     assert not rate_limit.filter(record)
+
+
+def test_the_page_closes_whoever_is_connected(capfd: pytest.CaptureFixture[str]) -> None:
+    with serving() as page, ExitStack() as stack, FrameFeeder(page, fps=20, size=LARGE):
+        stuck, state = (stack.enter_context(Viewer(page, path)) for path in ("/live.mjpeg", "/state"))
+        state.message()
+        wait_until(lambda: any(connection.flow.write_paused for connection in connections(page)))  # stuck
+        page.close()
+        assert stuck.status == 200
+        assert state.response.read() == b""  # the stream ended properly
+        wait_until(lambda: not any(thread.name == "web" for thread in threading.enumerate()))
+        with pytest.raises(OSError):
+            get(page, "/")
+    assert capfd.readouterr().err == ""
+
+
+def test_the_server_starts_with_the_first_frame_or_second_status_unless_closed() -> None:
+    for first in ("frame", "status"):
+        page = WebPage(config(), Prometheus())
+        try:
+            page.on_status(status())
+            assert not page._server.started
+            page.on_result(gray(1)) if first == "frame" else page.on_status(status())
+            assert get(page, "/healthz")[0] == 200
+        finally:
+            page.close()
+    page = WebPage(config(), Prometheus())
+    page.close()
+    page.on_result(gray(1))
+    assert not page._server.started
+
+
+def test_a_run_without_a_page_loads_no_server() -> None:
+    code = (
+        "import sys; from edge.config import load_config; from edge.sinks.factory import build_sinks; "
+        "build_sinks(load_config(None), as_json=True, record=None); "
+        "print(sorted({'uvicorn', 'starlette', 'anyio', 'prometheus_client'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

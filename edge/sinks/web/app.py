@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edge.sinks.web.history import MAX_FIRES, History
 from edge.sinks.web.live import LiveFrames, Notifier
 
-MAX_VIEWERS = 32
-"""Open streams of frames, and as many of the state."""
+MAX_VIEWERS = 32  # of frames, and as many of the state
 MJPEG = "multipart/x-mixed-replace; boundary=frame"
 BOUNDARY = b"--frame\r\n"
 STATIC = Path(__file__).parent / "static"
@@ -72,27 +73,20 @@ def make_app(context: PageContext) -> ASGIApp:
     live, history = context.live, context.history
     state_viewers = 0
 
-    async def stream_frames(request: Request) -> ASGIApp:
-        with_overlay = wants_overlay(request)
-        if with_overlay is None:
-            return bad_overlay()
-        if live.viewers >= MAX_VIEWERS:
-            return too_many_viewers()
-        return Stream(mjpeg(live.jpegs(with_overlay)), MJPEG)
+    async def stream_frames(request: Request) -> Response:
+        check_viewers(live.viewers)
+        return Stream(mjpeg(live.jpegs(wants_overlay(request))), MJPEG)
 
     async def snapshot(request: Request) -> Response:
-        with_overlay = wants_overlay(request)
-        if with_overlay is None:
-            return bad_overlay()
-        jpeg = await live.snapshot(with_overlay)
-        return jpeg_response(jpeg) if jpeg else text_response("No current frame: /readyz says why.", 503)
+        return jpeg_response(await live.snapshot(wants_overlay(request)), 503, "No current frame: /readyz says why.")
 
     async def event_picture(request: Request) -> Response:
         jpeg = history.picture(request.path_params["id"], request.path_params["kind"])
-        return jpeg_response(jpeg) if jpeg else text_response(f"Not found: the last {MAX_FIRES} fires are kept.", 404)
+        return jpeg_response(jpeg, 404, f"Not found: the last {MAX_FIRES} fires are kept.")
 
-    async def stream_state(_: Request) -> ASGIApp:
-        return too_many_viewers() if state_viewers >= MAX_VIEWERS else Stream(states(), "text/event-stream")
+    async def stream_state(_: Request) -> Response:
+        check_viewers(state_viewers)
+        return Stream(states(), "text/event-stream")
 
     async def states() -> AsyncGenerator[bytes, None]:
         nonlocal state_viewers
@@ -107,76 +101,57 @@ def make_app(context: PageContext) -> ASGIApp:
         text, content_type = context.scrape(request.headers.get("accept", ""))
         return Response(text, headers={"content-type": content_type})
 
-    return Router(
-        [
-            *(Route(path, serve_file(*file)) for path, file in FILES.items()),
-            Route("/live.mjpeg", stream_frames),
-            Route("/snapshot.jpg", snapshot),
-            Route("/events/{id}/{kind}.jpg", event_picture),
-            Route("/state", stream_state),
-            Route("/api/state", serve_json(history.state)),
-            Route("/api/history", serve_json(history.points)),
-            Route("/api/events", serve_json(history.events)),
-            Route("/api/areas", serve_json(history.areas)),
-            Route("/metrics", metrics),
-            Route("/healthz", serve_health(history.liveness_problem)),
-            Route("/readyz", serve_health(history.readiness_problem)),
-        ],
-        redirect_slashes=False,
-    )
+    def route(path: str, respond: Callable[[], Response]) -> Route:
+        async def endpoint(_: Request) -> Response:
+            return respond()
+
+        return Route(path, endpoint)
+
+    routes = [
+        Route("/live.mjpeg", stream_frames),
+        Route("/snapshot.jpg", snapshot),
+        Route("/events/{id}/{kind}.jpg", event_picture),
+        Route("/state", stream_state),
+        Route("/metrics", metrics),
+        route("/api/state", lambda: JSONResponse(history.state())),
+        route("/api/history", lambda: JSONResponse(history.points())),
+        route("/api/events", lambda: JSONResponse(history.events())),
+        route("/api/areas", lambda: JSONResponse(history.areas())),
+        route("/healthz", lambda: health(history.liveness_problem())),
+        route("/readyz", lambda: health(history.readiness_problem())),
+    ]
+    for path, (name, media_type) in FILES.items():
+        routes.append(Route(path, Response((STATIC / name).read_bytes(), media_type=media_type)))
+    return ExceptionMiddleware(Router(routes, redirect_slashes=False))
 
 
 async def mjpeg(jpegs: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """Frame JPEGs as multipart. Each part ends with the next boundary: browsers wait for it to show the part."""
-    try:
-        yield BOUNDARY
+    yield BOUNDARY
+    async with aclosing(jpegs):
         async for jpeg in jpegs:
             head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
             yield head + jpeg + b"\r\n" + BOUNDARY
-    finally:
-        await jpegs.aclose()
 
 
-def serve_file(name: str, media_type: str) -> Callable[[Request], Any]:
-    content = (STATIC / name).read_bytes()
-
-    async def respond(_: Request) -> Response:
-        return Response(content, media_type=media_type)
-
-    return respond
+def check_viewers(count: int) -> None:
+    if count >= MAX_VIEWERS:
+        raise HTTPException(503, f"{MAX_VIEWERS} viewers are connected, the limit: close one and try again.")
 
 
-def serve_json(get: Callable[[], Any]) -> Callable[[Request], Any]:
-    async def respond(_: Request) -> Response:
-        return JSONResponse(get())
-
-    return respond
-
-
-def serve_health(problem: Callable[[], str | None]) -> Callable[[Request], Any]:
-    async def respond(_: Request) -> Response:
-        reason = problem()
-        return JSONResponse({"ok": reason is None, "reason": reason}, 503 if reason else 200)
-
-    return respond
+def wants_overlay(request: Request) -> bool:
+    """Return whether to tint fire in the frame."""
+    overlay = request.query_params.get("overlay", "1")
+    if overlay not in ("0", "1"):
+        raise HTTPException(400, "overlay must be 1 (tint fire) or 0.")
+    return overlay == "1"
 
 
-def wants_overlay(request: Request) -> bool | None:
-    """Return whether fire is tinted in the frame; None for a wrong value."""
-    return {"1": True, "0": False}.get(request.query_params.get("overlay", "1"))
-
-
-def jpeg_response(jpeg: bytes) -> Response:
+def jpeg_response(jpeg: bytes | None, status: int, problem: str) -> Response:
+    if jpeg is None:
+        raise HTTPException(status, problem)
     return Response(jpeg, media_type="image/jpeg")
 
 
-def text_response(text: str, status: int) -> Response:
-    return PlainTextResponse(f"{text}\n", status)
-
-
-def bad_overlay() -> Response:
-    return text_response("overlay must be 1 (tint fire) or 0.", 400)
-
-
-def too_many_viewers() -> Response:
-    return text_response(f"{MAX_VIEWERS} viewers are connected, the limit: close one and try again.", 503)
+def health(problem: str | None) -> Response:
+    return JSONResponse({"ok": problem is None, "reason": problem}, 503 if problem else 200)

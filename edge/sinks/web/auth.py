@@ -20,8 +20,7 @@ from edge.secrets import WEB_PASSWORD, read_secret
 
 DEFAULT_HOST = "127.0.0.1"
 EXPECTED = 'expected an address and a port, such as "127.0.0.1:8080", or "0.0.0.0:8080" for other machines to reach'
-OPEN_PATHS = ("/healthz", "/readyz")
-"""Probes have no password at hand, and learn nothing else."""
+OPEN_PATHS = ("/healthz", "/readyz")  # probes have no password
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

@@ -15,13 +15,10 @@ import numpy.typing as npt
 from edge.config import Config
 from edge.messages import END, CameraState, FireEvent, FrameResult, RunStatus
 
-MAX_POINTS = 600
-"""Ten minutes of fire areas, one point per status."""
+MAX_POINTS = 600  # ten minutes: one per status
 MAX_FIRES = 20
-STALE_AFTER_S = 10.0
-"""Statuses arrive every second: after this long without one, the loop hangs. Frames become stale as late."""
-WHOLE_FRAME = "frame"
-"""The zone's name in results when none is configured."""
+STALE_AFTER_S = 10.0  # without a frame or a status, which the loop publishes every second
+WHOLE_FRAME = "frame"  # the zone's name in results when none is configured
 
 Point = tuple[float, dict[str, float]]
 
@@ -36,8 +33,7 @@ class FireRecord:
     active: bool = True
     duration_s: float = 0.0
     peak_share: float = 0.0
-    pictures: dict[str, bytes] = field(default_factory=dict)
-    """JPEGs by kind of event; of several peaks the last, which is the largest."""
+    pictures: dict[str, bytes] = field(default_factory=dict)  # JPEGs by kind of event; of several peaks the last
 
     def update(self, event: FireEvent) -> None:
         self.active = self.active and event.kind != END
@@ -49,35 +45,30 @@ class FireRecord:
 
 
 class Points:
-    """A ring buffer of each zone's fire area fraction over time. Its memory does not grow while the zones stay."""
+    """Each zone's fire area fraction over time, oldest first. Memory does not grow while the zones stay."""
 
     def __init__(self) -> None:
-        self._count = 0
-        self._times_s = np.zeros(MAX_POINTS)
-        self._shares: dict[str, npt.NDArray[np.float64]] = {}
-        """NaN where the zone had no result."""
+        self._times_s = np.full(MAX_POINTS, np.nan)
+        self._shares: dict[str, npt.NDArray[np.float64]] = {}  # NaN without a result
 
     def add(self, time_s: float, shares: Mapping[str, float]) -> None:
-        slot = self._count % MAX_POINTS
-        self._count += 1
-        self._times_s[slot] = time_s
         for zone in shares.keys() - self._shares.keys():
             self._shares[zone] = np.full(MAX_POINTS, np.nan)
-        for zone, values in list(self._shares.items()):
-            values[slot] = shares.get(zone, np.nan)
-            if np.isnan(values).all():  # the zone was removed ten minutes ago
-                del self._shares[zone]
+        for values in (self._times_s, *self._shares.values()):
+            values[:-1] = values[1:]
+        self._times_s[-1] = time_s
+        for zone, values in self._shares.items():
+            values[-1] = shares.get(zone, np.nan)
 
     def all(self) -> list[Point]:
-        """Return the points, oldest first."""
-        return [self._at(number % MAX_POINTS) for number in range(max(0, self._count - MAX_POINTS), self._count)]
+        return [self._at(index) for index in range(MAX_POINTS) if not np.isnan(self._times_s[index])]
 
     def last(self) -> Point | None:
-        return self._at((self._count - 1) % MAX_POINTS) if self._count else None
+        return None if np.isnan(self._times_s[-1]) else self._at(-1)
 
-    def _at(self, slot: int) -> Point:
-        shares = {zone: float(values[slot]) for zone, values in self._shares.items() if not np.isnan(values[slot])}
-        return round(float(self._times_s[slot]), 1), {zone: round(share, 5) for zone, share in shares.items()}
+    def _at(self, index: int) -> Point:
+        shares = {zone: float(values[index]) for zone, values in self._shares.items() if not np.isnan(values[index])}
+        return round(float(self._times_s[index]), 1), {zone: round(share, 5) for zone, share in shares.items()}
 
 
 class History:

@@ -22,12 +22,9 @@ from edge.messages import FrameResult
 if TYPE_CHECKING:  # asyncio is loaded by the server's thread, so that the first frame does not wait for it
     import asyncio
 
-MAX_WIDTH_PX = 960
-"""Browsers show no more of it, and a Pi's network fills up soon."""
+MAX_WIDTH_PX = 960  # the page shows no more, and a Pi's network fills up soon
 MIN_INTERVAL_S = 0.1
-"""Ten frames per second at most."""
-STALE_AFTER_S = 10.0
-"""Older frames are not served as current."""
+STALE_AFTER_S = 10.0  # older frames are not served as current
 
 
 class Notifier:
@@ -77,12 +74,6 @@ def _wake(waiting: asyncio.Future[None]) -> None:
         waiting.set_result(None)
 
 
-@dataclass(frozen=True)
-class EncodedFrame:
-    number: int
-    jpeg: bytes
-
-
 class LiveFrames:
     """The newest result as a JPEG, with and without the fire overlay.
 
@@ -97,9 +88,7 @@ class LiveFrames:
         self._newest: FrameResult | None = None
         self._received_s = 0.0
         self._notifier = Notifier()
-        self._encoded: dict[bool, EncodedFrame] = {}
-        self._encoding: dict[bool, asyncio.Task[EncodedFrame]] = {}
-        self._next_s: dict[bool, float] = {}
+        self._variants = {True: Variant(), False: Variant()}
         self.viewers = 0
 
     def publish(self, result: FrameResult) -> None:
@@ -114,49 +103,51 @@ class LiveFrames:
     # The rest runs in the server's event loop.
 
     async def jpegs(self, with_overlay: bool) -> AsyncGenerator[bytes, None]:
-        """Yield the newest JPEG again and again, each frame at most once, until closed."""
+        """Yield the newest JPEG again and again, each at most once, until closed."""
         self.viewers += 1
         try:
-            number = 0
+            sent = -1
             async for _ in self._notifier.changes(-1 if self._is_fresh() else self._notifier.count):
-                frame = await self._encode_newest(with_overlay)
-                if frame.number != number:
-                    number = frame.number
-                    yield frame.jpeg
+                variant = await self._encode(with_overlay)
+                if variant.number != sent:
+                    sent = variant.number
+                    yield variant.jpeg
         finally:
             self.viewers -= 1
 
     async def snapshot(self, with_overlay: bool) -> bytes | None:
         """Return the current JPEG, or None without a fresh frame."""
-        return (await self._encode_newest(with_overlay)).jpeg if self._is_fresh() else None
+        return (await self._encode(with_overlay)).jpeg if self._is_fresh() else None
 
     def _is_fresh(self) -> bool:
         return self._newest is not None and self._clock() - self._received_s <= STALE_AFTER_S
 
-    async def _encode_newest(self, with_overlay: bool) -> EncodedFrame:
+    async def _encode(self, with_overlay: bool) -> Variant:
+        """Encode the newest result, unless another viewer has since this one asked."""
         import asyncio
 
-        assert self._newest is not None
-        encoded = self._encoded.get(with_overlay)
-        if encoded is not None and encoded.number == self._newest.frame:
-            return encoded
-        task = self._encoding.get(with_overlay)
-        if task is None:
-            task = self._encoding[with_overlay] = asyncio.create_task(self._encode(with_overlay))
-            task.add_done_callback(lambda _: self._encoding.pop(with_overlay))
-        return await asyncio.shield(task)  # a viewer that leaves must not cancel it for the others
+        variant, asked_at = self._variants[with_overlay], self._notifier.count
+        variant.lock = variant.lock or asyncio.Lock()
+        async with variant.lock:
+            if variant.number < asked_at:
+                await asyncio.sleep(variant.next_s - time.monotonic())
+                variant.next_s = time.monotonic() + MIN_INTERVAL_S
+                number, result = self._notifier.count, self._newest
+                assert result is not None
+                mask = result.mask if with_overlay else None
+                job = self._executor.submit(render_jpeg, result.rgb, mask, MAX_WIDTH_PX)
+                variant.jpeg, variant.number = await asyncio.wrap_future(job), number
+        return variant
 
-    async def _encode(self, with_overlay: bool) -> EncodedFrame:
-        import asyncio
 
-        await asyncio.sleep(self._next_s.get(with_overlay, 0.0) - time.monotonic())
-        self._next_s[with_overlay] = time.monotonic() + MIN_INTERVAL_S
-        result = self._newest
-        assert result is not None
-        job = self._executor.submit(render_jpeg, result.rgb, result.mask if with_overlay else None, MAX_WIDTH_PX)
-        frame = EncodedFrame(result.frame, await asyncio.wrap_future(job))
-        self._encoded[with_overlay] = frame
-        return frame
+@dataclass
+class Variant:
+    """The newest JPEG with or without the overlay."""
+
+    number: int = -1  # of the result, as the notifier counts
+    jpeg: bytes = b""
+    next_s: float = 0.0  # when the next may be encoded
+    lock: asyncio.Lock | None = None
 
 
 def render_jpeg(rgb: Frame, mask: Mask | None, max_width_px: int) -> bytes:

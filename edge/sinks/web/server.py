@@ -24,14 +24,11 @@ if TYPE_CHECKING:  # loaded in the server's thread: on a Pi it takes a while
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 64
-"""Open at once; as many more may wait to be accepted."""
+MAX_CONNECTIONS = 64  # open at once; as many more may wait to be accepted
 IDLE_S = 10.0
-SEND_BUFFER_BYTES = 128 << 10
-"""The kernel's, per connection: frames in a longer queue would be old on arrival."""
+SEND_BUFFER_BYTES = 128 << 10  # per connection: frames in a longer queue would be old on arrival
 LOG_INTERVAL_S = 60.0
-SHUTDOWN_GRACE_S, ABORT_GRACE_S = 0.5, 0.3
-"""To finish responses, then to abort them."""
+SHUTDOWN_GRACE_S = 0.3  # to finish responses; uvicorn takes up to 0.3 s more
 
 
 class RateLimitFilter(logging.Filter):
@@ -140,15 +137,12 @@ class Server:
     def close(self) -> None:
         """Stop within a second, whoever is connected."""
         self._closing = True
+        if self._server:
+            # Clients that stop reading are cut off; do not log that as an error.
+            logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+            self._server.should_exit = True
         if self.started:
-            if self._server:
-                self._server.should_exit = True
-            self._thread.join(SHUTDOWN_GRACE_S)
-            if self._server and self._thread.is_alive():
-                # Clients that stop reading are cut off; do not log that as an error.
-                logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
-                self._server.force_exit = True
-                self._thread.join(ABORT_GRACE_S)
+            self._thread.join(SHUTDOWN_GRACE_S + 0.5)
         self.listener.close()
 
     def _serve(self) -> None:
@@ -169,7 +163,9 @@ class Server:
                 server_header=False,
                 proxy_headers=False,
                 backlog=MAX_CONNECTIONS,
-                timeout_keep_alive=self._idle_s,  # type: ignore[arg-type]  # any number of seconds will do
+                # uvicorn declares whole seconds but takes any.
+                timeout_keep_alive=self._idle_s,  # type: ignore[arg-type]
+                timeout_graceful_shutdown=SHUTDOWN_GRACE_S,  # type: ignore[arg-type]
             )
             self._server = uvicorn.Server(config)
             # Requests are not logged; errors go to the run's log.

@@ -8,12 +8,15 @@ const RETRY_MS = 2000;
 const MAX_POINTS = 600;
 
 const $ = (id) => document.getElementById(id);
+const put = (id, text) => { $(id).textContent = text; };
 const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
+const element = (tag, className = "", textContent = "") =>
+  Object.assign(document.createElement(tag), { className, textContent });
 
 let areas = { zones: [], ignored: [], on_share: 0 };
 let points = [];
 let state = null;
-let eventsRevision = -1, configRevision = -1;
+let revisions = {};
 let receivedAt = 0;
 let lost = true;
 let stream = null;
@@ -30,12 +33,17 @@ function connect() {
     state = JSON.parse(message.data);
     receivedAt = performance.now();
     lost = false;
-    if (reconnected) await reload();
-    else if (state.point && (!points.length || state.point[0] > points[points.length - 1][0])) points.push(state.point);
-    points = points.slice(-MAX_POINTS);
-    if (state.events_revision !== eventsRevision) loadEvents(state.events_revision);
-    if (state.config_revision !== configRevision) loadAreas(state.config_revision);
+    if (reconnected) {
+      revisions = {};
+      const history = await getJson("/api/history");
+      if (!history) return disconnect();
+      points = history;
+    } else if (state.point && state.point[0] > (points.at(-1)?.[0] ?? -1)) {
+      points = [...points, state.point].slice(-MAX_POINTS);
+    }
     show();
+    await refresh("config_revision", "/api/areas", showAreas);
+    await refresh("events_revision", "/api/events", showEvents);
   };
   stream.onerror = () => {
     disconnect();
@@ -45,39 +53,20 @@ function connect() {
 }
 
 async function getJson(path) {
-  const response = await fetch(path);
-  if (!response.ok) throw new Error(`${path}: ${response.status}`);
-  return response.json();
-}
-
-async function reload() {
-  eventsRevision = configRevision = -1;
   try {
-    points = await getJson("/api/history");
+    const response = await fetch(path);
+    return response.ok ? await response.json() : null;
   } catch {
-    disconnect();
+    return null;
   }
 }
 
-async function loadAreas(revision) {
-  configRevision = revision;
-  try {
-    areas = await getJson("/api/areas");
-    drawAreas();
-    show();
-  } catch {
-    configRevision = -1;
-  }
-}
-
-async function loadEvents(revision) {
-  eventsRevision = revision;
-  try {
-    $("events").replaceChildren(...(await getJson("/api/events")).map(eventItem));
-    $("no-events").hidden = $("events").childElementCount > 0;
-  } catch {
-    eventsRevision = -1;
-  }
+async function refresh(revision, path, showNew) {
+  if (revisions[revision] === state[revision]) return;
+  revisions[revision] = state[revision];
+  const value = await getJson(path);
+  if (value) showNew(value);
+  else revisions[revision] = null;  // retried with the next state
 }
 
 function disconnect() {
@@ -93,7 +82,7 @@ const zoneName = (name) => (name === areas.whole_frame && !areas.zones.length ? 
 
 function show() {
   const silent = lost || !state;
-  const stale = !silent && state.frame_age_s !== null && state.frame_age_s > STALE_AFTER_S;
+  const stale = !silent && state.frame_age_s > STALE_AFTER_S;
   const waiting = !silent && state.frame_age_s === null;
   const alarms = silent ? [] : Object.keys(state.zones).filter((name) => state.zones[name].alarm);
   const zones = alarms.map(zoneName).filter(Boolean).join(", ");
@@ -104,14 +93,12 @@ function show() {
   else if (waiting) [text, kind, cover] = ["Waiting for a frame", "waiting", "Waiting for a frame …"];
   if (stale) cover = `${text}: the camera is ${state.camera_state}.`;
   if (alarms.length) [text, kind] = [zones ? `FIRE: ${zones}` : "FIRE", "fire"];
-  if ($("banner").textContent !== text) $("banner").textContent = text;
+  if ($("banner").textContent !== text) put("banner", text);
   $("banner").className = kind;
   document.title = kind === "calm" ? "FireSeg Edge" : `${text} – FireSeg Edge`;
-
   $("cover").hidden = !cover;
-  $("cover").textContent = cover;
-  const url = lost || document.hidden ? "" : `/live.mjpeg?overlay=${$("overlay").checked ? 1 : 0}`;
-  if (url !== liveUrl) showLive(url);
+  put("cover", cover);
+  showLive(lost || document.hidden ? "" : `/live.mjpeg?overlay=${$("overlay").checked ? 1 : 0}`);
   if (silent) return;
   showStatus();
   showZones();
@@ -119,6 +106,7 @@ function show() {
 }
 
 function showLive(url) {
+  if (url === liveUrl) return;
   liveUrl = url;
   // Removing src ends the connection; the number makes the browser open a new one.
   if (url) $("live").src = `${url}&try=${++attempts}`;
@@ -126,7 +114,6 @@ function showLive(url) {
 }
 
 function showStatus() {
-  const put = (id, text) => { $(id).textContent = text; };
   const number = (value, digits, unit) => (value === null ? "–" : `${value.toFixed(digits)} ${unit}`);
   put("source", state.source ?? "");
   put("camera", state.camera_state + (state.camera_connects > 1 ? `, connected ${state.camera_connects} times` : ""));
@@ -136,7 +123,7 @@ function showStatus() {
   put("results", `${state.fps.toFixed(1)} per second, ${state.results} in total, ${state.dropped} frames dropped`);
   const host = [];
   if (state.temperature_c !== null) host.push(`${state.temperature_c.toFixed(0)} °C`);
-  if (state.throttled) host.push(state.throttled.length ? state.throttled.join(", ") : "not throttled");
+  if (state.throttled) host.push(state.throttled.join(", ") || "not throttled");
   if (state.load !== null) host.push(`load ${state.load.toFixed(1)}`);
   put("host", host.join(", ") || "–");
   put("uptime", duration(state.running_s));
@@ -159,21 +146,25 @@ function showZones() {
   }
 }
 
-function drawAreas() {
-  const polygon = (corners, kind) => {
+function showAreas(newAreas) {
+  areas = newAreas;
+  const polygon = (corners, kind, zone) => {
     const drawn = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
     drawn.setAttribute("points", corners.map((corner) => corner.join(",")).join(" "));
     drawn.setAttribute("class", kind);
+    if (zone !== undefined) drawn.dataset.zone = zone;
     return drawn;
   };
   $("areas").replaceChildren(
     ...areas.ignored.map((corners) => polygon(corners, "ignored")),
-    ...areas.zones.map(({ name, polygon: corners }, index) => {
-      const drawn = polygon(corners, `s${index % COLOURS}`);
-      drawn.dataset.zone = name;
-      return drawn;
-    }),
+    ...areas.zones.map(({ name, polygon: corners }, index) => polygon(corners, `s${index % COLOURS}`, name)),
   );
+  show();
+}
+
+function showEvents(events) {
+  $("events").replaceChildren(...events.map(eventItem));
+  $("no-events").hidden = events.length > 0;
 }
 
 function eventItem({ id, zone, time, active, duration_s, peak_share, pictures }) {
@@ -182,7 +173,7 @@ function eventItem({ id, zone, time, active, duration_s, peak_share, pictures })
   if (kind) {
     const link = element("a"), image = element("img");
     link.href = image.src = `/events/${encodeURIComponent(id)}/${kind}.jpg`;
-    image.alt = `Fire in ${zone}`;
+    image.alt = `Fire in ${zoneName(zone) || "the frame"}`;
     link.append(image);
     item.append(link);
   }
@@ -195,16 +186,12 @@ function eventItem({ id, zone, time, active, duration_s, peak_share, pictures })
   return item;
 }
 
-function element(tag, className = "", text = "") {
-  return Object.assign(document.createElement(tag), { className, textContent: text });
-}
-
 function duration(seconds) {
-  const s = Math.floor(seconds), units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
-  const first = units.findIndex(([size]) => s >= size);
-  if (first < 0) return "0 s";
-  const count = (size, index) => Math.floor((index ? s % units[first][0] : s) / size);
-  return units.slice(first, first + 2).map(([size, name], index) => `${count(size, index)} ${name}`).join(" ");
+  const s = Math.floor(seconds);
+  const counts = [s / 86400, (s / 3600) % 24, (s / 60) % 60, s % 60].map(Math.floor);
+  const parts = ["d", "h", "min", "s"].map((unit, index) => `${counts[index]} ${unit}`);
+  const first = counts.findIndex((count) => count);
+  return first < 0 ? "0 s" : parts.slice(first, first + 2).join(" ");
 }
 
 // The viewer's actions.

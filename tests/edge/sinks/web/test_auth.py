@@ -115,7 +115,7 @@ def test_without_the_password_only_health_is_served(listen: str, monkeypatch: py
     ]
     with serving(config(listen)) as page:
         routes: Any = page._make_app()
-        paths = {"/nothing-here", *(route.path for route in routes._app.routes)} - {*OPEN_PATHS}
+        paths = {"/nothing-here", *(route.path for route in routes._app.app.routes)} - {*OPEN_PATHS}
         for path, headers in [*((path, None) for path in paths), *(("/", each) for each in wrong)]:
             code, answered, body = get(page, path, headers=headers)
             assert (path, code, body) == (path, 401, b"Password required; any user name.\n")

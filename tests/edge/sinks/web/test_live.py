@@ -105,7 +105,7 @@ def test_fire_is_tinted_in_the_frame_on_request(page: WebPage) -> None:
     assert (default == tinted).all()
     assert plain[..., 2].mean() == pytest.approx(50, abs=2)
     for path in ("/live.mjpeg", "/snapshot.jpg"):
-        assert get(page, f"{path}?overlay=maybe")[::2] == (400, b"overlay must be 1 (tint fire) or 0.\n")
+        assert get(page, f"{path}?overlay=maybe")[::2] == (400, b"overlay must be 1 (tint fire) or 0.")
     with Viewer(page, "/live.mjpeg?overlay=0") as viewer:
         assert decode(viewer.jpeg())[..., 2].mean() == pytest.approx(50, abs=2)
 

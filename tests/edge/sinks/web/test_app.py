@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import threading
+from collections.abc import AsyncGenerator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from starlette.types import Message
 
 from edge.config import load_config
 from edge.detection import zones
 from edge.messages import END, PEAK, START, CameraState
 from edge.sinks.web import history
-from edge.sinks.web.app import MAX_VIEWERS
+from edge.sinks.web.app import MAX_VIEWERS, Stream
 from edge.sinks.web.sink import WebPage
 from tests.support.factories import event, result
 from tests.support.web_client import Clock, Viewer, config, decode, get, get_json, gray, serving, status, wait_until
@@ -50,6 +53,30 @@ def test_a_head_request_for_a_stream_ends_at_once(page: WebPage, path: str) -> N
         assert response.status == 200
         response.read()
     connection.close()
+
+
+def test_a_stream_is_closed_when_its_client_leaves() -> None:
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"never sent"
+        finally:
+            closed.append(True)
+
+    async def leave() -> Message:
+        await asyncio.sleep(0.01)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def serve() -> None:
+        generator = chunks()  # referenced here, so that no garbage collection closes it
+        await Stream(generator, "text/plain")({"type": "http", "method": "GET"}, leave, send)
+        assert closed == [True]
+
+    closed: list[bool] = []
+    asyncio.run(serve())
 
 
 def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:

@@ -14,7 +14,7 @@ from edge.host.machine import HostStatus
 from edge.messages import END, START, CameraState
 from edge.sinks.prometheus import Prometheus
 from tests.support.factories import MODEL_HASH, event, result
-from tests.support.web_client import ask, serving, status
+from tests.support.web_client import get, serving, status
 
 BARE = HostStatus(governor=None, temperature_c=None, throttling=None, load=None)
 
@@ -112,10 +112,10 @@ def test_a_zones_name_may_be_anything() -> None:
 def test_the_page_serves_them_in_the_format_that_is_asked_for() -> None:
     with serving() as page:
         page.on_result(result(1.0, 0.25, on=True))
-        code, headers, text = ask(page, "/metrics")
+        code, headers, text = get(page, "/metrics")
         assert (code, headers.get_all("Content-Type")) == (200, ["text/plain; version=0.0.4; charset=utf-8"])
         assert "fireseg_results" in {family.name for family in parse(text.decode())}
-        code, headers, text = ask(page, "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+        code, headers, text = get(page, "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
         assert headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
         assert "fireseg_model" in {family.name for family in parse_open(text.decode())}  # type: ignore[no-untyped-call]
 

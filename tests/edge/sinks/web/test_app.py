@@ -16,7 +16,6 @@ import pytest
 from starlette.types import Message
 
 from edge.config import load_config
-from edge.detection import zones
 from edge.messages import END, PEAK, START, CameraState
 from edge.sinks.web import history
 from edge.sinks.web.app import MAX_VIEWERS, Stream
@@ -197,7 +196,7 @@ def test_areas_are_the_configured_polygons(tmp_path: Path) -> None:
         assert get_json(page, "/api/areas") == {
             "zones": [{"name": "<b>stove", "polygon": [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9]]}],
             "ignored": [[[0, 0], [0.1, 0], [0.1, 0.1]]],
-            "whole_frame": zones.WHOLE_FRAME,
+            "whole_frame": "frame",
             "on_share": 0.03,
         }
 

@@ -100,7 +100,7 @@ function show() {
   put("cover", cover);
   showLive(lost || document.hidden ? "" : `/live.mjpeg?overlay=${$("overlay").checked ? 1 : 0}`);
   if (silent) return;
-  showStatus();
+  if (state.camera_state) showStatus();  // the first status may come after the first frame
   showZones();
   plot($("plot"), points, Object.keys(state.zones), areas.on_share);
 }
@@ -136,7 +136,7 @@ function showZones() {
     const row = element("tr", alarm ? "fire" : "");
     const texts = [zoneName(name) || "Whole frame", percent(share), alarm ? "FIRE" : "no fire"];
     row.append(...texts.map((text) => element("td", "", text)));
-    row.firstChild.prepend(element("i", `b${index % COLOURS}`));
+    row.firstChild.prepend(element("i", `z${index % COLOURS}`));
     return row;
   });
   $("zones").tBodies[0].replaceChildren(...rows);
@@ -157,7 +157,7 @@ function showAreas(newAreas) {
   };
   $("areas").replaceChildren(
     ...areas.ignored.map((corners) => polygon(corners, "ignored")),
-    ...areas.zones.map(({ name, polygon: corners }, index) => polygon(corners, `s${index % COLOURS}`, name)),
+    ...areas.zones.map(({ name, polygon: corners }, index) => polygon(corners, `z${index % COLOURS}`, name)),
   );
   show();
 }

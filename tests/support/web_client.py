@@ -133,7 +133,7 @@ def basic_auth(password: str, user: str = "anyone") -> dict[str, str]:
 def get(
     page: WebPage, path: str, *, method: str = "GET", headers: dict[str, str] | None = None
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """Return status, headers and body of one request on a connection of its own."""
+    """Return status, headers and body of one request, on a new connection."""
     connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=TIMEOUT_S)
     try:
         connection.request(method, path, headers=headers or {})

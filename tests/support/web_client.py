@@ -1,4 +1,4 @@
-"""What tests of the page share: one that is served for real, something to show on it, and viewers."""
+"""A live page served for real, frames to show on it, and HTTP clients."""
 
 from __future__ import annotations
 
@@ -9,155 +9,185 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 
 from edge.config import Config, load_config
 from edge.host.machine import HostStatus, Throttling
+from edge.images import Frame
 from edge.messages import CameraState, FrameResult, RunStatus
 from edge.sinks.prometheus import Prometheus
 from edge.sinks.web.sink import WebPage
 from tests.support.factories import MODEL_HASH, result
 
-TIMEOUT_S = 5.0
-SIZE = (48, 64)
+TIMEOUT_S = 10.0
+SMALL, LARGE = (48, 64), (720, 960)
+"""A large frame of noise is a third of a megabyte as a JPEG: the kernel's buffers for a viewer are soon full."""
+STATUS = RunStatus(
+    source="test",
+    camera_state=CameraState.STREAMING,
+    connects=1,
+    running_s=12.3,
+    results=100,
+    dropped=7,
+    fps=9.9,
+    last_result_age_s=0.1,
+    machine=HostStatus("ondemand", 61.5, Throttling(0b0101), 1.5),  # under-voltage and throttled
+    model_sha256=MODEL_HASH,
+)
 
 
 def config(listen: str = "127.0.0.1:0", **sections: dict[str, Any]) -> Config:
     return load_config(None, {"web": {"listen": listen}, **sections})
 
 
-def status(**changed: Any) -> RunStatus:
-    told: dict[str, Any] = {
-        "source": "test",
-        "source_state": CameraState.STREAMING,
-        "openings": 1,
-        "running_s": 12.3,
-        "results": 100,
-        "dropped": 7,
-        "fps": 9.9,
-        "quiet_s": 0.1,
-        "machine": HostStatus(
-            governor="ondemand", temperature_c=61.5, throttling=Throttling(0b0101), load=1.5
-        ),  # under-voltage and throttled
-        "model_sha256": MODEL_HASH,
-    }
-    return RunStatus(**told | changed)
+def status(**changes: Any) -> RunStatus:
+    return replace(STATUS, **changes)
 
 
 @contextmanager
-def serving(settings: Config | None = None) -> Iterator[WebPage]:
-    """A page that has begun to be served."""
+def serving(settings: Config | None = None, **options: Any) -> Iterator[WebPage]:
+    """A page whose server has started."""
     metrics = Prometheus()
-    page = WebPage(settings or config(), metrics)
+    page = WebPage(settings or config(), metrics, **options)
     try:
         for _ in range(2):
-            metrics.on_status(status())
-            page.on_status(status())
-        page.metrics = metrics  # type: ignore[attr-defined]
+            metrics.on_status(STATUS)
+            page.on_status(STATUS)
         yield page
     finally:
         page.close()
 
 
-class Camera:
-    """Gives a page results of noise, which no JPEG makes small, as the loop's thread does."""
+class FrameFeeder:
+    """Publishes results with frames of noise in a thread, as the loop does."""
 
-    def __init__(self, page: WebPage, fps: float, size: tuple[int, int] = SIZE) -> None:
+    def __init__(self, page: WebPage, fps: float, size: tuple[int, int] = SMALL) -> None:
         self._page, self._fps, self._size = page, fps, size
-        self._end = threading.Event()
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="the loop")
         self.number = 0
         self.longest_s = 0.0
-        """What the page took of the loop's time for one result, at most."""
+        """The longest that the page held up the thread for one result."""
+        self.cpu_s = 0.0
+        """The processor time that the page took from the thread in all."""
 
-    def __enter__(self) -> Camera:
+    def __enter__(self) -> FrameFeeder:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end.set()
+        self._stop.set()
         self._thread.join()
 
     def _run(self) -> None:
-        shown = [noise(seed, self._size) for seed in range(4)]
-        while not self._end.wait(1 / self._fps):
+        frames = [noise(seed, self._size) for seed in range(4)]
+        while not self._stop.wait(1 / self._fps):
             self.number += 1
-            seen = shown[self.number % len(shown)]
-            told = FrameResult(**{**vars(seen), "frame": self.number})
-            began_s = time.perf_counter()
-            self._page.on_result(told)
+            frame = replace(frames[self.number % len(frames)], frame=self.number)
+            began_s, began_cpu_s = time.perf_counter(), time.thread_time()
+            self._page.on_result(frame)
             self.longest_s = max(self.longest_s, time.perf_counter() - began_s)
+            self.cpu_s += time.thread_time() - began_cpu_s
 
 
-def noise(seed: int, size: tuple[int, int] = SIZE) -> FrameResult:
-    told = vars(result(0.0, 0.5, on=True))
-    rgb = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
-    return FrameResult(**{**told, "rgb": rgb, "mask": np.ones((12, 16), np.bool_)})
+class Clock:
+    """A clock that stands still until the test moves it."""
+
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
-def basic(password: str, user: str = "anyone") -> dict[str, str]:
+def gray(level: int) -> FrameResult:
+    """A result without fire, numbered by its gray level."""
+    return result(level / 10, 0.0, on=False, number=level, level=level)
+
+
+def decode(jpeg: bytes) -> Frame:
+    frame = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert frame is not None
+    return frame.astype(np.uint8)
+
+
+def noise(number: int, size: tuple[int, int] = SMALL) -> FrameResult:
+    """A result that no JPEG makes small, fire everywhere."""
+    rgb = np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8)
+    return replace(result(0.0, 0.5, on=True, number=number), rgb=rgb, mask=np.ones((12, 16), np.bool_))
+
+
+def connections(page: WebPage) -> list[Any]:
+    """The server's open connections, as uvicorn's protocols."""
+    assert page._server._server is not None
+    return list(page._server._server.server_state.connections)
+
+
+def basic_auth(password: str, user: str = "anyone") -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
-def ask(
+def get(
     page: WebPage, path: str, *, method: str = "GET", headers: dict[str, str] | None = None
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
+    """Return status, headers and body of one request, on a new connection."""
     connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=TIMEOUT_S)
     try:
         connection.request(method, path, headers=headers or {})
-        answer = connection.getresponse()
-        return answer.status, answer.headers, answer.read()
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
     finally:
         connection.close()
 
 
-def ask_json(page: WebPage, path: str) -> Any:
-    return json.loads(ask(page, path)[2])
+def get_json(page: WebPage, path: str) -> Any:
+    return json.loads(get(page, path)[2])
 
 
 class Viewer:
-    """Someone who keeps watching /live.mjpeg or /state."""
+    """A client of /live.mjpeg or /state that reads only when asked."""
 
     def __init__(self, page: WebPage, path: str = "/live.mjpeg") -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=TIMEOUT_S)
         self._connection.request("GET", path)
-        self.answer = self._connection.getresponse()
-        self.status = self.answer.status
+        self.response = self._connection.getresponse()
+        self.status = self.response.status
 
     def __enter__(self) -> Viewer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.leave()
+        self.close()
 
-    def leave(self) -> None:
-        self.answer.close()
+    def close(self) -> None:
+        self.response.close()
         self._connection.close()
 
-    def picture(self) -> bytes:
-        """The next JPEG."""
-        assert self.answer.readline().strip() in (b"--frame", b"")
+    def jpeg(self) -> bytes:
+        """Read the next frame."""
+        assert self.response.readline().strip() in (b"--frame", b"")
         head = {}
-        while line := self.answer.readline().strip():
+        while line := self.response.readline().strip():
             name, _, value = line.partition(b": ")
             if value:
                 head[name.lower()] = value
         assert head[b"content-type"] == b"image/jpeg"
-        jpeg = self.answer.read(int(head[b"content-length"]))
-        assert self.answer.readline() == b"\r\n"
+        jpeg = self.response.read(int(head[b"content-length"]))
+        assert self.response.readline() == b"\r\n"
         return jpeg
 
     def message(self) -> Any:
-        """The next server-sent event."""
-        line = self.answer.readline()
-        assert self.answer.readline() == b"\n"
+        """Read the next server-sent event."""
+        line = self.response.readline()
+        assert self.response.readline() == b"\n"
         return json.loads(line.removeprefix(b"data: "))
 
 
-def until(true: Callable[[], bool], limit_s: float = TIMEOUT_S) -> None:
+def wait_until(is_true: Callable[[], bool], limit_s: float = TIMEOUT_S) -> None:
     end_s = time.monotonic() + limit_s
-    while not true():
-        assert time.monotonic() < end_s, "it never came"
+    while not is_true():
+        assert time.monotonic() < end_s, "timed out"
         time.sleep(0.01)

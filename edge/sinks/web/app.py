@@ -1,26 +1,24 @@
-"""What is asked for and what is answered: the page, its pictures, its figures."""
+"""Routes of the live page: its files, frames, state, metrics and health."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edge.sinks.web.bell import Notifier
-from edge.sinks.web.health import why_blind, why_dead
-from edge.sinks.web.history import History
-from edge.sinks.web.live import Live
-from edge.sinks.web.stream import Stream
+from edge.sinks.web.history import MAX_FIRES, History
+from edge.sinks.web.live import LiveFrames, Notifier
 
-MOST_VIEWERS = 32
-"""Of the live picture at once, and as many of the figures."""
+MAX_VIEWERS = 32  # of frames, and as many of the state
 MJPEG = "multipart/x-mixed-replace; boundary=frame"
 BOUNDARY = b"--frame\r\n"
 STATIC = Path(__file__).parent / "static"
@@ -38,131 +36,122 @@ class PageContext:
     """All that the page shows.
 
     Args:
-        live, history: what the sink is told.
-        bell: rings when there is news for `/state`.
-        areas: zones and ignored areas as polygons, and the share from which fire counts.
-        scrape: the metrics and their content type, by the request's Accept.
-        interval_s: how far results are apart at most, where all is well.
+        live, history: filled by the sink.
+        notifier: notified when `/state` changes.
+        scrape: returns the metrics and their content type for a request's Accept header.
     """
 
-    live: Live
+    live: LiveFrames
     history: History
-    bell: Notifier
-    areas: Callable[[], dict[str, Any]]
+    notifier: Notifier
     scrape: Callable[[str], tuple[bytes, str]]
-    interval_s: Callable[[], float]
 
 
-def make_app(told: PageContext) -> ASGIApp:
-    """The application behind the guard."""
-    history = told.history
-    watching = 0
+class Stream(StreamingResponse):
+    """Streams a generator and closes it at once when the client leaves, so that viewers are counted right.
 
-    async def live(request: Request) -> ASGIApp:
-        marked = is_marked(request)
-        if marked is None:
-            return no_such_overlay()
-        if told.live.viewers >= MOST_VIEWERS:
-            return crowded()
-        return Stream(request, MJPEG, lambda: mjpeg(told.live.pictures(marked)))
+    Starlette leaves the generator to the garbage collector if the client stopped reading, and streams to HEAD too.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], media_type: str) -> None:
+        super().__init__(chunks, media_type=media_type)
+        self._chunks = chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await send({"type": "http.response.body"})
+            return
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._chunks.aclose()
+
+
+def make_app(context: PageContext) -> ASGIApp:
+    """Return the ASGI app of the page. It trusts every request: put `auth.Guard` before it."""
+    live, history = context.live, context.history
+    state_viewers = 0
+
+    async def stream_frames(request: Request) -> Response:
+        check_viewers(live.viewers)
+        return Stream(mjpeg(live.jpegs(wants_overlay(request))), MJPEG)
 
     async def snapshot(request: Request) -> Response:
-        marked = is_marked(request)
-        if marked is None:
-            return no_such_overlay()
-        jpeg = await told.live.snapshot(marked)
-        return picture(jpeg) if jpeg else sentence("There is no picture of now: look at /readyz.", 503)
+        return jpeg_response(await live.snapshot(wants_overlay(request)), 503, "No current frame: /readyz says why.")
 
     async def event_picture(request: Request) -> Response:
         jpeg = history.picture(request.path_params["id"], request.path_params["kind"])
-        return picture(jpeg) if jpeg else sentence("There is no such picture, or no longer.", 404)
+        return jpeg_response(jpeg, 404, f"Not found: the last {MAX_FIRES} fires are kept.")
 
-    async def stream_state(request: Request) -> ASGIApp:
-        return crowded() if watching >= MOST_VIEWERS else Stream(request, "text/event-stream", states)
+    async def stream_state(_: Request) -> Response:
+        check_viewers(state_viewers)
+        return Stream(states(), "text/event-stream")
 
-    async def states() -> AsyncIterator[bytes]:
-        nonlocal watching
-        watching += 1
+    async def states() -> AsyncGenerator[bytes, None]:
+        nonlocal state_viewers
+        state_viewers += 1
         try:
-            seen = -1
-            while True:
-                seen = await told.bell.wait(seen)
+            async for _ in context.notifier.changes():
                 yield f"data: {json.dumps(history.state())}\n\n".encode()
         finally:
-            watching -= 1
-
-    def look(give: Callable[[], Any]) -> Callable[[Request], Any]:
-        async def answer(_: Request) -> Response:
-            return JSONResponse(give())
-
-        return answer
+            state_viewers -= 1
 
     async def metrics(request: Request) -> Response:
-        text, kind = told.scrape(request.headers.get("accept", ""))
-        return Response(text, headers={"content-type": kind})
+        text, content_type = context.scrape(request.headers.get("accept", ""))
+        return Response(text, headers={"content-type": content_type})
 
-    async def healthz(_: Request) -> Response:
-        return verdict(why_dead(history))
+    def route(path: str, respond: Callable[[], Response]) -> Route:
+        async def endpoint(_: Request) -> Response:
+            return respond()
 
-    async def readyz(_: Request) -> Response:
-        return verdict(why_blind(history, told.interval_s()))
+        return Route(path, endpoint)
 
-    return Router(
-        [
-            *(Route(path, serve_file(*file)) for path, file in FILES.items()),
-            Route("/live.mjpeg", live),
-            Route("/snapshot.jpg", snapshot),
-            Route("/events/{id}/{kind}.jpg", event_picture),
-            Route("/state", stream_state),
-            Route("/api/state", look(history.state)),
-            Route("/api/history", look(history.points)),
-            Route("/api/events", look(history.events)),
-            Route("/api/areas", look(told.areas)),
-            Route("/metrics", metrics),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-        ],
-        redirect_slashes=False,
-    )
+    routes = [
+        Route("/live.mjpeg", stream_frames),
+        Route("/snapshot.jpg", snapshot),
+        Route("/events/{id}/{kind}.jpg", event_picture),
+        Route("/state", stream_state),
+        Route("/metrics", metrics),
+        route("/api/state", lambda: JSONResponse(history.state())),
+        route("/api/history", lambda: JSONResponse(history.points())),
+        route("/api/events", lambda: JSONResponse(history.events())),
+        route("/api/areas", lambda: JSONResponse(history.areas())),
+        route("/healthz", lambda: health(history.liveness_problem())),
+        route("/readyz", lambda: health(history.readiness_problem())),
+    ]
+    for path, (name, media_type) in FILES.items():
+        routes.append(Route(path, Response((STATIC / name).read_bytes(), media_type=media_type)))
+    return ExceptionMiddleware(Router(routes, redirect_slashes=False))
 
 
-async def mjpeg(jpegs: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Each part ends with the next one's boundary: browsers show a picture once they have seen that."""
+async def mjpeg(jpegs: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Frame JPEGs as multipart. Each part ends with the next boundary: browsers wait for it to show the part."""
     yield BOUNDARY
-    async for jpeg in jpegs:
-        head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
-        yield head + jpeg + b"\r\n" + BOUNDARY
+    async with aclosing(jpegs):
+        async for jpeg in jpegs:
+            head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
+            yield head + jpeg + b"\r\n" + BOUNDARY
 
 
-def serve_file(name: str, kind: str) -> Callable[[Request], Any]:
-    text = (STATIC / name).read_bytes()
-
-    async def answer(_: Request) -> Response:
-        return Response(text, media_type=kind)
-
-    return answer
+def check_viewers(count: int) -> None:
+    if count >= MAX_VIEWERS:
+        raise HTTPException(503, f"{MAX_VIEWERS} viewers are connected, the limit: close one and try again.")
 
 
-def is_marked(request: Request) -> bool | None:
-    """Whether fire is to be marked in the picture; None where the request says neither."""
-    return {"1": True, "0": False}.get(request.query_params.get("overlay", "1"))
+def wants_overlay(request: Request) -> bool:
+    """Return whether to tint fire in the frame."""
+    overlay = request.query_params.get("overlay", "1")
+    if overlay not in ("0", "1"):
+        raise HTTPException(400, "overlay must be 1 (tint fire) or 0.")
+    return overlay == "1"
 
 
-def picture(jpeg: bytes) -> Response:
+def jpeg_response(jpeg: bytes | None, status: int, problem: str) -> Response:
+    if jpeg is None:
+        raise HTTPException(status, problem)
     return Response(jpeg, media_type="image/jpeg")
 
 
-def verdict(why_not: str | None) -> Response:
-    return JSONResponse({"ok": why_not is None, "reason": why_not}, 200 if why_not is None else 503)
-
-
-def sentence(text: str, status: int) -> Response:
-    return PlainTextResponse(f"{text}\n", status)
-
-
-def no_such_overlay() -> Response:
-    return sentence("overlay is 1, for fire to be marked, or 0.", 400)
-
-
-def crowded() -> Response:
-    return sentence(f"{MOST_VIEWERS} are watching already: close a window elsewhere.", 503)
+def health(problem: str | None) -> Response:
+    return JSONResponse({"ok": problem is None, "reason": problem}, 503 if problem else 200)

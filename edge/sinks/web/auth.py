@@ -1,7 +1,7 @@
-"""Who may look: where the page listens, the password, and what every request must bring and every answer carries.
+"""Access to the live page: the address, the password, and the headers of every response.
 
-The page shows a home. So it is served to this machine alone, unless there is a password; and where there is none, a
-request must name this machine, so that no web page elsewhere can reach it under a name of its own (DNS rebinding).
+The page shows a home, so only this machine may open it unless there is a password. Without one, a request must name
+this machine in its Host header, so that no other site reaches the page through its own domain (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -10,19 +10,14 @@ import base64
 import binascii
 import re
 import secrets
-import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from edge.config import LOOPBACK, Listen
 from edge.errors import UserError
 from edge.secrets import WEB_PASSWORD, read_secret
-from edge.sinks.web.door import Door
 
-BUFFER_BYTES = 128 << 10
-"""What the kernel holds for one viewer: pictures in a longer queue would be old when they come."""
-OPEN_PATHS = ("/healthz", "/readyz")
-"""Who asks whether the run lives has no password at hand, and learns nothing else."""
+OPEN_PATHS = ("/healthz", "/readyz")  # probes have no password
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -45,43 +40,25 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 def find_password(listen: Listen, file: str) -> str | None:
-    """The page's password; None where it needs none. Raises `UserError` where other machines could look without one."""
+    """Return the page's password, or None on a loopback address without one.
+
+    Raises `UserError` if other machines could open the page without a password.
+    """
     password = read_secret(WEB_PASSWORD, file)
     if password is None and not listen.loopback:
         raise UserError(
-            f"the web page at {listen.host} could be seen by others without a password",
+            f"the live page at {listen.host} would be open to other machines without a password",
             f"set {WEB_PASSWORD} or [web] password_file, or listen at {LOOPBACK}:{listen.port}",
         )
     return password
 
 
-def open_socket(listen: Listen) -> Door:
-    """Take the address. Raises `UserError` where it is taken, or none of this machine's."""
-    try:
-        # Not socket.create_server, which would let an address of IPv6 refuse those of IPv4 even for [::].
-        listening = Door(socket.AF_INET6 if ":" in listen.host else socket.AF_INET)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)  # connections inherit it
-            listening.bind((listen.host, listen.port))
-            listening.listen()
-        except OSError:
-            listening.close()
-            raise
-    except OSError as error:
-        raise UserError(
-            f"the web page could not be served at {listen.url(listen.port)} ({error.strerror})",
-            "choose another port, or an address of this machine",
-        ) from error
-    return listening
-
-
 class Guard:
-    """Stands before an application and lets through what may look; puts the usual headers on every answer.
+    """ASGI middleware: refuses requests without the password, and adds the security headers to every response.
 
     Args:
-        app: what is guarded.
-        password: that every request must bring, for any user's name; None where a loopback address alone is served.
+        app: the guarded application.
+        password: required of every request, with any user name; None on a loopback address.
         host: the address that is served.
     """
 
@@ -91,42 +68,45 @@ class Guard:
         self._hosts = {"localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        async def send_guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                said = {name for name, _ in message.get("headers", ())}
-                more = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in said]
-                message["headers"] = [*message.get("headers", ()), *more]
+                present = {name for name, _ in message.get("headers", ())}
+                missing = [pair for pair in encode_headers(HEADERS) if pair[0] not in present]
+                message["headers"] = [*message.get("headers", ()), *missing]
             await send(message)
 
         headers = dict(scope["headers"])
         if scope["method"] not in ("GET", "HEAD"):
-            await refuse(send_guarded, 405, "Nothing can be sent here: only looked at.", {"allow": "GET, HEAD"})
-        elif self._password is None and not self._names_this_machine(headers.get(b"host", b"")):
-            await refuse(send_guarded, 403, "This page is for this machine alone: open it as localhost or 127.0.0.1.")
-        elif not self._knows_password(headers.get(b"authorization", b"")) and scope["path"] not in OPEN_PATHS:
-            await refuse(send_guarded, 401, "The page's password is needed; the user may be any.", UNAUTHORISED)
+            await refuse(send_with_headers, 405, "Method not allowed.", {"allow": "GET, HEAD"})
+        elif self._password is None and not self._is_this_machine(headers.get(b"host", b"")):
+            await refuse(send_with_headers, 403, "Unknown host: without a password, open it as localhost or 127.0.0.1.")
+        elif not self._has_password(headers.get(b"authorization", b"")) and scope["path"] not in OPEN_PATHS:
+            await refuse(send_with_headers, 401, "Password required; any user name.", UNAUTHORISED)
         else:
-            await self._app(scope, receive, send_guarded)
+            await self._app(scope, receive, send_with_headers)
 
-    def _names_this_machine(self, host: bytes) -> bool:
-        """Whatever the port: a page that is forwarded by SSH has another one there."""
+    def _is_this_machine(self, host: bytes) -> bool:
+        """Whether a Host header names this machine, at any port: SSH forwarding changes the port."""
         return re.sub(r":[0-9]+$", "", host.decode("latin-1").lower()) in self._hosts
 
-    def _knows_password(self, authorization: bytes) -> bool:
+    def _has_password(self, authorization: bytes) -> bool:
         if self._password is None:
             return True
         scheme, _, encoded = authorization.partition(b" ")
         try:
-            given = base64.b64decode(encoded.strip(), validate=True).partition(b":")[2]
+            password = base64.b64decode(encoded.strip(), validate=True).partition(b":")[2]
         except binascii.Error:
             return False
-        return scheme.lower() == b"basic" and secrets.compare_digest(given, self._password)
+        return scheme.lower() == b"basic" and secrets.compare_digest(password, self._password)
 
 
-async def refuse(send: Send, status: int, why: str, headers: dict[str, str] | None = None) -> None:
-    """Answer with one sentence."""
-    sentence = f"{why}\n".encode()
-    said = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(sentence)), **(headers or {})}
-    pairs = [(name.encode(), value.encode()) for name, value in said.items()]
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": sentence})
+async def refuse(send: Send, status: int, reason: str, headers: dict[str, str] | None = None) -> None:
+    """Respond with one line of text."""
+    body = f"{reason}\n".encode()
+    all_headers = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(body)), **(headers or {})}
+    await send({"type": "http.response.start", "status": status, "headers": encode_headers(all_headers)})
+    await send({"type": "http.response.body", "body": body})
+
+
+def encode_headers(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]

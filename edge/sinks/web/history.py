@@ -1,125 +1,125 @@
-"""What was seen so far, kept small and in memory, as the page and scripts ask for it."""
+"""What the page and scripts ask for: the current state, ten minutes of fire areas, recent fires, health. In memory."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.messages import END, FireEvent, FrameResult, RunStatus
+from edge.config import Config
+from edge.messages import END, WHOLE_FRAME, CameraState, FireEvent, FrameResult, RunStatus
 
-POINTS = 600
-"""Burning areas are kept for the last ten minutes, a point for each status."""
-FIRES = 20
+MAX_POINTS = 600  # ten minutes: one per status
+MAX_FIRES = 20
+STALE_AFTER_S = 10.0  # without a frame or a status, which the loop publishes every second
 
 Point = tuple[float, dict[str, float]]
 
 
 @dataclass
-class Fire:
-    """The events of one fire, by kind; of several peaks the last, which is the largest."""
+class FireRecord:
+    """One fire, from all its events so far. Holds no frames: twenty fires' would fill a small machine's memory."""
 
-    told: dict[str, FireEvent] = field(default_factory=dict)
-    pictures: dict[str, bytes] = field(default_factory=dict)
+    id: str
+    zone: str
+    time: str
+    active: bool = True
+    duration_s: float = 0.0
+    peak_share: float = 0.0
+    pictures: dict[str, bytes] = field(default_factory=dict)  # JPEGs by kind of event; of several peaks the last
+
+    def update(self, event: FireEvent) -> None:
+        self.active = self.active and event.kind != END
+        self.duration_s = round(event.t_s - event.started_t_s, 1)
+        self.peak_share = max(self.peak_share, round(event.peak_share, 5))
 
     def as_json(self) -> dict[str, Any]:
-        first, last = next(iter(self.told.values())), list(self.told.values())[-1]
-        return {
-            "id": first.id,
-            "zone": first.zone,
-            "time": first.time,
-            "burns": END not in self.told,
-            "duration_s": round(last.t_s - last.started_t_s, 1),
-            "peak_share": round(max(event.peak_share for event in self.told.values()), 5),
-            "pictures": list(self.pictures),
-        }
+        return {**vars(self), "pictures": list(self.pictures)}
 
 
 class Points:
-    """Times and each zone's largest share since the point before, in memory that is taken once."""
+    """Each zone's fire area fraction over time, oldest first. Memory does not grow while the zones stay."""
 
     def __init__(self) -> None:
-        self._count = 0
-        self._times_s = np.zeros(POINTS)
-        self._shares: dict[str, npt.NDArray[np.float64]] = {}
-        """nan where a zone was not watched."""
+        self._times_s = np.full(MAX_POINTS, np.nan)
+        self._shares: dict[str, npt.NDArray[np.float64]] = {}  # NaN without a result
 
     def add(self, time_s: float, shares: Mapping[str, float]) -> None:
-        place = self._count % POINTS
-        self._count += 1
-        self._times_s[place] = time_s
         for zone in shares.keys() - self._shares.keys():
-            self._shares[zone] = np.full(POINTS, np.nan)
-        for zone, kept in list(self._shares.items()):
-            kept[place] = shares.get(zone, np.nan)
-            if zone not in shares and np.isnan(kept).all():  # watched no longer, for as long as we look back
-                del self._shares[zone]
+            self._shares[zone] = np.full(MAX_POINTS, np.nan)
+        for values in (self._times_s, *self._shares.values()):
+            values[:-1] = values[1:]
+        self._times_s[-1] = time_s
+        for zone, values in self._shares.items():
+            values[-1] = shares.get(zone, np.nan)
 
     def all(self) -> list[Point]:
-        """The oldest first."""
-        return [self._at(number % POINTS) for number in range(max(0, self._count - POINTS), self._count)]
+        return [self._at(index) for index in range(MAX_POINTS) if not np.isnan(self._times_s[index])]
 
     def last(self) -> Point | None:
-        return self._at((self._count - 1) % POINTS) if self._count else None
+        return None if np.isnan(self._times_s[-1]) else self._at(-1)
 
-    def _at(self, place: int) -> Point:
-        shares = {
-            zone: round(float(kept[place]), 5) for zone, kept in self._shares.items() if not np.isnan(kept[place])
-        }
-        return round(float(self._times_s[place]), 1), shares
+    def _at(self, index: int) -> Point:
+        shares = {zone: float(values[index]) for zone, values in self._shares.items() if not np.isnan(values[index])}
+        return round(float(self._times_s[index]), 1), {zone: round(share, 5) for zone, share in shares.items()}
 
 
 class History:
-    """Written by the loop's thread, read by the server's."""
+    """Written by the loop's thread, read by the server's.
 
-    def __init__(self) -> None:
+    Args:
+        config: zones, thresholds and frame rate of the run.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
+        self._config = config
+        self._clock = clock
         self._result: dict[str, Any] | None = None
-        self._result_s = self._status_s = 0.0
         self._status: RunStatus | None = None
+        self._result_s = self._status_s = 0.0
         self._largest: dict[str, float] = {}
         self._points = Points()
-        self._fires: OrderedDict[str, Fire] = OrderedDict()
-        self._news = 0
-        self._configs = 0
+        self._fires: OrderedDict[str, FireRecord] = OrderedDict()
+        self._events_revision = self._config_revision = 0
 
     def on_result(self, result: FrameResult) -> None:
-        told = result.as_json()
+        as_json = result.as_json()
         with self._lock:
-            self._result, self._result_s = told, time.monotonic()
+            self._result, self._result_s = as_json, self._clock()
             for zone, share in result.shares.items():
                 self._largest[zone] = max(share, self._largest.get(zone, 0.0))
 
     def on_event(self, event: FireEvent) -> None:
         with self._lock:
-            fire = self._fires.setdefault(event.id, Fire())
-            fire.told.pop(event.kind, None)
-            fire.told[event.kind] = without_frame(event)
-            while len(self._fires) > FIRES:
+            self._fires.setdefault(event.id, FireRecord(event.id, event.zone, event.time)).update(event)
+            while len(self._fires) > MAX_FIRES:
                 self._fires.popitem(last=False)
-            self._news += 1
+            self._events_revision += 1
 
     def on_status(self, status: RunStatus) -> None:
         with self._lock:
-            self._status, self._status_s = status, time.monotonic()
+            self._status, self._status_s = status, self._clock()
             self._points.add(status.running_s, self._largest)
             self._largest = {}
 
-    def on_config(self) -> None:
+    def on_config(self, config: Config) -> None:
         with self._lock:
-            self._configs += 1
+            self._config = config
+            self._config_revision += 1
 
-    def keep_picture(self, id_: str, kind: str, jpeg: bytes) -> None:
+    def add_picture(self, id_: str, kind: str, jpeg: bytes) -> None:
         with self._lock:
             if fire := self._fires.get(id_):
                 fire.pictures[kind] = jpeg
-                self._news += 1
+                self._events_revision += 1
 
     def picture(self, id_: str, kind: str) -> bytes | None:
         with self._lock:
@@ -127,35 +127,45 @@ class History:
             return fire.pictures.get(kind) if fire else None
 
     def events(self) -> list[dict[str, Any]]:
-        """The last fires, the newest first."""
+        """Return the recent fires, newest first."""
         with self._lock:
             return [fire.as_json() for fire in reversed(self._fires.values())]
 
-    def points(self) -> list[tuple[float, dict[str, float]]]:
-        """By the run's seconds, the largest share of each zone since the point before."""
+    def points(self) -> list[Point]:
+        """Return (seconds since the run began, largest area fraction per zone since the point before)."""
         with self._lock:
             return self._points.all()
 
+    def areas(self) -> dict[str, Any]:
+        """Return the polygons that the page draws over the frame, and the alarm threshold."""
+        config = self._config
+        return {
+            "zones": [{"name": zone.name, "polygon": zone.polygon} for zone in config.zones],
+            "ignored": config.ignored,
+            "whole_frame": WHOLE_FRAME,
+            "on_share": config.alarm.on_share,
+        }
+
     def state(self) -> dict[str, Any]:
-        """How it stands at this moment."""
+        """Return the newest result and status."""
         with self._lock:
-            result, status, now_s = self._result, self._status, time.monotonic()
+            result, status = self._result, self._status
             state: dict[str, Any] = {
                 "alarm": bool(result and result["alarm"]),
                 "zones": result["zones"] if result else {},
-                "picture_s": round(now_s - self._result_s, 1) if result else None,
+                "frame_age_s": round(self._clock() - self._result_s, 1) if result else None,
                 "age_ms": result["age_ms"] if result else None,
                 "inference_ms": result["inference_ms"] if result else None,
-                "news": self._news,
-                "configs": self._configs,
+                "events_revision": self._events_revision,
+                "config_revision": self._config_revision,
                 "point": self._points.last(),
             }
         if status:
             throttling = status.machine.throttling
             state |= {
                 "source": status.source,
-                "source_state": status.camera_state.value,
-                "openings": status.connects,
+                "camera_state": status.camera_state.value,
+                "camera_connects": status.connects,
                 "running_s": round(status.running_s, 1),
                 "results": status.results,
                 "dropped": status.dropped,
@@ -167,14 +177,22 @@ class History:
             }
         return state
 
-    def ages_s(self) -> tuple[float | None, float | None, RunStatus | None]:
-        """How long ago the last result and the last status came, and that status."""
+    def liveness_problem(self) -> str | None:
+        """Return why the loop does not run, for service managers; None while it does."""
         with self._lock:
-            now_s = time.monotonic()
-            result_s = None if self._result is None else now_s - self._result_s
-            return result_s, None if self._status is None else now_s - self._status_s, self._status
+            if self._status is None:
+                return "the loop has not started"
+            age_s = self._clock() - self._status_s
+        return f"no status from the loop for {age_s:.0f} s" if age_s >= STALE_AFTER_S else None
 
-
-def without_frame(event: FireEvent) -> FireEvent:
-    """The same with pictures of no size: full frames of twenty fires would fill a small machine's memory."""
-    return replace(event, rgb=event.rgb[:0].copy(), mask=event.mask[:0].copy())
+    def readiness_problem(self) -> str | None:
+        """Return why a fire would go undetected now; None while frames arrive."""
+        with self._lock:
+            if self._status is not None and self._status.camera_state is not CameraState.STREAMING:
+                return f"the camera is {self._status.camera_state.value}"
+            if self._result is None:
+                return "no frame yet"
+            age_s, max_fps = self._clock() - self._result_s, self._config.loop.max_fps
+        if age_s >= max(STALE_AFTER_S, 3 / max_fps if max_fps else 0.0):
+            return f"no frame for {age_s:.0f} s"
+        return self.liveness_problem()

@@ -1,14 +1,15 @@
-"""The newest picture for whoever watches: encoded once for all of them, never for nobody, never by the loop's thread.
+"""Live frames for any number of viewers: each JPEG is encoded once, on demand, and never in the loop's thread.
 
-Viewers pull: each waits for a result newer than its last, and asks for its JPEG; the first to ask has it made, the
-others get the same. Who is slow asks seldom, which costs nobody else anything.
+Viewers pull: each waits for a result newer than its last and asks for the JPEG. The first request encodes it, the
+others share it. Slow viewers skip frames and cost the others nothing.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,104 +18,142 @@ import numpy as np
 
 from edge.images import Frame, Mask, encode_jpeg, overlay
 from edge.messages import FrameResult
-from edge.sinks.web.bell import Notifier
 
-if TYPE_CHECKING:  # the loop's thread must not wait for asyncio to be loaded
+if TYPE_CHECKING:  # asyncio is loaded by the server's thread, so that the first frame does not wait for it
     import asyncio
 
-WIDTH_PX = 960
-"""Pictures are at most so wide: a browser shows no more of them, and a Pi's network is soon full."""
-INTERVAL_S = 0.1
-FRESH_S = 10.0
-"""A picture that is older is not shown as if it were now."""
+MAX_WIDTH_PX = 960  # the page shows no more, and a Pi's network fills up soon
+MIN_INTERVAL_S = 0.1
+STALE_AFTER_S = 10.0  # older frames are not served as current
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One encoded frame."""
+class Notifier:
+    """Wakes the coroutines of the server's event loop from any thread. Costs next to nothing when none waits."""
 
-    number: int
-    jpeg: bytes
+    def __init__(self) -> None:
+        self.count = 0
+        """Notifications so far."""
+        self._closed = False
+        self._waiting: set[asyncio.Future[None]] = set()
 
-
-class Live:
-    """The newest result, and its picture with and without the fire marked.
-
-    Args:
-        executor: where pictures are encoded.
-    """
-
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-        self._newest: FrameResult | None = None
-        self._came_s = 0.0
-        self._bell = Notifier()
-        self._made: dict[bool, Picture] = {}
-        self._making: dict[bool, asyncio.Task[Picture]] = {}
-        self._next_s: dict[bool, float] = {}
-        self.viewers = 0
-
-    def offer(self, result: FrameResult) -> None:
-        """By the loop's thread."""
-        self._newest, self._came_s = result, time.monotonic()
-        self._bell.ring()
+    def notify(self) -> None:
+        # Count first, then wake: `changes` registers first, then reads the count, so none is missed.
+        self.count += 1
+        for waiting in tuple(self._waiting):
+            with suppress(RuntimeError):  # the server's loop has just ended
+                waiting.get_loop().call_soon_threadsafe(_wake, waiting)
 
     def close(self) -> None:
-        """Every viewer's pictures end."""
-        self._bell.close()
+        """End every `changes`, now and later."""
+        self._closed = True
+        self.notify()
 
-    # In the server's event loop.
+    async def changes(self, seen: int = -1) -> AsyncGenerator[None, None]:
+        """Yield when `count` has moved past `seen`, and after each later change, until closed.
 
-    async def pictures(self, marked: bool) -> AsyncIterator[bytes]:
-        """JPEGs as they come, the newest each time. Raises `Closed` at the end of the run."""
+        Changes that happen while the consumer is busy are merged into one.
+        """
+        import asyncio
+
+        while True:
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.add(waiting)
+            try:
+                if self.count == seen and not self._closed:
+                    await waiting
+            finally:
+                self._waiting.discard(waiting)
+            if self._closed:
+                return
+            seen = self.count
+            yield
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+class LiveFrames:
+    """The newest result as a JPEG, with and without the fire overlay.
+
+    Args:
+        executor: runs the encoding.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, executor: Executor, clock: Callable[[], float] = time.monotonic) -> None:
+        self._executor = executor
+        self._clock = clock
+        self._newest: FrameResult | None = None
+        self._received_s = 0.0
+        self._notifier = Notifier()
+        self._variants = {True: Variant(), False: Variant()}
+        self.viewers = 0
+
+    def publish(self, result: FrameResult) -> None:
+        """Called by the loop's thread."""
+        self._newest, self._received_s = result, self._clock()
+        self._notifier.notify()
+
+    def close(self) -> None:
+        """End every viewer's stream."""
+        self._notifier.close()
+
+    # The rest runs in the server's event loop.
+
+    async def jpegs(self, with_overlay: bool) -> AsyncGenerator[bytes, None]:
+        """Yield the newest JPEG again and again, each at most once, until closed."""
         self.viewers += 1
         try:
-            number, rung = 0, 0 if self._fresh() else self._bell.rung
-            while True:
-                rung = await self._bell.wait(rung)
-                picture = await self._picture(marked)
-                if picture.number != number:
-                    number = picture.number
-                    yield picture.jpeg
+            sent = -1
+            async for _ in self._notifier.changes(-1 if self._is_fresh() else self._notifier.count):
+                variant = await self._encode(with_overlay)
+                if variant.number != sent:
+                    sent = variant.number
+                    yield variant.jpeg
         finally:
             self.viewers -= 1
 
-    async def snapshot(self, marked: bool) -> bytes | None:
-        """The picture of now; None where there is none."""
-        return (await self._picture(marked)).jpeg if self._fresh() else None
+    async def snapshot(self, with_overlay: bool) -> bytes | None:
+        """Return the current JPEG, or None without a fresh frame."""
+        return (await self._encode(with_overlay)).jpeg if self._is_fresh() else None
 
-    def _fresh(self) -> bool:
-        return self._newest is not None and time.monotonic() - self._came_s <= FRESH_S
+    def _is_fresh(self) -> bool:
+        return self._newest is not None and self._clock() - self._received_s <= STALE_AFTER_S
 
-    async def _picture(self, marked: bool) -> Picture:
+    async def _encode(self, with_overlay: bool) -> Variant:
+        """Encode the newest result, unless another viewer has since this one asked."""
         import asyncio
 
-        assert self._newest is not None
-        made = self._made.get(marked)
-        if made is not None and made.number == self._newest.frame:
-            return made
-        making = self._making.get(marked)
-        if making is None:
-            making = self._making[marked] = asyncio.create_task(self._make(marked))
-            making.add_done_callback(lambda _: self._making.pop(marked))
-        return await asyncio.shield(making)  # a viewer that leaves must not take it from the others
-
-    async def _make(self, marked: bool) -> Picture:
-        import asyncio
-
-        await asyncio.sleep(self._next_s.get(marked, 0.0) - time.monotonic())
-        self._next_s[marked] = time.monotonic() + INTERVAL_S
-        result = self._newest
-        assert result is not None
-        draw = self._executor.submit(jpeg_of, result.rgb, result.mask if marked else None, WIDTH_PX)
-        self._made[marked] = Picture(result.frame, await asyncio.wrap_future(draw))
-        return self._made[marked]
+        variant, asked_at = self._variants[with_overlay], self._notifier.count
+        variant.lock = variant.lock or asyncio.Lock()
+        async with variant.lock:
+            if variant.number < asked_at:
+                await asyncio.sleep(variant.next_s - time.monotonic())
+                variant.next_s = time.monotonic() + MIN_INTERVAL_S
+                number, result = self._notifier.count, self._newest
+                assert result is not None
+                mask = result.mask if with_overlay else None
+                job = self._executor.submit(render_jpeg, result.rgb, mask, MAX_WIDTH_PX)
+                variant.jpeg, variant.number = await asyncio.wrap_future(job), number
+        return variant
 
 
-def jpeg_of(rgb: Frame, mask: Mask | None, width_px: int) -> bytes:
-    """A frame as a JPEG of at most that width, with the burning areas of `mask` marked."""
+@dataclass
+class Variant:
+    """The newest JPEG with or without the overlay."""
+
+    number: int = -1  # of the result, as the notifier counts
+    jpeg: bytes = b""
+    next_s: float = 0.0  # when the next may be encoded
+    lock: asyncio.Lock | None = None
+
+
+def render_jpeg(rgb: Frame, mask: Mask | None, max_width_px: int) -> bytes:
+    """Return an RGB frame as a JPEG of at most `max_width_px`, with the fire pixels of `mask` tinted."""
     height, width = rgb.shape[:2]
-    if width > width_px:
-        size = (width_px, round(height * width_px / width))
+    if width > max_width_px:
+        size = (max_width_px, round(height * max_width_px / width))
         rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     return encode_jpeg(rgb if mask is None else overlay(rgb, mask), quality=80)

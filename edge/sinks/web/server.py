@@ -1,59 +1,150 @@
-"""The server in a thread and an event loop of its own: whatever viewers do, the watch goes on."""
+"""The web server in its own thread and event loop, so that no viewer slows down detection.
+
+What clients can take is bounded: open connections by `LimitedListener`, their idle time by `Connection`, log lines by
+`RateLimitFilter`. uvicorn's `limit_concurrency` does not do: it answers requests, and clients need not send one.
+"""
 
 from __future__ import annotations
 
 import logging
+import resource
+import socket
 import threading
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
-from edge.sinks.web.door import Door, Seldom
+from edge.errors import UserError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # loaded in the server's thread: on a Pi it takes a while
     import uvicorn
 
+    from edge.config import Listen
     from edge.sinks.web.auth import App
 
 log = logging.getLogger(__name__)
 
-MOST_WAITING = 128
-"""To be let in or turned away."""
-GRACE_S, END_S = 0.5, 0.3
-"""For answers on their way to be finished, and then for them to be given up."""
+MAX_CONNECTIONS = 64  # open at once; as many more may wait to be accepted
+IDLE_S = 10.0
+SEND_BUFFER_BYTES = 128 << 10  # per connection: frames in a longer queue would be old on arrival
+LOG_INTERVAL_S = 60.0
+SHUTDOWN_GRACE_S = 0.3  # to finish responses; uvicorn takes up to 0.3 s more
+
+
+class RateLimitFilter(logging.Filter):
+    """Passes one record per minute, so that clients cannot fill the disk with log lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_s = 0.0
+
+    def allow(self) -> bool:
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return False
+        self._next_s = now_s + LOG_INTERVAL_S
+        return True
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not self.allow():
+            return False
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, OSError):  # a network error needs no traceback
+            first_line = record.getMessage().splitlines()[0]
+            record.msg, record.args, record.exc_info = f"the live page: {first_line} ({error})", (), None
+        return True
+
+
+class LimitedListener(socket.socket):
+    """A listening socket that closes new connections at once while `limit` are open."""
+
+    def __init__(self, family: int, limit: int) -> None:
+        super().__init__(family, socket.SOCK_STREAM)
+        self._limit = limit
+        self._connections: WeakSet[socket.socket] = WeakSet()
+        self._log_limit = RateLimitFilter()
+
+    @property
+    def open_connections(self) -> int:
+        return sum(connection.fileno() >= 0 for connection in self._connections)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept one connection. After refusing one, raise `BlockingIOError`: viewers are served before the next."""
+        connection, address = super().accept()
+        if self.open_connections < self._limit:
+            self._connections.add(connection)
+            return connection, address
+        connection.close()
+        if self._log_limit.allow():
+            log.warning("the live page refuses %s: %d connections are open, its limit", address[0], self._limit)
+        raise BlockingIOError
+
+
+def connection_limit(descriptors: int) -> int:
+    """Return how many connections to allow a process: at most a quarter of its file descriptors."""
+    if descriptors == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, descriptors // 4))
+
+
+def open_socket(listen: Listen) -> LimitedListener:
+    """Bind and listen. Raises `UserError` if the address is taken or does not belong to this machine."""
+    limit = connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    # Unlike socket.create_server, [::] accepts IPv4 too.
+    listener = LimitedListener(socket.AF_INET6 if ":" in listen.host else socket.AF_INET, limit)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit these two.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind((listen.host, listen.port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise UserError(
+            f"the live page could not be served at {listen.url(listen.port)} ({error.strerror})",
+            "choose another port, or an address of this machine",
+        ) from error
+    return listener
 
 
 class Server:
-    """Serves on a socket that listens already; who connects earlier waits.
+    """Serves an app on a listening socket. Clients that connect before `start` wait.
 
     Args:
-        make_app: gives the application, in the server's thread: what it imports takes a while on a Pi.
+        listener: as `open_socket` gives it.
+        make_app: called in the server's thread, since its imports take a while on a Pi.
+        idle_s: closes connections that send no request, or read no response, for this long.
     """
 
-    def __init__(self, listening: Door, make_app: Callable[[], App]) -> None:
-        self._socket = listening
+    def __init__(self, listener: LimitedListener, make_app: Callable[[], App], *, idle_s: float = IDLE_S) -> None:
+        self.listener = listener
         self._make_app = make_app
+        self._idle_s = idle_s
         self._server: uvicorn.Server | None = None
-        self._ending = False
+        self._closing = False
         self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
 
+    @property
+    def started(self) -> bool:
+        return self._thread.ident is not None
+
     def start(self) -> None:
-        """Once; later calls change nothing."""
-        if self._thread.ident is None and not self._ending:
+        """Start the thread, once; later calls do nothing."""
+        if not self.started and not self._closing:
             self._thread.start()
 
     def close(self) -> None:
-        """Takes under a second, whoever is connected."""
-        self._ending = True
-        if self._thread.ident is not None:
-            if self._server:
-                self._server.should_exit = True
-            self._thread.join(GRACE_S)
-            if self._server and self._thread.is_alive():
-                # Who reads nothing cannot be told good-bye; that his answer breaks off is no mistake to be logged.
-                logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
-                self._server.force_exit = True
-                self._thread.join(END_S)
-        self._socket.close()
+        """Stop within a second, whoever is connected."""
+        self._closing = True
+        if self._server:
+            # Clients that stop reading are cut off; do not log that as an error.
+            logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+            self._server.should_exit = True
+        if self.started:
+            self._thread.join(SHUTDOWN_GRACE_S + 0.5)
+        self.listener.close()
 
     def _serve(self) -> None:
         try:
@@ -72,18 +163,21 @@ class Server:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                backlog=MOST_WAITING,
+                backlog=MAX_CONNECTIONS,
+                # uvicorn declares whole seconds but takes any.
+                timeout_keep_alive=self._idle_s,  # type: ignore[arg-type]
+                timeout_graceful_shutdown=SHUTDOWN_GRACE_S,  # type: ignore[arg-type]
             )
             self._server = uvicorn.Server(config)
-            # Who comes and goes is nobody's concern; what is our own mistake stands in the run's log.
+            # Requests are not logged; errors go to the run's log.
             for name in ("uvicorn", "asyncio"):
-                theirs = logging.getLogger(name)
-                theirs.handlers, theirs.propagate = list(logging.getLogger("edge").handlers), False
-                theirs.setLevel(logging.ERROR)
+                logger = logging.getLogger(name)
+                logger.handlers, logger.propagate = list(logging.getLogger("edge").handlers), False
+                logger.setLevel(logging.ERROR)
             for name in ("uvicorn.error", "asyncio"):
-                logging.getLogger(name).filters = [Seldom()]
-            if not self._ending:
-                self._server.run(sockets=[self._socket])
+                logging.getLogger(name).filters = [RateLimitFilter()]
+            if not self._closing:
+                self._server.run(sockets=[self.listener])
         except Exception as error:
-            log.error("the web page is not served any more (%s: %s)", type(error).__name__, error)
-            log.debug("where it failed", exc_info=error)
+            log.error("the live page has stopped (%s: %s)", type(error).__name__, error)
+            log.debug("the live page's error", exc_info=error)

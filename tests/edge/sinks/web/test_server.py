@@ -1,4 +1,4 @@
-"""Connections that take room and ask nothing: they find little of it, and not for long."""
+"""The server: what clients that hold connections can take from it, its start and its end."""
 
 from __future__ import annotations
 
@@ -7,175 +7,231 @@ import http.client
 import logging
 import resource
 import socket
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
-from edge.sinks.web import connection
-from edge.sinks.web.door import MOST_CONNECTIONS, MOST_OF_ONE, Door, Seldom, most_connections
+from edge.sinks.prometheus import Prometheus
+from edge.sinks.web.server import IDLE_S, MAX_CONNECTIONS, LimitedListener, RateLimitFilter, connection_limit
 from edge.sinks.web.sink import WebPage
-from tests.support.web_client import TIMEOUT_S, Camera, Viewer, ask, serving, until
+from tests.support.web_client import (
+    LARGE,
+    TIMEOUT_S,
+    FrameFeeder,
+    Viewer,
+    config,
+    connections,
+    get,
+    gray,
+    serving,
+    status,
+    wait_until,
+)
 
-STRANGER = "127.0.0.2"
+
+def connect(page: WebPage) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", page.port), TIMEOUT_S)
 
 
-@pytest.fixture
-def doors_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.LogCaptureFixture]:
-    monkeypatch.setattr(logging.getLogger("edge"), "propagate", True)
-    with caplog.at_level(logging.WARNING, "edge"):
-        yield caplog
-
-
-def connect(page: WebPage, address: str = "127.0.0.1") -> socket.socket:
-    return socket.create_connection(("127.0.0.1", page.port), TIMEOUT_S, (address, 0))
-
-
-def ends(idle: socket.socket) -> bool:
+def is_open(client: socket.socket) -> bool:
+    client.setblocking(False)
     try:
-        return idle.recv(1) == b""
-    except ConnectionResetError:
-        return True
-
-
-def is_open(idle: socket.socket) -> bool:
-    idle.setblocking(False)
-    try:
-        idle.recv(1)
+        return client.recv(1) != b""
     except BlockingIOError:
         return True
-    except ConnectionResetError:
-        pass
-    return False
-
-
-def among(page: WebPage) -> int:
-    """How many are connected."""
-    return sum(inside.fileno() >= 0 for inside in list(page._server._socket._inside))
-
-
-# Time
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize(
-    "said", [b"", b"G", b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nG"]
+    "sent", [b"", b"G", b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nG"]
 )
-def test_who_sends_no_whole_head_in_time_is_disconnected(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "IDLE_S", 0.3)
-    with serving() as page, connect(page) as idle:
+def test_a_client_that_sends_no_whole_request_is_disconnected(sent: bytes) -> None:
+    with serving(idle_s=0.3) as page, connect(page) as client:
         began_s = time.monotonic()
-        idle.sendall(said)
+        client.sendall(sent)
         received = b""
-        while chunk := idle.recv(4096):
+        while chunk := client.recv(4096):
             received += chunk
-        assert 0.25 < time.monotonic() - began_s < 2
-        assert received.startswith(b"HTTP/1.1 200") == (said.endswith(b"G") and said != b"G")
+        assert time.monotonic() - began_s >= 0.25
+        assert received.startswith(b"HTTP/1.1 200") == (sent.endswith(b"\r\n\r\nG"))
 
 
-def test_a_head_that_trickles_in_wins_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "IDLE_S", 0.3)
-    with serving() as page, connect(page) as idle:
-        began_s = time.monotonic()
-        with pytest.raises(OSError):
-            while time.monotonic() - began_s < 2:
-                idle.sendall(b"a")
-                time.sleep(0.05)
-        assert time.monotonic() - began_s < 1
-
-
-def test_who_watches_or_asks_again_in_time_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "IDLE_S", 1.0)
-    with serving() as page, Camera(page, fps=20), Viewer(page) as viewer:
-        asking = http.client.HTTPConnection("127.0.0.1", page.port, timeout=TIMEOUT_S)
-        asking.connect()
-        first = asking.sock
-        end_s = time.monotonic() + 1.5 * connection.IDLE_S
-        while time.monotonic() < end_s:
-            asking.request("GET", "/healthz")
-            asking.getresponse().read()
-            viewer.picture()
-        assert asking.sock is first
-        asking.close()
-
-
-def test_who_takes_nothing_of_what_is_sent_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "STUCK_S", 1.0)
-    with serving() as page, Camera(page, fps=20, size=(720, 960)), Viewer(page), Viewer(page) as reader:
+def test_a_request_that_drips_in_gains_no_time() -> None:
+    with serving(idle_s=0.3) as page, connect(page) as client, pytest.raises(OSError):
         end_s = time.monotonic() + TIMEOUT_S
-        while page._live.viewers != 1:
-            reader.picture()
-            assert time.monotonic() < end_s
-        reader.picture()
+        while time.monotonic() < end_s:
+            client.sendall(b"a")
+            time.sleep(0.05)
 
 
-# Room
+@pytest.mark.slow
+def test_viewers_and_clients_that_ask_again_in_time_stay_connected() -> None:
+    idle_s = 2.0
+    with serving(idle_s=idle_s) as page, FrameFeeder(page, fps=20), Viewer(page) as viewer:
+        client = http.client.HTTPConnection("127.0.0.1", page.port, timeout=TIMEOUT_S)
+        client.connect()
+        first = client.sock
+        end_s = time.monotonic() + 1.5 * idle_s
+        while time.monotonic() < end_s:
+            client.request("GET", "/healthz")
+            client.getresponse().read()
+            viewer.jpeg()
+        assert client.sock is first
+        client.close()
 
 
-def test_who_comes_to_a_full_house_is_turned_away_and_who_watches_goes_on(
-    doors_log: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.slow
+def test_a_viewer_that_stops_reading_is_disconnected_and_the_others_stay() -> None:
+    with serving(idle_s=1.0) as page, FrameFeeder(page, fps=20, size=LARGE), Viewer(page), Viewer(page) as reader:
+        wait_until(lambda: page._live.viewers == 2)
+        wait_until(lambda: bool(reader.jpeg()) and page._live.viewers == 1)
+        reader.jpeg()
+
+
+def test_clients_above_the_limit_are_refused_while_viewers_go_on(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "IDLE_S", 3.0)
-    with serving() as page, ExitStack() as standing, Camera(page, fps=20), Viewer(page) as viewer:
-        viewer.picture()
-        idle = [standing.enter_context(connect(page, STRANGER)) for _ in range(2 * MOST_OF_ONE)]
-        until(lambda: sum(map(is_open, idle)) == MOST_OF_ONE)
-        assert ask(page, "/healthz")[0] == 200  # from elsewhere
-        until(lambda: among(page) == 1 + MOST_OF_ONE)
-        more = [standing.enter_context(connect(page, "127.0.0.3")) for _ in range(MOST_OF_ONE)]
-        until(lambda: sum(map(is_open, idle + more)) == MOST_CONNECTIONS - 1)
+    monkeypatch.setattr(logging.getLogger("edge"), "propagate", True)
+    with serving() as page, FrameFeeder(page, fps=20), Viewer(page) as viewer, ExitStack() as stack:
+        viewer.jpeg()
+        clients = [stack.enter_context(connect(page)) for _ in range(2 * MAX_CONNECTIONS)]
+        wait_until(lambda: sum(map(is_open, clients)) == MAX_CONNECTIONS - 1)
         with pytest.raises(OSError):
-            ask(page, "/healthz")
-        for _ in range(5):
-            viewer.picture()
-        until(lambda: among(page) == 1)
-        assert ask(page, "/healthz")[0] == 200
-        viewer.picture()
-    (line,) = [record.getMessage() for record in doors_log.records]
-    assert line == f"the web page turns viewers away, as 41 are connected: the last was {STRANGER}"
+            get(page, "/healthz")
+        for _ in range(3):
+            viewer.jpeg()
+        for client in clients:
+            client.close()
+        wait_until(lambda: page._server.listener.open_connections == 1)
+        assert get(page, "/healthz")[0] == 200
+        viewer.jpeg()
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert line == "the live page refuses 127.0.0.1: 64 connections are open, its limit"
     assert capfd.readouterr().err == ""
 
 
-def test_descriptors_are_left_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    for soft, most in ((1024, 64), (256, 64), (100, 25), (2, 1), (resource.RLIM_INFINITY, 64)):
-        monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, 4096))
-        assert most_connections() == most
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (32, 4096))
-    with serving() as page, ExitStack() as standing:
-        idle = [standing.enter_context(connect(page, STRANGER)) for _ in range(20)]
-        until(lambda: sum(map(is_open, idle)) == 5)  # of eight
-        assert ask(page, "/healthz")[0] == 200
+LIVE = b"GET /live.mjpeg HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-def test_where_no_descriptor_is_left_that_is_logged_once_and_the_page_comes_back(
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("count", "sent", "drip", "reads"),
+    [
+        pytest.param(200, b"", b"", False, id="idle"),
+        pytest.param(40, b"GET / HTTP/1.1\r\nX-Slow: ", b"a", False, id="dripping"),
+        pytest.param(40, LIVE, b"", False, id="not reading"),
+        pytest.param(100, LIVE, b"", True, id="viewers"),
+    ],
+)
+def test_crowds_do_not_slow_the_loop(count: int, sent: bytes, drip: bytes, reads: bool) -> None:
+    with serving() as page, FrameFeeder(page, fps=20, size=LARGE) as feeder, Viewer(page) as viewer:
+        viewer.jpeg()
+        with ExitStack() as stack:
+            clients = [stack.enter_context(connect(page)) for _ in range(count)]
+            before, first = feeder.number, True
+            while feeder.number < before + 40:
+                viewer.jpeg()
+                for client in clients:
+                    client.setblocking(False)
+                    with suppress(OSError):  # refused
+                        client.send(sent if first else drip)
+                        _ = reads and client.recv(1 << 20)
+                first = False
+                assert page._server.listener.open_connections <= MAX_CONNECTIONS
+        wait_until(lambda: page._server.listener.open_connections == 1)
+        viewer.jpeg()
+    assert feeder.cpu_s / feeder.number < 0.005
+    assert feeder.longest_s < IDLE_S / 2  # a full buffer would hold up the loop for the idle time
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "limit"), [(1024, 64), (256, 64), (100, 25), (2, 1), (resource.RLIM_INFINITY, 64)]
+)
+def test_connections_take_at_most_a_quarter_of_the_descriptors(descriptors: int, limit: int) -> None:
+    assert connection_limit(descriptors) == limit
+
+
+def test_without_descriptors_one_line_is_logged_and_the_page_recovers(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried: list[float] = []
-    accept = Door.__base__.accept  # type: ignore[union-attr]
+    failures: list[float] = []
+    accept = socket.socket.accept
 
-    def exhausted(listening: socket.socket) -> tuple[socket.socket, object]:
-        if isinstance(listening, Door) and len(tried) < 3:
-            tried.append(time.monotonic())
+    def exhausted(listener: socket.socket) -> tuple[socket.socket, object]:
+        now_s = time.monotonic()
+        if isinstance(listener, LimitedListener) and now_s - (failures or [now_s])[0] < 0.5:
+            failures.append(now_s)
             raise OSError(errno.EMFILE, "Too many open files")
-        return accept(listening)
+        return accept(listener)
 
     with serving() as page:
-        ask(page, "/healthz")
+        get(page, "/healthz")
         monkeypatch.setattr(socket.socket, "accept", exhausted)
-        assert ask(page, "/healthz")[0] == 200
-        assert 1.8 < tried[2] - tried[0] < 4
+        assert get(page, "/healthz")[0] == 200
+    assert len(failures) > 1
     assert capfd.readouterr().err.splitlines() == [
-        "the web page: socket.accept() out of system resource ([Errno 24] Too many open files)"
+        "the live page: socket.accept() out of system resource ([Errno 24] Too many open files)"
     ]
 
 
-def test_our_own_mistakes_are_logged_with_where_they_were_made_but_seldom() -> None:
-    seldom = Seldom()
+def test_small_messages_are_sent_without_delay() -> None:
+    with serving() as page, Viewer(page, "/state"):
+        (connection,) = connections(page)
+        assert connection.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_errors_of_the_app_are_logged_with_a_traceback_at_a_limited_rate() -> None:
+    rate_limit = RateLimitFilter()
     try:
         raise ValueError("ours")
     except ValueError as error:
-        ours = (ValueError, error, error.__traceback__)
-    record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "Exception in ASGI application\n", (), ours)
-    assert seldom.filter(record)
-    assert record.exc_info is ours
-    assert not seldom.filter(record)
+        exc_info = (ValueError, error, error.__traceback__)
+    record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "Exception in ASGI application\n", (), exc_info)
+    assert rate_limit.filter(record)
+    assert record.exc_info is exc_info
+    assert not rate_limit.filter(record)
+
+
+def test_the_page_closes_whoever_is_connected(capfd: pytest.CaptureFixture[str]) -> None:
+    with serving() as page, ExitStack() as stack, FrameFeeder(page, fps=20, size=LARGE):
+        stuck, state = (stack.enter_context(Viewer(page, path)) for path in ("/live.mjpeg", "/state"))
+        state.message()
+        wait_until(lambda: any(connection.flow.write_paused for connection in connections(page)))  # stuck
+        page.close()
+        assert stuck.status == 200
+        assert state.response.read() == b""  # the stream ended properly
+        wait_until(lambda: not any(thread.name == "web" for thread in threading.enumerate()))
+        with pytest.raises(OSError):
+            get(page, "/")
+    assert capfd.readouterr().err == ""
+
+
+def test_the_server_starts_with_the_first_frame_or_second_status_unless_closed() -> None:
+    for first in ("frame", "status"):
+        page = WebPage(config(), Prometheus())
+        try:
+            page.on_status(status())
+            assert not page._server.started
+            page.on_result(gray(1)) if first == "frame" else page.on_status(status())
+            assert get(page, "/healthz")[0] == 200
+        finally:
+            page.close()
+    page = WebPage(config(), Prometheus())
+    page.close()
+    page.on_result(gray(1))
+    assert not page._server.started
+
+
+def test_a_run_without_a_page_loads_no_server() -> None:
+    code = (
+        "import sys; from edge.config import load_config; from edge.sinks.factory import build_sinks; "
+        "build_sinks(load_config(None), as_json=True, record=None); "
+        "print(sorted({'uvicorn', 'starlette', 'anyio', 'prometheus_client'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

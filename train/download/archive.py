@@ -8,13 +8,13 @@ always under those names, so an archive cannot choose where a file lands.
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
@@ -26,31 +26,12 @@ from train.data.fireseg import MASK_FOLDERS
 from train.download.http import OnProgress, no_progress
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
-COPY_BYTES = 1 << 20
-_DAMAGED = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    LZMAError,
-    EOFError,
-    NotImplementedError,  # zipfile's answer to an unknown compression
-)
+MAX_UNPACKED_BYTES = 8 << 30  # against mistakes and zip bombs: the published set is below 1 GiB
+# zipfile raises NotImplementedError for an unknown compression.
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError, NotImplementedError)
 
-
-@dataclass(frozen=True)
-class Limits:
-    """Upper bounds on the unpacked size, against mistakes and zip bombs. The published set is below 1 GiB."""
-
-    archive_bytes: int = 8 << 30
-    file_bytes: int = 64 << 20
-
-
-@dataclass(frozen=True)
-class Member:
-    """A regular file in a folder or an archive. Open members in order: archives are read sequentially."""
-
-    path: PurePosixPath
-    open: Callable[[], IO[bytes]]
+Open = Callable[[], IO[bytes] | None]  # None never: the declared type of tarfile's extractfile
+Members = dict[PurePosixPath, Open]  # in the order of the archive, which is read sequentially
 
 
 def choose(paths: Iterable[PurePosixPath], names: Iterable[str]) -> dict[str, PurePosixPath]:
@@ -82,31 +63,33 @@ def unpack(
     names: Iterable[str],
     *,
     label: str | None = None,
-    limits: Limits | None = None,
+    limit_bytes: int = MAX_UNPACKED_BYTES,
     on_progress: OnProgress = no_progress,
 ) -> None:
     """Copy the files `names` out of a folder or an archive to `out`, in the published layout, each atomically.
 
     `label` names the source in messages. The caller checks for missing files. Raises `UserError` for a source without
-    FireSeg, a damaged or encrypted archive, one above `limits`, and a member path outside the archive.
+    FireSeg, a damaged or encrypted archive, one above `limit_bytes`, and a member path outside the archive.
 
     Example:
         >>> unpack(Path("fireseg.zip"), Path("data/fireseg"), ["images_prepped_train/img(1).jpg"])
     """
-    label, limits = label or str(source), limits or Limits()
-    with _members(source, label, limits.archive_bytes) as members:
-        names_by_path = {path: name for name, path in choose((member.path for member in members), names).items()}
+    label = label or str(source)
+    with _members(source, label, limit_bytes) as members:
+        names_by_path = {path: name for name, path in choose(members, names).items()}
         if not names_by_path:
             raise UserError(
                 f"{label} does not contain FireSeg",
                 "expected images_prepped_train/ and annotations_prepped_train/ "
                 "(or annotations_binary_train/) somewhere inside, with img(1).jpg and img(1).png",
             )
-        chosen = [member for member in members if member.path in names_by_path]
-        for done, member in enumerate(chosen, 1):
-            with member.open() as file, replacing(out / names_by_path[member.path]) as temporary:
-                _copy(file, temporary, f"{label}: {member.path}", limits.file_bytes)
-            on_progress(done, len(chosen))
+        for done, path in enumerate((path for path in members if path in names_by_path), 1):
+            with replacing(out / names_by_path[path]) as temporary, temporary.open("wb") as target:
+                file = members[path]()
+                assert file is not None
+                with file:
+                    shutil.copyfileobj(file, target)
+            on_progress(done, len(names_by_path))
 
 
 def is_archive(name: str) -> bool:
@@ -114,14 +97,20 @@ def is_archive(name: str) -> bool:
 
 
 @contextmanager
-def _members(source: Path, label: str, limit_bytes: int) -> Iterator[list[Member]]:
+def _members(source: Path, label: str, limit_bytes: int) -> Iterator[Members]:
     """Yield all files of a folder or an archive, open inside the block. Archives in a folder are opened too."""
     with ExitStack() as stack:
         try:
-            if source.is_dir():
-                yield _folder_members(source, stack, limit_bytes)
-            else:
-                yield list(_archive_members(source, label, stack, limit_bytes))
+            if not source.is_dir():
+                yield _archive_members(source, label, stack, limit_bytes)
+                return
+            members: Members = {}
+            for path in (Path(parent, name) for parent, _, files in os.walk(source) for name in sorted(files)):
+                if path.parent == source and is_archive(path.name):
+                    members = _archive_members(path, str(path), stack, limit_bytes) | members
+                elif path.is_file():
+                    members[PurePosixPath(path.relative_to(source).as_posix())] = partial(_open, path)
+            yield members
         except _DAMAGED as error:
             raise UserError(
                 f"{label} is damaged ({error})", "expected a whole zip or tar archive; download it again"
@@ -130,37 +119,11 @@ def _members(source: Path, label: str, limit_bytes: int) -> Iterator[list[Member
             raise UserError(f"{label} could not be read ({error.strerror or error})", "check the path") from error
 
 
-def _aliases(folder: str) -> list[str]:
-    """Return the names in use for a published folder, the published one first."""
-    prefix, _, part = folder.rpartition("_")
-    return [f"{alias}_{part}" for alias in MASK_FOLDERS] if prefix == MASK_FOLDERS[0] else [folder]
-
-
-def _folder_members(source: Path, stack: ExitStack, limit_bytes: int) -> list[Member]:
-    members: list[Member] = []
-    for parent, _, files in os.walk(source):
-        for path in (Path(parent, name) for name in sorted(files)):
-            if path.parent == source and is_archive(path.name):
-                members += _archive_members(path, str(path), stack, limit_bytes)
-            elif path.is_file():
-                members.append(Member(PurePosixPath(path.relative_to(source).as_posix()), partial(_open, path)))
-    return members
-
-
-def _archive_members(source: Path, label: str, stack: ExitStack, limit_bytes: int) -> Iterator[Member]:
-    if zipfile.is_zipfile(source):
-        entries = _zip_entries(stack.enter_context(zipfile.ZipFile(source)), label)
-    else:
-        try:
-            entries = _tar_entries(stack.enter_context(tarfile.open(source)))  # noqa: SIM115  the stack closes it
-        except tarfile.ReadError as error:
-            with source.open("rb") as file:
-                problem = "is a web page" if b"<html" in file.read(512).lower() else "is not an archive"
-            raise UserError(
-                f"{label} {problem}", "expected a whole zip or tar; check the address or path and download it again"
-            ) from error
+def _archive_members(source: Path, label: str, stack: ExitStack, limit_bytes: int) -> Members:
+    """Return the regular files of an archive. Both formats read at most the declared size of a member."""
+    members: Members = {}
     total_bytes = 0
-    for name, size_bytes, open_ in entries:
+    for name, size_bytes, open_ in _entries(source, label, stack):
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
             raise UserError(
@@ -173,42 +136,40 @@ def _archive_members(source: Path, label: str, stack: ExitStack, limit_bytes: in
                 f"it unpacks to more than {limit_bytes >> 30} GiB, but FireSeg is below 1 GiB; use a trusted source",
             )
         if open_:
-            yield Member(path, open_)
+            members[path] = open_
+    return members
 
 
-_Entry = tuple[str, int, Callable[[], IO[bytes]] | None]  # name, size in bytes, None for all but regular files
+def _entries(source: Path, label: str, stack: ExitStack) -> Iterator[tuple[str, int, Open | None]]:
+    """Yield name, size in bytes and, for a regular file, how to open it."""
+    if zipfile.is_zipfile(source):
+        archive = stack.enter_context(zipfile.ZipFile(source))
+        for info in archive.infolist():
+            if info.flag_bits & 1:
+                raise UserError(
+                    f"{label} is encrypted", "expected a zip without a password; unpack it and pass the folder"
+                )
+            # Zips made on Windows carry no Unix mode: 0 is a plain file.
+            regular = not info.is_dir() and stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+            yield info.filename, info.file_size, partial(archive.open, info) if regular else None
+        return
+    try:
+        tar = stack.enter_context(tarfile.open(source))  # noqa: SIM115  the stack closes it
+    except tarfile.ReadError as error:
+        with source.open("rb") as file:
+            problem = "is a web page" if b"<html" in file.read(512).lower() else "is not an archive"
+        raise UserError(
+            f"{label} {problem}", "expected a whole zip or tar; check the address or path and download it again"
+        ) from error
+    for member in tar:
+        yield member.name, member.size, partial(tar.extractfile, member) if member.isreg() else None
 
 
-def _zip_entries(archive: zipfile.ZipFile, label: str) -> Iterator[_Entry]:
-    for info in archive.infolist():
-        if info.flag_bits & 1:
-            raise UserError(f"{label} is encrypted", "expected a zip without a password; unpack it and pass the folder")
-        # Zips made on Windows carry no Unix mode: 0 is a plain file.
-        regular = not info.is_dir() and stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
-        yield info.filename, info.file_size, partial(archive.open, info) if regular else None
-
-
-def _tar_entries(archive: tarfile.TarFile) -> Iterator[_Entry]:
-    for info in archive:
-        yield info.name, info.size, partial(_open_tar_member, archive, info) if info.isreg() else None
-
-
-def _open_tar_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    file = archive.extractfile(info)
-    assert file is not None  # it is regular
-    return file
+def _aliases(folder: str) -> list[str]:
+    """Return the names in use for a published folder, the published one first."""
+    prefix, _, part = folder.rpartition("_")
+    return [f"{alias}_{part}" for alias in MASK_FOLDERS] if prefix == MASK_FOLDERS[0] else [folder]
 
 
 def _open(path: Path) -> IO[bytes]:
     return path.open("rb")
-
-
-def _copy(file: IO[bytes], target: Path, label: str, limit_bytes: int) -> None:
-    """Copy up to `limit_bytes`: the size declared in an archive may be false."""
-    copied_bytes = 0
-    with target.open("wb") as out:
-        while data := file.read(COPY_BYTES):
-            copied_bytes += len(data)
-            if copied_bytes > limit_bytes:
-                raise UserError(f"{label} is larger than {limit_bytes >> 20} MiB", "expected an image")
-            out.write(data)

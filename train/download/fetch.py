@@ -25,7 +25,7 @@ from edge.errors import UserError
 from edge.files import make_folder
 from edge.images import read_gray_or_colour
 from train.data.fireseg import Pair, find_broken, load_dataset
-from train.download.archive import Limits, choose, is_archive, unpack
+from train.download.archive import MAX_UNPACKED_BYTES, choose, is_archive, unpack
 from train.download.checksums import FOLDERS, Verification, digests, shortened, verify
 from train.download.http import Network, OnProgress, TransferError, download, no_progress, reason, shown
 
@@ -131,7 +131,7 @@ def _collect(source: str, names: Collection[str], stage: Path, network: Network,
         archive = stage / "url" / hashlib.sha256(url.encode()).hexdigest()[:16]
         if not archive.is_file():
             show = _shows(progress, "downloading the archive")
-            download(url, archive, limit_bytes=Limits().archive_bytes, network=network, on_progress=show)
+            download(url, archive, limit_bytes=MAX_UNPACKED_BYTES, network=network, on_progress=show)
         _unpack_and_remove(archive, shown(url), files, names, progress)
     elif Path(source).exists():
         unpack(Path(source), files, names, on_progress=_shows(progress, "copying the files"))

@@ -14,7 +14,7 @@ from edge.files import sha256
 from edge.model.card import attach, split_model
 from train.data.fireseg import content_hash
 from train.data.sources import DataSource, find_data
-from train.data.splits import split_held_out, make_split
+from train.data.splits import make_split, split_held_out
 from train.evaluation.provenance import learnt_from, seen
 
 SHIPPED = Path(__file__).parents[3] / "models"

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from edge.images import Frame
+from edge.images import Frame, Mask
 from train.synthetic.backdrops import LIGHTING, UNDRAWN, Canvas, Mood, draw_sky, draw_sun
 from train.synthetic.flames import GAMMA, Flame, Light, Smoke, add_flames, add_smoke
 from train.synthetic.noise import Field
@@ -54,13 +53,13 @@ def make_scene(seed: int | list[int], scene_type: str, *, has_fire: bool, height
     SCENE_TYPES[scene_type](stage)
 
     lighting = np.array(LIGHTING[mood], np.float32)
-    back = np.where(land[..., :1] == UNDRAWN, sky, land * lighting).astype(np.float32)
+    backdrop = np.where(land[..., :1] == UNDRAWN, sky, land * lighting).astype(np.float32)
     foreground = np.where(foreground[..., :1] == UNDRAWN, UNDRAWN, foreground * lighting).astype(np.float32)
     for shine in stage.lights:
-        shine(back)
+        shine(backdrop)
         shine(foreground)
     return Scene(
-        backdrop=_linear(back),
+        backdrop=_linear(backdrop),
         foreground=_linear(foreground),
         foreground_mask=(foreground[..., :1] != UNDRAWN).astype(np.float32),
         flames=tuple(stage.flames),
@@ -72,7 +71,7 @@ def make_scene(seed: int | list[int], scene_type: str, *, has_fire: bool, height
     )
 
 
-def render(scene: Scene, t_s: float, seed: int | list[int]) -> tuple[Frame, npt.NDArray[np.bool_]]:
+def render(scene: Scene, t_s: float, seed: int | list[int]) -> tuple[Frame, Mask]:
     """Return the scene at `t_s` seconds: RGB `uint8` H x W x 3, and the boolean fire mask H x W.
 
     `seed` draws the camera shake and the sensor noise.

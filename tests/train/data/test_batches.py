@@ -16,6 +16,8 @@ from train.data.fireseg import load_dataset
 
 SIDE_PX = 32
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*has no groups.csv")
+
 
 def examples(count: int = 10) -> Examples:
     """Fill each image with 20 times its number, and `number + 1` rows of its mask."""
@@ -66,7 +68,13 @@ def test_every_example_comes_once_an_epoch_with_its_mask_the_last_batch_smaller(
 
 
 def test_every_epoch_and_seed_has_its_own_order() -> None:
-    assert len({tuple(unaugmented(seed, epoch).order) for seed in range(3) for epoch in range(3)}) == 9
+    orders = set()
+    for seed in range(2):
+        batches = Batches(examples(), 4, seed=seed)
+        for epoch in range(3):
+            batches.start_epoch(epoch)
+            orders.add(tuple(batches.order))
+    assert len(orders) == 6
 
 
 def test_every_batch_and_epoch_is_augmented_differently() -> None:

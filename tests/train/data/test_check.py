@@ -16,6 +16,8 @@ from train.data.fireseg import load_dataset
 
 HEIGHT, WIDTH = 12, 16
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*has no groups.csv")
+
 
 def write_pair(root: Path, part: str, number: int, *, fire_px: int = 12, values: tuple[int, ...] = (255,)) -> None:
     """Write an image with its own colour, and a mask of `fire_px` fire pixels with the values in turn."""

@@ -10,8 +10,8 @@ import pytest
 
 from edge.errors import UserError
 from edge.files import sha256
-from edge.images import read_gray_or_colour
-from train.data.fireseg import Pair, load_dataset
+from edge.images import Frame, Mask, read_gray_or_colour
+from train.data.fireseg import load_dataset
 from train.data.splits import make_split
 from train.synthetic.generate import generate
 
@@ -28,15 +28,20 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return generate(tmp_path_factory.mktemp("small") / "set", 6, 0, height=HEIGHT, width=WIDTH).root
 
 
+@pytest.fixture(scope="module")
+def images(synthetic_dir: Path) -> list[tuple[Frame, Mask]]:
+    """The decoded pairs of the shared set. Read only."""
+    return [pair.read() for pair in load_dataset(synthetic_dir).pairs]
+
+
 def test_it_loads_like_fireseg_with_masks_of_0_and_255(synthetic_dir: Path) -> None:
     dataset = load_dataset(synthetic_dir)
     assert dataset.layout == "fireseg"
     assert [pair.name for pair in dataset.parts["train"]][:2] == ["train/img(1)", "train/img(2)"]
     assert len(dataset.pairs) == 40
-    for pair in dataset.pairs:
-        assert pair.mask
-        mask = read_gray_or_colour(pair.mask)
-        assert mask.ndim == 2 and set(np.unique(mask)) <= {0, 255}
+    masks = [read_gray_or_colour(pair.mask) for pair in dataset.pairs if pair.mask]
+    assert {mask.shape for mask in masks} == {(252, 448)}
+    assert {int(level) for mask in masks for level in np.unique(mask)} == {0, 255}
 
 
 def test_about_20_percent_is_for_testing_in_whole_scenes(synthetic_dir: Path) -> None:
@@ -46,32 +51,34 @@ def test_about_20_percent_is_for_testing_in_whole_scenes(synthetic_dir: Path) ->
     assert make_split(dataset, "official-clean").test == official.test
 
 
-def test_a_scene_has_several_frames_and_its_fire_flickers(synthetic_dir: Path) -> None:
-    scenes: dict[str, list[Pair]] = {}
-    for pair in load_dataset(synthetic_dir).pairs:
-        scenes.setdefault(pair.video, []).append(pair)
-    for pairs in scenes.values():
-        masks = [pair.read()[1] for pair in pairs]
+def test_a_scene_has_several_frames_and_its_fire_flickers(
+    synthetic_dir: Path, images: list[tuple[Frame, Mask]]
+) -> None:
+    scenes: dict[str, list[Mask]] = {}
+    for pair, (_, mask) in zip(load_dataset(synthetic_dir).pairs, images, strict=True):
+        scenes.setdefault(pair.video, []).append(mask)
+    for masks in scenes.values():
         assert len(masks) >= 2
         assert not masks[0].any() or any((mask != masks[0]).any() for mask in masks[1:])
 
 
-def test_fire_is_in_70_percent_of_the_images_bright_and_red_from_small_to_large(synthetic_dir: Path) -> None:
-    pairs = [pair.read() for pair in load_dataset(synthetic_dir).pairs]
-    shares = np.array([mask.mean() for _, mask in pairs])
+def test_fire_is_in_70_percent_of_the_images_bright_and_red_from_small_to_large(
+    images: list[tuple[Frame, Mask]],
+) -> None:
+    shares = np.array([mask.mean() for _, mask in images])
     assert 0.6 <= (shares > 0).mean() <= 0.8
     assert shares[shares > 0].min() < 0.01
     assert 0.08 < shares.max() < 0.6
-    for frame, mask in pairs:
+    for frame, mask in images:
         if mask.sum() >= 200:
             red, green, blue = frame[mask].mean(axis=0)
             assert red > green > blue and red > 180
             assert red > frame[~mask].mean(axis=0)[0]
 
 
-def test_images_without_fire_contain_its_colours(synthetic_dir: Path) -> None:
+def test_images_without_fire_contain_its_colours(images: list[tuple[Frame, Mask]]) -> None:
     false_alarms = 0
-    for frame, mask in (pair.read() for pair in load_dataset(synthetic_dir).pairs):
+    for frame, mask in images:
         if not mask.any():
             hue, saturation, value = cv2.split(cv2.cvtColor(frame, cv2.COLOR_RGB2HSV))
             false_alarms += int(((hue < 22) & (saturation > 110) & (value > 150)).mean() > 0.002)
@@ -91,10 +98,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(small: Path,
     assert {pair.read()[0].shape for pair in load_dataset(small).pairs} == {(HEIGHT, WIDTH, 3)}
 
 
-def test_a_seed_gives_the_images_of_earlier_versions(synthetic_dir: Path) -> None:
+def test_a_seed_gives_the_images_of_earlier_versions(images: list[tuple[Frame, Mask]]) -> None:
     # Shipped models are calibrated on them. Other processors round differently in a few pixels.
-    fire_px = sum(int(pair.read()[1].sum()) for pair in load_dataset(synthetic_dir).pairs)
-    assert fire_px == pytest.approx(178_930, rel=1e-3)
+    assert sum(int(mask.sum()) for _, mask in images) == pytest.approx(178_930, rel=1e-3)
 
 
 def test_the_readme_says_that_it_is_procedural_and_not_fireseg(small: Path) -> None:

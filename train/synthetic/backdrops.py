@@ -228,7 +228,7 @@ def draw_lit_window(canvas: Canvas, box: Box) -> None:
     visible[:] = np.where(visible[..., :1] == UNDRAWN, UNDRAWN, np.array((1.0, 0.82, 0.48), np.float32))
 
 
-def _put(canvas: Canvas, left: int, top: int, patch: Canvas, where: npt.NDArray[np.bool_] | None = None) -> None:
+def _put(canvas: Canvas, left: int, top: int, patch: Canvas, patch_mask: npt.NDArray[np.bool_] | None = None) -> None:
     """Copy a patch onto the canvas, clipped at its edges."""
     height, width = canvas.shape[:2]
     rows = slice(max(0, top), min(height, top + patch.shape[0]))
@@ -237,7 +237,7 @@ def _put(canvas: Canvas, left: int, top: int, patch: Canvas, where: npt.NDArray[
         return
     inside = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
     view = canvas[rows, columns]
-    view[:] = patch[inside] if where is None else np.where(where[inside][..., None], patch[inside], view)
+    view[:] = patch[inside] if patch_mask is None else np.where(patch_mask[inside][..., None], patch[inside], view)
 
 
 def _fill(canvas: Canvas, points: list[tuple[float, float]], colour: Colour) -> None:

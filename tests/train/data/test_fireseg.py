@@ -123,7 +123,7 @@ def test_every_broken_file_is_found_in_one_pass(tmp_path: Path) -> None:
     (tmp_path / "masks" / "d.png").write_text("not a mask")
     first, second, third = find_broken(load_dataset(tmp_path).pairs)
     assert "a.png is 17x12 but its image a.jpg is 16x12" in first
-    assert "b.jpg is cut short" in second and "d.png is not a picture" in third
+    assert "b.jpg" in second and "d.png" in third
 
 
 def test_a_missing_folder_says_how_to_get_data_and_an_empty_one_names_both_layouts(tmp_path: Path) -> None:

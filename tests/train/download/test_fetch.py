@@ -91,7 +91,7 @@ def test_a_copy_with_other_sizes_and_0_1_masks_is_a_warning_with_counts(tmp_path
     [
         ({name: data for name, data in FILES.items() if name != MASK}, [f"lacks 1 of 16 files ({MASK})"]),
         ({name: FILES[name] for name in (IMAGE, MASK)}, ["lacks 14 of 16 files", "and 4 more"]),
-        (FILES | {IMAGE: FILES[IMAGE][:-40]}, ["1 of FireSeg's pairs cannot be used", "img(2).jpg is cut short"]),
+        (FILES | {IMAGE: FILES[IMAGE][:-40]}, ["1 of FireSeg's pairs cannot be used", "img(2).jpg"]),
         (FILES | {MASK: make_set(width=24)[MASK]}, ["expected one size for both"]),
         (
             {"photos/img(1).jpg": FILES[IMAGE]},

@@ -94,7 +94,7 @@ def test_images_that_the_model_learnt_from_do_not_pass_for_a_test_of_it(
         (("--video", "none.avi"), "video none.avi does not exist"),
         (("--video", "red.keras"), "red.keras is not a video that can be read"),
         (("--every", "0"), "--every 0: expected 1 for every frame"),
-        (("--negatives", "few"), "few is too small for a fifth of it to be held out"),
+        (("--negatives", "few"), "few is too small to hold out 20 %"),
         (("--split", "all", "--negatives", "official-clean"), "an extra set has the name of the split official-clean"),
         (("--split", "all", "--fold", "1"), "--fold 1 needs --split by-video"),
         (("--picture", "a.pdf"), "--picture a.pdf has no picture format's suffix"),

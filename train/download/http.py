@@ -145,9 +145,12 @@ def _transfer(
         elif response.status_code != 200:
             raise TransferError(f"{shown(url)}: the server answered {response.status_code} {response.reason}")
         else:
-            done_bytes, total_bytes = 0, _total_bytes(response)
+            # Lengths and ranges of an encoded body do not count the bytes on disk.
+            plain = {} if "Content-Encoding" in response.headers else response.headers
+            length, etag = plain.get("Content-Length", ""), plain.get("ETag", "")
+            done_bytes, total_bytes = 0, int(length) if length.isdigit() else None
             part.unlink(missing_ok=True)
-            write_text(validator, _validator_of(response))
+            write_text(validator, etag if etag and not etag.startswith("W/") else plain.get("Last-Modified", ""))
         with part.open("ab") as file:
             for chunk in response.iter_content(CHUNK_BYTES):
                 done_bytes += len(chunk)
@@ -156,18 +159,6 @@ def _transfer(
                 file.write(chunk)
                 on_progress(done_bytes, total_bytes)
     return total_bytes is None or done_bytes == total_bytes
-
-
-def _total_bytes(response: requests.Response) -> int | None:
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdigit() and "Content-Encoding" not in response.headers else None
-
-
-def _validator_of(response: requests.Response) -> str:
-    if "Content-Encoding" in response.headers:
-        return ""  # a range would count encoded bytes, not those on disk
-    etag = response.headers.get("ETag", "")
-    return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
 
 
 def _size(path: Path) -> int:

@@ -11,7 +11,7 @@ from train.data.augment import Augmentation, StrongAugmentation
 
 SIDE_PX = 64
 GEOMETRIC = ("RandomFlip", "RandomZoom", "RandomTranslation")
-SEEDS = range(3)
+SEEDS = range(2)
 
 Kind = type[Augmentation] | type[StrongAugmentation]
 Masks = npt.NDArray[np.uint8]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.errors import UserError
@@ -25,6 +25,7 @@ from train.data.splits import (
 
 HELD_OUT_OF_30 = ["v5", "v7", "v8", "v9", "v11", "v13", "v16", "v21"]  # of v0 to v29
 seeds = st.integers(0, 2**31)
+quick = settings(max_examples=15)
 
 
 def pair(video: str, index: int, part: Part = "all") -> Pair:
@@ -60,6 +61,7 @@ def official_dataset() -> Dataset:
 LEAKY = dataset_of([pair("v01", 0, "train"), pair("v01", 1, "test")])
 
 
+@quick
 @given(datasets(), seeds)
 def test_the_folds_test_every_video_once_whatever_the_order_of_the_pairs(dataset: Dataset, seed: int) -> None:
     splits = [make_split(dataset, "by-video", fold=fold, seed=seed) for fold in range(FOLDS)]
@@ -71,6 +73,7 @@ def test_the_folds_test_every_video_once_whatever_the_order_of_the_pairs(dataset
     assert names([pair for split in splits for pair in split.test]) == names(dataset.pairs)
 
 
+@quick
 @given(datasets(), st.sampled_from(["by-video", "random"]), st.integers(0, FOLDS - 1), seeds)
 def test_a_split_is_restored_from_its_name(dataset: Dataset, name: str, fold: int, seed: int) -> None:
     split = make_split(dataset, name, fold=fold, seed=seed)
@@ -83,6 +86,7 @@ def test_another_seed_gives_another_split_and_name() -> None:
     assert len({frozenset(names(split.test)) for split in splits}) == len({split.name for split in splits}) == 5
 
 
+@quick
 @given(datasets(min_videos=2), seeds, st.floats(0.01, 0.99))
 def test_validation_holds_whole_videos_and_leaves_some_for_training(dataset: Dataset, seed: int, share: float) -> None:
     train, validation = hold_out_videos(dataset.pairs, seed=seed, share=share)
@@ -96,6 +100,7 @@ def test_validation_holds_about_its_share_and_a_share_of_0_none() -> None:
     assert hold_out_videos(pairs, seed=0, share=0) == (pairs, [])
 
 
+@quick
 @given(datasets(min_videos=1), datasets(min_videos=1))
 def test_held_out_videos_are_whole_and_independent_of_other_videos(one: Dataset, other: Dataset) -> None:
     train, test = split_held_out(one.pairs)

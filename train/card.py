@@ -35,7 +35,7 @@ def write_card(
     the card has the figures of `official-clean` too."""
     sets = [{"title": source.title, **_learnt(split.train)}]
     for one in supplements:
-        sets.append({"title": one.title, "kind": one.kind, **_learnt(one.learn), "held_out_images": len(one.test)})
+        sets.append({"title": one.title, "kind": one.kind, **_learnt(one.train), "held_out_images": len(one.test)})
     best = best_of(state.history)
     card: dict[str, Any] = {
         "name": model.stem,

@@ -20,7 +20,7 @@ from edge.model.card import split_model
 from export import cli
 from export.int8.graph import Graph
 from train.data.fireseg import content_hash, load_dataset
-from train.data.splits import hold_out_fifth
+from train.data.splits import split_held_out
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SETTINGS = ("FIRESEG_DIR", "MODEL")
@@ -194,7 +194,7 @@ def test_drift_on_the_held_out_fifth_of_a_further_set_stands_beside_that_on_the_
         (barns / folder).mkdir(parents=True)
         for number, path in enumerate(sorted((synthetic_dir / source).iterdir())):
             shutil.copy(path, barns / folder / f"sun{number}{path.suffix}")
-    held_out = hold_out_fifth(load_dataset(barns).pairs)[1]
+    held_out = split_held_out(load_dataset(barns).pairs)[1]
     arguments = ("drift", *toy_files, "--data", synthetic_dir, "--extra", barns)
     ran = run_here(*arguments, "--json")
     assert ran.returncode == 0, ran.stderr

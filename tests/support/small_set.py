@@ -1,4 +1,4 @@
-"""A small synthetic set that stands in for FireSeg: its digests are handed in where the published ones would be."""
+"""A set of eight pairs in FireSeg's layout, with a table of digests to pass in place of the published one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from edge.errors import UserError
 from train.download.fetch import Fetched, fetch
 from train.download.http import CHUNK_BYTES, Network
 
-FAST = Network(connect_timeout_s=2, read_timeout_s=2, attempts=3, backoff_s=0.01)
-REPOSITORY = "fire-segmentation-efc5/fire_segmentation/Fire Dataset"  # how the mirror's archive nests the set
+FAST = Network(connect_timeout_s=10, read_timeout_s=10, retries=2, backoff_s=0.01)
+REPOSITORY = "fire-segmentation-efc5/fire_segmentation/Fire Dataset"  # where the archive on GitHub holds the set
 Files = dict[str, bytes]  # published name -> content
 
 
@@ -26,7 +26,7 @@ def encode(suffix: str, picture: np.ndarray[Any, Any]) -> bytes:
 
 
 def make_set(*, width: int = 48, fire: int = 255) -> Files:
-    """Six pairs of train and two of test. Another `width` or `fire` makes a sound copy with other bytes."""
+    """Return six pairs of train and two of test. Another `width` or `fire` gives a sound copy with other bytes."""
     rng = np.random.default_rng(1)
     files = {}
     for part, count in (("train", 6), ("test", 2)):
@@ -40,7 +40,7 @@ def make_set(*, width: int = 48, fire: int = 255) -> Files:
 
 
 FILES = make_set()
-TABLE = {name: hashlib.sha256(data).digest() for name, data in FILES.items()}
+TABLE = {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
 IMAGE, MASK = "images_prepped_train/img(2).jpg", "annotations_prepped_train/img(2).png"
 
 
@@ -58,21 +58,21 @@ def read_set(root: Path) -> Files:
 def zipped(files: Files, prefix: str = REPOSITORY) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as target:
-        target.writestr(f"{prefix}/README.md", bytes(4 * CHUNK_BYTES))  # else it would come in one piece
+        target.writestr(f"{prefix}/README.md", bytes(4 * CHUNK_BYTES))  # so that the archive takes several chunks
         for name, data in files.items():
             target.writestr(f"{prefix}/{name}", data)
     return buffer.getvalue()
 
 
-def bring(out: Path, source: Path | str, **options: Any) -> Fetched:
+def fetch_set(out: Path, source: Path | str, **options: Any) -> Fetched:
     return fetch(out, str(source), **{"published": TABLE, "network": FAST, **options})
 
 
-def refused(out: Path, source: Path | str, **options: Any) -> str:
-    """The error's text; it is one line, and `out` stays as it was."""
+def fetch_error(out: Path, source: Path | str, **options: Any) -> str:
+    """Return the text of the error that `fetch` raises. Asserts that it is one line and that `out` is unchanged."""
     before = read_set(out) if out.is_dir() else None
     with pytest.raises(UserError) as caught:
-        bring(out, source, **options)
+        fetch_set(out, source, **options)
     assert "\n" not in str(caught.value)
     assert (read_set(out) if out.is_dir() else None) == before
     return str(caught.value)

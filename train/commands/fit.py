@@ -84,13 +84,13 @@ def fit(
         learn, validate = hold_out_videos(parts.train, seed=seed, share=validation)
         supplements = open_extra_sets(extra or [], negatives or [])
         assert_unseen(supplements, [*parts.test, *validate])
-        further = [pair for one in supplements for pair in one.learn]
+        further = [pair for one in supplements for pair in one.train]
         learn += further
         learn_from = decode(learn, height, width_px, on_step("reading training images", len(learn)))
         validate_on = decode(validate, height, width_px, on_step("reading validation images", len(validate)))
     print(f"{source.title}, split {parts.name}: {len(learn)} to learn from, {len(validate)} to validate on, into {out}")
     for one in supplements:
-        print(f"{one.kind} {one.title}: {len(one.learn)} of them to learn from, {len(one.test)} held out")
+        print(f"{one.kind} {one.title}: {len(one.train)} of them to learn from, {len(one.test)} held out")
     model = fit_recipe(
         plan,
         learn_from,

@@ -1,1 +1,1 @@
-"""Data sets: loading, checking, splitting, augmenting and batching. Knows no model."""
+"""Load, check, split, augment and batch data sets. Imports no model."""

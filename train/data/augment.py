@@ -1,8 +1,7 @@
-"""Augmentation with Keras' own preprocessing layers, for image and mask alike.
+"""Augment images and masks, reproducibly from a seed, so that an interrupted training resumes to the same curve.
 
-The geometric layers move both by one random transformation (the mask by nearest neighbour, so it stays 0 or 1); the
-colour layers touch the image alone. The layers' generators are set from a number the caller chooses, so that a batch
-looks the same whenever it is made again: an interrupted training resumes to the same curve.
+Geometric transformations move image and mask together, the mask by nearest neighbour, so it stays 0 or 1; colour
+transformations change the image alone.
 """
 
 from __future__ import annotations
@@ -15,32 +14,36 @@ from keras import layers, ops
 from edge.images import Frame
 
 VALUE_RANGE = (0, 255)
-LUMA = (0.299, 0.587, 0.114)  # how much of grey each of R, G and B makes
+LUMA = (0.299, 0.587, 0.114)  # weights of R, G and B in grey
 GREY_CHANCE = 0.05
 BLUR_CHANCE = 0.25
 
 
 class Augmentation:
-    """Flips, zoom and shift (together a random crop), brightness, contrast and hue, each image its own."""
+    """Keras' layers: flip, zoom and shift (together a random crop), brightness, contrast and hue, drawn for each image.
+
+    Example:
+        >>> images, masks = Augmentation()(images, masks, seed=7)
+    """
 
     def __init__(self) -> None:
         self.layers: list[keras.Layer] = [
             layers.RandomFlip("horizontal"),
-            # A negative factor zooms in: flames get larger far more often than smaller.
+            # A negative factor zooms in: flames grow more often than they shrink.
             layers.RandomZoom((-0.5, 0.15), fill_mode="reflect"),
             layers.RandomTranslation(0.15, 0.15, fill_mode="reflect"),
             layers.RandomBrightness(0.2, value_range=VALUE_RANGE),
             layers.RandomContrast(0.25, value_range=VALUE_RANGE),
-            # Colour is what fire is known by: more than a few degrees of hue and a flame is none.
+            # Colour identifies fire: shift the hue by a few degrees only.
             layers.RandomHue(0.03, value_range=VALUE_RANGE),
         ]
 
     def __call__(
         self, images: Frame, masks: npt.NDArray[np.uint8], seed: int
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Transform N x H x W x 3 RGB in 0..255 and N x H x W x 1 masks of 0 and 1 by the draw of `seed`.
+        """Transform N x H x W x 3 RGB in 0..255 and N x H x W x 1 masks of 0 and 1, as drawn by `seed`.
 
-        Both come back as float32, the images still in 0..255.
+        Returns both as float32, the images in 0..255.
         """
         data = {"images": images.astype(np.float32), "segmentation_masks": masks.astype(np.float32)}
         for index, layer in enumerate(self.layers):
@@ -53,47 +56,47 @@ class Augmentation:
 
 
 class StrongAugmentation:
-    """The same and more, for pictures of more places: other distances, tilts, exposures, white balances and cameras.
+    """Wider ranges, and also tilt, exposure, white balance, saturation and blur.
 
-    On a CPU the layers would take a good part of a training step, so each picture has one affine transformation and
-    one matrix over its colours, whatever they are made of.
+    Keras' layers would take much of a training step on a CPU, so each image gets one affine transformation and one
+    colour matrix.
     """
 
     def __call__(
         self, images: Frame, masks: npt.NDArray[np.uint8], seed: int
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """As `Augmentation` does."""
+        """Transform as `Augmentation` does."""
         draw = np.random.default_rng(seed)
-        moves = _moves(draw, *images.shape[:3])
-        moved = ops.image.affine_transform(images.astype(np.float32), moves, "bilinear", fill_mode="reflect")
-        masks_moved = ops.image.affine_transform(masks.astype(np.float32), moves, "nearest", fill_mode="reflect")
+        transforms = _transforms(draw, *images.shape[:3])
+        moved = ops.image.affine_transform(images.astype(np.float32), transforms, "bilinear", fill_mode="reflect")
+        masks_moved = ops.image.affine_transform(masks.astype(np.float32), transforms, "nearest", fill_mode="reflect")
         return (
             ops.convert_to_numpy(_degrade(_recolour(moved, draw), draw)),
             ops.convert_to_numpy(masks_moved),
         )
 
 
-def _moves(draw: np.random.Generator, count: int, height: int, width: int) -> npt.NDArray[np.float32]:
-    """For each picture the transformation of `ops.image.affine_transform`: where each of its pixels comes from."""
-    zoom = draw.uniform(0.5, 1.3, count)  # below 1 the flames get larger
+def _transforms(draw: np.random.Generator, count: int, height: int, width: int) -> npt.NDArray[np.float32]:
+    """Return the N x 8 transforms of `ops.image.affine_transform`, from output to input pixels."""
+    zoom = draw.uniform(0.5, 1.3, count)  # below 1 enlarges flames
     stretch = np.exp(draw.uniform(-0.15, 0.15, count))
     angle = np.deg2rad(draw.uniform(-8, 8, count))
     side = np.where(draw.random(count) < 0.5, -1, 1)
     across, down = draw.uniform(-0.15, 0.15, (2, count)) * [[width], [height]]
     a, b = side * zoom * stretch * np.cos(angle), -zoom * np.sin(angle)
     c, d = side * zoom * stretch * np.sin(angle), zoom * np.cos(angle)
-    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
-    x = middle_x + across - a * middle_x - b * middle_y
-    y = middle_y + down - c * middle_x - d * middle_y
+    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    x = centre_x + across - a * centre_x - b * centre_y
+    y = centre_y + down - c * centre_x - d * centre_y
     zero = np.zeros(count)
     return np.stack([a, b, x, c, d, y, zero, zero], axis=1).astype(np.float32)
 
 
 def _recolour(images: keras.KerasTensor, draw: np.random.Generator) -> keras.KerasTensor:
-    """Exposure, white balance, saturation and contrast as one matrix a picture, then a curve through its mid-tones."""
+    """Apply exposure, white balance, saturation and contrast as one matrix an image, then a mid-tone curve."""
     count = images.shape[0]
     gain = np.exp(draw.uniform(-0.45, 0.35, (count, 1)))  # exposure
-    warmth = draw.uniform(-0.15, 0.15, (count, 1)) * [1, 0, -1]  # red against blue: the colour temperature
+    warmth = draw.uniform(-0.15, 0.15, (count, 1)) * [1, 0, -1]  # red against blue: colour temperature
     tint = draw.uniform(-0.05, 0.05, (count, 1)) * [0, 1, 0]
     saturation = np.where(draw.random((count, 1, 1)) < GREY_CHANCE, 0, draw.uniform(0.5, 1.4, (count, 1, 1)))
     contrast = draw.uniform(0.6, 1.4, (count, 1, 1))
@@ -104,17 +107,17 @@ def _recolour(images: keras.KerasTensor, draw: np.random.Generator) -> keras.Ker
     flat = ops.reshape(images, (count, -1, 3))
     mixed = ops.reshape(ops.matmul(flat, _tensor(matrix)) + _tensor(offset), images.shape)
     level = ops.clip(mixed / 255, 0, 1)
-    # A parabola lifts or sinks the mid-tones as a gamma does, at a fraction of what a power costs.
+    # A parabola shifts the mid-tones like gamma, at a fraction of the cost of a power.
     return 255 * level * (1 + _tensor(bend) * (1 - level))
 
 
 def _degrade(images: keras.KerasTensor, draw: np.random.Generator) -> keras.KerasTensor:
-    """Blur some pictures, as a poor lens or a hard compression does."""
+    """Blur some images, like a poor lens or strong compression."""
     strength = np.where(draw.random((len(images), 1, 1, 1)) < BLUR_CHANCE, draw.uniform(0.4, 1.0), 0)
     smooth = ops.average_pool(images, 3, 1, padding="same")
     return images + _tensor(strength) * (smooth - images)
 
 
 def _tensor(values: npt.NDArray[np.float64]) -> keras.KerasTensor:
-    """What is drawn, as the backend's own: PyTorch does not calculate with NumPy's arrays."""
+    """Convert for the backend: PyTorch does not compute with NumPy arrays."""
     return ops.convert_to_tensor(values.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Pairs -> batches for `fit`: decoded once, kept as bytes, shuffled and augmented by draws that can be made again."""
+"""Batches for `fit`: decoded once, stored as bytes, shuffled and augmented reproducibly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Examples:
-    """Decoded pairs at the model's size: N x H x W x 3 RGB `uint8`, and N x H x W x 1 masks of 0 and 1."""
+    """Decoded pairs at the model size: N x H x W x 3 RGB `uint8`, and N x H x W x 1 masks of 0 and 1."""
 
     images: Frame
     masks: npt.NDArray[np.uint8]
@@ -32,7 +32,11 @@ class Examples:
 
 
 def decode(pairs: Sequence[Pair], height: int, width: int, on_progress: Callable[[], None] | None = None) -> Examples:
-    """Read and resize all pairs. Raises `UserError` for a file that is broken."""
+    """Read and resize all pairs. Raises `UserError` for a broken file.
+
+    Example:
+        >>> examples = decode(split.train, height=224, width=224)
+    """
     images = np.empty((len(pairs), height, width, 3), np.uint8)
     masks = np.empty((len(pairs), height, width, 1), np.uint8)
 
@@ -49,11 +53,14 @@ def decode(pairs: Sequence[Pair], height: int, width: int, on_progress: Callable
 
 
 class Batches(keras.utils.PyDataset):
-    """The batches of one epoch after another. With a seed they are shuffled and augmented; without, neither.
+    """The batches of an epoch, shuffled and augmented with a seed, in order and unchanged without.
 
-    `strong` augmentation also pastes flames of any example onto those of the batch.
-    Order and augmentation depend on the seed, the epoch and the batch alone. The epoch is told by `start_epoch`:
-    counting Keras' own `on_epoch_end` would not do, which it calls once more before the first epoch of a fresh model.
+    `strong` augmentation also pastes flames of other examples into the batch. Order and augmentation depend only on
+    seed, epoch and batch. `start_epoch` sets the epoch: Keras' `on_epoch_end` cannot count epochs, since Keras calls
+    it once more before the first epoch of a new model.
+
+    Example:
+        >>> images, masks = Batches(examples, batch_size=16, seed=0)[0]
     """
 
     def __init__(
@@ -64,14 +71,13 @@ class Batches(keras.utils.PyDataset):
         seed: int | None = None,
         strong: bool = False,
     ) -> None:
-        super().__init__(workers=1)  # no more than one: the augmentation's generators are shared
+        super().__init__(workers=1)  # one, because the batches share the augmentation's generators
         self.examples = examples
         self.batch_size = batch_size
         self.seed = seed
-        self.strong = strong
         if seed is not None:
-            self.plainly, self.strongly = Augmentation(), StrongAugmentation()
-            self.paste = FlamePaster(examples.images, examples.masks)
+            self.augment: Augmentation | StrongAugmentation = StrongAugmentation() if strong else Augmentation()
+            self.paste = FlamePaster(examples.images, examples.masks) if strong else None
         self.start_epoch(0)
 
     def __len__(self) -> int:
@@ -84,13 +90,12 @@ class Batches(keras.utils.PyDataset):
             return images.astype(np.float32), masks.astype(np.float32)
         draw = np.random.default_rng((self.seed, self.epoch, index))
         augment_seed = int(draw.integers(2**31))
-        if not self.strong:
-            return self.plainly(images, masks, seed=augment_seed)
-        self.paste(images, masks, draw)
-        return self.strongly(images, masks, seed=augment_seed)
+        if self.paste:
+            self.paste(images, masks, draw)
+        return self.augment(images, masks, seed=augment_seed)
 
     def start_epoch(self, epoch: int) -> None:
-        """Draw from now on what belongs to `epoch`, the first being 0."""
+        """Set the epoch of the following batches, from 0."""
         self.epoch = epoch
         if self.seed is None:
             self.order = np.arange(len(self.examples))

@@ -1,4 +1,4 @@
-"""What a data set holds, and what is wrong with it: `fireseg-train check`."""
+"""Describe a data set and everything wrong with it, for `fireseg-train check`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from train.data.fireseg import Dataset, Pair
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What opening one pair showed."""
+class _Facts:
+    """The facts about one opened pair."""
 
     pair: Pair
     size: str
@@ -26,55 +26,55 @@ class _Look:
     sha256: str
 
 
-def check(dataset: Dataset, on_progress: Callable[[], None] | None = None) -> dict[str, Any]:
-    """Open every file and describe the set. Raises `UserError` listing everything that is broken, at once."""
-    # Warnings are collected for the whole process, which worker threads share.
+def check(dataset: Dataset, on_progress: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Open every file and return the report: parts, leaks and warnings. Raises `UserErrors` listing every broken file.
+
+    Example:
+        >>> check(load_dataset(Path("data/fireseg")))["leaks"]["videos_in_train_and_test"]
+        ['v17']
+    """
+
+    def inspect(pair: Pair) -> _Facts | UserError:
+        try:
+            frame, mask = pair.read()
+        except UserError as error:
+            return error
+        finally:
+            on_progress()
+        return _Facts(pair, f"{frame.shape[1]}x{frame.shape[0]}", float(mask.mean()), sha256(pair.image))
+
+    # Warnings are recorded for the whole process, worker threads included.
     with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor() as pool:
         warnings.simplefilter("always")
-
-        def look(pair: Pair) -> _Look | UserError:
-            try:
-                frame, mask = pair.read()
-            except UserError as error:
-                return error
-            finally:
-                if on_progress:
-                    on_progress()
-            size = f"{frame.shape[1]}x{frame.shape[0]}"
-            return _Look(pair, size, float(mask.mean()), sha256(pair.image))
-
-        seen = list(pool.map(look, dataset.pairs))
-    broken = [message for item in seen if isinstance(item, UserError) for message in item.lines]
-    if broken:
+        results = list(pool.map(inspect, dataset.pairs))
+    if broken := [line for result in results if isinstance(result, UserError) for line in result.lines]:
         raise UserErrors(broken)
-    looks = [item for item in seen if isinstance(item, _Look)]
+    facts = [result for result in results if isinstance(result, _Facts)]
     return {
         "root": str(dataset.root),
         "layout": dataset.layout,
-        "parts": {part: _part(looks, part) for part in dataset.parts},
-        "leaks": _leaks(dataset, looks),
+        "parts": {part: _describe([fact for fact in facts if fact.pair.part == part]) for part in dataset.parts},
+        "leaks": _leaks(dataset, facts),
         "warnings": sorted({str(warning.message) for warning in caught}),
     }
 
 
-def _part(looks: list[_Look], part: str) -> dict[str, Any]:
-    chosen = [look for look in looks if look.pair.part == part]
-    sizes = Counter(look.size for look in chosen)
+def _describe(facts: list[_Facts]) -> dict[str, Any]:
     return {
-        "images": len(chosen),
-        "sizes": dict(sizes.most_common()),
-        "fire_share": round(float(np.mean([look.fire_share for look in chosen])), 4),
-        "empty_masks": [look.pair.name for look in chosen if look.fire_share == 0],
-        "videos": dict(Counter(look.pair.video for look in chosen)),
+        "images": len(facts),
+        "sizes": dict(Counter(fact.size for fact in facts).most_common()),
+        "fire_share": round(float(np.mean([fact.fire_share for fact in facts])), 4),
+        "empty_masks": [fact.pair.name for fact in facts if fact.fire_share == 0],
+        "videos": dict(Counter(fact.pair.video for fact in facts)),
     }
 
 
-def _leaks(dataset: Dataset, looks: list[_Look]) -> dict[str, Any]:
-    """What stands on both sides of the published split: videos, and images of one content."""
+def _leaks(dataset: Dataset, facts: list[_Facts]) -> dict[str, Any]:
+    """Return the videos in both parts of the published split, and images with equal content."""
     videos = {part: {pair.video for pair in pairs} for part, pairs in dataset.parts.items()}
     images: dict[str, list[str]] = {}
-    for look in looks:
-        images.setdefault(look.sha256, []).append(look.pair.name)
+    for fact in facts:
+        images.setdefault(fact.sha256, []).append(fact.pair.name)
     return {
         "videos_in_train_and_test": sorted(videos.get("train", set()) & videos.get("test", set())),
         "identical_images": [names for names in images.values() if len(names) > 1],

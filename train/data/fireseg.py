@@ -1,9 +1,9 @@
-"""Folders on disk -> checked pairs of image and mask.
+"""Load folders of images and masks as checked pairs.
 
-Two layouts are read: FireSeg's own (`images_prepped_{train,test}/img(N).jpg` with `annotations_prepped_*` or
-`annotations_binary_*`), and plain `images/` + `masks/` with the same stems. Frames of one video look alike, so every
-pair knows its video: from `groups.csv` (stem, group) where there is one, else from FireSeg's numbering. Pictures
-without flames need no masks: `load_negatives` takes a folder of them.
+Two layouts: FireSeg's own (`images_prepped_{train,test}/img(N).jpg` with `annotations_prepped_*` or
+`annotations_binary_*`), and plain `images/` + `masks/` with equal stems. Frames of one video look alike, so every pair
+knows its video: from `groups.csv` (stem, group) if present, else from FireSeg's numbering. `load_negatives` loads
+images without fire, which need no masks.
 """
 
 from __future__ import annotations
@@ -19,32 +19,31 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from edge.errors import UserError, UserErrors
 from edge.files import sha256
-from edge.images import Frame, list_images, read_gray_or_colour, read_rgb
+from edge.images import Frame, Map, Mask, list_images, read_gray_or_colour, read_rgb
 
 Part = Literal["train", "test", "all"]
 
 MASK_FOLDERS = ("annotations_prepped", "annotations_binary")
-FRAMES_PER_VIDEO = 30  # FireSeg's numbers run on from train to test in blocks of 30, each one video
+FRAMES_PER_VIDEO = 30  # FireSeg numbers its frames from train to test in blocks of 30, one video each
 GROUPS_FILE = "groups.csv"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One image and its mask. `part` is the folder of the published split, "all" where the layout has none."""
+    """One image and its mask. `part` is the folder of the published split, "all" if the layout has none."""
 
     name: str
     image: Path
     mask: Path | None
-    """None where nothing burns."""
+    """None for an image without fire."""
     part: Part
     video: str
 
-    def read(self) -> tuple[Frame, npt.NDArray[np.bool_]]:
-        """RGB `uint8` H x W x 3, and fire as boolean H x W. Raises `UserError` where either is broken."""
+    def read(self) -> tuple[Frame, Mask]:
+        """Return RGB `uint8` H x W x 3 and the boolean fire mask H x W. Raises `UserError` if either is broken."""
         frame = read_rgb(self.image)
         if self.mask is None:
             return frame, np.zeros(frame.shape[:2], np.bool_)
@@ -59,7 +58,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All pairs of a folder, in the order of the parts, then of numbers or names."""
+    """All pairs of a folder, sorted by part, then by number or name."""
 
     root: Path
     layout: Literal["fireseg", "folders", "negatives"]
@@ -67,17 +66,18 @@ class Dataset:
 
     @property
     def parts(self) -> dict[str, list[Pair]]:
-        found: dict[str, list[Pair]] = {}
+        """The pairs of each part."""
+        parts: dict[str, list[Pair]] = {}
         for pair in self.pairs:
-            found.setdefault(pair.part, []).append(pair)
-        return found
+            parts.setdefault(pair.part, []).append(pair)
+        return parts
 
 
-def read_mask(path: Path) -> npt.NDArray[np.bool_]:
-    """Read a mask as boolean H x W: any value above zero, in any channel, is fire.
+def read_mask(path: Path) -> Mask:
+    """Return a mask as boolean H x W: any value above zero, in any channel, is fire.
 
-    Copies with 0/1, with 0/255 and with three channels circulate. A value between betrays JPEG or interpolation: the
-    edges of such a mask are guesses, and it is worth a warning.
+    Masks in use have values 0/1 or 0/255, in one or three channels. Other values come from JPEG or interpolation and
+    make the boundaries uncertain, so they give a warning.
     """
     values = read_gray_or_colour(path)
     if values.ndim == 3:
@@ -92,72 +92,77 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
 
 
 def load_dataset(root: Path) -> Dataset:
-    """Find all pairs below `root` by name, without opening them. Raises `UserError` listing every unpaired file."""
+    """Pair up the images and masks below `root` without opening them. Raises `UserError` listing every unpaired file.
+
+    Example:
+        >>> dataset = load_dataset(Path("data/fireseg"))
+        >>> frame, mask = dataset.pairs[0].read()
+    """
     if not root.is_dir():
         raise UserError(
             f"data folder {root} does not exist",
             "expected FireSeg's folders or images/ + masks/; "
-            "`fireseg-train fetch` brings FireSeg, `fireseg-train synth` makes a stand-in",
+            "`fireseg-train fetch` downloads FireSeg, `fireseg-train synth` makes a synthetic set",
         )
-    groups = _read_groups(root / GROUPS_FILE)
-    parts: list[tuple[Part, Path, Path]] = []
-    for part in ("train", "test"):
-        images = root / f"images_prepped_{part}"
-        if images.is_dir():
-            parts.append((part, images, _mask_folder(root, part)))
-    layout: Literal["fireseg", "folders"] = "fireseg" if parts else "folders"
+    layout: Literal["fireseg", "folders"] = "fireseg"
+    parts: list[tuple[Part, Path, Path]] = [
+        (part, root / f"images_prepped_{part}", _mask_folder(root, part))
+        for part in ("train", "test")
+        if (root / f"images_prepped_{part}").is_dir()
+    ]
     if not parts:
+        layout, parts = "folders", [("all", root / "images", root / "masks")]
         if not (root / "images").is_dir() or not (root / "masks").is_dir():
             raise UserError(
                 f"{root} holds no data set",
                 "expected images_prepped_train/ and annotations_prepped_train/ "
                 "as FireSeg has them, or images/ and masks/",
             )
-        parts.append(("all", root / "images", root / "masks"))
-
-    pairs, problems, numbered_before = [], [], 0
+    groups = _read_groups(root / GROUPS_FILE)
+    pairs: list[Pair] = []
+    problems: list[str] = []
+    numbered_before = 0
     for part, image_folder, mask_folder in parts:
-        found, wrong = _pair_up(part, image_folder, mask_folder, groups, numbered_before)
-        pairs += found
-        problems += wrong
-        # By the highest number, not by how many there are: leaving some images out must not shift the test's videos.
-        numbered_before += max((_number(pair.image.stem) or 0 for pair in found), default=0)
+        pairs_of_part = _pair_up(part, image_folder, mask_folder, groups, numbered_before, problems)
+        pairs += pairs_of_part
+        # By the highest number, not the count: omitting some images must not shift the videos of the test part.
+        numbered_before += max((_number(pair.image.stem) or 0 for pair in pairs_of_part), default=0)
     if unknown := sorted(groups.keys() - {pair.name for pair in pairs}):
         problems.append(
-            f"{root / GROUPS_FILE} speaks of {len(unknown)} images that are not there (first: {unknown[0]}): "
+            f"{root / GROUPS_FILE} names {len(unknown)} images that do not exist (first: {unknown[0]}): "
             "expected names without suffix"
         )
     if problems:
         raise UserErrors(problems)
     if layout == "folders" and not groups:
         warnings.warn(
-            f"{root} has no {GROUPS_FILE}, so every image counts as a video of its own: neighbouring frames on both "
-            "sides of a split flatter every figure",
+            f"{root} has no {GROUPS_FILE}, so every image counts as its own video: neighbouring frames on both "
+            "sides of a split inflate every metric",
             stacklevel=2,
         )
     return Dataset(root, layout, tuple(pairs))
 
 
 def load_negatives(root: Path) -> Dataset:
-    """Pictures without flames, in `root/images/` or in `root` itself, each a video of its own. Raises `UserError`."""
+    """Load images without fire from `root/images/` or `root`, each its own video. Raises `UserError`."""
     if not root.is_dir():
-        raise UserError(f"negatives folder {root} does not exist", "expected a folder of pictures without flames")
+        raise UserError(f"negatives folder {root} does not exist", "expected a folder of images without fire")
     if (root / "masks").is_dir():
         raise UserError(
             f"{root} holds masks, and negatives have none", "pass it as --extra, or the folder of its images"
         )
     folder = root / "images" if (root / "images").is_dir() else root
-    images, problems = _by_stem(folder)
+    problems: list[str] = []
+    images = _by_stem(folder, problems)
     if problems:
         raise UserErrors(problems)
     if not images:
         raise UserError(f"{folder} holds no images", "expected at least one .jpg or .png")
-    pairs = (Pair(stem, images[stem], None, "all", stem) for stem in sorted(images, key=_natural))
-    return Dataset(root, "negatives", tuple(pairs))
+    return Dataset(root, "negatives", tuple(Pair(stem, image, None, "all", stem) for stem, image in images.items()))
 
 
 def find_broken(pairs: Sequence[Pair]) -> list[str]:
-    """Open every file and describe each that is unreadable, or whose mask has another size than its image."""
+    """Open every file; describe each unreadable one and each mask whose size differs from its image."""
 
     def problem(pair: Pair) -> str | None:
         try:
@@ -171,59 +176,56 @@ def find_broken(pairs: Sequence[Pair]) -> list[str]:
 
 
 def content_hash(pairs: Sequence[Pair]) -> str:
-    """SHA-256 over the content of all images and masks, whatever their names and order."""
+    """Return the SHA-256 over the content of all images and masks, independent of names and order."""
     with ThreadPoolExecutor() as pool:
         digests = sorted(pool.map(_digest, pairs))
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _digest(pair: Pair) -> str:
+    # The constant is part of hashes in published cards.
     return sha256(pair.image) + (sha256(pair.mask) if pair.mask else "nothing burns")
 
 
 def _pair_up(
-    part: Part, image_folder: Path, mask_folder: Path, groups: dict[str, str], numbered_before: int
-) -> tuple[list[Pair], list[str]]:
-    images, problems = _by_stem(image_folder)
-    masks, doubled_masks = _by_stem(mask_folder) if mask_folder.is_dir() else ({}, [])
-    problems += doubled_masks
+    part: Part,
+    image_folder: Path,
+    mask_folder: Path,
+    groups: dict[str, str],
+    numbered_before: int,
+    problems: list[str],
+) -> list[Pair]:
+    images = _by_stem(image_folder, problems)
+    masks = _by_stem(mask_folder, problems) if mask_folder.is_dir() else {}
     if not images:
-        return [], [f"{image_folder} holds no images: expected at least one .jpg or .png"]
+        problems.append(f"{image_folder} holds no images: expected at least one .jpg or .png")
+        return []
     if not masks:
-        return [], [f"{mask_folder} holds no masks: expected one .png for each image of {image_folder.name}/"]
-    problems += [
-        f"{path} has no mask: expected {mask_folder / (stem + '.png')}"
-        for stem, path in images.items()
-        if stem not in masks
-    ]
-    problems += [
-        f"{path} has no image: expected {image_folder / (stem + '.jpg')}"
-        for stem, path in masks.items()
-        if stem not in images
-    ]
+        problems.append(f"{mask_folder} holds no masks: expected one .png for each image of {image_folder.name}/")
+        return []
+    problems += [f"{images[s]} has no mask: expected {mask_folder / s}.png" for s in images if s not in masks]
+    problems += [f"{masks[s]} has no image: expected {image_folder / s}.jpg" for s in masks if s not in images]
     pairs = []
-    for stem in sorted(images.keys() & masks.keys(), key=_natural):
+    for stem in (stem for stem in images if stem in masks):
         number = _number(stem)
         name = stem if part == "all" else f"{part}/{stem}"
+        video = stem
         if name in groups:
             video = groups[name]
         elif number is not None and part != "all":
             video = f"v{(numbered_before + number - 1) // FRAMES_PER_VIDEO + 1:02d}"
-        else:
-            video = stem  # nothing is known: every image stands for itself
         pairs.append(Pair(name, images[stem], masks[stem], part, video))
-    return pairs, problems
+    return pairs
 
 
-def _by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """The pictures of a folder by their stems, and a complaint for each stem that stands twice."""
-    found: dict[str, Path] = {}
-    problems = []
+def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
+    """Return the images of a folder by stem, in natural order. Adds a problem for each duplicate stem."""
+    images: dict[str, Path] = {}
     for path in list_images(folder):
-        if path.stem in found:
-            problems.append(f"{path} and {found[path.stem].name} have one name: expected one picture for each")
-        found.setdefault(path.stem, path)
-    return found, problems
+        if path.stem in images:
+            problems.append(f"{path} and {images[path.stem].name} have one name: expected one image for each")
+        images.setdefault(path.stem, path)
+    return {stem: images[stem] for stem in sorted(images, key=_natural)}
 
 
 def _mask_folder(root: Path, part: str) -> Path:
@@ -235,7 +237,7 @@ def _read_groups(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # as a spreadsheet saves it
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
             rows = list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} could not be read ({error})", "expected CSV in UTF-8") from error
@@ -247,15 +249,15 @@ def _read_groups(path: Path) -> dict[str, str]:
 
 
 def _number(stem: str) -> int | None:
-    """The N of img(N)."""
-    found = re.search(r"\((\d+)\)$", stem)
-    return int(found[1]) if found else None
+    """Return the N of img(N)."""
+    match = re.search(r"\((\d+)\)$", stem)
+    return int(match[1]) if match else None
 
 
 def _natural(stem: str) -> list[tuple[int, str]]:
-    """Sort img(2) before img(10)."""
+    """Return a key that sorts img(2) before img(10)."""
     return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", stem)]
 
 
-def _size(picture: npt.NDArray[np.generic]) -> str:
+def _size(picture: Frame | Map | Mask) -> str:
     return f"{picture.shape[1]}x{picture.shape[0]}"

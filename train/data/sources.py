@@ -1,7 +1,6 @@
-"""Which data a command works on: what was asked for, else FireSeg where it lies, else the synthetic set.
+"""Open the data set of a command: the folder passed, else FireSeg in data/fireseg, else a synthetic set.
 
-Beside it a training may learn from supplements: further pairs, and pictures without flames. A fifth of each is held
-out for testing, and no figure of FireSeg's depends on them.
+A training can add extra sets: further pairs, and negatives (images without fire). 20 % of each is held out for testing.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from edge.console import OnStep, no_steps
 from edge.errors import UserError
 from edge.files import sha256
 from train.data.fireseg import Dataset, Pair, load_dataset, load_negatives
-from train.data.splits import Split, find_shared, hold_out_fifth, make_split
+from train.data.splits import Split, find_shared, make_split, split_held_out
 from train.synthetic.generate import README, README_FILE, generate
 
 FETCHED_DIR = Path("data/fireseg")
@@ -26,7 +25,7 @@ SYNTHETIC_SEED = 0
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set and what to call it in a title: synthetic data is never passed off as FireSeg."""
+    """A data set and its title in reports. The title of a synthetic set says that it is not FireSeg."""
 
     dataset: Dataset
     title: str
@@ -35,74 +34,29 @@ class DataSource:
 
 @dataclass(frozen=True)
 class ExtraSet:
-    """A further set that only ever learns, but for the fifth of it that is held out for testing alone."""
+    """A further training set. `test` is the 20 % held out for testing."""
 
     title: str
     kind: Literal["extra", "negatives"]
-    learn: tuple[Pair, ...]
+    train: tuple[Pair, ...]
     test: tuple[Pair, ...]
 
 
-def open_split(data: Path | None, name: str | None, fold: int, on_step: OnStep) -> tuple[DataSource, Split]:
-    """The data a command works on, and its split: the one named, else the published one, else by video."""
-    source = find_data(data, on_step)
-    if name is None:
-        name = "official" if {"train", "test"} <= source.dataset.parts.keys() else "by-video"
-    if fold and name != "by-video":
-        raise UserError(f"--fold {fold} matters to --split by-video alone, but the split is {name}")
-    return source, make_split(source.dataset, name, fold=fold)
+def find_data(root: Path | None, on_step: OnStep = no_steps, *, synthetic_count: int = SYNTHETIC_COUNT) -> DataSource:
+    """Load the folder `root` (--data or FIRESEG_DIR), else data/fireseg, else generate a synthetic set.
 
+    Raises `UserError` if `root` is not a data set.
 
-def open_extra_sets(extra: Sequence[Path], negatives: Sequence[Path]) -> list[ExtraSet]:
-    """Load what is to be learnt beside the data, in an order of their own: that of the flags must not matter."""
-    opened = [_supplement("extra", root) for root in extra] + [_supplement("negatives", root) for root in negatives]
-    titles = [one.title for one in opened]
-    if twice := sorted({title for title in titles if titles.count(title) > 1}):
-        raise UserError(f"two further sets are called {twice[0]}", "give each once, in a folder of its own name")
-    return sorted(opened, key=lambda one: (one.kind, one.title))
-
-
-def open_held_out(extra: Sequence[Path], negatives: Sequence[Path], taken: Sequence[str]) -> list[ExtraSet]:
-    """Load further sets to judge by what was held out of them.
-
-    Raises `UserError` where that is nothing, or where one is called as a split that is judged too: one of `taken`.
+    Example:
+        >>> source = find_data(Path("data/fireseg"))
+        >>> source.title
+        'FireSeg'
     """
-    opened = open_extra_sets(extra, negatives)
-    if named := sorted({one.title for one in opened} & {*taken}):
-        raise UserError(f"a further set is called {named[0]}, as a split is", "give its folder another name")
-    if empty := [one.title for one in opened if not one.test]:
-        raise UserError(f"{empty[0]} is too small for a fifth of it to be held out", "expected more images")
-    return opened
-
-
-def assert_unseen(supplements: Sequence[ExtraSet], judging: Sequence[Pair]) -> None:
-    """Raise `UserError` where an image that judges would be learnt from too, under whatever name."""
-    judging = [*judging, *(pair for one in supplements for pair in one.test)]
-    learnt = [(f"{one.title}/{pair.name}", sha256(pair.image)) for one in supplements for pair in one.learn]
-    if shared := find_shared(learnt, judging):
-        raise UserError(
-            f"{len(shared)} further images are among those that judge ({', '.join(shared[:3])})",
-            "take them out, or every figure flatters the model",
-        )
-
-
-def _supplement(kind: Literal["extra", "negatives"], root: Path) -> ExtraSet:
-    pairs = (load_dataset(root) if kind == "extra" else load_negatives(root)).pairs
-    learn, test = hold_out_fifth(pairs)
-    folder = root.resolve()
-    return ExtraSet((folder.parent if folder.name == "images" else folder).name, kind, tuple(learn), tuple(test))
-
-
-def find_data(given: Path | None, on_step: OnStep = no_steps) -> DataSource:
-    """Load the folder given (by --data or FIRESEG_DIR), else data/fireseg, else a synthetic set made on the spot.
-
-    Raises `UserError` where the folder given is not one.
-    """
-    root = given or (FETCHED_DIR if FETCHED_DIR.is_dir() else None)
+    root = root or (FETCHED_DIR if FETCHED_DIR.is_dir() else None)
     if root is None:
         root = SYNTHETIC_DIR
-        done = on_step("painting synthetic images", SYNTHETIC_COUNT)
-        generate(root, SYNTHETIC_COUNT, SYNTHETIC_SEED, on_progress=done)
+        on_image = on_step("generating synthetic images", synthetic_count)
+        generate(root, synthetic_count, SYNTHETIC_SEED, on_progress=on_image)
     dataset = load_dataset(root)
     if is_synthetic(root):
         return DataSource(dataset, "SYNTHETIC data, not FireSeg", is_synthetic=True)
@@ -110,6 +64,57 @@ def find_data(given: Path | None, on_step: OnStep = no_steps) -> DataSource:
 
 
 def is_synthetic(root: Path) -> bool:
-    """Whether `train.synthetic.generate` painted the set, by the note it leaves beside its folders."""
+    """Return whether `root` holds a set from `train.synthetic.generate`, by its README.txt."""
     note = root / README_FILE
     return note.is_file() and note.read_text(errors="replace").startswith(README.splitlines()[0])
+
+
+def open_split(data: Path | None, name: str | None, fold: int, on_step: OnStep) -> tuple[DataSource, Split]:
+    """Return the data set and the split `name`: by default the published split, or by video if there is none."""
+    source = find_data(data, on_step)
+    if name is None:
+        name = "official" if {"train", "test"} <= source.dataset.parts.keys() else "by-video"
+    if fold and name != "by-video":
+        raise UserError(f"--fold {fold} needs --split by-video, but the split is {name}", "remove --fold")
+    return source, make_split(source.dataset, name, fold=fold)
+
+
+def open_extra_sets(extra: Sequence[Path], negatives: Sequence[Path]) -> list[ExtraSet]:
+    """Load the extra sets, sorted by kind and title, so that the order of the flags does not matter."""
+    sets = [_extra_set("extra", root) for root in extra] + [_extra_set("negatives", root) for root in negatives]
+    titles = [extra_set.title for extra_set in sets]
+    if twice := sorted({title for title in titles if titles.count(title) > 1}):
+        raise UserError(f"two extra sets are called {twice[0]}", "pass each once, in a folder with its own name")
+    return sorted(sets, key=lambda extra_set: (extra_set.kind, extra_set.title))
+
+
+def open_held_out(extra: Sequence[Path], negatives: Sequence[Path], taken: Sequence[str]) -> list[ExtraSet]:
+    """Load extra sets to evaluate on their held-out parts.
+
+    Raises `UserError` for an empty held-out part, and for a title in `taken`, the names of the evaluated splits.
+    """
+    sets = open_extra_sets(extra, negatives)
+    for extra_set in sets:
+        if extra_set.title in taken:
+            raise UserError(f"an extra set has the name of the split {extra_set.title}", "rename its folder")
+        if not extra_set.test:
+            raise UserError(f"{extra_set.title} is too small to hold out 20 %", "expected more images")
+    return sets
+
+
+def assert_unseen(extra_sets: Sequence[ExtraSet], test: Sequence[Pair]) -> None:
+    """Raise `UserError` if a training image of the extra sets is also a test image, under any name."""
+    test = [*test, *(pair for extra_set in extra_sets for pair in extra_set.test)]
+    train = [(f"{extra_set.title}/{p.name}", sha256(p.image)) for extra_set in extra_sets for p in extra_set.train]
+    if shared := find_shared(train, test):
+        raise UserError(
+            f"{len(shared)} images of the extra sets are also test images ({', '.join(shared[:3])})",
+            "remove them, or every metric is inflated",
+        )
+
+
+def _extra_set(kind: Literal["extra", "negatives"], root: Path) -> ExtraSet:
+    pairs = (load_dataset(root) if kind == "extra" else load_negatives(root)).pairs
+    train, test = split_held_out(pairs)
+    folder = root.resolve()
+    return ExtraSet((folder.parent if folder.name == "images" else folder).name, kind, tuple(train), tuple(test))

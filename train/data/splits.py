@@ -1,9 +1,8 @@
-"""Which pairs learn, which judge: by video or by group.
+"""Split a data set into training and test pairs, by video or by group.
 
-Neighbouring frames of a video are near copies; a split that puts one into training and one into the test flatters
-every figure. FireSeg's published split does so for one video (v17): `official-clean` leaves it out of the test. The
-split `random` does so for all of them, and says it in its name: it is there to compare with figures that others
-reached in that way, and for nothing else.
+Neighbouring frames of a video are near copies, so a video in both parts inflates every metric. FireSeg's published
+split has one such video (v17), which `official-clean` leaves out of the test. The split `random` leaks all of them, as
+its name says; it only serves comparisons with published results that used such a split.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ RANDOM = re.compile(rf"{LEAKING}, seed (\d+)")
 
 @dataclass(frozen=True)
 class Split:
-    """Pairs to learn from and pairs to judge by. `sha256` is the content hash of the judging pairs."""
+    """Training and test pairs. `sha256` is the content hash of the test pairs."""
 
     name: str
     train: tuple[Pair, ...]
@@ -46,35 +45,39 @@ class Split:
 
 
 def make_split(dataset: Dataset, name: str, *, fold: int = 0, seed: int = 0) -> Split:
-    """Split a data set. `fold` (0 to 4) matters to `by-video` alone, `seed` to `random` too. Raises `UserError`."""
+    """Split a data set. `fold` (0 to 4) applies to `by-video`, `seed` to `by-video` and `random`. Raises `UserError`.
+
+    Example:
+        >>> split = make_split(load_dataset(Path("data/fireseg")), "official-clean")
+        >>> len(split.train), len(split.test)
+        (500, 90)
+    """
     if name == "by-video":
         return _by_video(dataset, fold, seed)
     if name == "random":
         return _random(dataset, seed)
     if name not in SPLIT_NAMES:
         raise UserError(f"there is no split {name!r}", f"expected one of {', '.join(SPLIT_NAMES)}")
-    parts = dataset.parts
-    if "train" not in parts or "test" not in parts:
+    train, test = (dataset.parts.get(part, []) for part in ("train", "test"))
+    if not train or not test:
         raise UserError(
-            f"{dataset.root} has no published train and test folders, which split {name} is made of",
-            "use --split by-video",
+            f"{dataset.root} has no published train and test folders for split {name}", "use --split by-video"
         )
-    train, test = parts["train"], parts["test"]
     if name == "official-clean":
-        learnt_from = {pair.video for pair in train}
-        test = [pair for pair in test if pair.video not in learnt_from]
+        train_videos = {pair.video for pair in train}
+        test = [pair for pair in test if pair.video not in train_videos]
     if not test:
         raise UserError(f"split {name} of {dataset.root} leaves no test images", "every test video is in training too")
     return Split(name, tuple(train), tuple(test))
 
 
 def by_video_name(fold: int, seed: int) -> str:
-    """As `BY_VIDEO` reads it."""
+    """Return the name of a by-video split, as `BY_VIDEO` parses it."""
     return f"by-video fold {fold} seed {seed}"
 
 
-def split_called(dataset: Dataset, name: str) -> Split:
-    """The split that has this name, with its fold and seed, as `Split.name` tells them. Raises `UserError`."""
+def split_from_name(dataset: Dataset, name: str) -> Split:
+    """Return the split with this `Split.name`, which includes fold and seed. Raises `UserError`."""
     if match := BY_VIDEO.fullmatch(name):
         return make_split(dataset, "by-video", fold=int(match[1]), seed=int(match[2]))
     if match := RANDOM.fullmatch(name):
@@ -83,7 +86,7 @@ def split_called(dataset: Dataset, name: str) -> Split:
 
 
 def with_clean(dataset: Dataset, split: Split) -> list[Split]:
-    """The split, and beside `official` the same without its leak, where that leaves anything to judge by."""
+    """Return the split, followed by `official-clean` if it is `official` and has test videos not in training."""
     if split.name == "official" and any(pair.video not in split.train_videos for pair in split.test):
         return [split, make_split(dataset, "official-clean")]
     return [split]
@@ -92,44 +95,38 @@ def with_clean(dataset: Dataset, split: Split) -> list[Split]:
 def hold_out_videos(
     pairs: Sequence[Pair], *, seed: int, share: float = VALIDATION_SHARE
 ) -> tuple[list[Pair], list[Pair]]:
-    """Keep whole videos for validation until they hold about `share` of the pairs. Returns (learn, validate).
+    """Hold out whole videos for validation, about `share` of the pairs. Return (train, validation).
 
-    Raises `UserError` where there are not two videos to part. A share of 0 keeps none.
+    Raises `UserError` for fewer than two videos. A share of 0 holds out none.
     """
     if not share:
         return list(pairs), []
     videos = _shuffled_videos(pairs, seed)
     if len(videos) < 2:
-        raise UserError(
-            f"validation needs whole videos of its own, but the data holds {len(videos)}", "expected 2 or more"
-        )
-    held: set[str] = set()
+        raise UserError(f"validation needs its own videos, but the data holds {len(videos)}", "expected 2 or more")
+    held_out: set[str] = set()
     count = 0
     for video in videos[:-1]:
         if count >= share * len(pairs):
             break
-        held.add(video)
+        held_out.add(video)
         count += sum(pair.video == video for pair in pairs)
-    return [p for p in pairs if p.video not in held], [p for p in pairs if p.video in held]
+    return _partition(pairs, held_out)
 
 
-def hold_out_fifth(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
-    """Keep about a fifth of the videos for testing. Returns (learn, test).
+def split_held_out(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Hold out about 20 % of the videos for testing. Return (train, test).
 
-    The video's name alone decides, so that what is held out stays so whatever files come or go, and whatever the seed.
+    A hash of the video's name decides, so a video stays held out whatever the other files and the seed.
     """
-    learn: list[Pair] = []
-    test: list[Pair] = []
-    for pair in pairs:
-        fifth = int(hashlib.sha256(pair.video.encode()).hexdigest(), 16) % FOLDS
-        (learn if fifth else test).append(pair)
-    return learn, test
+    videos = {pair.video for pair in pairs}
+    return _partition(pairs, {v for v in videos if int(hashlib.sha256(v.encode()).hexdigest(), 16) % FOLDS == 0})
 
 
-def find_shared(images: Iterable[tuple[str, str]], judging: Sequence[Pair]) -> list[str]:
-    """Which of these images, by name and SHA-256, judge too, whatever they are called there: "name is name" each."""
-    judged = {sha256(pair.image): pair.name for pair in judging}
-    return [f"{name} is {judged[digest]}" for name, digest in images if digest in judged]
+def find_shared(images: Iterable[tuple[str, str]], test: Sequence[Pair]) -> list[str]:
+    """Return which of the images, pairs of name and SHA-256, are test images: "name is name" each."""
+    test_names = {sha256(pair.image): pair.name for pair in test}
+    return [f"{name} is {test_names[digest]}" for name, digest in images if digest in test_names]
 
 
 def _by_video(dataset: Dataset, fold: int, seed: int) -> Split:
@@ -137,22 +134,20 @@ def _by_video(dataset: Dataset, fold: int, seed: int) -> Split:
         raise UserError(f"there is no fold {fold}", f"expected 0 to {FOLDS - 1}")
     videos = _shuffled_videos(dataset.pairs, seed)
     if len(videos) < FOLDS:
-        raise UserError(f"split by-video needs at least {FOLDS} videos, but {dataset.root} holds {len(videos)}")
-    held = set(videos[fold::FOLDS])
-    return Split(
-        by_video_name(fold, seed),
-        tuple(pair for pair in dataset.pairs if pair.video not in held),
-        tuple(pair for pair in dataset.pairs if pair.video in held),
-    )
+        raise UserError(
+            f"split by-video needs at least {FOLDS} videos, but {dataset.root} holds {len(videos)}", "add videos"
+        )
+    train, test = _partition(dataset.pairs, set(videos[fold::FOLDS]))
+    return Split(by_video_name(fold, seed), tuple(train), tuple(test))
 
 
 def _random(dataset: Dataset, seed: int) -> Split:
-    """A fifth of the frames to judge by, whatever videos they are of."""
+    """Test on 20 % of the frames, whatever their videos."""
     pairs = sorted(dataset.pairs, key=lambda pair: pair.name)
     random.Random(seed).shuffle(pairs)
     count = max(1, len(pairs) // FOLDS)
     if count == len(pairs):
-        raise UserError(f"split random needs at least 2 pairs, but {dataset.root} holds {len(pairs)}")
+        raise UserError(f"split random needs at least 2 pairs, but {dataset.root} holds {len(pairs)}", "add images")
     return Split(f"{LEAKING}, seed {seed}", tuple(pairs[count:]), tuple(pairs[:count]))
 
 
@@ -160,3 +155,8 @@ def _shuffled_videos(pairs: Sequence[Pair], seed: int) -> list[str]:
     videos = sorted({pair.video for pair in pairs})
     random.Random(seed).shuffle(videos)
     return videos
+
+
+def _partition(pairs: Sequence[Pair], held_out: set[str]) -> tuple[list[Pair], list[Pair]]:
+    """Return the pairs outside and inside the videos `held_out`, in order."""
+    return [p for p in pairs if p.video not in held_out], [p for p in pairs if p.video in held_out]

@@ -1,7 +1,7 @@
-"""FireSeg as it was published, file by file: which 1,200 files there are, and the SHA-256 of each.
+"""The published FireSeg set: its 1,200 file names and the SHA-256 of each.
 
-So a download can be judged whole, a copy told from the original, and a figure tied to the very data it was measured
-on. The digests lie beside this file as bare bytes, 32 for each name of `names()`, in that order.
+They show whether a download is complete, tell the original from a copy, and tie a result to its data. The digests lie
+beside this file as raw bytes: 32 for each name of `names()`, in that order.
 """
 
 from __future__ import annotations
@@ -13,37 +13,32 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Literal
 
 from edge.errors import UserError
+from edge.files import sha256
 from edge.images import list_images
 
 DIGESTS_FILE = "published.sha256.bin"
 DIGEST_BYTES = hashlib.sha256().digest_size
-PAIRS: dict[Literal["train", "test"], int] = {"train": 500, "test": 100}
+PAIRS = {"train": 500, "test": 100}
 KINDS = (("images_prepped", ".jpg"), ("annotations_prepped", ".png"))
 FOLDERS = tuple(f"{kind}_{part}" for part in PAIRS for kind, _ in KINDS)
-LISTED_AT_MOST = 10
+MAX_LISTED = 10
 
 
 @dataclass(frozen=True)
 class Verification:
-    """A folder held against the published set. Files are named as there: `images_prepped_train/img(1).jpg`."""
+    """The comparison of a folder with the published set, by published name: `images_prepped_train/img(1).jpg`."""
 
     root: Path
     identical: tuple[str, ...]
-    changed: tuple[str, ...]  # there, but with other bytes: resized, 0/1 masks, or broken
+    changed: tuple[str, ...]  # present with other bytes: resized, masks of 0 and 1, or broken
     missing: tuple[str, ...]
-    extra: tuple[str, ...]  # pictures in FireSeg's folders that it does not have
-
-    @property
-    def complete(self) -> bool:
-        """Whether every file is there, whatever its bytes."""
-        return not self.missing
+    extra: tuple[str, ...]  # images in FireSeg's folders that were not published
 
     @property
     def is_published(self) -> bool:
-        """Whether the folder holds exactly what was published."""
+        """Whether the folder holds exactly the published files."""
         return not (self.changed or self.missing or self.extra)
 
     def __str__(self) -> str:
@@ -61,7 +56,7 @@ class Verification:
 
 
 def names() -> list[str]:
-    """The files of the set: images then masks of train, images then masks of test, each by number."""
+    """Return the published file names: images then masks of train, images then masks of test, each by number."""
     return [
         f"{kind}_{part}/img({number}){suffix}"
         for part, count in PAIRS.items()
@@ -71,27 +66,28 @@ def names() -> list[str]:
 
 
 @cache
-def digests() -> Mapping[str, bytes]:
-    """Name -> SHA-256 of each published file, in the order of `names()`."""
+def digests() -> Mapping[str, str]:
+    """Return name -> SHA-256 in hexadecimal of each published file, in the order of `names()`."""
     data = resources.files(__package__).joinpath(DIGESTS_FILE).read_bytes()
-    expected = names()
-    if len(data) != len(expected) * DIGEST_BYTES:
-        raise RuntimeError(f"{DIGESTS_FILE} holds {len(data)} bytes, expected {len(expected) * DIGEST_BYTES}")
-    return {name: data[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES] for i, name in enumerate(expected)}
+    return {name: data[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES].hex() for i, name in enumerate(names())}
 
 
-def verify(root: Path, published: Mapping[str, bytes] | None = None) -> Verification:
-    """Compare the folder with the published set, or with another table of digests.
+def verify(root: Path, published: Mapping[str, str] | None = None) -> Verification:
+    """Compare the folder `root` with the published digests, or with the table `published`.
 
-    Nothing is decoded: a changed file may be a sound copy or a broken one. A folder that is not there misses every
-    file. Raises `UserError` where a file cannot be opened.
+    Compares bytes and decodes nothing, so a changed file may be sound or broken. If `root` does not exist, every file
+    is missing. Raises `UserError` for an unreadable file.
+
+    Example:
+        >>> verify(Path("data/fireseg")).is_published
+        True
     """
     table = digests() if published is None else published
-    found: dict[str, list[str]] = {"identical": [], "changed": [], "missing": []}
     with ThreadPoolExecutor() as pool:
-        verdicts = pool.map(lambda name: _judge(root / name, table[name]), table)
-        for name, verdict in zip(table, verdicts, strict=True):
-            found[verdict].append(name)
+        states = dict(zip(table, pool.map(lambda name: _compare(root / name, table[name]), table), strict=True))
+    identical, changed, missing = (
+        tuple(name for name in table if states[name] == state) for state in ("identical", "changed", "missing")
+    )
     extra = [
         f"{folder}/{path.name}"
         for folder in FOLDERS
@@ -99,25 +95,19 @@ def verify(root: Path, published: Mapping[str, bytes] | None = None) -> Verifica
         for path in list_images(root / folder)
         if f"{folder}/{path.name}" not in table
     ]
-    return Verification(root, tuple(found["identical"]), tuple(found["changed"]), tuple(found["missing"]), tuple(extra))
+    return Verification(root, identical, changed, missing, tuple(extra))
 
 
 def shortened(items: tuple[str, ...] | list[str], separator: str = ", ") -> str:
-    """The first ten, and how many more there are."""
-    text = separator.join(items[:LISTED_AT_MOST])
-    return text if len(items) <= LISTED_AT_MOST else f"{text} and {len(items) - LISTED_AT_MOST} more"
+    """Join the first ten items and count the rest."""
+    text = separator.join(items[:MAX_LISTED])
+    return text if len(items) <= MAX_LISTED else f"{text} and {len(items) - MAX_LISTED} more"
 
 
-def digest(path: Path) -> bytes:
-    """The file's SHA-256, as the bytes that the table holds."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
-def _judge(path: Path, expected: bytes) -> str:
+def _compare(path: Path, expected: str) -> str:
     try:
         if not path.is_file():
             return "missing"
-        return "identical" if digest(path) == expected else "changed"
+        return "identical" if sha256(path) == expected else "changed"
     except OSError as error:
         raise UserError(f"{path} could not be read ({error.strerror})", "check its permissions") from error

@@ -1,18 +1,20 @@
-"""The FireSeg set, brought whole to a folder: from a mirror, Google Drive, an archive or a folder.
+"""Fetch FireSeg whole: from the archive on GitHub, Google Drive, an archive, a URL or a folder.
 
-Files gather in a staging folder beside the target and are moved in only when the set is complete and readable, so the
-target never holds half a set; an interrupted run leaves the staging folder, and the next one goes on from there.
+Files collect in a staging folder beside the target and move in once the set is complete and readable, so the target
+never holds half a set. An interrupted run leaves the staging folder, and the next run resumes from it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -23,28 +25,30 @@ from edge.errors import UserError
 from edge.files import make_folder
 from edge.images import read_gray_or_colour
 from train.data.fireseg import Pair, find_broken, load_dataset
-from train.download.archive import MAX_UNPACKED_BYTES, unpack
+from train.download.archive import MAX_UNPACKED_BYTES, choose, is_archive, unpack
 from train.download.checksums import FOLDERS, Verification, digests, shortened, verify
-from train.download.http import Network, RefusedError, TransferError, download, shown
-from train.download.remote import OnFile, Sources, from_drive, from_mirror
+from train.download.http import Network, OnProgress, TransferError, download, no_progress, reason, shown
 
+# A complete copy on GitHub, which does not limit downloads as Google Drive does.
+MIRROR_URL = "https://github.com/adriangambito/fire-segmentation/archive/efc5ff4c7ee29680010c600d8b8135c860dc2f45.zip"
+DRIVE_URL = "https://drive.google.com/drive/folders/1Xfq7zLwIwJ4vPx50G-k7j2-ofh1bj3fx"  # the authors' folder
 DEFAULT_OUT = Path("data/fireseg")
 DEFAULT_SOURCE = "mirror"
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What `fetch` did, and how its result compares with the published set."""
+    """The result of `fetch`: the comparison with the published set."""
 
     verification: Verification
     already_there: bool
 
     @property
     def warning(self) -> str | None:
-        """What a person should know before trusting figures measured on this copy."""
+        """A warning if the copy differs from the published set, else None."""
         if self.verification.is_published:
             return None
-        return f"{self.verification}; usable, but figures will not compare with those on the published set"
+        return f"{self.verification}; usable, but its metrics do not compare with those on the published set"
 
     def __str__(self) -> str:
         return f"{'already there: ' if self.already_there else ''}{self.verification}"
@@ -54,18 +58,23 @@ def fetch(
     out: Path = DEFAULT_OUT,
     source: str = DEFAULT_SOURCE,
     *,
-    sources: Sources | None = None,
     network: Network | None = None,
-    published: Mapping[str, bytes] | None = None,
+    published: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Fetched:
-    """Bring FireSeg to `out` from "mirror", "drive", a folder, an archive, or the http(s) address of an archive.
+    """Bring FireSeg to `out` from "mirror", "drive", a folder, an archive, or the http(s) URL of an archive.
 
-    A complete `out` is verified and left alone; one with missing or broken files is filled up if the rest is published.
-    A copy with other bytes is taken and reported, a copy with missing or unreadable files is not. Raises `UserError`.
+    A complete `out` is verified and left alone; missing or broken files are filled in if the rest is published.
+    A copy with other bytes is accepted with a warning, an incomplete or unreadable one refused. Raises `UserError`.
+
+    Example:
+        >>> print(fetch(Path("data/fireseg"), "Downloads/fireseg.zip"))
+        data/fireseg: verified, all 1200 files are the published bytes
     """
-    sources, network = sources or Sources(), network or Network()
+    network = network or Network()
     table = digests() if published is None else published
+    stage = _staging_folder(out)
+    files = stage / "files"
     try:
         if out.exists() and not out.is_dir():
             raise UserError(f"{out} is a file", "expected a folder, or nothing yet; choose another --out")
@@ -80,15 +89,12 @@ def fetch(
             raise UserError(
                 f"{out} holds {len(before.changed) - len(broken)} files that differ from the published ones, and lacks "
                 f"{len(gaps)} ({shortened(gaps)})",
-                "expected a whole copy or none; move it away or choose another --out",
+                "expected a complete copy or none; move it away or choose another --out",
             )
-        stage = _staging_folder(out)
-        files = make_folder(stage / "files")
-        kept = _keep_identical(files, table)
-        wanted = {name: table[name] for name in gaps if name not in kept}
-        if wanted:
-            with _by_hand_hint(out, sources), _leaving_no_empty(stage):
-                _bring(source, wanted, stage, sources, network, progress)
+        staged = _keep_published(files, table)
+        if lacking := [name for name in gaps if name not in staged]:
+            with _manual_download_hint(out):
+                _collect(source, lacking, stage, network, progress)
         _refuse_incomplete(out, files, verify(files, {name: table[name] for name in gaps}), source)
         _install(files, out)
         shutil.rmtree(stage)
@@ -99,77 +105,102 @@ def fetch(
             f"{error.filename or out} could not be written ({error.strerror or error})",
             "free some space or choose another --out; running again resumes",
         ) from error
+    finally:
+        if not any(path.is_file() for path in stage.rglob("*")):
+            shutil.rmtree(stage, ignore_errors=True)  # nothing to resume from
 
 
 def progress_bar() -> Progress:
-    """A bar on stderr that counts whatever it is given, and is silent where stderr is no terminal."""
+    """Return a progress bar on stderr, silent if stderr is not a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _bring(
-    source: str,
-    wanted: Mapping[str, bytes],
-    stage: Path,
-    sources: Sources,
-    network: Network,
-    progress: Progress | None,
-) -> None:
-    """Put what the source has of the wanted files into `stage / "files"`."""
-    files, archives = stage / "files", stage / "archives"
-    if source == "mirror":
-        show = _shows(progress, "downloading from the mirror")
-        try:
-            from_mirror(sources.mirror_files, wanted, files, stage / "parts", network, show)
-        except RefusedError:  # so many files are too many for some: the archive is a single one
-            _bring(sources.mirror, wanted, stage, sources, network, progress)
-    elif source == "drive" or "drive.google.com/drive/" in source:
-        folder = sources.drive if source == "drive" else source
-        if from_drive(folder, list(wanted), files, archives, network, _shows(progress, "downloading from Drive")):
-            _unpack_downloaded(archives, "the archive on Google Drive", files, wanted, progress)
-    elif urlsplit(source).scheme in ("http", "https"):
-        # Named by its address, so that another address never continues this file.
-        target = stage / "url" / hashlib.sha256(source.encode()).hexdigest()[:16]
-        if not target.is_file():
+def _collect(source: str, names: Collection[str], stage: Path, network: Network, progress: Progress | None) -> None:
+    """Put the source's copies of the files `names` into `stage / "files"`."""
+    files = stage / "files"
+    if source == "drive" or "drive.google.com/drive/" in source:
+        folder, archives = DRIVE_URL if source == "drive" else source, stage / "archives"
+        _download_from_drive(folder, names, files, archives, network, _shows(progress, "downloading from Drive"))
+        if archives.is_dir():
+            _unpack_and_remove(archives, "the archive on Google Drive", files, names, progress)
+    elif source == "mirror" or urlsplit(source).scheme in ("http", "https"):
+        url = MIRROR_URL if source == "mirror" else source
+        # Named by its URL, so that the download of another URL never resumes this file.
+        archive = stage / "url" / hashlib.sha256(url.encode()).hexdigest()[:16]
+        if not archive.is_file():
             show = _shows(progress, "downloading the archive")
-            with requests.Session() as session:
-                download(
-                    source, target, session=session, network=network, limit_bytes=MAX_UNPACKED_BYTES, on_bytes=show
-                )
-        _unpack_downloaded(target, shown(source), files, wanted, progress)
+            download(url, archive, limit_bytes=MAX_UNPACKED_BYTES, network=network, on_progress=show)
+        _unpack_and_remove(archive, shown(url), files, names, progress)
     elif Path(source).exists():
-        unpack(Path(source), files, wanted, on_file=_shows(progress, "copying the files"))
+        unpack(Path(source), files, names, on_progress=_shows(progress, "copying the files"))
     else:
         raise UserError(
-            f"there is no {_named(source)}",
-            "expected mirror, drive, a folder, a zip or tar file, or the http(s) address of one; check the path",
+            f"there is no {_label(source)}",
+            "expected mirror, drive, a folder, a zip or tar file, or the http(s) URL of one; check the path",
         )
 
 
-def _unpack_downloaded(
-    archive: Path, called: str, files: Path, wanted: Mapping[str, bytes], progress: Progress | None
+def _download_from_drive(
+    folder: str, names: Collection[str], files: Path, archives: Path, network: Network, on_progress: OnProgress
+) -> None:
+    """Download the files `names` of a Google Drive folder; if it lacks some, its archives too.
+
+    Raises `TransferError`, also for an incomplete listing, before anything is downloaded.
+    """
+    try:
+        gdown: Any = importlib.import_module("gdown")
+    except ImportError as error:
+        raise UserError(
+            "gdown is not installed, and Google Drive needs it", "`pip install .[train]`, or use `--from mirror`"
+        ) from error
+    # No cookies: public files need none, and gdown would store them in the home folder.
+    options = {"quiet": True, "use_cookies": False, "timeout": network.timeout_s, "retries": network.retries}
+    try:
+        listing = gdown.download_folder(url=folder, skip_download=True, **options)
+        ids = {PurePosixPath(file.path.replace("\\", "/")): file.id for file in listing}
+        jobs = [(ids[path], files / name) for name, path in choose(ids, names).items()]
+        if len(jobs) < len(names):
+            # Named by the id: a name on Drive is untrusted. The format shows when the archive is opened.
+            packed = [(ids[path], archives / f"{ids[path]}.zip") for path in ids if is_archive(path.name)]
+            if not packed:
+                raise TransferError(f"Google Drive lists {len(jobs)} of the {len(names)} missing files")
+            jobs += packed
+        for done, (file_id, target) in enumerate(jobs, 1):
+            make_folder(target.parent)
+            gdown.download(id=file_id, output=str(target), resume=True, **options)
+            on_progress(done, len(jobs))
+    except requests.RequestException as error:
+        raise TransferError(f"Google Drive: {reason(error)}") from error
+    except gdown.exceptions.DownloadError as error:
+        raise TransferError(f"Google Drive: {' '.join(str(error).split())}") from error
+    except (KeyError, AttributeError, AssertionError) as error:  # gdown parses web pages, and those change
+        raise TransferError("Google Drive answered in a way that gdown does not know") from error
+
+
+def _unpack_and_remove(
+    archive: Path, label: str, files: Path, names: Collection[str], progress: Progress | None
 ) -> None:
     try:
-        unpack(archive, files, wanted, called=called, on_file=_shows(progress, "unpacking"))
-    finally:
-        # Good or bad, it is used up: a bad one must come anew.
+        unpack(archive, files, names, label=label, on_progress=_shows(progress, "unpacking"))
+    finally:  # remove a bad archive too, so that the next run downloads it again
         shutil.rmtree(archive) if archive.is_dir() else archive.unlink(missing_ok=True)
 
 
 def _staging_folder(out: Path) -> Path:
-    """Beside `out`, or inside where `out` is a mounted disk: files are moved in, which no move across disks is."""
+    """Return a folder beside `out`, or inside a mounted `out`: a rename cannot cross file systems."""
     out = out.resolve()
     return (out if out.is_mount() else out.parent) / f".{out.name}-partial"
 
 
-def _keep_identical(files: Path, table: Mapping[str, bytes]) -> set[str]:
-    """Keep of an earlier run only what is surely FireSeg's: the rest may come from another source than this one."""
-    kept = set(verify(files, table).identical)
+def _keep_published(files: Path, table: Mapping[str, str]) -> set[str]:
+    """Remove all but the published bytes of an earlier run: the rest may come from another source."""
+    published = set(verify(files, table).identical)
     for path in [path for path in files.rglob("*") if path.is_file()]:
-        if path.relative_to(files).as_posix() not in kept:
+        if path.relative_to(files).as_posix() not in published:
             path.unlink()
-    return kept
+    return published
 
 
 def _is_readable(path: Path) -> bool:
@@ -180,27 +211,28 @@ def _is_readable(path: Path) -> bool:
     return True
 
 
-def _refuse_incomplete(out: Path, files: Path, arrived: Verification, source: str) -> None:
-    """Refuse a set with missing or unreadable files before anything is moved into `out`."""
-    if arrived.missing:
-        count = len(arrived.identical) + len(arrived.changed) + len(arrived.missing)
+def _refuse_incomplete(out: Path, files: Path, staged: Verification, source: str) -> None:
+    """Raise `UserError` for missing or unreadable files, before anything moves into `out`."""
+    if staged.missing:
+        count = len(staged.identical) + len(staged.changed) + len(staged.missing)
         raise UserError(
-            f"{_named(source)} lacks {len(arrived.missing)} of {count} files ({shortened(arrived.missing)})",
-            "expected "
-            f"all of {', '.join(FOLDERS)}; {out} is untouched, and running again with another --from fetches only what "
-            "is not there yet",
+            f"{_label(source)} lacks {len(staged.missing)} of {count} files ({shortened(staged.missing)})",
+            f"expected all of {', '.join(FOLDERS)}; {out} is untouched, and running again with another --from fetches "
+            "only the missing files",
         )
-    _refuse_broken(arrived, (files, out), f"{out} is untouched; try another --from")
+    _refuse_broken(staged, (files, out), f"{out} is untouched; try another --from")
 
 
-def _refuse_broken(found: Verification, roots: tuple[Path, ...], advice: str) -> None:
-    """Open each pair with a changed file, from the first of the roots that has it; published bytes need no look."""
+def _refuse_broken(verification: Verification, roots: tuple[Path, ...], advice: str) -> None:
+    """Open each pair with a changed file, from the first root that has it. Published bytes need no check."""
     suspects = []
-    for names in sorted({_pair_of(name) for name in found.changed}):
-        image, mask = (next(root / name for root in roots if (root / name).is_file()) for name in names)
-        suspects.append(Pair(names[0], image, mask, "all", ""))
+    for image_name, mask_name in sorted({_pair_of(name) for name in verification.changed}):
+        image, mask = (
+            next(root / name for root in roots if (root / name).is_file()) for name in (image_name, mask_name)
+        )
+        suspects.append(Pair(image_name, image, mask, "all", ""))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd mask values: the loader tells of them wherever the set is used
+        warnings.simplefilter("ignore")  # unusual mask values: every use of the set warns of them
         broken = find_broken(suspects)
     if broken:
         raise UserError(f"{len(broken)} of FireSeg's pairs cannot be used", f"{shortened(broken, '; ')}; {advice}")
@@ -213,9 +245,9 @@ def _pair_of(name: str) -> tuple[str, str]:
 
 
 def _install(files: Path, out: Path) -> None:
-    """Move the set into place: at one stroke where there is nothing yet, else the files that were missing."""
-    if not out.exists() or not any(out.iterdir()):
-        make_folder(out)
+    """Move the set into place: by one rename into an empty `out`, else file by file."""
+    make_folder(out)
+    if not any(out.iterdir()):
         files.replace(out)
         return
     for path in sorted(path for path in files.rglob("*") if path.is_file()):
@@ -224,36 +256,26 @@ def _install(files: Path, out: Path) -> None:
         path.replace(target)
 
 
-def _named(source: str) -> str:
+def _label(source: str) -> str:
     return shown(source) if "://" in source else source
 
 
 @contextmanager
-def _leaving_no_empty(stage: Path) -> Iterator[None]:
-    """Where nothing was won to go on from, leave no trace."""
-    try:
-        yield
-    finally:
-        if not any(path.is_file() for path in stage.rglob("*")):
-            shutil.rmtree(stage)
-
-
-@contextmanager
-def _by_hand_hint(out: Path, sources: Sources) -> Iterator[None]:
-    """Turn a failed transfer into the one line that says how to go on without it."""
+def _manual_download_hint(out: Path) -> Iterator[None]:
+    """Turn a `TransferError` into a `UserError` that says how to download by hand."""
     try:
         yield
     except TransferError as error:
         raise UserError(
             f"FireSeg could not be downloaded ({error})",
-            f"run again to resume, or download by hand from {sources.drive} "
-            f"or {sources.mirror} and pass the folder or archive with --from, or put {', '.join(FOLDERS)} into {out}/",
+            f"run again to resume, or download by hand from {DRIVE_URL} "
+            f"or {MIRROR_URL} and pass the folder or archive with --from, or put {', '.join(FOLDERS)} into {out}/",
         ) from error
 
 
-def _shows(progress: Progress | None, description: str) -> OnFile:
-    """Count in the bar what is done, in files or in bytes."""
+def _shows(progress: Progress | None, description: str) -> OnProgress:
+    """Return a callback that shows files or bytes in a new bar."""
     if progress is None:
-        return lambda done, total: None
+        return no_progress
     task = progress.add_task(description, total=None)
     return lambda done, total: progress.update(task, completed=done, total=total)

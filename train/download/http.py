@@ -1,110 +1,109 @@
-"""One file over HTTP, whole or not at all, resumed where it stopped.
+"""Download one file over HTTP: retried, resumed, bounded in size, and renamed into place only when complete.
 
-The bytes gather in `NAME.part`; its validator (ETag or Last-Modified) lies beside it, so a later run asks for the rest
-of the very same file and starts anew where the server has another by now, or cannot send a part.
+The bytes gather in `NAME.part`, with the validator (ETag or Last-Modified) beside it. A later request asks for the
+rest with `If-Range`, so the download starts over if the server has another version or ignores ranges.
 """
 
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import BaseHTTPResponse
+from urllib3.util import Retry
 
 from edge.files import make_folder, write_text
 
-CHUNK_BYTES = 16 * 1024  # small: requests drops a chunk that the end of the connection cut
-MAX_WAIT_S = 30.0  # a server may ask for more patience than a person has
+CHUNK_BYTES = 16 * 1024  # small, because requests drops the chunk in which a connection breaks
+RETRY_AFTER_MAX_S = 30.0
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
-_HOPELESS = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.TooManyRedirects,
-)
 
-OnBytes = Callable[[int, int | None], None]  # bytes so far, bytes in all where the server says it
+OnProgress = Callable[[int, int | None], None]  # bytes or files so far, and in total if known
+
+
+def no_progress(done: int, total: int | None) -> None:
+    """Ignore progress."""
 
 
 class TransferError(Exception):
-    """A file that could not be had; the text is the reason, for the caller to say what that means."""
-
-
-class RefusedError(TransferError):
-    """The server is there and has had enough of us: too many requests, or none allowed from here."""
-
-
-class _TransientError(Exception):
-    """Worth another try, after `wait_s` where the server asked for it."""
-
-    def __init__(self, reason: str, wait_s: float = 0.0, *, refused: bool = False) -> None:
-        super().__init__(reason)
-        self.wait_s, self.refused = wait_s, refused
+    """A failed download. The text holds the reason; the caller adds the remedy."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """How long to wait, and how often to try again before giving up."""
+    """Timeouts and retries of a download."""
 
     connect_timeout_s: float = 10.0
-    read_timeout_s: float = 30.0  # between two pieces, not for the whole file
-    attempts: int = 4
-    backoff_s: float = 1.0  # doubled after each attempt
+    read_timeout_s: float = 30.0  # between two packets, not for the whole file
+    retries: int = 3
+    backoff_s: float = 1.0  # doubled after each retry
 
     @property
     def timeout_s(self) -> tuple[float, float]:
         return self.connect_timeout_s, self.read_timeout_s
 
+    def session(self) -> requests.Session:
+        """Return a session that retries failed connections and transient statuses."""
+        retry = _BoundedRetry(
+            self.retries, backoff_factor=self.backoff_s, status_forcelist=TRANSIENT, raise_on_status=False
+        )
+        session = requests.Session()
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=retry))
+        return session
+
+
+class _BoundedRetry(Retry):
+    """A `Retry` that honours Retry-After up to `RETRY_AFTER_MAX_S`."""
+
+    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+        wait_s = super().get_retry_after(response)
+        return None if wait_s is None else min(RETRY_AFTER_MAX_S, wait_s)
+
 
 def download(
-    url: str,
-    target: Path,
-    *,
-    session: requests.Session,
-    network: Network,
-    limit_bytes: int,
-    on_bytes: OnBytes = lambda done, total: None,
-    stop: threading.Event | None = None,
+    url: str, target: Path, *, limit_bytes: int, network: Network | None = None, on_progress: OnProgress = no_progress
 ) -> None:
-    """Bring `url` to `target`, which appears only when every byte is there. Raises `TransferError`.
+    """Download `url` to `target`, which appears only when complete. Raises `TransferError`.
 
-    Attempts count anew whenever one got further than any before it, so a long file survives a bad line.
-    With `stop` set by another thread, no further attempt is made.
+    A broken connection resumes at once for as long as each request adds bytes; after that, in the next run.
+
+    Example:
+        >>> download("https://example.org/fireseg.zip", Path("fireseg.zip"), limit_bytes=1 << 30)
     """
+    network = network or Network()
     make_folder(target.parent)
-    stop = stop or threading.Event()
-    part, validator = _part(target), _validator(target)
-    furthest_bytes, failures = _size(part), 0
-    while True:
-        try:
-            _transfer(url, part, validator, session, network, limit_bytes, on_bytes)
-            break
-        except _TransientError as error:
-            reached_bytes = _size(part)
-            failures = 1 if reached_bytes > furthest_bytes else failures + 1
-            furthest_bytes = max(furthest_bytes, reached_bytes)
-            if failures >= network.attempts:
-                kind = RefusedError if error.refused else TransferError
-                raise kind(f"{shown(url)}: {error}, tried {failures} times") from error
-            if stop.wait(min(MAX_WAIT_S, max(error.wait_s, network.backoff_s * 2 ** (failures - 1)))):
-                raise TransferError(f"{shown(url)}: stopped") from error
+    part = target.with_name(target.name + ".part")
+    validator = target.with_name(target.name + ".part.validator")
+    with network.session() as session:
+        complete = False
+        while not complete:
+            before_bytes = _size(part)
+            try:
+                complete = _transfer(session, url, part, validator, network.timeout_s, limit_bytes, on_progress)
+                problem = "the connection broke"
+            except requests.RequestException as error:
+                problem = reason(error)
+            if not complete and _size(part) <= before_bytes:
+                raise TransferError(f"{shown(url)}: {problem}")
     part.replace(target)
     validator.unlink(missing_ok=True)
 
 
 def shown(url: str) -> str:
-    """The address for a message: without user, password and query, which may hold a secret."""
+    """Return the URL without user, password and query, which may hold a secret."""
     pieces = urlsplit(url)
-    host = pieces.hostname or ""
     port = f":{pieces.port}" if pieces.port else ""
-    return f"{pieces.scheme}://{host}{port}{pieces.path}"
+    return f"{pieces.scheme}://{pieces.hostname or ''}{port}{pieces.path}"
 
 
 def reason(error: requests.RequestException) -> str:
-    """What went wrong, without urllib3's nested names and the address, which may hold a secret."""
+    """Describe the failure without urllib3's nested names and without the URL, which may hold a secret."""
     text = str(error)
     if isinstance(error, requests.exceptions.Timeout) or "timed out" in text:
         return "no answer in time"
@@ -122,84 +121,44 @@ def reason(error: requests.RequestException) -> str:
 
 
 def _transfer(
+    session: requests.Session,
     url: str,
     part: Path,
     validator: Path,
-    session: requests.Session,
-    network: Network,
+    timeout_s: tuple[float, float],
     limit_bytes: int,
-    on_bytes: OnBytes,
-) -> None:
+    on_progress: OnProgress,
+) -> bool:
+    """Append the body, or what `part` lacks of it. Return whether the file is complete."""
     offset_bytes = _size(part)
-    # Without a validator the rest might belong to another version of the file.
-    known = validator.read_text() if validator.is_file() else ""
     headers = {"Accept-Encoding": "identity"}  # so that lengths and offsets count the bytes on disk
-    if offset_bytes and known:
+    if offset_bytes and (known := validator.read_text() if validator.is_file() else ""):
         headers |= {"Range": f"bytes={offset_bytes}-", "If-Range": known}
-    try:
-        with session.get(url, headers=headers, stream=True, timeout=network.timeout_s) as response:
-            total_bytes = _accept(url, response, part, offset_bytes)
-            if response.status_code == requests.codes.partial_content:
-                done_bytes = offset_bytes
-            else:  # the whole file, from its start
-                done_bytes = 0
-                part.unlink(missing_ok=True)
-                write_text(validator, _validator_of(response))
-            with part.open("ab") as file:
-                for chunk in response.iter_content(CHUNK_BYTES):
-                    done_bytes += len(chunk)
-                    if done_bytes > limit_bytes:
-                        raise TransferError(f"{shown(url)} is larger than the {limit_bytes >> 20} MiB expected at most")
-                    file.write(chunk)
-                    on_bytes(done_bytes, total_bytes)
-    except _HOPELESS as error:
-        raise TransferError(f"{shown(url)}: {type(error).__name__}") from error
-    except requests.RequestException as error:
-        raise _TransientError(reason(error)) from error
-    if total_bytes is not None and done_bytes != total_bytes:
-        raise _TransientError(f"the answer ended after {done_bytes} of {total_bytes} bytes")
-
-
-def _accept(url: str, response: requests.Response, part: Path, offset_bytes: int) -> int | None:
-    """The size of the whole file, where the answer is one to be read."""
-    status = response.status_code
-    if status in TRANSIENT:
-        refused = status == requests.codes.too_many_requests
-        raise _TransientError(f"the server answered {status} {response.reason}", _wait_s(response), refused=refused)
-    if status == requests.codes.requested_range_not_satisfiable:
-        part.unlink(missing_ok=True)  # the file shrank, or the part is whole already: both are rare, so start anew
-        raise _TransientError("the server refused the rest of the file")
-    if status == requests.codes.partial_content:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-        if match is None or int(match[1]) != offset_bytes:
+    with session.get(url, headers=headers, stream=True, timeout=timeout_s) as response:
+        total_bytes: int | None
+        partial = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        if response.status_code == 206 and partial and int(partial[1]) == offset_bytes:
+            done_bytes, total_bytes = offset_bytes, int(partial[2])
+        elif "Range" in headers and response.status_code in (206, 416):  # another range, or the file shrank: start over
+            part.unlink()
+            return _transfer(session, url, part, validator, timeout_s, limit_bytes, on_progress)
+        elif response.status_code != 200:
+            raise TransferError(f"{shown(url)}: the server answered {response.status_code} {response.reason}")
+        else:
+            # Lengths and ranges of an encoded body do not count the bytes on disk.
+            plain = {} if "Content-Encoding" in response.headers else response.headers
+            length, etag = plain.get("Content-Length", ""), plain.get("ETag", "")
+            done_bytes, total_bytes = 0, int(length) if length.isdigit() else None
             part.unlink(missing_ok=True)
-            raise _TransientError("the server sent another part of the file than asked for")
-        return int(match[2])
-    if status != requests.codes.ok:
-        kind = RefusedError if status == requests.codes.forbidden else TransferError
-        raise kind(f"{shown(url)}: the server answered {status} {response.reason}")
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdigit() and "Content-Encoding" not in response.headers else None
-
-
-def _validator_of(response: requests.Response) -> str:
-    if "Content-Encoding" in response.headers:
-        return ""  # offsets would count other bytes than those on disk
-    etag = response.headers.get("ETag", "")
-    return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
-
-
-def _wait_s(response: requests.Response) -> float:
-    text = response.headers.get("Retry-After", "")
-    return float(text) if text.isdigit() else 0.0
-
-
-def _part(target: Path) -> Path:
-    return target.with_name(target.name + ".part")
-
-
-def _validator(target: Path) -> Path:
-    return target.with_name(target.name + ".part.validator")
+            write_text(validator, etag if etag and not etag.startswith("W/") else plain.get("Last-Modified", ""))
+        with part.open("ab") as file:
+            for chunk in response.iter_content(CHUNK_BYTES):
+                done_bytes += len(chunk)
+                if done_bytes > limit_bytes:
+                    raise TransferError(f"{shown(url)} is larger than the limit of {limit_bytes >> 20} MiB")
+                file.write(chunk)
+                on_progress(done_bytes, total_bytes)
+    return total_bytes is None or done_bytes == total_bytes
 
 
 def _size(path: Path) -> int:

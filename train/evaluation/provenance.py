@@ -13,7 +13,7 @@ from edge.files import sha256
 from edge.model.card import split_model
 from train.data.fireseg import Pair, content_hash
 from train.data.sources import DataSource
-from train.data.splits import hold_out_fifth, split_called
+from train.data.splits import split_from_name, split_held_out
 
 
 def learnt_from(model: Path) -> dict[str, Any] | None:
@@ -43,9 +43,9 @@ def seen(model: Path, source: DataSource, judging: Sequence[Pair]) -> list[str] 
     data = learnt_from(model)
     if data is None:
         return None
-    could_be = [hold_out_fifth(source.dataset.pairs)[0]]  # as a further set
+    could_be = [split_held_out(source.dataset.pairs)[0]]  # as a further set
     with contextlib.suppress(KeyError, TypeError, UserError):
-        could_be.insert(0, list(split_called(source.dataset, data["split"]).train))
+        could_be.insert(0, list(split_from_name(source.dataset, data["split"]).train))
     if not any(overlap(learnt, judging) for learnt in could_be):
         return []  # whatever it learnt of this data, none of these: no need to read all of it
     known = {one["sha256"] for one in data["sets"]}

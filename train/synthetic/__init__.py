@@ -1,1 +1,1 @@
-"""Generates a synthetic set in FireSeg's layout, for tests and first runs."""
+"""Generate a synthetic set in FireSeg's layout, for tests and first runs."""

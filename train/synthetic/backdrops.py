@@ -1,7 +1,7 @@
-"""Painting what stands around a fire: sky, ground, buildings, trees, vehicles, and what is mistaken for flames.
+"""Draw the surroundings of a fire: sky, ground, buildings, trees, vehicles, and lights that resemble flames.
 
-Every function draws onto a canvas, H x W x 3 RGB in 0..1 as a display shows it (float32), and takes what it needs of
-chance from the generator that it is given. Where a canvas holds `CLEAR`, nothing was drawn and what lies behind shows.
+Every function draws onto a canvas: H x W x 3 display RGB in 0..1, float32. Pixels with the value `UNDRAWN` are
+transparent. All randomness comes from the generator passed in.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ import numpy.typing as npt
 from train.synthetic.noise import Field, smoothstep, texture
 
 Canvas = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]  # a row in pixels for each column
+Rows = npt.NDArray[np.int64]  # a row for each column, in pixels
 Rng = np.random.Generator
 Colour = tuple[float, float, float]
 Mood = Literal["day", "overcast", "dusk", "night"]
 Soil = Literal["asphalt", "grass", "dry"]
 
-CLEAR = -1.0
+UNDRAWN = -1.0
 
-# Zenith and horizon.
-SKIES: dict[Mood, tuple[Colour, Colour]] = {
+SKIES: dict[Mood, tuple[Colour, Colour]] = {  # zenith and horizon
     "day": ((0.28, 0.48, 0.78), (0.72, 0.82, 0.90)),
     "overcast": ((0.62, 0.65, 0.68), (0.82, 0.83, 0.83)),
     "dusk": ((0.25, 0.25, 0.42), (0.98, 0.56, 0.25)),
@@ -37,25 +36,13 @@ LIGHTING: dict[Mood, Colour] = {
     "night": (0.20, 0.21, 0.27),
 }
 SOILS: dict[Soil, Colour] = {"asphalt": (0.42, 0.42, 0.44), "grass": (0.34, 0.46, 0.20), "dry": (0.66, 0.57, 0.38)}
-WALLS: tuple[Colour, ...] = (
-    (0.55, 0.30, 0.22),
-    (0.80, 0.76, 0.66),
-    (0.60, 0.60, 0.58),
-    (0.85, 0.84, 0.80),
-    (0.74, 0.55, 0.32),
-)
-PAINTS: tuple[Colour, ...] = (
-    (0.72, 0.08, 0.06),
-    (0.88, 0.88, 0.88),
-    (0.12, 0.13, 0.15),
-    (0.20, 0.28, 0.48),
-    (0.55, 0.56, 0.58),
-)
+WALLS = ((0.55, 0.30, 0.22), (0.80, 0.76, 0.66), (0.60, 0.60, 0.58), (0.85, 0.84, 0.80), (0.74, 0.55, 0.32))
+PAINTS = ((0.72, 0.08, 0.06), (0.88, 0.88, 0.88), (0.12, 0.13, 0.15), (0.20, 0.28, 0.48), (0.55, 0.56, 0.58))
 RED_PAINT = PAINTS[0]
-LEAVES: tuple[Colour, ...] = ((0.20, 0.36, 0.13), (0.28, 0.42, 0.16), (0.36, 0.38, 0.18))
-AUTUMN_LEAVES: tuple[Colour, ...] = ((0.66, 0.38, 0.14), (0.58, 0.25, 0.11), (0.70, 0.52, 0.20))
+LEAVES = ((0.20, 0.36, 0.13), (0.28, 0.42, 0.16), (0.36, 0.38, 0.18))
+AUTUMN_LEAVES = ((0.66, 0.38, 0.14), (0.58, 0.25, 0.11), (0.70, 0.52, 0.20))
 
-# A car from the side: shares of its length, from its tail and up from the road.
+# A car from the side, in fractions of its length: from the tail, and up from the road.
 BODY = ((0.0, 0.08), (0.01, 0.23), (0.15, 0.27), (0.28, 0.40), (0.72, 0.41), (0.86, 0.27), (0.98, 0.24), (1.0, 0.08))
 PANES = (
     ((0.2, 0.275), (0.3, 0.385), (0.48, 0.39), (0.48, 0.275)),
@@ -72,11 +59,12 @@ class Box(NamedTuple):
     bottom: int
 
     @property
-    def middle(self) -> float:
+    def centre_x(self) -> float:
         return (self.left + self.right) / 2
 
 
 def draw_sky(canvas: Canvas, rng: Rng, mood: Mood) -> None:
+    """Draw a vertical gradient and clouds over the whole canvas."""
     height, width = canvas.shape[:2]
     zenith, horizon = SKIES[mood]
     down = np.linspace(0, 1.4, height, dtype=np.float32).clip(0, 1)[:, None, None] ** (0.8 if mood != "dusk" else 2.0)
@@ -88,15 +76,15 @@ def draw_sky(canvas: Canvas, rng: Rng, mood: Mood) -> None:
 
 
 def draw_sun(canvas: Canvas, x_px: float, y_px: float, radius_px: float) -> None:
-    """A low sun: a saturated disc in an orange haze, the best known false alarm."""
+    """Draw a low sun, a common false alarm: a saturated disc in orange haze."""
     distance = _distance(canvas, x_px, y_px) / radius_px
     disc = 1.3 * np.exp(-(distance**4)) + 0.75 / (1 + (distance / 2.2) ** 2)
     _add_light(canvas, disc, (1.0, 0.62, 0.22))
 
 
 def draw_lamp(canvas: Canvas, x_px: float, y_px: float, radius_px: float, colour: Colour) -> None:
-    """A bulb that saturates, and the halo around it."""
-    reach = 12 * radius_px  # beyond it the halo is too faint to show
+    """Draw a saturated bulb and its halo."""
+    reach = 12 * radius_px  # beyond it the halo is invisible
     height, width = canvas.shape[:2]
     left, right = max(0, int(x_px - reach)), min(width, int(x_px + reach))
     top, bottom = max(0, int(y_px - reach)), min(height, int(y_px + reach))
@@ -108,7 +96,7 @@ def draw_lamp(canvas: Canvas, x_px: float, y_px: float, radius_px: float, colour
 
 
 def draw_ground(canvas: Canvas, rng: Rng, horizon_px: int, soil: Soil) -> None:
-    """Everything below the horizon, coarser towards the viewer."""
+    """Draw the ground below the horizon, coarser towards the viewer."""
     height, width = canvas.shape[:2]
     rows = height - horizon_px
     if rows < 2:
@@ -129,10 +117,10 @@ def draw_ground(canvas: Canvas, rng: Rng, horizon_px: int, soil: Soil) -> None:
 
 
 def draw_hills(canvas: Canvas, rng: Rng, base_px: int, height_px: float, colour: Colour) -> Rows:
-    """A ridge from side to side. Returns its row in each column."""
+    """Draw a ridge across the frame. Return its row in each column."""
     height, width = canvas.shape[:2]
-    outline = texture(rng, 4, width, width / 5, octaves=5)[0]
-    ridge: Rows = np.clip(base_px - height_px * outline, 0, height - 1).astype(np.int64)
+    ridge_height = texture(rng, 4, width, width / 5, octaves=5)[0]
+    ridge: Rows = np.clip(base_px - height_px * ridge_height, 0, height - 1).astype(np.int64)
     land = (np.arange(height)[:, None] >= ridge) & (np.arange(height)[:, None] <= base_px)
     rough = texture(rng, height, width, 12, octaves=4)[..., None]
     canvas[land] = (np.array(colour, np.float32) * (0.65 + 0.7 * rough))[land]
@@ -140,7 +128,7 @@ def draw_hills(canvas: Canvas, rng: Rng, base_px: int, height_px: float, colour:
 
 
 def draw_building(canvas: Canvas, rng: Rng, box: Box) -> list[Box]:
-    """A facade with a grid of windows, and a roof. Returns the windows."""
+    """Draw a facade with a grid of windows, and a roof. Return the windows."""
     left, top, right, bottom = box
     if right - left < 8 or bottom - top < 8:
         return []
@@ -148,7 +136,7 @@ def draw_building(canvas: Canvas, rng: Rng, box: Box) -> list[Box]:
     grain = texture(rng, bottom - top, right - left, 4, octaves=2, stretch=3)[..., None]
     stain = texture(rng, bottom - top, right - left, 60, octaves=3)[..., None]
     _put(canvas, left, top, wall * (0.72 + 0.2 * grain + 0.3 * stain))
-    if rng.random() < 0.5:  # gable, else a flat roof
+    if rng.random() < 0.5:  # gable roof, else flat
         rise = (right - left) * rng.uniform(0.2, 0.4)
         peak = (left + right) / 2
         _fill(canvas, [(left - 4, top), (peak, top - rise), (right + 4, top)], tuple(rng.uniform(0.2, 0.42, 3)))
@@ -171,7 +159,7 @@ def draw_building(canvas: Canvas, rng: Rng, box: Box) -> list[Box]:
 
 
 def draw_tree(canvas: Canvas, rng: Rng, x_px: float, base_px: float, size_px: float, leaves: Colour) -> None:
-    """A trunk and a crown of clumps, lit from above."""
+    """Draw a trunk and a clumpy crown, lit from above."""
     thick, fork = size_px * 0.05, base_px - 0.6 * size_px
     trunk = [(x_px - thick, base_px), (x_px - thick / 2, fork), (x_px + thick / 2, fork), (x_px + thick, base_px)]
     _fill(canvas, trunk, (0.22, 0.17, 0.12))
@@ -185,9 +173,9 @@ def draw_tree(canvas: Canvas, rng: Rng, x_px: float, base_px: float, size_px: fl
 
 
 def draw_vehicle(
-    canvas: Canvas, x_px: float, base_px: float, length_px: float, paint: Colour, *, windows: bool = True
+    canvas: Canvas, x_px: float, base_px: float, length_px: float, render: Colour, *, windows: bool = True
 ) -> None:
-    """A car from the side. Without `windows` what lies behind shows through them, as where one burns out."""
+    """Draw a car from the side. Without `windows` the background shows through them, as in a burnt-out car."""
 
     def at(x: float, y: float) -> tuple[float, float]:
         return x_px + (x - 0.5) * length_px, base_px - y * length_px
@@ -198,15 +186,15 @@ def draw_vehicle(
     before = canvas.copy()
     shade = [at(x, y) for x, y in ((-0.06, -0.02), (0.04, 0.06), (0.96, 0.06), (1.06, -0.02))]
     _fill(canvas, shade, (0.08, 0.08, 0.08))
-    outline: npt.NDArray[np.uint8] = np.zeros(canvas.shape[:2], np.uint8)
+    body: npt.NDArray[np.uint8] = np.zeros(canvas.shape[:2], np.uint8)
     panes: npt.NDArray[np.uint8] = np.zeros(canvas.shape[:2], np.uint8)
-    cv2.fillPoly(outline, [pixels(BODY)], (1.0,))
+    cv2.fillPoly(body, [pixels(BODY)], (1.0,))
     cv2.fillPoly(panes, [pixels(pane) for pane in PANES], (1.0,))
-    # The sky lies on roof, bonnet and the shoulder below the windows; the sills are dark.
+    # The sky reflects on roof, bonnet and the shoulder below the windows; the sills are dark.
     up = (base_px - np.arange(canvas.shape[0], dtype=np.float32)) / length_px
     gloss = np.interp(up, (0.08, 0.13, 0.19, 0.235, 0.245, 0.28, 0.41), (0.35, 0.6, 0.85, 1.2, 0.95, 1.0, 1.3))
-    lacquer = np.clip(gloss[:, None, None] * np.array(paint) + 0.05 * (gloss[:, None, None] - 0.5), 0, 1)
-    canvas[:] = np.where(outline[..., None] > 0, lacquer, canvas)
+    lacquer = np.clip(gloss[:, None, None] * np.array(render) + 0.05 * (gloss[:, None, None] - 0.5), 0, 1)
+    canvas[:] = np.where(body[..., None] > 0, lacquer, canvas)
     canvas[panes > 0] = (0.16, 0.19, 0.22) if windows else before[panes > 0]
     for wheel in (0.19, 0.81):
         x, y = at(wheel, 0.085)
@@ -215,7 +203,7 @@ def draw_vehicle(
 
 
 def draw_grass(canvas: Canvas, rng: Rng, rows_px: Rows, blade_px: float, colour: Colour) -> None:
-    """Blades along the given row of each column, standing before whatever burns there."""
+    """Draw blades of grass along the row of each column, in front of a fire there."""
     width = canvas.shape[1]
     for x in rng.uniform(0, width, int(width * 1.2)):
         y = float(rows_px[min(int(x), width - 1)]) + rng.uniform(0, blade_px)
@@ -224,7 +212,7 @@ def draw_grass(canvas: Canvas, rng: Rng, rows_px: Rows, blade_px: float, colour:
 
 
 def draw_logs(canvas: Canvas, rng: Rng, x_px: float, base_px: float, width_px: float) -> None:
-    """Charred wood across the foot of a bonfire."""
+    """Draw charred wood across the base of a bonfire."""
     for _ in range(14):
         middle = x_px + rng.uniform(-0.35, 0.35) * width_px
         y = base_px - rng.uniform(0, 0.14) * width_px
@@ -235,13 +223,13 @@ def draw_logs(canvas: Canvas, rng: Rng, x_px: float, base_px: float, width_px: f
 
 
 def draw_lit_window(canvas: Canvas, box: Box) -> None:
-    """A lamp behind glass: a bright amber rectangle, at dusk easily taken for a room on fire."""
+    """Draw a lamp behind glass: a bright amber rectangle that resembles a room on fire."""
     visible = canvas[box.top : box.bottom, box.left : box.right]
-    visible[:] = np.where(visible[..., :1] == CLEAR, CLEAR, np.array((1.0, 0.82, 0.48), np.float32))
+    visible[:] = np.where(visible[..., :1] == UNDRAWN, UNDRAWN, np.array((1.0, 0.82, 0.48), np.float32))
 
 
-def _put(canvas: Canvas, left: int, top: int, patch: Canvas, where: npt.NDArray[np.bool_] | None = None) -> None:
-    """Lay a patch onto the canvas, cut off at its edges."""
+def _put(canvas: Canvas, left: int, top: int, patch: Canvas, patch_mask: npt.NDArray[np.bool_] | None = None) -> None:
+    """Copy a patch onto the canvas, clipped at its edges."""
     height, width = canvas.shape[:2]
     rows = slice(max(0, top), min(height, top + patch.shape[0]))
     columns = slice(max(0, left), min(width, left + patch.shape[1]))
@@ -249,7 +237,7 @@ def _put(canvas: Canvas, left: int, top: int, patch: Canvas, where: npt.NDArray[
         return
     inside = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
     view = canvas[rows, columns]
-    view[:] = patch[inside] if where is None else np.where(where[inside][..., None], patch[inside], view)
+    view[:] = patch[inside] if patch_mask is None else np.where(patch_mask[inside][..., None], patch[inside], view)
 
 
 def _fill(canvas: Canvas, points: list[tuple[float, float]], colour: Colour) -> None:
@@ -261,9 +249,9 @@ def _rectangle(canvas: Canvas, box: Box, colour: Colour) -> None:
 
 
 def _add_light(canvas: Canvas, strength: Field, colour: Colour) -> None:
-    """Where nothing was drawn nothing is lit."""
+    """Add light to drawn pixels only."""
     lit = np.minimum(canvas + strength[..., None] * np.array(colour, np.float32), 1.0)
-    canvas[:] = np.where(canvas[..., :1] == CLEAR, canvas, lit)
+    canvas[:] = np.where(canvas[..., :1] == UNDRAWN, canvas, lit)
 
 
 def _distance(canvas: Canvas, x_px: float, y_px: float) -> Field:

@@ -1,9 +1,7 @@
-"""Painting flames and smoke over a picture, with the exact mask of what burns.
+"""Render flames and smoke over an image in linear light, with the exact fire mask.
 
-Pure functions: the same flame at the same time gives the same light, and a growing time makes it flicker and rise, so
-the same code animates a camera's test pattern. Light is linear (twice the photons, twice the number); a flame adds
-light, and where the sum passes 1 the sensor saturates: that is what makes a core near white, then yellow, then an
-orange body and a red rim.
+Pure functions of the flame and the time; advancing the time makes the flame flicker and rise. A flame adds light, and
+the sensor saturates above 1: the core turns near white, then yellow, around it an orange body and a red rim.
 """
 
 from __future__ import annotations
@@ -15,20 +13,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.images import Frame
 from train.synthetic.noise import Field, drifting, lattice, smoothstep
 
-Light = npt.NDArray[np.float32]  # H x W x 3, RGB, linear, 1 is where the sensor saturates
+Light = npt.NDArray[np.float32]  # H x W x 3, RGB, linear; the sensor saturates at 1
 
 GAMMA = 2.2
-BURNING = 0.2  # intensity from which a pixel counts as flame: its red has become clearly visible
+FLAME_THRESHOLD = 0.2  # minimum intensity of a fire pixel: its red is clearly visible
 RISE_CELLS_PER_S = 1.9
-GLOW_SHRINK = 8  # glow is soft: blurred at an eighth of the size it costs nothing and looks the same
+GLOW_SHRINK = 8  # glow is smooth: blurring at an eighth of the size looks the same
 
 
 @dataclass(frozen=True)
 class Flame:
-    """One body of flame, in pixels of the frame: the middle of its base, how wide that is, how high it reaches."""
+    """One flame, in pixels of the frame: centre and width of its base, and height."""
 
     x_px: float
     y_px: float
@@ -36,14 +33,14 @@ class Flame:
     height_px: float
     seed: int
     heat: float = 1.0
-    """About 0.7 for sooty red-orange, 1.3 for a core near white."""
+    """0.7 for sooty red-orange, 1.3 for a core near white."""
     lean: float = 0.0
-    """How far wind carries the tip sideways, as a share of the height."""
+    """Sideways offset of the tip by wind, as a fraction of the height."""
 
 
 @dataclass(frozen=True)
 class Smoke:
-    """One plume, in pixels of the frame: it leaves at (x, y), widens and thins as it rises."""
+    """One plume, in pixels of the frame: it starts at (x, y), widens and thins as it rises."""
 
     x_px: float
     y_px: float
@@ -51,21 +48,13 @@ class Smoke:
     height_px: float
     seed: int
     shade: float = 0.05
-    """Linear light of the smoke: 0.02 for burning rubber, 0.5 for steam and grass."""
+    """Linear light: 0.02 for burning rubber, 0.5 for steam and grass."""
     density: float = 0.9
     lean: float = 0.0
 
 
-def flame_frame(
-    backdrop: Frame, flames: Iterable[Flame], t_s: float, *, smoke: Iterable[Smoke] = ()
-) -> tuple[Frame, npt.NDArray[np.bool_]]:
-    """Paint smoke, then flames with their glow, over an RGB picture as they look at `t_s` seconds; and their mask."""
-    light, burning = add_flames(add_smoke(to_light(backdrop), smoke, t_s), flames, t_s)
-    return to_frame(light), burning
-
-
 def add_flames(backdrop: Light, flames: Iterable[Flame], t_s: float) -> tuple[Light, npt.NDArray[np.bool_]]:
-    """Flames and the glow around them over a picture in linear light. The mask holds the flames, not the glow."""
+    """Return the light with flames and their glow added, and the boolean mask H x W of the flames without the glow."""
     height, width = backdrop.shape[:2]
     intensity = np.zeros((height, width), np.float32)
     for flame in flames:
@@ -75,12 +64,12 @@ def add_flames(backdrop: Light, flames: Iterable[Flame], t_s: float) -> tuple[Li
     if not intensity.any():
         return backdrop, np.zeros((height, width), np.bool_)
     emitted = _emission(intensity)
-    soot = 0.85 * smoothstep(0.02, 0.4, intensity)[..., None]  # a flame hides most of what lies behind it
-    return backdrop * (1 - soot) + emitted + _glow(emitted) * (0.12 + 0.5 * backdrop), intensity >= BURNING
+    soot = 0.85 * smoothstep(0.02, 0.4, intensity)[..., None]  # a flame hides most of its background
+    return backdrop * (1 - soot) + emitted + _glow(emitted) * (0.12 + 0.5 * backdrop), intensity >= FLAME_THRESHOLD
 
 
 def add_smoke(backdrop: Light, smoke: Iterable[Smoke], t_s: float) -> Light:
-    """Smoke over a picture in linear light."""
+    """Return the light with smoke in front of it."""
     light = backdrop
     for plume in smoke:
         alpha, shade = _smoke_layer(plume, t_s, *backdrop.shape[:2])
@@ -88,25 +77,14 @@ def add_smoke(backdrop: Light, smoke: Iterable[Smoke], t_s: float) -> Light:
     return light
 
 
-def to_light(frame: Frame) -> Light:
-    light: Light = np.power(frame.astype(np.float32) / 255, np.float32(GAMMA))
-    return light
-
-
-def to_frame(light: Light) -> Frame:
-    """What a sensor makes of the light: cut off at 1, rounded to 8 bits."""
-    frame: Frame = np.rint(np.power(np.clip(light, 0, 1), np.float32(1 / GAMMA)) * 255).astype(np.uint8)
-    return frame
-
-
 def _flame_patch(flame: Flame, t_s: float, height: int, width: int) -> tuple[int, int, Field]:
-    """Top, left, and the intensity of one flame in its part of the frame: 0 outside, about 1 in the core."""
+    """Return top, left and intensity of one flame inside the frame: 0 outside, about 1 in the core."""
     reach = 0.75 * flame.width_px + (abs(flame.lean) + 0.25) * flame.height_px
     left, right = _span(flame.x_px - reach, flame.x_px + reach, width)
     top, bottom = _span(flame.y_px - 1.3 * flame.height_px, flame.y_px + 0.12 * flame.height_px, height)
     if left >= right or top >= bottom:
         return 0, 0, np.zeros((0, 0), np.float32)
-    # Small flames are painted larger and averaged, or their tongues fall between the pixels.
+    # Supersample small flames: their tongues are narrower than a pixel.
     fine = 4 if flame.height_px < 24 else 2 if flame.height_px < 72 else 1
     x = (left + (np.arange((right - left) * fine, dtype=np.float32) + 0.5) / fine)[None, :] - flame.x_px
     y = flame.y_px - (top + (np.arange((bottom - top) * fine, dtype=np.float32) + 0.5) / fine)[:, None]
@@ -115,14 +93,14 @@ def _flame_patch(flame: Flame, t_s: float, height: int, width: int) -> tuple[int
 
 
 def _flame_shape(flame: Flame, t_s: float, x_px: Field, y_px: Field) -> Field:
-    """Intensity at points relative to the middle of the base, `y_px` upwards."""
+    """Return the intensity at points relative to the centre of the base, `y_px` upwards."""
     rng = np.random.default_rng(flame.seed)
     cells = lattice(rng)
     rise = RISE_CELLS_PER_S * t_s + 40 * rng.random()
     half_px = flame.width_px / 2
     eddy_px = min(flame.width_px, flame.height_px) * 0.45
     u, v = x_px / half_px, y_px / flame.height_px
-    across, along = x_px / eddy_px, -y_px / (2.2 * eddy_px)  # eddies are drawn out by the rising gas
+    across, along = x_px / eddy_px, -y_px / (2.2 * eddy_px)  # rising gas stretches eddies
 
     swirl = drifting(cells, across * 0.8, along + rise * 0.8, octaves=3) - 0.5
     sway = flame.lean * np.maximum(v, 0) * flame.height_px + 2.8 * swirl * (0.15 + np.maximum(v, 0)) * eddy_px
@@ -142,13 +120,13 @@ def _flame_shape(flame: Flame, t_s: float, x_px: Field, y_px: Field) -> Field:
 
 
 def _emission(intensity: Field) -> Light:
-    """Red comes first, then green, then blue: dark red, orange, yellow, near white."""
+    """Map intensity to colour: dark red, orange, yellow, near white."""
     i = intensity
     return np.stack([2.4 * i**1.15, 1.0 * i**2.1, 0.28 * i**4], axis=-1).astype(np.float32)
 
 
 def _glow(emitted: Light) -> Light:
-    """Light that lens, haze and surfaces spread around the flames."""
+    """Return the light that lens, haze and surfaces scatter around the flames."""
     height, width = emitted.shape[:2]
     size = (max(1, width // GLOW_SHRINK), max(1, height // GLOW_SHRINK))
     small = cv2.resize(np.minimum(emitted, 2.0), size, interpolation=cv2.INTER_AREA)
@@ -159,8 +137,8 @@ def _glow(emitted: Light) -> Light:
 
 
 def _smoke_layer(plume: Smoke, t_s: float, height: int, width: int) -> tuple[Field, Field]:
-    """Opacity and linear light of one plume, H x W x 1 each."""
-    shrink = 3  # smoke is soft too
+    """Return opacity and linear light of one plume, H x W x 1 each."""
+    shrink = 3  # smoke is smooth too
     rows, columns = -(-height // shrink), -(-width // shrink)
     x = (np.arange(columns, dtype=np.float32)[None, :] + 0.5) * shrink - plume.x_px
     y = plume.y_px - (np.arange(rows, dtype=np.float32)[:, None] + 0.5) * shrink

@@ -1,7 +1,6 @@
-"""The places of the synthetic set, each with what may burn in it and what is there to be mistaken for fire.
+"""The scene types of the synthetic set, each with fire and with things that resemble fire.
 
-A place is drawn once onto a `Stage`. The same place serves with and without fire: `Stage.burn` and `Stage.fume` do
-nothing where the scene has none.
+A scene is drawn once onto a `Stage`, with or without fire: without, `add_flame` and `add_smoke` do nothing.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ CHARRED: Colour = (0.13, 0.12, 0.12)
 
 @dataclass
 class Stage:
-    """A scene in the making: sky, land before it, and a front that stands before the flames."""
+    """The layers of a scene: sky, land in front of it, and a foreground in front of the flames."""
 
     rng: np.random.Generator
-    fire: bool
+    has_fire: bool
     mood: Mood
     sky: Canvas
     land: Canvas
-    front: Canvas
+    foreground: Canvas
     lights: list[Callable[[Canvas], None]] = field(default_factory=list)
-    """Drawn last, since they shine whatever the mood."""
+    """Drawn last, unaffected by the lighting of the mood."""
     flames: list[Flame] = field(default_factory=list)
     smoke: list[Smoke] = field(default_factory=list)
 
@@ -45,7 +44,7 @@ class Stage:
         return int(self.sky.shape[1])
 
     @property
-    def dark(self) -> bool:
+    def is_dark(self) -> bool:
         return self.mood in ("dusk", "night")
 
     def chance(self, share: float) -> bool:
@@ -55,34 +54,34 @@ class Stage:
         return float(self.rng.uniform(low, high))
 
     def size(self, low: float, high: float) -> float:
-        """Between two bounds, small as often as large."""
+        """Draw from a log-uniform distribution."""
         return float(np.exp(self.rng.uniform(np.log(low), np.log(high))))
 
     def pick(self, choices: tuple[Colour, ...]) -> Colour:
         return choices[self.rng.integers(len(choices))]
 
-    def burn(self, x: float, y: float, width: float, height: float, *, wind: float = 0.0) -> None:
-        """Add a flame, where the scene has fire."""
-        if self.fire:
+    def add_flame(self, x: float, y: float, width: float, height: float, *, wind: float = 0.0) -> None:
+        """Add a flame, if the scene has fire."""
+        if self.has_fire:
             lean = wind + self.rng.normal(0, 0.08)
             self.flames.append(Flame(x, y, width, height, self._seed(), self.between(0.8, 1.3), lean))
 
-    def fume(self, x: float, y: float, width: float, *, shade: float, density: float, wind: float) -> None:
-        """Add a plume of smoke up to the sky, where the scene has fire."""
-        if self.fire:
+    def add_smoke(self, x: float, y: float, width: float, *, shade: float, density: float, wind: float) -> None:
+        """Add a plume of smoke up to the sky, if the scene has fire."""
+        if self.has_fire:
             height = max(0.5 * self.height, y) * self.between(0.8, 1.4)
             daylight = float(np.mean(draw.LIGHTING[self.mood])) ** 1.5
             self.smoke.append(Smoke(x, y, width, height, self._seed(), shade * daylight, density, wind))
 
-    def plant(self, base: float, size: float) -> None:
-        """A tree anywhere from left to right; four of ten are as orange as flames."""
+    def add_tree(self, base: float, size: float) -> None:
+        """Add a tree at any x; 40 % are as orange as flames."""
         leaves = self.pick(draw.AUTUMN_LEAVES if self.chance(0.4) else draw.LEAVES)
         draw.draw_tree(self.land, self.rng, self.between(0, 1) * self.width, base, size, leaves)
 
-    def lamp(self, x: float, y: float, radius: float, colour: Colour) -> None:
+    def add_lamp(self, x: float, y: float, radius: float, colour: Colour) -> None:
         self.lights.append(lambda canvas: draw.draw_lamp(canvas, x, y, radius, colour))
 
-    def lit_window(self, window: Box) -> None:
+    def add_lit_window(self, window: Box) -> None:
         self.lights.append(lambda canvas: draw.draw_lit_window(canvas, window))
 
     def _seed(self) -> int:
@@ -90,7 +89,7 @@ class Stage:
 
 
 def _street(s: Stage) -> None:
-    """Houses along a road; fire comes out of windows or through a roof."""
+    """Houses along a road; flames in windows or through a roof."""
     draw.draw_ground(s.land, s.rng, int(0.66 * s.height), "asphalt")
     windows: list[Box] = []
     houses: list[Box] = []
@@ -102,81 +101,85 @@ def _street(s: Stage) -> None:
         houses.append(house)
         left = right + s.between(0, 0.2) * s.width
     for window in windows:
-        if s.chance(0.2 if s.dark else 0.02):
-            s.lit_window(window)
+        if s.chance(0.2 if s.is_dark else 0.02):
+            s.add_lit_window(window)
     _trees_and_traffic(s, 0.9 * s.height)
 
     wind = s.rng.normal(0, 0.25)
-    seen = [window for window in windows if window.left > 0 and window.right < s.width]
-    if seen and s.chance(0.65):
-        for index in s.rng.permutation(len(seen))[: s.rng.integers(1, 4)]:
-            window = seen[index]
-            middle, wide, tall = window.middle, window.right - window.left, window.bottom - window.top
-            s.fume(middle, window.top, 2.2 * wide, shade=0.03, density=0.95, wind=wind)
-            s.burn(middle, window.bottom + 0.05 * tall, 1.15 * wide, tall * s.size(1.3, 4.0), wind=wind * 0.5)
+    visible = [window for window in windows if window.left > 0 and window.right < s.width]
+    if visible and s.chance(0.65):
+        for index in s.rng.permutation(len(visible))[: s.rng.integers(1, 4)]:
+            window = visible[index]
+            middle, wide, tall = window.centre_x, window.right - window.left, window.bottom - window.top
+            s.add_smoke(middle, window.top, 2.2 * wide, shade=0.03, density=0.95, wind=wind)
+            s.add_flame(middle, window.bottom + 0.05 * tall, 1.15 * wide, tall * s.size(1.3, 4.0), wind=wind * 0.5)
     else:
         roof = houses[s.rng.integers(len(houses))]
-        middle = float(np.clip(roof.middle, 0.2 * s.width, 0.8 * s.width))
+        middle = float(np.clip(roof.centre_x, 0.2 * s.width, 0.8 * s.width))
         wide = (roof.right - roof.left) * s.size(0.35, 0.95)
         tall = s.size(0.25, 0.6) * s.height
-        s.fume(middle, roof.top - 0.2 * tall, wide, shade=0.04, density=0.95, wind=wind)
-        s.burn(middle, roof.top + 0.25 * tall, wide, tall, wind=wind * 0.5)
+        s.add_smoke(middle, roof.top - 0.2 * tall, wide, shade=0.04, density=0.95, wind=wind)
+        s.add_flame(middle, roof.top + 0.25 * tall, wide, tall, wind=wind * 0.5)
 
 
 def _vehicle_fire(s: Stage) -> None:
-    """A road with cars; one of them burns, its body standing before the flames."""
+    """A road with cars, one of them on fire, its body in front of the flames."""
     draw.draw_hills(s.land, s.rng, int(0.58 * s.height), 0.25 * s.height, s.pick(draw.LEAVES))
     draw.draw_ground(s.land, s.rng, int(0.56 * s.height), "asphalt")
     _trees_and_traffic(s, 0.7 * s.height)
     length, base = s.size(0.3, 0.75) * s.width, s.between(0.74, 0.92) * s.height
     x, wind = s.between(0.3, 0.7) * s.width, s.rng.normal(0, 0.2)
-    draw.draw_vehicle(s.front, x, base, length, CHARRED if s.fire else draw.RED_PAINT, windows=not s.fire)
-    s.fume(x, base - 0.5 * length, 0.9 * length, shade=0.02, density=0.97, wind=wind)
-    s.burn(x, base - 0.1 * length, length * s.between(0.6, 1.0), length * s.size(0.5, 1.3), wind=wind)
-    x += s.between(-0.4, 0.4) * length  # and out of one end, under the bonnet or the tank
-    s.burn(x, base - 0.05 * length, 0.4 * length, length * s.between(0.3, 0.6), wind=wind)
+    draw.draw_vehicle(s.foreground, x, base, length, CHARRED if s.has_fire else draw.RED_PAINT, windows=not s.has_fire)
+    s.add_smoke(x, base - 0.5 * length, 0.9 * length, shade=0.02, density=0.97, wind=wind)
+    s.add_flame(x, base - 0.1 * length, length * s.between(0.6, 1.0), length * s.size(0.5, 1.3), wind=wind)
+    x += s.between(-0.4, 0.4) * length  # a second flame at one end, at the bonnet or the tank
+    s.add_flame(x, base - 0.05 * length, 0.4 * length, length * s.between(0.3, 0.6), wind=wind)
 
 
 def _field(s: Stage) -> None:
-    """Grass and trees; a line of fire runs through them, with pale smoke."""
+    """Grass and trees with a line of fire and pale smoke."""
     horizon = int(s.between(0.3, 0.5) * s.height)
     soil: draw.Soil = "dry" if s.chance(0.6) else "grass"
     draw.draw_hills(s.land, s.rng, horizon + 2, 0.2 * s.height, s.pick(draw.LEAVES))
     draw.draw_ground(s.land, s.rng, horizon, soil)
     for _ in range(s.rng.integers(2, 7)):
-        s.plant(s.between(1.05, 1.5) * horizon, s.size(0.15, 0.6) * s.height)
+        s.add_tree(s.between(1.05, 1.5) * horizon, s.size(0.15, 0.6) * s.height)
     across = np.arange(s.width)
     slope, start, wave = s.rng.normal(0, 0.12), s.between(0.6, 0.85) * s.height, s.between(0, 6)
     line = start + slope * (across - s.width / 2) + 0.02 * s.height * np.sin(across / s.width * 7 + wave)
     rows = np.clip(line, 0, s.height - 1).astype(np.int64)
-    draw.draw_grass(s.front, s.rng, rows, s.size(0.03, 0.09) * s.height, draw.SOILS[soil])
+    draw.draw_grass(s.foreground, s.rng, rows, s.size(0.03, 0.09) * s.height, draw.SOILS[soil])
     wind, tall = s.rng.normal(0, 0.3), s.size(0.08, 0.45) * s.height
     middle, reach = s.between(0.2, 0.8) * s.width, s.size(0.1, 0.55) * s.width
     for index in range(s.rng.integers(2, 8)):
         x = float(np.clip(middle + s.between(-reach, reach), 0, s.width - 1))
         y, high = float(rows[int(x)]) + 0.01 * s.height, tall * s.size(0.5, 1.3)
         if index % 2 == 0:
-            s.fume(x, y - 0.3 * high, 0.25 * s.width, shade=s.size(0.15, 0.5), density=s.between(0.35, 0.8), wind=wind)
-        s.burn(x, y, high * s.size(0.6, 2.5), high, wind=wind)
+            s.add_smoke(
+                x, y - 0.3 * high, 0.25 * s.width, shade=s.size(0.15, 0.5), density=s.between(0.35, 0.8), wind=wind
+            )
+        s.add_flame(x, y, high * s.size(0.6, 2.5), high, wind=wind)
 
 
 def _hills(s: Stage) -> None:
-    """A wide view; far away a few pixels burn below a column of smoke."""
+    """A wide view with a few distant fire pixels below a column of smoke."""
     far = draw.draw_hills(s.land, s.rng, int(0.8 * s.height), 0.45 * s.height, (0.38, 0.44, 0.46))
     near = draw.draw_hills(s.land, s.rng, int(0.8 * s.height), 0.2 * s.height, s.pick(draw.LEAVES))
     draw.draw_ground(s.land, s.rng, int(0.78 * s.height), "grass")
     for _ in range(s.rng.integers(0, 4)):
-        s.plant(s.between(0.85, 1.0) * s.height, s.size(0.1, 0.4) * s.height)
+        s.add_tree(s.between(0.85, 1.0) * s.height, s.size(0.1, 0.4) * s.height)
     wind, tall = s.rng.normal(0, 0.3), s.size(0.03, 0.12) * s.height
     ridge, below, middle = far if s.chance(0.5) else near, s.between(0.5, 1.2) * tall, s.between(0.15, 0.85) * s.width
     top = float(ridge[int(middle)]) + below - 0.5 * tall
-    s.fume(middle, top, 3 * tall, shade=s.size(0.06, 0.5), density=0.85, wind=wind)
+    s.add_smoke(middle, top, 3 * tall, shade=s.size(0.06, 0.5), density=0.85, wind=wind)
     for _ in range(s.rng.integers(1, 4)):
         x = float(np.clip(middle + s.rng.normal(0, 1.2) * tall, 0, s.width - 1))
-        s.burn(x, float(ridge[int(x)]) + below, tall * s.size(0.7, 2.0), tall * s.between(0.6, 1.0), wind=wind * 0.5)
-    if s.dark:
+        s.add_flame(
+            x, float(ridge[int(x)]) + below, tall * s.size(0.7, 2.0), tall * s.between(0.6, 1.0), wind=wind * 0.5
+        )
+    if s.is_dark:
         for _ in range(s.rng.integers(3, 12)):
-            s.lamp(s.between(0, 1) * s.width, s.between(0.6, 0.85) * s.height, s.size(0.8, 2.0), AMBER)
+            s.add_lamp(s.between(0, 1) * s.width, s.between(0.6, 0.85) * s.height, s.size(0.8, 2.0), AMBER)
 
 
 def _bonfire(s: Stage) -> None:
@@ -185,34 +188,36 @@ def _bonfire(s: Stage) -> None:
     house = Box(int(-0.05 * s.width), top, right, int(0.64 * s.height))
     draw.draw_ground(s.land, s.rng, int(0.6 * s.height), "grass" if s.chance(0.5) else "dry")
     for window in draw.draw_building(s.land, s.rng, house):
-        if s.chance(0.4 if s.dark else 0.03):
-            s.lit_window(window)
+        if s.chance(0.4 if s.is_dark else 0.03):
+            s.add_lit_window(window)
     _trees_and_traffic(s, 0.66 * s.height)
     x, base, wide = s.between(0.3, 0.7) * s.width, s.between(0.82, 0.95) * s.height, s.size(0.18, 0.65) * s.width
     wind, tall = s.rng.normal(0, 0.1), s.size(0.35, 0.8) * s.height
-    draw.draw_logs(s.front, s.rng, x, base + 0.04 * wide, 0.85 * wide)
-    s.fume(x, base - 0.7 * tall, 0.8 * wide, shade=s.size(0.04, 0.4), density=s.between(0.3, 0.8), wind=wind)
-    s.burn(x, base, wide, tall, wind=wind)
-    s.burn(x + s.rng.normal(0, 0.2) * wide, base, 0.6 * wide, 0.7 * tall, wind=wind)
+    draw.draw_logs(s.foreground, s.rng, x, base + 0.04 * wide, 0.85 * wide)
+    s.add_smoke(x, base - 0.7 * tall, 0.8 * wide, shade=s.size(0.04, 0.4), density=s.between(0.3, 0.8), wind=wind)
+    s.add_flame(x, base, wide, tall, wind=wind)
+    s.add_flame(x + s.rng.normal(0, 0.2) * wide, base, 0.6 * wide, 0.7 * tall, wind=wind)
 
 
 def _trees_and_traffic(s: Stage, base: float) -> None:
-    """What is mistaken for fire, in scenes with and without it: autumn trees, red cars, lamps."""
+    """Add things that resemble fire, in scenes with and without it: autumn trees, red cars, lamps."""
     for _ in range(s.rng.integers(0, 4)):
-        s.plant(base - 0.05 * s.height, s.size(0.2, 0.6) * s.height)
+        s.add_tree(base - 0.05 * s.height, s.size(0.2, 0.6) * s.height)
     for _ in range(s.rng.integers(0, 3)):
         x, length, y = s.between(0, 1) * s.width, s.size(0.12, 0.35) * s.width, base + s.between(0, 0.06) * s.height
         paint_colour = draw.RED_PAINT if s.chance(0.4) else s.pick(draw.PAINTS)
         draw.draw_vehicle(s.land, x, y, length, paint_colour)
-        if s.dark or s.chance(0.2):
-            s.lamp(x + 0.48 * length, y - 0.2 * length, max(1.5, 0.02 * length), RED_LAMP)
-            s.lamp(x - 0.48 * length, y - 0.2 * length, max(1.5, 0.025 * length), HEADLAMP)
-    if s.dark:
+        if s.is_dark or s.chance(0.2):
+            s.add_lamp(x + 0.48 * length, y - 0.2 * length, max(1.5, 0.02 * length), RED_LAMP)
+            s.add_lamp(x - 0.48 * length, y - 0.2 * length, max(1.5, 0.025 * length), HEADLAMP)
+    if s.is_dark:
         for _ in range(s.rng.integers(1, 5)):
-            s.lamp(s.between(0, 1) * s.width, s.between(0.15, 0.45) * s.height, s.size(0.008, 0.03) * s.height, AMBER)
+            s.add_lamp(
+                s.between(0, 1) * s.width, s.between(0.15, 0.45) * s.height, s.size(0.008, 0.03) * s.height, AMBER
+            )
 
 
-KINDS: dict[str, Callable[[Stage], None]] = {
+SCENE_TYPES: dict[str, Callable[[Stage], None]] = {
     "street": _street,
     "field": _field,
     "vehicle": _vehicle_fire,

@@ -106,7 +106,7 @@ def test_fit_refuses_to_learn_from_a_test_image(here: Here, synthetic_dir: Path,
     (line,) = refused(
         here("fit", "--data", synthetic_dir, "--size", "32", "--backbone-weights", "none", "--negatives", negatives)
     )
-    assert "further images are among those that judge (sunsets/copy" in line
+    assert "images of the extra sets are also test images (sunsets/copy" in line
     assert "take them out" in line
 
 

@@ -13,7 +13,7 @@ from edge.files import sha256
 from edge.model.card import attach, split_model
 from tests.support.run_cli import Here, refused
 from train.data.fireseg import Dataset, content_hash, load_dataset
-from train.data.splits import FOLDS, by_video_name, make_split, split_called
+from train.data.splits import FOLDS, by_video_name, make_split, split_from_name
 
 SHIPPED = Path(__file__).parents[3] / "models" / "fireseg-base-int8.tflite"
 
@@ -22,7 +22,7 @@ def run_of(folder: Path, model: Path, split: str, dataset: Dataset) -> Path:
     """A folder as a training leaves it."""
     folder.mkdir()
     shutil.copy(model, folder / "best.keras")
-    sets = [{"sha256": content_hash(split_called(dataset, split).train)}]
+    sets = [{"sha256": content_hash(split_from_name(dataset, split).train)}]
     card = {"sha256": sha256(model), "data": {"split": split, "sets": sets}}
     (folder / "best.json").write_text(json.dumps(card))
     return folder

@@ -1,4 +1,4 @@
-"""Flames pasted elsewhere: light over what is there, the union of both masks, and the same draw for the same seed."""
+"""Copy-paste augmentation: flames blended as light, the union of both masks, reproducible from the seed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SIDE_PX = 64
 Masks = npt.NDArray[np.uint8]
 
 
-def burning(count: int = 3) -> tuple[Frame, Masks]:
-    """Dark pictures with one orange block each."""
+def positives(count: int = 3) -> tuple[Frame, Masks]:
+    """Return dark images with an orange block each."""
     images = np.full((count, SIDE_PX, SIDE_PX, 3), 10, np.uint8)
     masks = np.zeros((count, SIDE_PX, SIDE_PX, 1), np.uint8)
     masks[:, 20:40, 10:22] = 1
@@ -24,69 +24,59 @@ def burning(count: int = 3) -> tuple[Frame, Masks]:
     return images, masks
 
 
-def nothing(count: int, level: int = 60) -> tuple[Frame, Masks]:
-    return np.full((count, SIDE_PX, SIDE_PX, 3), level, np.uint8), np.zeros((count, SIDE_PX, SIDE_PX, 1), np.uint8)
+def negatives(count: int) -> tuple[Frame, Masks]:
+    return np.full((count, SIDE_PX, SIDE_PX, 3), 60, np.uint8), np.zeros((count, SIDE_PX, SIDE_PX, 1), np.uint8)
 
 
-def pasted(given: tuple[Frame, Masks], seed: int = 0) -> tuple[Frame, Masks]:
-    images, masks = given[0].copy(), given[1].copy()
-    FlamePaster(*burning())(images, masks, np.random.default_rng(seed))
+def pasted(batch: tuple[Frame, Masks], seed: int = 0) -> tuple[Frame, Masks]:
+    images, masks = batch[0].copy(), batch[1].copy()
+    FlamePaster(*positives())(images, masks, np.random.default_rng(seed))
     return images, masks
 
 
-def test_the_same_generator_pastes_the_same_and_another_pastes_otherwise() -> None:
-    one, again, other = (pasted(nothing(8), seed) for seed in (1, 1, 2))
-    assert (one[0] == again[0]).all() and (one[1] == again[1]).all()
-    assert (one[1] != other[1]).any()
+def test_the_same_generator_pastes_the_same_flames() -> None:
+    first, again, other = (pasted(negatives(8), seed) for seed in (1, 1, 2))
+    assert (first[0] == again[0]).all() and (first[1] == again[1]).all()
+    assert (first[1] != other[1]).any()
 
 
-def test_about_half_of_what_does_not_burn_gets_flames_and_less_of_what_does() -> None:
-    without, with_fire = nothing(400), burning(400)
-    lit = (pasted(without)[1] != without[1]).any(axis=(1, 2, 3)).mean()
-    lit_again = (pasted(with_fire)[0] != with_fire[0]).any(axis=(1, 2, 3)).mean()
-    assert 0.42 < lit < 0.58
-    assert 0.12 < lit_again < 0.28
+def test_half_of_the_negatives_and_fewer_positives_get_flames_the_rest_is_unchanged() -> None:
+    without, with_fire = negatives(300), positives(300)
+    images, masks = pasted(without)
+    unchanged = ~masks.any(axis=(1, 2, 3))
+    assert 0.42 < 1 - unchanged.mean() < 0.58
+    assert (images[unchanged] == without[0][unchanged]).all()
+    assert 0.12 < (pasted(with_fire)[0] != with_fire[0]).any(axis=(1, 2, 3)).mean() < 0.28
 
 
-def test_a_picture_that_is_left_alone_is_left_to_the_byte() -> None:
-    before = nothing(40)
-    images, masks = pasted(before)
-    left = ~masks.any(axis=(1, 2, 3))
-    assert left.any() and not left.all()
-    assert (images[left] == before[0][left]).all()
-
-
-def test_the_mask_says_fire_where_a_flame_now_is_and_keeps_the_fire_there_was() -> None:
-    before = burning(60)
+def test_the_mask_is_the_union_of_both_and_only_its_surroundings_change() -> None:
+    before = positives(60)
     images, masks = pasted(before)
     assert set(np.unique(masks)) == {0, 1}
     assert (masks >= before[1]).all()
     new = (masks > before[1])[..., 0]
     assert new.any()
-    assert images[new][:, 0].mean() > 150, "red shines where the new mask lies"
-    far = ~new & ~np.pad(new, ((0, 0), (2, 2), (2, 2)))[:, :-4, :-4] & ~np.pad(new, ((0, 0), (2, 2), (2, 2)))[:, 4:, 4:]
-    elsewhere = far & (before[1] == 0)[..., 0]
+    assert images[new][:, 0].mean() > 150, "red light in the new mask"
+    padded = np.pad(new, ((0, 0), (2, 2), (2, 2)))
+    elsewhere = ~new & ~padded[:, :-4, :-4] & ~padded[:, 4:, 4:] & (before[1] == 0)[..., 0]
     assert np.median(images[elsewhere]) == 10
 
 
-def test_flames_are_pasted_small_and_large_but_within_bounds() -> None:
-    masks = pasted(nothing(300))[1][..., 0]
-    heights = masks.any(axis=2).sum(axis=1)
+def test_flames_are_pasted_small_and_large_within_bounds() -> None:
+    heights = pasted(negatives(300))[1][..., 0].any(axis=2).sum(axis=1)
     heights = heights[heights > 0]
     assert heights.min() < 0.15 * SIDE_PX
-    # Two flames may stand apart; one alone is no taller than its box.
-    tall = np.quantile(heights, 0.5)
-    assert tall <= LONGEST_SHARES[1] * SIDE_PX
+    assert np.median(heights) <= LONGEST_SHARES[1] * SIDE_PX  # two flames in one image may exceed it
 
 
-def test_without_fire_to_paste_nothing_changes() -> None:
-    images, masks = nothing(10)
-    FlamePaster(*nothing(4))(images, masks, np.random.default_rng(0))
+def test_without_donors_nothing_changes() -> None:
+    images, masks = negatives(10)
+    FlamePaster(*negatives(4))(images, masks, np.random.default_rng(0))
     assert (images == 60).all() and not masks.any()
 
 
-def test_specks_and_walls_of_fire_are_not_pasted() -> None:
-    images, masks = burning(3)
+def test_tiny_and_frame_filling_fires_are_not_donors() -> None:
+    images, masks = positives(3)
     masks[0] = 0
     masks[0, 5, 5] = 1
     masks[1] = 1
@@ -94,8 +84,8 @@ def test_specks_and_walls_of_fire_are_not_pasted() -> None:
     assert FlamePaster(images, masks).donors.tolist() == [2]
 
 
-def test_a_flame_is_cut_out_with_its_margin_and_at_the_border_without() -> None:
-    images, masks = burning(2)
+def test_a_flame_is_cut_out_with_a_margin_clipped_at_the_border() -> None:
+    images, masks = positives(2)
     flame, mask = cut_out(images, masks, 0)
     assert flame.shape[:2] == mask.shape == (20 + 2 * MARGIN_PX, 12 + 2 * MARGIN_PX)
     assert mask.sum() == 20 * 12
@@ -105,24 +95,23 @@ def test_a_flame_is_cut_out_with_its_margin_and_at_the_border_without() -> None:
 
 
 @given(st.integers(0, 255), st.integers(0, 255), st.floats(0, 1))
-def test_light_never_falls_below_the_flame_nor_wraps_around(behind: int, flame: int, opacity: float) -> None:
+def test_blended_light_is_at_least_the_flame_and_never_wraps(background: int, flame: int, opacity: float) -> None:
     mask = np.ones((9, 9), np.bool_)
-    lit = shine(np.full((9, 9, 3), behind, np.uint8), np.full((9, 9, 3), flame, np.uint8), mask, opacity=opacity)
-    assert int(lit[4, 4, 0]) >= flame - 1
-    assert int(lit[4, 4, 0]) <= 255 - (255 - behind) * (255 - flame) / 255 + 1
+    lit = shine(np.full((9, 9, 3), background, np.uint8), np.full((9, 9, 3), flame, np.uint8), mask, opacity=opacity)
+    assert flame - 1 <= int(lit[4, 4, 0]) <= 255 - (255 - background) * (255 - flame) / 255 + 1
 
 
-def test_where_no_flame_is_nothing_shines() -> None:
-    behind = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
+def test_pixels_outside_the_flame_are_unchanged() -> None:
+    background = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
     mask = np.zeros((12, 12), np.bool_)
     mask[:4] = True
-    lit = shine(behind, np.full((12, 12, 3), 255, np.uint8), mask, opacity=0.5)
-    assert (lit[6:] == behind[6:]).all()
+    lit = shine(background, np.full((12, 12, 3), 255, np.uint8), mask, opacity=0.5)
+    assert (lit[6:] == background[6:]).all()
     assert (lit[:3] == 255).all()
 
 
 @pytest.mark.parametrize("level", [0, 255])
-def test_the_edge_of_a_flame_is_soft(level: int) -> None:
+def test_the_boundary_of_a_flame_is_soft(level: int) -> None:
     mask = np.zeros((9, 9), np.bool_)
     mask[:, :4] = True
     lit = shine(np.full((9, 9, 3), level, np.uint8), np.full((9, 9, 3), 200, np.uint8), mask, opacity=0.8)

@@ -1,4 +1,4 @@
-"""Fetching an archive from an address, and what happens when the transfer goes wrong."""
+"""Fetching an archive over HTTP, and failed transfers."""
 
 from __future__ import annotations
 
@@ -6,95 +6,123 @@ import socket
 from pathlib import Path
 
 import pytest
-from requests import Session
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
 
-from tests.support.http_server import Site, unused_address
-from tests.support.small_set import FAST, FILES, bring, make_set, read_set, refused, zipped
-from train.download.http import CHUNK_BYTES, Network, TransferError, download
-from train.download.remote import Sources
+from tests.support.http_server import FileServer, unused_address
+from tests.support.small_set import FAST, FILES, fetch_error, fetch_set, make_set, read_set, zipped
+from train.download import fetch
+from train.download.fetch import DRIVE_URL, MIRROR_URL, progress_bar
+from train.download.http import CHUNK_BYTES, RETRY_AFTER_MAX_S, Network, TransferError, download
 
 CUT_BYTES, RESUMED = 2 * CHUNK_BYTES + 9, f"bytes={2 * CHUNK_BYTES}-"
 
 
-def test_an_archive_comes_over_http(site: Site, out: Path) -> None:
-    site.files["set.zip"] = zipped(FILES)
-    assert bring(out, f"{site.address}/set.zip?token=1").verification.is_published
-    assert list(out.parent.iterdir()) == [out]
+@pytest.fixture
+def url(server: FileServer) -> str:
+    server.files["set.zip"] = zipped(FILES)
+    return f"{server.address}/set.zip"
 
 
-def test_a_cut_transfer_goes_on_where_it_stopped(site: Site, out: Path) -> None:
-    site.files["set.zip"] = zipped(FILES)
-    site.cut_after_bytes = [CUT_BYTES]
-    assert bring(out, f"{site.address}/set.zip").verification.is_published
-    assert [range_ for _, range_ in site.requests] == [None, RESUMED]
+def test_an_archive_is_fetched_over_http(url: str, out: Path) -> None:
+    with progress_bar() as progress:
+        fetched = fetch_set(out, f"{url}?token=1", progress=progress)
+    assert fetched.verification.is_published
+    assert list(out.parent.iterdir()) == [out], "no staging folder is left"
 
 
-def test_a_cut_transfer_goes_on_in_the_next_run(site: Site, out: Path) -> None:
-    site.files["set.zip"] = zipped(FILES)
-    site.cut_after_bytes = [CUT_BYTES, 0, 0]
-    message = refused(out, f"{site.address}/set.zip")
-    assert f"{site.address}/set.zip: the connection broke, tried 3 times" in message
-    site.requests.clear()
-    assert bring(out, f"{site.address}/set.zip").verification.is_published
-    assert [range_ for _, range_ in site.requests] == [RESUMED]
+def test_the_mirror_is_the_archive_on_github(url: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MIRROR_URL.startswith("https://github.com/") and MIRROR_URL.endswith(".zip")
+    monkeypatch.setattr(fetch, "MIRROR_URL", url)
+    assert fetch_set(out, "mirror").verification.is_published
 
 
-@pytest.mark.parametrize(("honours_range", "at_most_bytes", "requests"), [(False, 1, 2), (True, CHUNK_BYTES, 4)])
-def test_a_server_that_ignores_range_or_sends_less_of_it_gives_the_very_same_file(
-    site: Site, tmp_path: Path, honours_range: bool, at_most_bytes: int, requests: int
+def test_a_cut_transfer_resumes_within_the_run(server: FileServer, url: str, out: Path) -> None:
+    server.cut_after_bytes = [CUT_BYTES, CUT_BYTES]
+    assert fetch_set(out, url).verification.is_published
+    assert server.ranges == [None, RESUMED, f"bytes={4 * CHUNK_BYTES}-"]
+
+
+def test_a_cut_transfer_resumes_in_the_next_run(server: FileServer, url: str, out: Path) -> None:
+    server.cut_after_bytes = [CUT_BYTES, 0]
+    assert f"{url}: the connection broke" in fetch_error(out, url)
+    server.ranges.clear()
+    assert fetch_set(out, url).verification.is_published
+    assert server.ranges == [RESUMED]
+
+
+@pytest.mark.parametrize(
+    ("honours_range", "range_max_bytes", "requests"), [(False, 1, 2), (True, CHUNK_BYTES, 4)], ids=["ignored", "short"]
+)
+def test_a_server_with_poor_range_support_gives_the_same_file(
+    server: FileServer, tmp_path: Path, honours_range: bool, range_max_bytes: int, requests: int
 ) -> None:
-    site.files["file"] = bytes(range(256)) * (5 * CHUNK_BYTES // 256)
-    site.cut_after_bytes, site.honours_range, site.range_at_most_bytes = [CUT_BYTES], honours_range, at_most_bytes
-    with Session() as session:
-        download(f"{site.address}/file", tmp_path / "file", session=session, network=FAST, limit_bytes=1 << 20)
-    assert read_set(tmp_path) == {"file": site.files["file"]}
-    assert len(site.requests) == requests
+    server.files["file"] = bytes(range(256)) * (5 * CHUNK_BYTES // 256)
+    server.cut_after_bytes, server.honours_range, server.range_max_bytes = [CUT_BYTES], honours_range, range_max_bytes
+    download(f"{server.address}/file", tmp_path / "file", network=FAST, limit_bytes=1 << 20)
+    assert read_set(tmp_path) == {"file": server.files["file"]}
+    assert len(server.ranges) == requests
 
 
-def test_an_endless_answer_is_cut_off(site: Site, tmp_path: Path) -> None:
-    site.files["file"] = bytes(3 << 20)
-    with Session() as session, pytest.raises(TransferError, match="larger than the 1 MiB expected at most"):
-        download(f"{site.address}/file", tmp_path / "file", session=session, network=FAST, limit_bytes=1 << 20)
+def test_a_response_above_the_size_limit_is_cut_off(server: FileServer, tmp_path: Path) -> None:
+    server.files["file"] = bytes(3 << 20)
+    with pytest.raises(TransferError, match="larger than the limit of 1 MiB"):
+        download(f"{server.address}/file", tmp_path / "file", network=FAST, limit_bytes=1 << 20)
     assert not (tmp_path / "file").exists()
 
 
-def test_a_file_that_changed_meanwhile_is_not_spliced(site: Site, out: Path) -> None:
-    site.files["set.zip"] = zipped(make_set(width=24))
-    site.cut_after_bytes = [CUT_BYTES, 0, 0]
-    refused(out, f"{site.address}/set.zip")
-    site.files["set.zip"], site.etag, site.cut_after_bytes = zipped(FILES), '"second"', []
-    assert bring(out, f"{site.address}/set.zip").verification.is_published
+@pytest.mark.parametrize("refuses_range", [False, True])
+def test_a_file_that_changed_between_requests_is_not_spliced(
+    server: FileServer, url: str, out: Path, refuses_range: bool
+) -> None:
+    server.files["set.zip"], server.cut_after_bytes = zipped(make_set(width=24)), [CUT_BYTES, 0]
+    fetch_error(out, url)
+    server.files["set.zip"], server.etag = zipped(FILES), '"second"'
+    server.statuses = [416] if refuses_range else []
+    assert fetch_set(out, url).verification.is_published
 
 
-def test_a_busy_server_is_asked_again(site: Site, out: Path) -> None:
-    site.files["set.zip"] = zipped(FILES)
-    site.statuses = [503, 429]
-    assert bring(out, f"{site.address}/set.zip").verification.is_published
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_retried(server: FileServer, url: str, out: Path, status: int) -> None:
+    server.statuses = [status, status]
+    assert fetch_set(out, url).verification.is_published
 
 
-def test_an_address_that_is_not_found_fails_at_once_and_says_how_to_go_on_by_hand(site: Site, out: Path) -> None:
-    message = refused(out, f"{site.address}/absent.zip?token=secret")
+def test_a_server_that_stays_busy_is_given_up_on(server: FileServer, url: str, out: Path) -> None:
+    server.statuses = [503] * 3
+    assert f"{url}: the server answered 503" in fetch_error(out, url)
+    assert len(server.ranges) == 1 + FAST.retries
+
+
+def test_retry_after_is_bounded() -> None:
+    adapter = Network().session().get_adapter("https://")
+    assert isinstance(adapter, HTTPAdapter)
+    assert adapter.max_retries.get_retry_after(HTTPResponse(headers={"Retry-After": "3600"})) == RETRY_AFTER_MAX_S
+
+
+def test_a_url_that_is_not_found_fails_at_once_and_says_how_to_go_on(server: FileServer, out: Path) -> None:
+    message = fetch_error(out, f"{server.address}/absent.zip?token=secret")
     assert "absent.zip: the server answered 404" in message and "secret" not in message
-    assert Sources().drive in message and Sources().mirror in message
+    assert DRIVE_URL in message and MIRROR_URL in message
     assert f"annotations_prepped_test into {out}" in message and "run again to resume" in message
-    assert len(site.requests) == 1
+    assert len(server.ranges) == 1
+    assert not list(out.parent.iterdir()), "nothing arrived, so nothing is left"
 
 
-def test_a_web_page_in_the_place_of_an_archive_is_told_and_not_kept(site: Site, out: Path) -> None:
-    site.files["set.zip"] = b"<!doctype html><html>please log in</html>"
-    message = refused(out, f"{site.address}/set.zip")
-    assert f"{site.address}/set.zip is no archive: it is a web page" in message
-    site.files["set.zip"] = zipped(FILES)
-    assert bring(out, f"{site.address}/set.zip").verification.is_published
+def test_a_web_page_instead_of_an_archive_is_reported_and_removed(server: FileServer, url: str, out: Path) -> None:
+    server.files["set.zip"] = b"<!doctype html><html>please log in</html>"
+    assert f"{url} is a web page: expected a whole zip or tar" in fetch_error(out, url)
+    server.files["set.zip"] = zipped(FILES)
+    assert fetch_set(out, url).verification.is_published
 
 
-def test_a_refused_connection_says_how_to_go_on_by_hand(out: Path) -> None:
-    message = refused(out, f"{unused_address()}/set.zip")
-    assert "connection refused, tried 3 times" in message and Sources().mirror in message
+def test_a_refused_connection_says_how_to_go_on(out: Path) -> None:
+    message = fetch_error(out, f"{unused_address()}/set.zip")
+    assert "connection refused" in message and MIRROR_URL in message
 
 
-def test_a_server_that_says_nothing_is_given_up_on(out: Path) -> None:
+def test_a_silent_server_times_out(out: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        hasty = Network(connect_timeout_s=0.1, read_timeout_s=0.1, attempts=2, backoff_s=0.01)
-        message = refused(out, f"http://127.0.0.1:{silent.getsockname()[1]}/set.zip", network=hasty)
+        hasty = Network(connect_timeout_s=0.1, read_timeout_s=0.1, retries=1, backoff_s=0.01)
+        message = fetch_error(out, f"http://127.0.0.1:{silent.getsockname()[1]}/set.zip", network=hasty)
     assert "no answer in time" in message

@@ -14,7 +14,7 @@ from edge.files import sha256
 from edge.model.card import attach, split_model
 from train.data.fireseg import content_hash
 from train.data.sources import DataSource, find_data
-from train.data.splits import hold_out_fifth, make_split
+from train.data.splits import make_split, split_held_out
 from train.evaluation.provenance import learnt_from, seen
 
 SHIPPED = Path(__file__).parents[3] / "models"
@@ -104,7 +104,7 @@ def test_other_images_of_the_same_names_are_neither_taken_for_those_it_learnt_fr
 
 def test_what_it_learnt_of_a_further_set_was_seen_too(source: DataSource, tmp_path: Path) -> None:
     model = trained_on(tmp_path, source, "by-video")
-    learnt, held_out = hold_out_fifth(source.dataset.pairs)
+    learnt, held_out = split_held_out(source.dataset.pairs)
     card = json.loads(model.with_suffix(".json").read_text())
     card["data"] = {"split": "official of another set", "sets": [{"sha256": "ab"}, {"sha256": content_hash(learnt)}]}
     model.with_suffix(".json").write_text(json.dumps(card))

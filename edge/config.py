@@ -27,8 +27,8 @@ from edge.detection.zones import Point, Zone, ZoneMap
 from edge.errors import UserError, UserErrors
 
 __all__ = [
-    "DEFAULT_MODEL", "LOOPBACK", "SECTIONS", "ClipsSection", "Config", "Listen", "MqttSection", "Overrides", "check_url",
-    "documented_config", "load_config", "parse_listen",
+    "DEFAULT_MODEL", "LOOPBACK", "SECTIONS", "ClipsSection", "Config", "Listen", "MqttSection", "Overrides",
+    "check_url", "documented_config", "load_config", "parse_listen",
 ]  # fmt: skip
 
 CHECK_GRID = 224

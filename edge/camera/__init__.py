@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
-from edge.camera.base import Camera, CameraError, CameraFrame
+from edge.camera.base import Camera, CameraError, CameraFrame, CameraSettings
 from edge.errors import UserError
 
 __all__ = ["CAMERA_KINDS", "Camera", "CameraError", "CameraFrame", "CameraSettings", "build_camera"]
@@ -18,20 +17,6 @@ CAMERA_KINDS = (
     "picamera2, a V4L2 device (0 or /dev/video0), rtsp://…, http://… (MJPEG), a video file, a folder of images, "
     "or test-pattern"
 )
-
-
-@dataclass(frozen=True)
-class CameraSettings:
-    """Settings of a camera or recording. A camera may ignore size and rate."""
-
-    size: tuple[int, int] = (640, 480)
-    """Requested width and height of frames, in pixels."""
-    model_size: tuple[int, int] = (224, 224)
-    """Width and height of the model input. A Pi camera scales to it in hardware."""
-    fps: float = 10.0
-    """Frame rate of a camera, an image folder or the test pattern."""
-    timeout_s: float = 10.0
-    """Longest time to connect, and between two frames."""
 
 
 def build_camera(source: str, settings: CameraSettings) -> Camera:

@@ -41,6 +41,20 @@ class CameraFrame:
     """Capture time on the `time.monotonic` clock; None if the camera does not report it."""
 
 
+@dataclass(frozen=True)
+class CameraSettings:
+    """Settings of a camera or recording. A camera may ignore size and rate."""
+
+    size: tuple[int, int] = (640, 480)
+    """Requested width and height of frames, in pixels."""
+    model_size: tuple[int, int] = (224, 224)
+    """Width and height of the model input. A Pi camera scales to it in hardware."""
+    fps: float = 10.0
+    """Frame rate of a camera, an image folder or the test pattern."""
+    timeout_s: float = 10.0
+    """Longest time to connect, and between two frames."""
+
+
 class Camera(Protocol):
     """One camera or recording. The same thread opens, reads and closes it."""
 

@@ -12,8 +12,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import cv2
 import numpy as np
 
-from edge.camera import CameraSettings
-from edge.camera.base import CameraError, CameraFrame
+from edge.camera.base import CameraError, CameraFrame, CameraSettings
 from edge.errors import UserError
 from edge.images import to_rgb
 from edge.secrets import redact

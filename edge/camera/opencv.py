@@ -8,8 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from edge.camera import CameraSettings
-from edge.camera.base import CameraError, CameraFrame
+from edge.camera.base import CameraError, CameraFrame, CameraSettings
 from edge.images import to_rgb
 from edge.secrets import redact
 

@@ -9,8 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge.camera import CameraSettings
-from edge.camera.base import CameraError, CameraFrame
+from edge.camera.base import CameraError, CameraFrame, CameraSettings
 from edge.errors import UserError
 from edge.images import Frame, Map
 

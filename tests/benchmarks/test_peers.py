@@ -10,13 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from benchmarks.peers.catalogue import PEERS, REFERENCE, Peer, choose
+from benchmarks.peers.picture import draw
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.peers.catalogue import PEERS, REFERENCE, Peer, choose
 from benchmarks.peers.convert import Models
 from benchmarks.peers.measure import Measured, Worker, measure
-from benchmarks.peers.picture import draw
 from benchmarks.peers.report import Report, make_rows, rate
 from benchmarks.peers.runtimes import LOCKS, PeerError
 from edge.console import no_steps

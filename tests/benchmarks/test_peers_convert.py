@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.peers.catalogue import PEERS
+from benchmarks.peers.inputs import calibration_frames, write_frames
 
 from benchmarks.peers import convert
-from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.convert import DataSource, Models, find_source, make_models
-from benchmarks.peers.inputs import calibration_frames, write_frames
 from benchmarks.peers.runtimes import Environment, PeerError
 from edge.console import no_steps
 from edge.errors import UserError

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from benchmarks.peers.client import Client
 
 from benchmarks.peers import worker
-from benchmarks.peers.client import Client
 from benchmarks.peers.runtimes import ROOT, Environment, PeerError, last_words
 from edge.model.segmenter import Segmenter
 

@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.pi.cpus import CPUS
+from benchmarks.pi.footprint import installed, size_bytes
+from benchmarks.pi.peers import FORMS, missing_peers, peers_of
+from benchmarks.pi.wheels import contents_hash, pinned_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,12 +23,8 @@ from benchmarks.models import Family, families
 from benchmarks.pi import system
 from benchmarks.pi.agreement import compare_masks, spread
 from benchmarks.pi.counted import ASKING_DESCRIPTOR
-from benchmarks.pi.cpus import CPUS
-from benchmarks.pi.footprint import installed, size_bytes
 from benchmarks.pi.instructions import MAX_GROWTH, Network, Shape, count, entry, prepare, regression, shape_of
-from benchmarks.pi.peers import FORMS, missing_peers, peers_of
 from benchmarks.pi.system import PLUGIN_SOURCE, REQUIREMENTS, System, check_machine
-from benchmarks.pi.wheels import contents_hash, pinned_for
 from edge.errors import UserError
 from train.data.fireseg import Pair
 

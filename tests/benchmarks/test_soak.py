@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from benchmarks.soak.camera import camera, pictures
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.soak.camera import camera, pictures
 from benchmarks.soak.cost import Cost, rate
 from benchmarks.soak.faults import Faults, Scene, Trial, fill, missing
 from benchmarks.soak.process import Sample, Subject, subject

@@ -1,7 +1,4 @@
-"""Keras on TensorFlow, the float the others are held against. float32 NHWC in.
-
-`predict_on_batch` is what a person calls, and was faster than a traced call or XLA.
-"""
+"""Keras on TensorFlow, the float reference. Input: float32 NHWC. `predict_on_batch` beat a traced call and XLA."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenCV's DNN module, from the ONNX. float32 NCHW in."""
+"""OpenCV's DNN module, from ONNX. Input: float32 NCHW."""
 
 from __future__ import annotations
 

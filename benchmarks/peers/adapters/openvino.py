@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, one stream, told to be quick with single frames. Takes what the file says: NCHW, or bytes."""
+"""OpenVINO, CPU, one stream, latency hint. Input as in the file: float32 NCHW, or NHWC bytes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class OpenvinoNetwork:
 
 def load(model: Path, threads: int, precision: str) -> OpenvinoNetwork:
     core = openvino.Core()
-    # Left alone it computes "float32" in bfloat16 where the processor can: that has a row of its own.
+    # By default it computes float32 in bfloat16 if the processor can: that is a separate row.
     hint = "bf16" if precision == "bfloat16" else "f32"
     if hint == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise RuntimeError("this processor has no bfloat16 arithmetic")
+        raise RuntimeError("the processor has no bfloat16 arithmetic")
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,

@@ -1,4 +1,4 @@
-"""LiteRT, which computes with XNNPACK, and tflite-runtime, its predecessor. The int8 model takes and gives bytes."""
+"""LiteRT (with XNNPACK) and its predecessor tflite-runtime. Input and output: bytes for int8, else float32."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_NEW = importlib.util.find_spec("ai_edge_litert") is not None
-PACKAGE = "ai-edge-litert" if _NEW else "tflite-runtime"
+_HAS_LITERT = importlib.util.find_spec("ai_edge_litert") is not None
+PACKAGE = "ai-edge-litert" if _HAS_LITERT else "tflite-runtime"
 
 
 class TfliteNetwork:
@@ -30,5 +30,5 @@ class TfliteNetwork:
 
 
 def load(model: Path, threads: int, precision: str) -> TfliteNetwork:
-    module = importlib.import_module("ai_edge_litert.interpreter" if _NEW else "tflite_runtime.interpreter")
+    module = importlib.import_module("ai_edge_litert.interpreter" if _HAS_LITERT else "tflite_runtime.interpreter")
     return TfliteNetwork(module.Interpreter(model_path=str(model), num_threads=threads))

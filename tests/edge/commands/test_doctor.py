@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import edge.commands.doctor
-from benchmarks.soak.broker import Broker
+from benchmarks.soak.rig import Broker
 from edge.cli import app
 from edge.commands.doctor import clock, clock_is_synchronised, disk, power, temperature
 from edge.errors import UserError

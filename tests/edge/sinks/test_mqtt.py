@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.soak.broker import Broker
+from benchmarks.soak.rig import Broker
 from edge.messages import CameraState
 from edge.sinks.mqtt_client import slug
 from tests.support.factories import result
@@ -21,33 +21,33 @@ from tests.support.mqtt_fixtures import BASE, STATUS, fire, keep_telling, listen
 
 def test_the_state_is_retained_and_told_at_once_when_an_alarm_comes_or_goes(broker: Broker, tmp_path: Path) -> None:
     with listening(broker) as listener, told(broker.port, tmp_path / "spool") as sink:
-        wait_for(lambda: b"online" in listener.of("/status"))  # what is told while the link comes up is told anew
+        wait_for(lambda: b"online" in listener.payloads("/status"))  # what is told while the link comes up is told anew
         sink.on_result(result(0, 0.0, on=False))
-        keep_telling(sink, lambda: listener.of("/alarm"))
+        keep_telling(sink, lambda: listener.payloads("/alarm"))
         sink.on_result(result(1, 0.25, on=True))
-        wait_for(lambda: listener.of("/alarm")[-1:] == [b"ON"])
+        wait_for(lambda: listener.payloads("/alarm")[-1:] == [b"ON"])
         sink.on_result(result(2, 0.0, on=False))
-        wait_for(lambda: listener.of("/alarm")[-1:] == [b"OFF"])
-        wait_for(lambda: len(listener.of("/state")) == 3)
-        states = [json.loads(payload) for payload in listener.of("/state")]
+        wait_for(lambda: listener.payloads("/alarm")[-1:] == [b"OFF"])
+        wait_for(lambda: len(listener.payloads("/state")) == 3)
+        states = [json.loads(payload) for payload in listener.payloads("/state")]
         assert [state["alarm"] for state in states] == [False, True, False]
         assert states[1]["zones"] == {"frame": {"share": 0.25, "alarm": True}}
         assert (states[1]["fps"], states[1]["temperature_c"]) == (9.5, 55.0)
         with listening(broker, name="late") as late:
-            wait_for(lambda: late.of("/alarm") == [b"OFF"])
-            assert late.of("/camera") == [b"online"]
+            wait_for(lambda: late.payloads("/alarm") == [b"OFF"])
+            assert late.payloads("/camera") == [b"online"]
 
 
 def test_a_source_that_gives_nothing_is_not_called_calm(broker: Broker, tmp_path: Path) -> None:
     with listening(broker) as listener, told(broker.port, tmp_path / "spool") as sink:
         sink.on_result(result(0, 0.0, on=False))
-        keep_telling(sink, lambda: listener.of("/camera"))
+        keep_telling(sink, lambda: listener.payloads("/camera"))
         sink.on_status(replace(STATUS, camera_state=CameraState.RECONNECTING))
-        wait_for(lambda: listener.of("/camera")[-1:] == [b"offline"])
+        wait_for(lambda: listener.payloads("/camera")[-1:] == [b"offline"])
         sink.on_status(STATUS)
-        wait_for(lambda: listener.of("/camera")[-1:] == [b"online"])
+        wait_for(lambda: listener.payloads("/camera")[-1:] == [b"online"])
         sink.on_status(replace(STATUS, last_result_age_s=60))
-        wait_for(lambda: listener.of("/camera")[-1:] == [b"offline"])
+        wait_for(lambda: listener.payloads("/camera")[-1:] == [b"offline"])
 
 
 def test_home_assistant_finds_the_camera_and_finds_it_again_after_its_own_restart(
@@ -55,11 +55,11 @@ def test_home_assistant_finds_the_camera_and_finds_it_again_after_its_own_restar
 ) -> None:
     with listening(broker) as listener, told(broker.port, tmp_path / "spool") as sink:
         sink.on_result(result(0, 0.0, on=False, zone="the stove"))
-        keep_telling(sink, lambda: len(listener.of("/config")) >= 7)
-        found = dict(one for one in listener.heard if one[0].endswith("/config"))
-        before = len(listener.of("/config"))
-        listener.tell("homeassistant/status", "online")
-        keep_telling(sink, lambda: len(listener.of("/config")) >= 2 * before)
+        keep_telling(sink, lambda: len(listener.payloads("/config")) >= 7)
+        found = dict(one for one in listener.messages if one[0].endswith("/config"))
+        before = len(listener.payloads("/config"))
+        listener.publish("homeassistant/status", "online")
+        keep_telling(sink, lambda: len(listener.payloads("/config")) >= 2 * before)
     alarm = json.loads(found[f"homeassistant/binary_sensor/fireseg_kitchen/fire_{slug('the stove')}/config"])
     assert alarm["state_topic"] == f"{BASE}/state"
     assert {one["topic"] for one in alarm["availability"]} == {f"{BASE}/status", f"{BASE}/camera"}
@@ -77,7 +77,7 @@ def test_a_zone_that_is_watched_no_longer_is_taken_back_from_home_assistant_even
 ) -> None:
     def left() -> set[str]:
         """The last word on each of Home Assistant's topics, where that is not that it is gone."""
-        last = {topic: payload for topic, payload in listener.heard if "/binary_sensor/" in topic}
+        last = {topic: payload for topic, payload in listener.messages if "/binary_sensor/" in topic}
         return {topic.split("/")[-2] for topic, payload in last.items() if payload}
 
     with listening(broker) as listener:
@@ -94,8 +94,8 @@ def test_a_zone_that_is_watched_no_longer_is_taken_back_from_home_assistant_even
 def test_a_zones_name_stands_in_the_templates_as_it_is(broker: Broker, tmp_path: Path) -> None:
     with listening(broker) as listener, told(broker.port, tmp_path / "spool") as sink:
         sink.on_result(result(0, 0.0, on=False, zone='Küche 🔥 "2"'))
-        keep_telling(sink, lambda: listener.of("/config"))
-        template = json.loads(listener.of("/config")[0])["value_template"]
+        keep_telling(sink, lambda: listener.payloads("/config"))
+        template = json.loads(listener.payloads("/config")[0])["value_template"]
     assert 'value_json.zones["Küche 🔥 \\"2\\""].alarm' in template
 
 
@@ -112,15 +112,15 @@ def test_two_runs_of_one_name_are_told_so_and_do_not_fight_without_end(
 def test_a_picture_comes_with_an_event_unless_it_is_switched_off(broker: Broker, tmp_path: Path) -> None:
     with listening(broker) as listener:
         with told(broker.port, tmp_path / "spool") as sink:
-            wait_for(lambda: b"online" in listener.of("/status"))
+            wait_for(lambda: b"online" in listener.payloads("/status"))
             sink.on_event(fire(1)[0])
-            wait_for(lambda: listener.of("/snapshot"))
-            picture = cv2.imdecode(np.frombuffer(listener.of("/snapshot")[0], np.uint8), cv2.IMREAD_COLOR)
+            wait_for(lambda: listener.payloads("/snapshot"))
+            picture = cv2.imdecode(np.frombuffer(listener.payloads("/snapshot")[0], np.uint8), cv2.IMREAD_COLOR)
             assert picture is not None and picture.shape == (48, 64, 3)
         with told(broker.port, tmp_path / "spool", pictures=False) as sink:
             sink.on_event(fire(2)[0])
             wait_for(lambda: len(listener.events) == 2)
-    assert len(listener.of("/snapshot")) == 1
+    assert len(listener.payloads("/snapshot")) == 1
 
 
 def test_names_become_topics_and_two_names_never_become_one() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.soak.camera import free_port
+from benchmarks.soak.rig import free_port
 from edge.errors import UserError
 from edge.sections import MqttSection
 from edge.sinks.mqtt import Mqtt

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.soak.broker import Broker
+from benchmarks.soak.rig import Broker
 from edge.messages import FireEvent
 from edge.sinks import mqtt_client as mqtt_link
 from edge.sinks import outbox as courier
@@ -25,7 +25,7 @@ def test_events_come_once_in_order_as_json(broker: Broker, tmp_path: Path) -> No
             sink.on_event(one)
         wait_for(lambda: len(listener.events) == 3)
     assert listener.events == keys(fire(1))
-    assert json.loads(listener.of(f"{BASE}/event")[0]) == fire(1)[0].as_json()
+    assert json.loads(listener.payloads(f"{BASE}/event")[0]) == fire(1)[0].as_json()
     assert list((tmp_path / "spool").iterdir()) == []
 
 
@@ -36,7 +36,7 @@ def test_a_broker_killed_in_the_middle_of_an_alarm_costs_no_event_and_doubles_no
     """Killed between start and end, away for a while, then back, with its memory or without."""
     emitted: list[FireEvent] = []
     with (
-        mosquitto(tmp_path, remembers=remembers) as broker,
+        mosquitto(tmp_path, persistent=remembers) as broker,
         listening(broker) as listener,
         closing(Cable(broker.port)) as cable,
         told(broker.port if remembers else cable.port, tmp_path / "spool") as sink,
@@ -103,11 +103,11 @@ def test_an_event_right_before_the_end_is_brought_over_and_then_offline_is_said(
     monkeypatch.setattr(courier, "CLOSE_WAIT_S", LONG_S)  # it is over when the event is there, however slow the disk
     with listening(broker) as listener:
         with told(broker.port, tmp_path / "spool") as sink:
-            wait_for(lambda: b"online" in listener.of("/status"))
+            wait_for(lambda: b"online" in listener.payloads("/status"))
             sink.on_event(fire(1)[0])
             began_s = time.monotonic()
         assert time.monotonic() - began_s < 1.5
-        wait_for(lambda: listener.of("/status")[-1:] == [b"offline"])
+        wait_for(lambda: listener.payloads("/status")[-1:] == [b"offline"])
     assert listener.events == keys(fire(1)[:1])
 
 
@@ -120,10 +120,10 @@ def test_a_run_that_is_cut_off_is_offline_by_the_brokers_word(broker: Broker, tm
     )
     with listening(broker) as listener:
         run = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parents[3])
-        wait_for(lambda: b"online" in listener.of("/status"))
+        wait_for(lambda: b"online" in listener.payloads("/status"))
         run.kill()
         run.wait()
-        wait_for(lambda: listener.of("/status")[-1:] == [b"offline"])
+        wait_for(lambda: listener.payloads("/status")[-1:] == [b"offline"])
 
 
 def test_a_message_of_the_client_before_is_not_taken_for_one_of_the_next(broker: Broker, tmp_path: Path) -> None:

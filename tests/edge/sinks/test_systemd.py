@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.soak.camera import camera, free_port
-from benchmarks.soak.process import Subject, subject
+from benchmarks.soak.process import ProcessUnderTest, start_run
+from benchmarks.soak.rig import camera, free_port
 from edge.host.machine import HostStatus
 from edge.messages import CameraState, RunStatus
 from edge.sinks import Sink, Sinks
@@ -170,10 +170,10 @@ def test_it_is_told_last_and_only_under_a_service_manager(monkeypatch: pytest.Mo
 
 
 @contextmanager
-def served(manager: Manager, model: Path, source: str) -> Iterator[Subject]:
+def served(manager: Manager, model: Path, source: str) -> Iterator[ProcessUnderTest]:
     """A run as systemd starts it."""
     told = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": str(round(1e6 * WATCHDOG_S))}
-    with subject("--model", model, "--source", source, environment=told) as watched:
+    with start_run("--model", model, "--source", source, environment=told) as watched:
         yield watched
 
 
@@ -202,7 +202,7 @@ def test_a_camera_that_is_away_at_boot_is_waited_for_without_a_sign_of_life(
 def test_a_camera_that_stands_still_starves_the_watchdog_until_it_goes_on(
     manager: Manager, shipped_model: Path
 ) -> None:
-    with camera(fps=10, burning=False) as (address, process), served(manager, shipped_model, address):
+    with camera(fps=10, fire=False) as (address, process), served(manager, shipped_model, address):
         manager.wait_for("WATCHDOG=1", count=2)
         process.send_signal(signal.SIGSTOP)
         manager.listen(for_s=0.5)  # what was under way

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -30,18 +30,6 @@ from train.evaluation.evaluate import Masks
 BURST_RUNS = 30
 WARM_UP = 5
 ANSWER_LIMIT_S = 600.0
-
-
-class Worker(Protocol):
-    """What `measure` needs of a `Client`."""
-
-    version: str
-
-    def time(self, frames: Path, runs: int, warm_up: int) -> list[float]: ...
-
-    def segment(self, frames: Path, maps: Path) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Client:
@@ -129,7 +117,7 @@ class Measured:
     failure: str | None = None
 
 
-Start = Callable[[Peer, Path, int], Worker]
+Start = Callable[[Peer, Path, int], Client]
 
 
 def measure(
@@ -145,7 +133,7 @@ def measure(
     """Start every peer once per thread count, let each segment the frames, then time all in rounds."""
     results = {peer: Measured(peer) for peer in peers}
     with ExitStack() as running:
-        workers: dict[tuple[Peer, int], Worker] = {}
+        workers: dict[tuple[Peer, int], Client] = {}
         done = on_step("segmenting the test images", len(peers))
         for peer, measured in results.items():
             try:
@@ -172,7 +160,7 @@ def write_frames(pairs: Sequence[Pair], height: int, width: int, path: Path) -> 
     np.save(path, np.stack([to_model_input(pair.read()[0], height, width) for pair in pairs]))
 
 
-def masks(worker: Worker, frames: Path, maps: Path) -> Masks:
+def masks(worker: Client, frames: Path, maps: Path) -> Masks:
     """Return a peer's fire masks, N x H x W booleans. Raise `PeerError` if its maps have another shape."""
     worker.segment(frames, maps)
     values, expected = np.load(maps), np.load(frames, mmap_mode="r").shape[:3]
@@ -185,7 +173,7 @@ def masks(worker: Worker, frames: Path, maps: Path) -> Masks:
 
 
 def time_rounds(
-    workers: dict[tuple[Peer, int], Worker],
+    workers: dict[tuple[Peer, int], Client],
     results: dict[Peer, Measured],
     rounds: int,
     frames: Path,

@@ -23,22 +23,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import numpy.typing as npt
 
 
-class Network(Protocol):
-    """A loaded network: put a frame in, invoke it, take the map out."""
+class Network(NamedTuple):
+    """A loaded network: `put` a frame in, `invoke` it, and `take` the map from what `invoke` returned."""
 
-    def put(self, frame: npt.NDArray[np.uint8]) -> None: ...
-
-    def invoke(self) -> object: ...
-
-    def take(self) -> npt.NDArray[Any]: ...
+    put: Callable[[npt.NDArray[np.uint8]], None]
+    invoke: Callable[[], Any]
+    take: Callable[[Any], npt.NDArray[Any]]
 
 
 def to_nchw(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -64,8 +62,7 @@ def segment(network: Network, frames: npt.NDArray[np.uint8]) -> npt.NDArray[Any]
     maps = []
     for frame in frames:
         network.put(frame)
-        network.invoke()
-        maps.append(network.take())
+        maps.append(network.take(network.invoke()))
     return np.stack(maps)
 
 

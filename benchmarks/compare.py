@@ -127,7 +127,9 @@ def main(
             times = (f"{change.before_ms:.2f}", f"{change.now_ms:.2f}", f"{change.fraction:+.1%}")
             table.add_row(change.name, *times, change.statistic, change.reason, change.notes)
         print_table(table)
-    if trouble := list(dict.fromkeys(text for bench in measured.values() for text in bench["extra_info"]["trouble"])):
+    if trouble := list(
+        dict.fromkeys(text for bench in measured.values() for text in bench["extra_info"].get("trouble", []))
+    ):
         raise UserError(
             f"{'; '.join(trouble)}", "such times cannot be compared; cool the machine, check its supply, run again"
         )

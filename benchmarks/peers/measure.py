@@ -94,11 +94,13 @@ class Client:
         finally:
             in_time = timer.is_alive()
             timer.cancel()
-        answer: dict[str, Any] = json.loads(line) if line else {}
+        answer: dict[str, Any]
         if not in_time:
-            answer["error"] = f"no answer within {ANSWER_LIMIT_S:.0f} s"
+            answer = {"error": f"no answer within {ANSWER_LIMIT_S:.0f} s"}
         elif not line:
-            answer["error"] = failure_reason(self._log.read_text(errors="replace"), self._process.wait())
+            answer = {"error": failure_reason(self._log.read_text(errors="replace"), self._process.wait())}
+        else:
+            answer = json.loads(line)
         if "error" in answer:
             self.close()
             raise PeerError(str(answer["error"]))

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,7 @@ def compare_all(
             line = ledger_line(loaded, "int8", inside, pairs, source, split, cpu)
             yield {
                 "model": model.stem, "cpu": cpu.name, "debian": system.suite, "data": source.title,
-                "images": agreement.images, "differing_images": agreement.differing_images,
-                "differing_pixels": agreement.differing_pixels, "pixels": agreement.pixels, "summary": str(agreement),
+                **asdict(agreement), "summary": str(agreement),
                 "fire_iou": line["fire_iou"], "fire_iou_drift": line["fire_iou_drift"],
                 "agreement_with_float": line["agreement"],
             }, line  # fmt: skip

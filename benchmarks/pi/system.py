@@ -108,14 +108,18 @@ class System:
         chroot = shutil.which("chroot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "chroot"
         # setarch -R: random addresses reorder Python's sets, which changes the count by some hundreds.
         inside = ["setarch", "-R", chroot, str(self.root.resolve()), *EMULATOR, "-R", RESERVED, "-cpu", cpu.name]
-        return subprocess.run(
-            [*inside, *plugin, *command],
-            env=ENVIRONMENT | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIME_LIMIT_S,
-        )
+        try:
+            return subprocess.run(
+                [*inside, *plugin, *command],
+                env=ENVIRONMENT | environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=TIME_LIMIT_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            problem = f"{' '.join(command[:3])} took longer than {TIME_LIMIT_S} s on {cpu.name}"
+            raise UserError(problem, "run it on an idle machine") from error
 
     def run_checked(self, cpu: Cpu, *command: str, counting: bool = False) -> str:
         """Run a command inside and return its output. Raise `UserError` if it fails."""

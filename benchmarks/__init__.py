@@ -1,1 +1,1 @@
-"""Latency and drift over time. May look into every room; nothing looks in here."""
+"""Latency and drift of the shipped models, over time. May import every room; no room imports it."""

@@ -1,4 +1,4 @@
-"""What the machine was like during each benchmark; a run on one that was held back never becomes a baseline."""
+"""Record the machine's condition during each benchmark; never save a throttled run as a baseline."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from edge.host.machine import conditions, read_state
 TROUBLE = pytest.StashKey[dict[str, None]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--accept", action="store_true", help="Write figures to the ledger even if they changed without a cause."
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TROUBLE] = {}
     if config.getoption("benchmark_only"):
@@ -24,15 +30,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def watched(benchmark: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A benchmark that notes how the machine fared."""
+def recorded(benchmark: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Yield a benchmark whose `extra_info` holds the machine's condition."""
     before = read_state()
     yield benchmark
-    found = conditions(before, read_state())
-    benchmark.extra_info |= found
-    if found["trouble"]:
-        request.config.stash[TROUBLE] |= dict.fromkeys(found["trouble"])
-        # pytest-benchmark has no hook that keeps it from saving.
+    condition = conditions(before, read_state())
+    benchmark.extra_info |= condition
+    if condition["trouble"]:
+        request.config.stash[TROUBLE] |= dict.fromkeys(condition["trouble"])
+        # pytest-benchmark has no hook to veto saving.
         session = request.config._benchmarksession  # type: ignore[attr-defined]
         session.save = session.autosave = None
 
@@ -40,5 +46,5 @@ def watched(benchmark: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for reason in config.stash[TROUBLE]:
         terminalreporter.write_line(
-            f"NOT SAVED as a baseline: {reason}; cool it, feed it 5 V at its full current, and run again", red=True
+            f"NOT SAVED as a baseline: {reason}; cool the machine, supply 5 V at full current, and run again", red=True
         )

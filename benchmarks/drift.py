@@ -1,4 +1,4 @@
-"""What a shipped model lost by shrinking, as lines of the ledger, and what is wrong with them."""
+"""Drift of the shipped models from their Keras floats, as lines of the ledger, and its gate."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from train.synthetic.generate import generate
 
 FLOAT = "keras"
 DIGITS = 5
-THREADS = 1  # so that no order of additions depends on how many cores a machine has
+THREADS = 1  # the order of float additions must not depend on the number of cores
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A family's models, ready to judge: Keras' own first, float32 converted on the spot."""
+    """A family's models by kind: Keras first, float32 converted on the spot."""
 
     family: Family
     predictors: dict[str, Predictor]
@@ -45,31 +45,30 @@ class Loaded:
 
 
 def load(family: Family) -> Loaded:
-    """Load every model of a family. Takes the seconds that converting to float32 takes."""
+    """Load every model of a family. Converting to float32 takes seconds."""
     runtime = find_runtime()
     model = load_keras(family.keras)
-    float32 = convert(model, "float32", find_runtime("litert")).flatbuffer
     predictors: dict[str, Predictor] = {FLOAT: KerasPredictor(model)}
     hashes = {FLOAT: sha256(family.keras)}
     with tempfile.TemporaryDirectory(prefix="fireseg-") as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*carries no card")
-        path = Path(folder) / "float32.tflite"
-        path.write_bytes(float32)
-        for kind, file in {"float32": path, **family.shrunk}.items():
-            predictors[kind] = Segmenter(file, threads=THREADS)
-            hashes[kind] = sha256(file)
+        float32 = Path(folder) / "float32.tflite"
+        float32.write_bytes(convert(model, "float32", find_runtime("litert")).flatbuffer)
+        for kind, path in {"float32": float32, **family.shrunk}.items():
+            predictors[kind] = Segmenter(path, threads=THREADS)
+            hashes[kind] = sha256(path)
     versions = installed_versions()
-    of_keras = f"keras {versions.get('keras')}, tensorflow {versions.get('tensorflow')}"
-    return Loaded(family, predictors, hashes, {kind: of_keras if kind == FLOAT else str(runtime) for kind in hashes})
+    keras = f"keras {versions.get('keras')}, tensorflow {versions.get('tensorflow')}"
+    return Loaded(family, predictors, hashes, {kind: keras if kind == FLOAT else str(runtime) for kind in hashes})
 
 
-def entries(loaded: Loaded, judged: dict[str, Predictions], source: DataSource, split: Split) -> list[Entry]:
-    """One line a model: the metrics, and for what was shrunk the difference to the float."""
+def entries(loaded: Loaded, predictions: dict[str, Predictions], source: DataSource, split: Split) -> list[Entry]:
+    """Return one line per model: its metrics and, except for Keras, its drift and agreement."""
     versions = {name: number for name, number in installed_versions().items() if name != "fireseg-edge"}
     stamped = stamp("drift", cpu_name())
-    found = []
-    for kind, judgement in judged.items():
-        entry = stamped | {
+    lines = []
+    for kind, of_kind in predictions.items():
+        line = stamped | {
             "model": loaded.family.name if kind == FLOAT else f"{loaded.family.name}-{kind}",
             "data": source.title,
             "split": split.name,
@@ -79,42 +78,44 @@ def entries(loaded: Loaded, judged: dict[str, Predictions], source: DataSource, 
             "data_sha256": split.sha256,
             "versions": versions,
             "images": len(split.test),
-            **rounded(judgement.metrics, DIGITS),
+            **rounded(of_kind.metrics, DIGITS),
         }
         if kind != FLOAT:
-            drift = compare(judged[FLOAT], judgement)
-            entry |= {
+            drift = compare(predictions[FLOAT], of_kind)
+            line |= {
                 "fire_iou_drift": round(drift.metrics["fire_iou"], DIGITS),
                 "fire_iou_interval": [round(bound, DIGITS) for bound in drift.fire_iou_interval],
                 "agreement": round(drift.agreement, DIGITS),
             }
-        found.append(entry)
-    return found
+        lines.append(line)
+    return lines
 
 
 def gate_failures(entry: Entry, gate: Gate | None = None) -> list[str]:
-    """Why a shrunk model lost too much, by the gate of the export; empty for what lost little, and for the float."""
+    """Return a sentence for each gate of the export that a line fails; none for the Keras float."""
     gate = gate or Gate()
     if "fire_iou_drift" not in entry:
         return []
     where = f"{entry['model']} on {entry['data']}, split {entry['split']}"
-    found = []
+    failures = []
     if -entry["fire_iou_drift"] > gate.max_drop:
-        found.append(f"{where}: fire_iou drifted by {entry['fire_iou_drift']:+.4f}, the gate is {-gate.max_drop}")
+        failures.append(f"{where}: fire_iou drifted by {entry['fire_iou_drift']:+.4f}, the gate is {-gate.max_drop}")
     if entry["agreement"] < gate.min_agreement:
-        found.append(f"{where}: agreement with the float is {entry['agreement']:.4f}, the gate is {gate.min_agreement}")
-    return found
+        failures.append(
+            f"{where}: agreement with the float is {entry['agreement']:.4f}, the gate is {gate.min_agreement}"
+        )
+    return failures
 
 
 def fireseg_dir() -> Path | None:
-    """Where FireSeg lies, if it does: FIRESEG_DIR, else where `fireseg-train fetch` puts it."""
-    named = os.environ.get("FIRESEG_DIR")
-    if named:
-        return Path(named)
+    """Return the folder of FireSeg: FIRESEG_DIR, else that of `fireseg-train fetch`; None if it is missing."""
+    path = os.environ.get("FIRESEG_DIR")
+    if path:
+        return Path(path)
     return FETCHED_DIR if FETCHED_DIR.is_dir() else None
 
 
 def synthetic() -> DataSource:
-    """The painted set that every command takes where there is no FireSeg."""
+    """Return the synthetic set that every command uses in place of FireSeg."""
     generate(SYNTHETIC_DIR, SYNTHETIC_COUNT, SYNTHETIC_SEED)
     return find_data(SYNTHETIC_DIR)

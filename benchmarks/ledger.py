@@ -1,8 +1,7 @@
-"""The ledger: what every shipped model was measured at, one JSON object a line, kept in the repository.
+"""The ledger: every figure of the shipped models, one JSON object a line, kept in the repository.
 
-A line holds when and from which commit it was measured (`stamp`), what was measured (the series: kind, machine, model,
-data …), what could explain another figure (the causes: hashes and versions), and the figures. Any field that is
-neither is a figure, so that a new kind of line needs no change here.
+A line holds its stamp (date, commit), its series (kind, machine, model, data …), its causes (hashes and versions, which
+could explain a change) and its figures. Every other field is a figure, so a new kind of line needs no change here.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from edge.console import JsonOption, quiet
+from edge.console import JsonOption, print_table, quiet
 from edge.errors import UserError, run_app
 
 LEDGER = Path(__file__).with_name("ledger.jsonl")
@@ -28,21 +26,24 @@ LEDGER = Path(__file__).with_name("ledger.jsonl")
 STAMP = ("date", "commit")
 SERIES = ("kind", "machine", "cpu", "model", "data", "split", "runtime")
 CAUSES = ("model_sha256", "keras_sha256", "data_sha256", "versions")
-MOVED = 1e-4
-"""How far a ratio may move with no cause: a hundredth of a point is the order in which floats were added up."""
+TOLERANCE = 1e-4
+"""Ratios may differ by this much without a cause: the order of float additions varies."""
 
-# What the table shows of a kind whose lines hold more; --json shows all.
-HEADLINES = {
-    "drift": ("fire_iou", "fire_iou_drift", "fire_iou_interval[0]", "fire_iou_interval[1]", "agreement"),
-}
-DAY = len("2026-01-01")
+# Columns of the table, for kinds with more figures. --json shows all.
+COLUMNS = {"drift": ("fire_iou", "fire_iou_drift", "fire_iou_interval[0]", "fire_iou_interval[1]", "agreement")}
+DATE_CHARS = len("2026-01-01")
 
 Entry = dict[str, Any]
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def read(path: Path = LEDGER) -> list[Entry]:
-    """Every line, oldest first; none where there is no file. Raises `UserError` for a line that is no JSON object."""
+    """Return every line, oldest first; an empty list without a file. Raise `UserError` for a damaged line.
+
+    Example:
+        >>> read()[0]["model"]
+        'fireseg'
+    """
     if not path.exists():
         return []
     entries = []
@@ -52,29 +53,25 @@ def read(path: Path = LEDGER) -> list[Entry]:
         try:
             entry = json.loads(line)
         except ValueError as error:
-            raise UserError(
-                f"{path}, line {number} is not JSON ({error})", "expected one object a line; mend the line or delete it"
-            ) from error
+            raise UserError(f"{path}, line {number} is not JSON ({error})", "repair or delete the line") from error
         if not isinstance(entry, dict):
-            raise UserError(
-                f"{path}, line {number} is no JSON object", "expected one a line; mend the line or delete it"
-            )
+            raise UserError(f"{path}, line {number} is not a JSON object", "repair or delete the line")
         entries.append(entry)
     return entries
 
 
 def append(entry: Entry, path: Path = LEDGER) -> bool:
-    """Add a line, unless it says what the last one of its series says; returns whether it was added.
+    """Add a line unless it equals the newest of its series, stamp aside. Return whether it was added.
 
-    The line goes out in one write to a file opened for appending, so that two processes never mix theirs.
+    The line is one write to a file opened for appending, so that two processes never interleave.
     """
     before = last(read(path), **series_of(entry))
     if before is not None and _without_stamp(before) == _without_stamp(json.loads(json.dumps(entry))):
         return False
     line = json.dumps(canonical(entry), ensure_ascii=False, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and (there := path.read_bytes()) and not there.endswith(b"\n"):
-        line = "\n" + line  # somebody's editor left the last line without its end
+    if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
+        line = "\n" + line  # an editor dropped the final newline
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         os.write(handle, line.encode())
@@ -85,66 +82,65 @@ def append(entry: Entry, path: Path = LEDGER) -> bool:
 
 
 def stamp(kind: str, machine: str) -> Entry:
-    """The first fields of a line: now, the commit that is checked out, what is measured and on which machine."""
+    """Return the first fields of a line: time, checked-out commit, kind of measurement, machine."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": checked_out(),
+        "commit": checked_out_commit(),
         "kind": kind,
         "machine": machine,
     }
 
 
-def last(entries: Sequence[Entry], **key: Any) -> Entry | None:
-    """The newest entry whose fields are the ones given; a field given as None must be absent or null."""
-    return next((entry for entry in reversed(entries) if all(entry.get(k) == v for k, v in key.items())), None)
+def last(entries: Sequence[Entry], **fields: Any) -> Entry | None:
+    """Return the newest entry with these fields. A field given as None must be absent or null."""
+    return next((entry for entry in reversed(entries) if all(entry.get(k) == v for k, v in fields.items())), None)
 
 
 def series_of(entry: Entry) -> Entry:
-    """The fields that say which curve a line is a point of."""
+    """Return the fields that identify the curve of which a line is a point."""
     return {field: entry.get(field) for field in SERIES}
 
 
 def figures_of(entry: Entry) -> dict[str, float]:
-    """The numbers of a line by name; those of a list by name and place."""
-    found: dict[str, float] = {}
+    """Return the numbers of a line by name; those of a list by name and index."""
+    figures: dict[str, float] = {}
     for field in entry.keys() - {*STAMP, *SERIES, *CAUSES}:
         values = entry[field] if isinstance(entry[field], list) else [entry[field]]
-        for place, value in enumerate(values):
+        for index, value in enumerate(values):
             if isinstance(value, int | float) and not isinstance(value, bool):
-                found[f"{field}[{place}]" if isinstance(entry[field], list) else field] = value
-    return dict(sorted(found.items()))
+                figures[f"{field}[{index}]" if isinstance(entry[field], list) else field] = value
+    return dict(sorted(figures.items()))
 
 
-def moved(entry: Entry, entries: Sequence[Entry]) -> list[str]:
-    """Figures that differ from the newest line with the very same causes: name, old and new, one sentence each.
+def unexplained_changes(entry: Entry, entries: Sequence[Entry]) -> list[str]:
+    """Return a sentence for each figure that differs from the newest line with the same causes.
 
-    Whole numbers are counts and must not move at all; ratios by less than `MOVED`.
+    Whole numbers are counts and must be equal; ratios may differ by `TOLERANCE`.
     """
-    causes = {field: entry.get(field) for field in CAUSES}
-    before = last(entries, **series_of(entry), **causes)
+    before = last(entries, **series_of(entry), **{field: entry.get(field) for field in CAUSES})
     if before is None:
         return []
     old, new = figures_of(before), figures_of(entry)
     name = " ".join(str(entry[field]) for field in ("model", "data", "split", "cpu") if entry.get(field))
-    found = []
+    changes = []
     for figure in sorted(old.keys() & new.keys()):
         are_counts = isinstance(old[figure], int) and isinstance(new[figure], int)
-        if abs(new[figure] - old[figure]) > (0 if are_counts else MOVED):
-            found.append(
+        if abs(new[figure] - old[figure]) > (0 if are_counts else TOLERANCE):
+            changes.append(
                 f"{name}: {figure} was {old[figure]} on {before.get('date', 'an unknown day')} and is "
                 f"{new[figure]}, with the same model, data and versions"
             )
-    return found
+    return changes
 
 
 def canonical(entry: Entry) -> Entry:
-    """The fields in the one order that keeps diffs short: stamp, series, causes, then figures by name."""
+    """Order the fields so that diffs stay short: stamp, series, causes, then figures by name."""
     known = [field for field in (*STAMP, *SERIES, *CAUSES) if field in entry]
     return {field: _sorted(entry[field]) for field in (*known, *sorted(entry.keys() - set(known)))}
 
 
-def checked_out() -> str | None:
-    """The commit, with a + where tracked files (other than the ledger) differ from it; None outside of a repository."""
+def checked_out_commit() -> str | None:
+    """Return the commit, with a + if tracked files other than the ledger differ. None outside of a repository."""
     commit = _git("rev-parse", "--short=12", "HEAD")
     if commit is None or commit.returncode:
         return None
@@ -155,7 +151,7 @@ def checked_out() -> str | None:
 def _git(*arguments: str) -> subprocess.CompletedProcess[str] | None:
     try:
         return subprocess.run(["git", *arguments], cwd=LEDGER.parents[1], capture_output=True, text=True, check=False)
-    except OSError:  # no git here
+    except OSError:  # git is not installed
         return None
 
 
@@ -170,55 +166,52 @@ def _sorted(value: Any) -> Any:
 
 
 def newest(entries: Sequence[Entry]) -> list[Entry]:
-    """The last line of every series, versions of a runtime being one series, oldest series first."""
-    found: dict[str, Entry] = {}
+    """Return the last line of every series, oldest series first. Versions of a runtime are one series."""
+    lines: dict[str, Entry] = {}
     for entry in entries:
-        found[json.dumps(series_of(entry) | {"runtime": runtime_name(entry)})] = entry
-    return list(found.values())
+        lines[json.dumps(series_of(entry) | {"runtime": runtime_name(entry)})] = entry
+    return list(lines.values())
 
 
 def runtime_name(entry: Entry) -> str:
-    """The runtime without its version, which changes in the middle of a curve."""
+    """Return the runtime without its version, which changes in the middle of a curve."""
     return re.sub(r" [\d.]+", "", entry.get("runtime") or "")
 
 
 @app.command()
 def main(
-    ledger: Annotated[Path, typer.Option(help="The ledger to read.")] = LEDGER,
-    out: Annotated[Path, typer.Option(help="Where to draw it.")] = Path("build/ledger/ledger.png"),
+    ledger: Annotated[Path, typer.Option(help="Ledger to read.")] = LEDGER,
+    out: Annotated[Path, typer.Option(help="Plot to write.")] = Path("build/ledger/ledger.png"),
     as_json: JsonOption = False,
 ) -> None:
-    """Draw what the shipped models were measured at over time, and show the newest line of each."""
+    """Plot the figures of the shipped models over time, and show the newest line of each series."""
     entries = read(ledger)
     if not entries:
-        raise UserError(f"{ledger} holds no line", "expected what `make drift` writes; run that first")
-    with quiet():  # the gate, which is drawn too, comes with Keras and TensorFlow
+        raise UserError(f"{ledger} is empty", "write to it with `make drift`")
+    with quiet():  # the plotted gate is imported from export, with Keras and TensorFlow
         from benchmarks.ledger_plot import draw
-    draw(entries, out)
+    draw([entry | {"runtime": runtime_name(entry)} for entry in entries], out)
     if as_json:
         print(json.dumps(newest(entries), indent=2))
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=240)  # a pipe has no width
     for kind in dict.fromkeys(entry.get("kind") for entry in entries):
-        console.print(table(str(kind), [entry for entry in newest(entries) if entry.get("kind") == kind]))
-    print(f"{len(entries)} lines drawn in {out}")
+        print_table(table(str(kind), [entry for entry in newest(entries) if entry.get("kind") == kind]))
+    print(f"{out} shows {len(entries)} lines")
 
 
 def table(kind: str, entries: Sequence[Entry]) -> Table:
-    """Lines of one kind: what they are of, when that was measured, and their figures."""
+    """Return a table of lines of one kind: their series, date and figures."""
     facts = [field for field in (*SERIES[1:], "date") if any(entry.get(field) for entry in entries)]
     known = list(dict.fromkeys(name for entry in entries for name in figures_of(entry)))
-    figures = [name for name in HEADLINES.get(kind, known) if name in known]
-    made = Table(title=kind, title_justify="left")
-    for heading in (*facts, *figures):
-        made.add_column(heading.replace("_", " "), justify="right" if heading in figures else "left")
+    columns = [name for name in COLUMNS.get(kind, known) if name in known]
+    result = Table(title=kind, title_justify="left")
+    for heading in (*facts, *columns):
+        result.add_column(heading.replace("_", " "), justify="right" if heading in columns else "left")
     for entry in entries:
-        found = figures_of(entry)
-        cells = [str(entry.get(field) or "–")[: DAY if field == "date" else None] for field in facts]
-        made.add_row(*cells, *(f"{round(found[name], 5):,}" if name in found else "–" for name in figures))
-    return made
+        figures = figures_of(entry)
+        cells = [str(entry.get(field) or "–")[: DATE_CHARS if field == "date" else None] for field in facts]
+        result.add_row(*cells, *(f"{round(figures[name], 5):,}" if name in figures else "–" for name in columns))
+    return result
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The ledger as a picture over time: drift with its intervals, agreement, and instructions a frame."""
+"""The ledger over time as a plot: drift with its intervals, agreement, and instructions per frame."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ from typing import Any
 
 import matplotlib
 
-matplotlib.use("Agg")  # no screen
+matplotlib.use("Agg")  # no display
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from benchmarks.ledger import Entry, runtime_name
 from edge.files import replacing
 from export.report import POINTS, Gate
 
-WIDTH, HEIGHT = 5.0, 3.2  # of one panel, in inches
+PANEL_IN = (5.0, 3.2)
 MILLION = 1e6
+
+Entry = dict[str, Any]
 
 
 def draw(entries: Sequence[Entry], path: Path) -> None:
-    """One column a data set and split, drift above agreement; below them the instructions, where there are any."""
-    shrunk = [entry for entry in entries if "fire_iou_drift" in entry]
+    """Plot drift above agreement, one column per data set and split, and instructions below.
+
+    Args:
+        entries: lines of the ledger, with runtimes without versions.
+    """
+    columns = group([entry for entry in entries if "fire_iou_drift" in entry], "data", "split")
     counted = [entry for entry in entries if "instructions_per_frame" in entry]
-    columns = group(shrunk, "data", "split")
-    rows, width = 2 * bool(columns) + bool(counted), max(len(columns), 1)
-    figure = plt.figure(figsize=(WIDTH * width, HEIGHT * max(rows, 1)), layout="constrained")
-    grid = figure.add_gridspec(max(rows, 1), width)
+    rows, width = max(2 * bool(columns) + bool(counted), 1), max(len(columns), 1)
+    figure = plt.figure(figsize=(PANEL_IN[0] * width, PANEL_IN[1] * rows), layout="constrained")
+    grid = figure.add_gridspec(rows, width)
     for column, ((data, split), of_split) in enumerate(columns.items()):
         above, below = figure.add_subplot(grid[0, column]), figure.add_subplot(grid[1, column])
         above.set_title(f"{data}, {split}", fontsize="medium")
@@ -46,49 +50,46 @@ def draw(entries: Sequence[Entry], path: Path) -> None:
 
 
 def draw_drift(axis: Axes, entries: Sequence[Entry]) -> None:
-    for (model, machine), line in group(entries, "model", "machine").items():
+    for label, line in curves(entries).items():
         drifts = [POINTS * entry["fire_iou_drift"] for entry in line]
         ends = [[POINTS * bound for bound in entry["fire_iou_interval"]] for entry in line]
-        # An interval of the bootstrap need not hold the drift itself.
+        # A bootstrap interval need not contain the drift itself.
         below = [max(drift - low, 0) for drift, (low, _) in zip(drifts, ends, strict=True)]
         above = [max(high - drift, 0) for drift, (_, high) in zip(drifts, ends, strict=True)]
-        axis.errorbar(
-            dates(line), drifts, yerr=[below, above], marker=".", capsize=3, label=label(model, machine, entries)
-        )
+        axis.errorbar(dates(line), drifts, yerr=[below, above], marker=".", capsize=3, label=label)
     axis.axhline(-POINTS * Gate().max_drop, color="black", linestyle=":", label="gate")
     axis.set_ylabel("fire_iou drift, points (95 %)")
 
 
 def draw_agreement(axis: Axes, entries: Sequence[Entry]) -> None:
-    for (model, machine), line in group(entries, "model", "machine").items():
-        agreements = [entry["agreement"] for entry in line]
-        axis.plot(dates(line), agreements, marker=".", label=label(model, machine, entries))
+    for label, line in curves(entries).items():
+        axis.plot(dates(line), [entry["agreement"] for entry in line], marker=".", label=label)
     axis.axhline(Gate().min_agreement, color="black", linestyle=":", label="gate")
     axis.set_ylabel("agreement with the float")
 
 
 def draw_instructions(axis: Axes, entries: Sequence[Entry]) -> None:
-    named = [entry | {"runtime": runtime_name(entry)} for entry in entries]
-    for (model, cpu, runtime), line in group(named, "model", "cpu", "runtime").items():
+    for (model, cpu, runtime), line in group(entries, "model", "cpu", "runtime").items():
         millions = [entry["instructions_per_frame"] / MILLION for entry in line]
         axis.plot(dates(line), millions, marker=".", label=f"{model}, {cpu}, {runtime}")
     axis.set_ylim(0, 1.1 * max(entry["instructions_per_frame"] for entry in entries) / MILLION)
-    axis.set_ylabel("million instructions a frame")
+    axis.set_ylabel("million instructions per frame")
+
+
+def curves(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Group by model and machine. Labels name the machine only if there are several."""
+    has_one_machine = len({entry["machine"] for entry in entries}) == 1
+    grouped = group(entries, "model", "machine").items()
+    return {model if has_one_machine else f"{model}, {machine}": line for (model, machine), line in grouped}
 
 
 def group(entries: Iterable[Entry], *fields: str) -> dict[tuple[Any, ...], list[Entry]]:
-    """Entries by what these fields hold, in the order in which they first came."""
-    found: dict[tuple[Any, ...], list[Entry]] = {}
+    """Group entries by the values of these fields, in order of first appearance."""
+    groups: dict[tuple[Any, ...], list[Entry]] = {}
     for entry in entries:
-        found.setdefault(tuple(entry.get(field) for field in fields), []).append(entry)
-    return found
+        groups.setdefault(tuple(entry.get(field) for field in fields), []).append(entry)
+    return groups
 
 
 def dates(entries: Iterable[Entry]) -> list[Any]:
-    """For matplotlib, whose types know of no dates although it does."""
-    return [datetime.fromisoformat(entry["date"]) for entry in entries]
-
-
-def label(model: str, machine: str, entries: Sequence[Entry]) -> str:
-    """The model, and the machine where there are several."""
-    return model if len({entry["machine"] for entry in entries}) == 1 else f"{model}, {machine}"
+    return [datetime.fromisoformat(entry["date"]) for entry in entries]  # matplotlib's type hints lack dates

@@ -1,4 +1,4 @@
-"""Which model files the benchmarks measure. Needs no more than the Pi's room."""
+"""The model files that the benchmarks measure. Needs `edge` only, so that it runs on a Pi."""
 
 from __future__ import annotations
 
@@ -9,26 +9,33 @@ from pathlib import Path
 from edge.errors import UserError
 
 MODELS = Path(__file__).parents[1] / "models"
+DEFAULT_KERAS = Path("models/fireseg-base.keras")
+DEFAULT_TFLITE = Path("models/fireseg-base-int8.tflite")
 
 
-def timed_models(named: str | None = None) -> list[Path]:
-    """The `.tflite` that `named` (by default the variable MODEL) names, else all that ship. Raises `UserError`."""
-    named = os.environ.get("MODEL") if named is None else named
-    if not named:
+def timed_models(model: str | None = None) -> list[Path]:
+    """Return the `.tflite` files to time: `model`, by default the variable MODEL, else all that ship.
+
+    Raises `UserError` for another kind of file or a missing one.
+    """
+    model = os.environ.get("MODEL") if model is None else model
+    if not model:
         return sorted(MODELS.glob("*.tflite"))
-    path = Path(named)
+    path = Path(model)
     if path.suffix != ".tflite":
         raise UserError(
-            f"MODEL={named} cannot be timed here", f"expected a .tflite; `fireseg-export convert {named}` makes one"
+            f"MODEL={model} is not a .tflite file", f"expected one; `fireseg-export convert {model}` makes it"
         )
     if not path.is_file():
-        raise UserError(f"MODEL={named} does not exist", "expected a .tflite, or no MODEL to time those that ship")
+        raise UserError(
+            f"MODEL={model} does not exist", "expected a .tflite; without MODEL, all shipped ones are timed"
+        )
     return [path]
 
 
 @dataclass(frozen=True)
 class Family:
-    """A Keras model that ships, and what was made from it, by kind."""
+    """A shipped Keras model and the `.tflite` files made from it, by kind."""
 
     name: str
     keras: Path
@@ -36,15 +43,19 @@ class Family:
 
 
 def families(models: Path = MODELS) -> list[Family]:
-    """Every NAME.keras with its NAME-float16.tflite and NAME-int8.tflite. Raises `UserError` where one is missing."""
-    found = []
+    """Return every NAME.keras with its NAME-float16.tflite and NAME-int8.tflite. Raise `UserError` if one is missing.
+
+    Example:
+        >>> [family.name for family in families()]
+        ['fireseg-base', 'fireseg-small']
+    """
+    result = []
     for keras in sorted(models.glob("*.keras")):
         shrunk = {kind: models / f"{keras.stem}-{kind}.tflite" for kind in ("float16", "int8")}
-        missing = [path.name for path in shrunk.values() if not path.is_file()]
-        if missing:
+        if missing := [path.name for path in shrunk.values() if not path.is_file()]:
             raise UserError(
                 f"{keras} ships without {' and '.join(missing)}",
                 f"expected both beside it; make them with MODEL={keras} make export-int8",
             )
-        found.append(Family(keras.stem, keras, shrunk))
-    return found
+        result.append(Family(keras.stem, keras, shrunk))
+    return result

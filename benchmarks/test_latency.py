@@ -1,6 +1,6 @@
-"""How fast the shipped models are on this machine: `make bench`, or with MODEL=… another `.tflite`.
+"""Latency of the shipped models on this machine: `make bench`, or another `.tflite` with MODEL=….
 
-Imports nothing but the Pi's room, so that it runs on a Pi without TensorFlow.
+Imports `edge` only, so that it runs on a Pi without TensorFlow.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ MAX_ROUNDS = 5000
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.replace(" ", "-"))
 @pytest.mark.parametrize("path", timed_models(), ids=lambda path: path.stem)
 @pytest.mark.parametrize("threads", THREADS)
-def test_latency(watched: Any, path: Path, threads: int, stage: str) -> None:
+def test_latency(recorded: Any, path: Path, threads: int, stage: str) -> None:
     segmenter = Segmenter(path, threads=threads)
     run = stages(segmenter, bench_frame())[stage]
-    watched.group = f"{stage}, {threads} thread{'s' if threads > 1 else ''}"
-    watched.extra_info |= {
+    recorded.group = f"{stage}, {threads} thread{'s' if threads > 1 else ''}"
+    recorded.extra_info |= {
         "model": path.name,
         "model_sha256": sha256(path),
         "runtime": str(segmenter.runtime),
         "stage": stage,
         "threads": threads,
     }
-    quick = time_runs(run, min_runs=5, min_seconds=0)
-    rounds = min(max(MIN_RUNS, math.ceil(1000 * SECONDS / quick.median_ms)), MAX_ROUNDS)
-    watched.pedantic(run, rounds=rounds, iterations=1, warmup_rounds=WARM_UP)
+    estimate = time_runs(run, min_runs=5, min_seconds=0)
+    rounds = min(max(MIN_RUNS, math.ceil(1000 * SECONDS / estimate.median_ms)), MAX_ROUNDS)
+    recorded.pedantic(run, rounds=rounds, iterations=1, warmup_rounds=WARM_UP)

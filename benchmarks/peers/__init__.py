@@ -1,1 +1,1 @@
-"""The same trained network under other runtimes: how fast, and how well. `make bench-peers`."""
+"""The shipped network under other runtimes: latency and accuracy, interleaved. `make bench-peers`."""

@@ -1,47 +1,115 @@
-"""Times and maps of all peers, interleaved: in every round each peer runs a short burst, in an order drawn anew.
+"""Latency and maps of all peers, interleaved: in every round, each peer runs a short burst, in shuffled order.
 
-Whatever else the machine does in a round, it does to all; ratios are taken within a round, so that it cancels.
+Other load on the machine affects all peers of a round; ratios are taken within a round, so that it cancels.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import statistics
+import subprocess
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.catalogue import Peer
 from benchmarks.peers.convert import Models, Prepare
-from benchmarks.peers.runtimes import PeerError
+from benchmarks.peers.runtimes import ROOT, Peer, PeerError, failure_reason, worker_environment
 from edge.console import OnStep
-from edge.model.preprocess import probability_to_u8
+from edge.files import make_folder
+from edge.model.preprocess import probability_to_u8, to_model_input
 from edge.model.segmenter import DEFAULT_THRESHOLD, OUTPUT_STEPS
+from train.data.fireseg import Pair
 from train.evaluation.evaluate import Masks
 
 BURST_RUNS = 30
 WARM_UP = 5
+ANSWER_LIMIT_S = 600.0
 
 
-class Worker(Protocol):
-    """What `benchmarks.peers.client.Client` is to this file."""
+class Client:
+    """A running `benchmarks.peers.worker`. A failure raises `PeerError` and ends the worker.
 
-    version: str
+    Args:
+        python: the Python of the peer's environment.
+        adapter: a module of `benchmarks.peers.adapters`.
+        log: the file for its output.
+    """
 
-    def time(self, frames: Path, runs: int, warm_up: int) -> list[float]: ...
+    def __init__(self, python: Path, adapter: str, model: Path, threads: int, precision: str, log: Path) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._log = log
+        command = [str(python), "-m", "benchmarks.peers.worker", adapter, str(model), str(threads), precision]
+        try:
+            with log.open("wb") as output:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=output,
+                    env=worker_environment(threads),
+                    cwd=ROOT,
+                    text=True,
+                )
+        except OSError as error:
+            raise PeerError(f"{python} could not be started ({error.strerror})") from error
+        self.version = str(self._answer()["version"])
 
-    def segment(self, frames: Path, maps: Path) -> None: ...
+    def time(self, frames: Path, runs: int, warm_up: int) -> list[float]:
+        """Return the milliseconds of each of `runs` invocations on the first frame, after the warm-up."""
+        answer = self._request({"command": "time", "frames": str(frames), "runs": runs, "warm_up": warm_up})
+        return [float(value) for value in answer["ms"]]
 
-    def close(self) -> None: ...
+    def segment(self, frames: Path, maps: Path) -> None:
+        """Write the map of every frame."""
+        self._request({"command": "segment", "frames": str(frames), "maps": str(maps)})
+
+    def close(self) -> None:
+        """End the worker, if it still runs."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                with suppress(BrokenPipeError):  # closing flushes an unread request
+                    pipe.close()
+
+    def _request(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin
+        with suppress(BrokenPipeError):  # its exit status says more than the broken pipe
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout
+        timer = threading.Timer(ANSWER_LIMIT_S, self._process.kill)
+        timer.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            in_time = timer.is_alive()
+            timer.cancel()
+        answer: dict[str, Any]
+        if not in_time:
+            answer = {"error": f"no answer within {ANSWER_LIMIT_S:.0f} s"}
+        elif not line:
+            answer = {"error": failure_reason(self._log.read_text(errors="replace"), self._process.wait())}
+        else:
+            answer = json.loads(line)
+        if "error" in answer:
+            self.close()
+            raise PeerError(str(answer["error"]))
+        return answer
 
 
 @dataclass
 class Measured:
-    """What became of one peer. Where `failure` is set, it is why the rest is missing or ends early."""
+    """The measurements of one peer. `failure` says why they are missing or incomplete."""
 
     peer: Peer
     version: str | None = None
@@ -51,7 +119,7 @@ class Measured:
     failure: str | None = None
 
 
-Start = Callable[[Peer, Path, int], Worker]
+Start = Callable[[Peer, Path, int], Client]
 
 
 def measure(
@@ -64,12 +132,12 @@ def measure(
     start: Start,
     on_step: OnStep,
 ) -> list[Measured]:
-    """Start every peer once for each thread count, let each segment the frames, then time all in rounds."""
-    found = {peer: Measured(peer) for peer in peers}
+    """Start every peer once per thread count, let each segment the frames, then time all in rounds."""
+    results = {peer: Measured(peer) for peer in peers}
     with ExitStack() as running:
-        workers: dict[tuple[Peer, int], Worker] = {}
+        workers: dict[tuple[Peer, int], Client] = {}
         done = on_step("segmenting the test images", len(peers))
-        for peer, measured in found.items():
+        for peer, measured in results.items():
             try:
                 model = models.file(peer.model)
                 prepare(peer.environment)
@@ -84,45 +152,51 @@ def measure(
                 for count in threads:
                     workers.pop((peer, count), None)
             done()
-        time_rounds(workers, found, rounds, frames, on_step)
-    return list(found.values())
+        time_rounds(workers, results, rounds, frames, on_step)
+    return list(results.values())
 
 
-def masks(worker: Worker, frames: Path, maps: Path) -> Masks:
-    """Where a peer sees fire. Raises `PeerError` where its maps do not fit the frames."""
+def write_frames(pairs: Sequence[Pair], height: int, width: int, path: Path) -> None:
+    """Write N x height x width x 3 bytes, for processes without OpenCV."""
+    make_folder(path.parent)
+    np.save(path, np.stack([to_model_input(pair.read()[0], height, width) for pair in pairs]))
+
+
+def masks(worker: Client, frames: Path, maps: Path) -> Masks:
+    """Return a peer's fire masks, N x H x W booleans. Raise `PeerError` if its maps have another shape."""
     worker.segment(frames, maps)
     values, expected = np.load(maps), np.load(frames, mmap_mode="r").shape[:3]
     if values.shape != expected:
-        raise PeerError(f"gives maps of shape {values.shape}, expected {expected}")
+        raise PeerError(f"maps have shape {values.shape}, expected {expected}")
     if values.dtype != np.uint8:
         values = probability_to_u8(values.astype(np.float32))
-    marked: Masks = values >= round(DEFAULT_THRESHOLD * OUTPUT_STEPS)
-    return marked
+    fire: Masks = values >= round(DEFAULT_THRESHOLD * OUTPUT_STEPS)
+    return fire
 
 
 def time_rounds(
-    workers: dict[tuple[Peer, int], Worker],
-    found: dict[Peer, Measured],
+    workers: dict[tuple[Peer, int], Client],
+    results: dict[Peer, Measured],
     rounds: int,
     frames: Path,
     on_step: OnStep,
     seed: int = 0,
 ) -> None:
-    """Time all workers in every round. A peer that fails is left out from there on, and loses its times."""
+    """Time all workers in every round. A peer that fails loses its times and is left out of later rounds."""
     order, shuffled = list(workers), random.Random(seed)
     for peer, count in order:
-        found[peer].rounds_ms[count] = []
+        results[peer].rounds_ms[count] = []
     done = on_step("timing rounds", rounds)
     for _ in range(rounds):
         shuffled.shuffle(order)
         for peer, count in order:
-            if found[peer].failure:
+            if results[peer].failure:
                 continue
             try:
                 burst_ms = workers[peer, count].time(frames, BURST_RUNS, WARM_UP)
             except PeerError as error:
-                found[peer].failure = f"failed while it was timed: {error}"
-                found[peer].rounds_ms.clear()
+                results[peer].failure = f"failed while timed: {error}"
+                results[peer].rounds_ms.clear()
                 continue
-            found[peer].rounds_ms[count].append(statistics.median(burst_ms))
+            results[peer].rounds_ms[count].append(statistics.median(burst_ms))
         done()

@@ -1,28 +1,40 @@
-"""The comparison for people and for programs: peers.json, and one table in a terminal and in Markdown."""
+"""The comparison for people and programs: peers.json, one table for terminal and Markdown, and peers.png."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from rich.table import Table
 
-from benchmarks.peers.catalogue import REFERENCE, Peer
+matplotlib.use("Agg")  # no display
+import matplotlib.pyplot as plt
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
+
 from benchmarks.peers.measure import BURST_RUNS, WARM_UP, Measured
+from benchmarks.peers.runtimes import REFERENCE, Peer
+from edge.files import replacing
 from export.report import markdown_table
 from train.evaluation.evaluate import Predictions, rounded
 from train.evaluation.metrics import agreement
 
 NONE = "–"
 LOW, HIGH = 10, 90  # percentiles of the rounds
+METRICS = ("fire_iou", "mean_iou", "agreement")
+MARKERS = {"int8": "o", "float32": "s", "float16": "D", "bfloat16": "D"}
+PANEL_IN, LEGEND_IN, HEIGHT_IN = 6.5, 2.6, 5.2
+MARKER_PT = 15
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How fast a peer was at one thread count: its time, and that divided by the reference's of the same round."""
+    """Latency at one thread count, and its ratio to the reference's of the same round."""
 
     threads: int
     rounds_ms: tuple[float, ...]
@@ -42,7 +54,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Row:
-    """One peer: how well, how fast, or why not."""
+    """Accuracy and latency of one peer, or why they are missing."""
 
     peer: Peer
     version: str | None
@@ -66,26 +78,21 @@ class Row:
         cells = [self.peer.title, self.version or NONE]
         cells += [f"{metrics[name]:.4f}" if name in metrics else NONE for name in METRICS]
         by_threads = {timing.threads: timing for timing in self.timings}
-        for count in threads:
-            timing = by_threads.get(count)
+        for timing in map(by_threads.get, threads):
             cells.append(f"{timing.median_ms:.2f}" if timing else NONE)
+            has_ratio = timing is not None and timing.ratio is not None
             cells.append(
-                NONE
-                if timing is None or timing.ratio is None
-                else f"{timing.ratio:.2f} ({timing.low:.2f} to {timing.high:.2f})"
+                f"{timing.ratio:.2f} ({timing.low:.2f} to {timing.high:.2f})" if timing and has_ratio else NONE
             )
         return cells
 
 
-METRICS = ("fire_iou", "mean_iou", "agreement")
-
-
 @dataclass(frozen=True)
 class Report:
-    """Everything the comparison found."""
+    """All results of a comparison."""
 
     facts: dict[str, Any]
-    """The model, the data, the calibration, the rounds, the machine."""
+    """Model, data, calibration, rounds, machine."""
     title: str
     threads: Sequence[int]
     rows: Sequence[Row]
@@ -105,7 +112,6 @@ class Report:
         return ["runtime", "version", *METRICS, *times]
 
     def table(self) -> Table:
-        """The comparison, for a terminal."""
         table = Table(title=f"{self.title}\n{self._where()}", title_justify="left")
         for number, heading in enumerate(self.headings):
             table.add_column(heading, justify="left" if number == 0 else "right")
@@ -114,7 +120,7 @@ class Report:
         return table
 
     def as_markdown(self) -> str:
-        """peers.md: the table, what failed, and how to read it."""
+        """Return peers.md: the table, the failures, and how to read it."""
         lines = [f"# {self.title}", "", self._where(), ""]
         lines += markdown_table(self.headings, (row.cells(self.threads) for row in self.rows))
         if self.failures:
@@ -128,17 +134,16 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the figures must know."""
         facts = self.facts
-        same = "the very images" if facts["calibration"]["same_as_int8"] else "NOT the images"
+        same = "the same images that" if facts["calibration"]["same_as_int8"] else "NOT the images that"
         return [
-            f"A row's ratio is the median over {facts['rounds']} rounds of its burst's median divided by that of "
+            f"Ratio: median over {facts['rounds']} rounds of a peer's burst median divided by that of "
             f"{REFERENCE.title} in the same round, with the {LOW}th and {HIGH}th percentiles.",
-            "Timed is the run alone, the frame already in the peer's own input: bytes for int8 files of ours, float32 "
-            "for all others. Agreement is the IoU of the fire mask with that of the Keras float.",
-            f'"int8" is the project\'s int8 model, or its weights and scales in the peer\'s format; "int8, own" is by '
-            f"the peer's own quantiser, on {facts['calibration']['images']} training images, {same} that calibrated "
-            "the project's.",
+            "Only the run is timed, with the frame already in the peer's input: bytes for the project's int8 files, "
+            "float32 for all others. Agreement is the IoU of the fire mask with that of the Keras float.",
+            f'"int8" is the project\'s int8 model, or its weights and scales in the peer\'s format. "int8, own" is '
+            f"quantised by the peer, on {facts['calibration']['images']} training images, {same} calibrated the "
+            "project's. ncnn is float only: its wheels contain no quantiser.",
         ]
 
     def _where(self) -> str:
@@ -149,30 +154,65 @@ class Report:
         )
 
 
-def make_rows(found: Sequence[Measured], reference: Predictions) -> list[Row]:
-    """Judge and rate what was measured. `reference` is the Keras float on the same images."""
-    baseline = next((measured.rounds_ms for measured in found if measured.peer == REFERENCE), {})
+def make_rows(results: Sequence[Measured], reference: Predictions) -> list[Row]:
+    """Evaluate masks and compute ratios. `reference` is the Keras float on the same images."""
+    baseline = next((measured.rounds_ms for measured in results if measured.peer == REFERENCE), {})
     rows = []
-    for measured in found:
+    for measured in results:
         metrics = None
         if measured.masks is not None:
-            judged = Predictions(reference.names, measured.masks, reference.truth)
-            metrics = {**judged.metrics, "agreement": agreement(reference.masks, measured.masks)}
+            predictions = Predictions(reference.names, measured.masks, reference.truth)
+            metrics = {**predictions.metrics, "agreement": agreement(reference.masks, measured.masks)}
         timings = tuple(
-            rate(count, times_ms, baseline.get(count, [])) for count, times_ms in measured.rounds_ms.items() if times_ms
+            relate(count, times_ms, baseline.get(count, []))
+            for count, times_ms in measured.rounds_ms.items()
+            if times_ms
         )
         rows.append(Row(measured.peer, measured.version, metrics, timings, measured.failure))
     return rows
 
 
-def rate(threads: int, times_ms: Sequence[float], reference_ms: Sequence[float]) -> Timing:
-    """Times beside the reference's of the same rounds; without a ratio where the reference has other rounds or none."""
+def relate(threads: int, times_ms: Sequence[float], reference_ms: Sequence[float]) -> Timing:
+    """Return times with their ratios to the reference, round by round; no ratio if the rounds differ in number."""
     if not reference_ms or len(reference_ms) != len(times_ms):
         return Timing(threads, tuple(times_ms))
-    ratios = np.divide(times_ms, reference_ms)
-    low, middle, high = (float(value) for value in np.percentile(ratios, [LOW, 50, HIGH]))
+    low, middle, high = map(float, np.percentile(np.divide(times_ms, reference_ms), [LOW, 50, HIGH]))
     return Timing(threads, tuple(times_ms), middle, low, high)
 
 
+def draw(report: Report, path: Path) -> None:
+    """Scatter accuracy over latency, one panel per thread count. Points are numbered: names would overlap."""
+    panels = len(report.threads)
+    size = (PANEL_IN * panels + LEGEND_IN, HEIGHT_IN)
+    figure, axes = plt.subplots(1, panels, figsize=size, sharey=True, squeeze=False, layout="constrained")
+    runtimes = list(dict.fromkeys(row.peer.runtime for row in report.rows))
+    legend: dict[str, Line2D] = {}
+    for axis, count in zip(axes[0], report.threads, strict=True):
+        for number, row in enumerate(report.rows, start=1):
+            timing = next((timing for timing in row.timings if timing.threads == count), None)
+            if timing is None or row.metrics is None:
+                continue
+            at = (timing.median_ms, row.metrics["fire_iou"])
+            colour = f"C{runtimes.index(row.peer.runtime) % 10}"
+            style = {"marker": MARKERS[row.peer.precision], "color": colour, "markeredgecolor": "white"}
+            (point,) = axis.plot(*at, linestyle="", markersize=MARKER_PT, alpha=0.9, **style)
+            axis.annotate(str(number), at, ha="center", va="center", color="white", fontsize=8)
+            legend.setdefault(f"{number}  {row.peer.title}", point)
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set_xlabel("ms per frame")
+        axis.set_title(_threads(count))
+        axis.grid(alpha=0.3, which="both")
+        axis.margins(x=0.1, y=0.15)
+    axes[0, 0].set_ylabel("fire_iou")
+    figure.legend(list(legend.values()), list(legend), loc="outside right center", markerscale=0.6, fontsize=9)
+    figure.suptitle(report.title)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plt.close(figure)
+
+
 def _threads(count: int) -> str:
-    return f"{count} thread" + ("s" if count != 1 else "")
+    return f"{count} thread{'s' * (count != 1)}"

@@ -1,19 +1,18 @@
-"""A peer in its own process and its own environment: loads one network, then times it or segments frames.
+"""A peer as a process in its own environment: loads one network, then times it or segments frames.
 
     python -m benchmarks.peers.worker ADAPTER MODEL THREADS PRECISION
 
-Speaks JSON lines: answers `{"version": …}` once loaded, then one line to each line it is given:
+Protocol: JSON lines. It answers `{"version": …}` once loaded, then one line per request:
 
     {"command": "time", "frames": "frames.npy", "runs": 30, "warm_up": 5}   ->  {"ms": […]}
     {"command": "segment", "frames": "frames.npy", "maps": "maps.npy"}      ->  {"maps": "maps.npy"}
 
-Frames are N x H x W x 3 RGB bytes of the model's size; maps are N x H x W, as the network gives them: probability as
-float, or bytes in steps of 1/256. What cannot be done is answered `{"error": "…"}`, and ends the worker.
+Frames are N x H x W x 3 RGB bytes at the model's size. Maps are N x H x W raw network output: probabilities as float,
+or bytes in steps of 1/256. A failure is answered with `{"error": "…"}` and ends the worker.
 
-What is timed is the run alone, with the frame already in the input that is natural to the peer: the frame's bytes for
-int8 TFLite files, float32 for all others. Filling that input is not counted, and would cost the float peers more.
+Only the run is timed, not the filling of the input: bytes for int8 TFLite files, float32 for all others.
 
-Nothing of the project is imported but this file and the adapter: the environment holds numpy and one runtime.
+Imports numpy, this file and the adapter only: the environment holds nothing else.
 """
 
 from __future__ import annotations
@@ -24,31 +23,29 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import numpy.typing as npt
 
 
-class Network(Protocol):
-    """A loaded network: one frame is put in, run, and its map taken out."""
+class Network(NamedTuple):
+    """A loaded network: `put` a frame in, `invoke` it, and `take` the map from what `invoke` returned."""
 
-    def put(self, frame: npt.NDArray[np.uint8]) -> None: ...
-
-    def invoke(self) -> object: ...
-
-    def take(self) -> npt.NDArray[Any]: ...
+    put: Callable[[npt.NDArray[np.uint8]], None]
+    invoke: Callable[[], Any]
+    take: Callable[[Any], npt.NDArray[Any]]
 
 
 def to_nchw(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """H x W x 3 bytes -> contiguous 1 x 3 x H x W floats, the form that most peers compute in."""
+    """Convert H x W x 3 bytes to contiguous 1 x 3 x H x W floats."""
     return np.ascontiguousarray(frame.transpose(2, 0, 1)[None], np.float32)
 
 
 def time_burst(network: Network, frame: npt.NDArray[np.uint8], *, runs: int, warm_up: int) -> list[float]:
-    """Milliseconds of each of `runs` invocations, after `warm_up` that do not count."""
+    """Return the milliseconds of each of `runs` invocations after the warm-up."""
     network.put(frame)
     for _ in range(warm_up):
         network.invoke()
@@ -61,30 +58,28 @@ def time_burst(network: Network, frame: npt.NDArray[np.uint8], *, runs: int, war
 
 
 def segment(network: Network, frames: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-    """The map of each frame."""
+    """Return the map of each frame."""
     maps = []
     for frame in frames:
         network.put(frame)
-        network.invoke()
-        maps.append(network.take())
+        maps.append(network.take(network.invoke()))
     return np.stack(maps)
 
 
-def obey(network: Network, order: dict[str, Any]) -> dict[str, Any]:
-    """Do what one line asks. Raises ValueError for a command that is not known."""
-    frames = np.load(order["frames"], mmap_mode="r")
-    if order["command"] == "time":
-        # A copy: a frame that lies in the file would be read from the disk while the network runs.
-        frame = np.array(frames[0])
-        return {"ms": time_burst(network, frame, runs=order["runs"], warm_up=order["warm_up"])}
-    if order["command"] == "segment":
-        np.save(order["maps"], segment(network, frames))
-        return {"maps": order["maps"]}
-    raise ValueError(f"there is no command {order['command']!r}: expected time or segment")
+def execute(network: Network, request: dict[str, Any]) -> dict[str, Any]:
+    """Execute one request. Raise ValueError for an unknown command."""
+    frames = np.load(request["frames"], mmap_mode="r")
+    if request["command"] == "time":
+        frame = np.array(frames[0])  # a copy, so that timing reads no file
+        return {"ms": time_burst(network, frame, runs=request["runs"], warm_up=request["warm_up"])}
+    if request["command"] == "segment":
+        np.save(request["maps"], segment(network, frames))
+        return {"maps": request["maps"]}
+    raise ValueError(f"unknown command {request['command']!r}: expected time or segment")
 
 
-def serve(arguments: list[str], orders: Iterable[str], answers: TextIO) -> int:
-    """Load the network, then answer every line. Returns the exit status."""
+def serve(arguments: list[str], requests: Iterable[str], answers: TextIO) -> int:
+    """Load the network, then answer every request. Return the exit status."""
 
     def answer(value: dict[str, Any]) -> None:
         answers.write(json.dumps(value) + "\n")
@@ -95,24 +90,22 @@ def serve(arguments: list[str], orders: Iterable[str], answers: TextIO) -> int:
         adapter = importlib.import_module(f"benchmarks.peers.adapters.{adapter_name}")
         network = adapter.load(Path(model), int(threads), precision)
         answer({"version": importlib.metadata.version(adapter.PACKAGE)})
-        for line in orders:
-            answer(obey(network, json.loads(line)))
-    except Exception as error:  # runtimes raise their own kinds and bare ones; the other side makes a row of it
-        text = " ".join(str(error).split()) or type(error).__name__
-        answer({"error": text})
+        for line in requests:
+            answer(execute(network, json.loads(line)))
+    except Exception as error:  # runtimes raise exceptions of every type
+        answer({"error": " ".join(str(error).split()) or type(error).__name__})
         return 1
     return 0
 
 
 def main() -> None:
     """Entry point."""
-    # Runtimes chatter on stdout, from C++ too: the answers get a descriptor of their own.
+    # Runtimes print to stdout, from C++ too: answers go to a duplicate of the descriptor.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     status = serve(sys.argv[1:], sys.stdin, answers)
-    # Some runtimes crash while they are torn down, after all is said.
     sys.stderr.flush()
-    os._exit(status)
+    os._exit(status)  # some runtimes crash in their destructors
 
 
 if __name__ == "__main__":

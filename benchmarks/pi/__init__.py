@@ -1,1 +1,1 @@
-"""A Raspberry Pi without one: the real aarch64 wheels in a real arm64 Debian under QEMU. `make bench-pi`."""
+"""A Raspberry Pi without hardware: the real aarch64 wheels in a real arm64 Debian under QEMU. `make bench-pi`."""

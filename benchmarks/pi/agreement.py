@@ -1,4 +1,4 @@
-"""Whether a Pi marks the very pixels that this machine marks: `fireseg-edge segment` in both, on the same pictures."""
+"""Whether a Pi segments the same pixels as this machine: `fireseg-edge segment` on both, on the same images."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from benchmarks.drift import Loaded, entries
+from benchmarks.drift import FLOAT, Loaded, entries, load
 from benchmarks.ledger import Entry
-from benchmarks.pi.cpus import Cpu
-from benchmarks.pi.instructions import MACHINE
-from benchmarks.pi.system import HANDED_IN, System, last_words
+from benchmarks.models import Family
+from benchmarks.pi.instructions import MACHINE, OWN_ENVIRONMENT
+from benchmarks.pi.system import BUILD, SHARED_DIR, Cpu, System, last_line
+from edge.console import OnStep
 from edge.errors import UserError
 from train.data.fireseg import Pair
-from train.data.sources import DataSource
+from train.data.sources import DataSource, open_split
 from train.data.splits import Split
 from train.evaluation.evaluate import Masks, Predictions, evaluate
 
@@ -30,7 +32,7 @@ THREADS = "1"
 
 @dataclass(frozen=True)
 class Agreement:
-    """Masks of one model made in two places."""
+    """Comparison of the masks that two machines made."""
 
     images: int
     differing_images: int
@@ -39,66 +41,88 @@ class Agreement:
 
     def __str__(self) -> str:
         if not self.differing_pixels:
-            return f"the same bytes in all {self.images} masks"
+            return f"all {self.images} masks are identical"
         masks = f"{self.differing_images} of {self.images} masks"
         return f"{self.differing_pixels} of {self.pixels:,} pixels differ, in {masks}"
 
 
+def compare_all(
+    system: System, cpus: Sequence[Cpu], shipped: Sequence[Family], data: Path | None, on_step: OnStep
+) -> Iterator[tuple[dict[str, Any], Entry]]:
+    """Segment on every processor and here; yield a row for the report and a line for the ledger."""
+    source, split = open_split(data, None, 0, on_step)
+    pairs = spread(split.test)
+    done = on_step(f"segmenting {len(pairs)} images, {system.suite}", len(shipped) * (len(cpus) + 1))
+    for family in shipped:
+        model = family.shrunk["int8"]
+        here = segment_here(model, pairs, BUILD / "masks-here")
+        done()
+        loaded = load(family)
+        for cpu in cpus:
+            inside = segment_inside(system, cpu, model, pairs)
+            agreement = compare_masks(here, inside)
+            line = ledger_line(loaded, "int8", inside, pairs, source, split, cpu)
+            yield {
+                "model": model.stem, "cpu": cpu.name, "debian": system.suite, "data": source.title,
+                **asdict(agreement), "summary": str(agreement),
+                "fire_iou": line["fire_iou"], "fire_iou_drift": line["fire_iou_drift"],
+                "agreement_with_float": line["agreement"],
+            }, line  # fmt: skip
+            done()
+
+
 def spread(pairs: Sequence[Pair], count: int = IMAGES) -> tuple[Pair, ...]:
-    """`count` pairs, evenly over all; all where there are no more."""
+    """Return `count` evenly spaced pairs, or all if there are fewer."""
     step = max(1.0, len(pairs) / count)
     return tuple(pairs[int(index * step)] for index in range(min(count, len(pairs))))
 
 
 def segment_here(model: Path, pairs: Sequence[Pair], out: Path) -> Masks:
-    """The masks that the command on this machine writes."""
+    """Return the masks that the command writes on this machine."""
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-c", "from edge.cli import run; run()", "segment", str(model)]
-    images = [str(pair.image) for pair in pairs]
+    options = ["--out", str(out), "--threads", THREADS]
     done = subprocess.run(
-        [*command, *images, "--out", str(out), "--threads", THREADS], capture_output=True, text=True, check=False
+        [*command, *(str(pair.image) for pair in pairs), *options], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise UserError("fireseg-edge segment failed here", f"{last_words(done)}")
+        raise UserError("fireseg-edge segment failed here", last_line(done))
     return read_masks(out, pairs)
 
 
 def segment_inside(system: System, cpu: Cpu, model: Path, pairs: Sequence[Pair]) -> Masks:
-    """The masks that the command inside writes: our own wheel, its base dependencies and nothing else."""
-    folder = system.hand_in([model, *(pair.image for pair in pairs)])
-    inside = system.environment("fireseg")
-    images = [f"{HANDED_IN}/{pair.image.name}" for pair in pairs]
-    done = system.run(
-        cpu, f"{inside}/bin/python", f"{inside}/bin/fireseg-edge", "segment", f"{HANDED_IN}/{model.name}", *images,
-        "--out", f"{HANDED_IN}/masks", "--threads", THREADS, "--json",
+    """Return the masks that the installed command writes on the emulated processor."""
+    folder = system.share([model, *(pair.image for pair in pairs)])
+    inside = system.environment(OWN_ENVIRONMENT)
+    output = system.run_checked(
+        cpu, f"{inside}/bin/python", f"{inside}/bin/fireseg-edge", "segment", f"{SHARED_DIR}/{model.name}",
+        *(f"{SHARED_DIR}/{pair.image.name}" for pair in pairs),
+        "--out", f"{SHARED_DIR}/masks", "--threads", THREADS, "--json",
     )  # fmt: skip
-    if done.returncode:
-        raise UserError(f"fireseg-edge segment failed on {cpu.name}", f"{last_words(done)}")
-    json.loads(done.stdout)  # the whole command ran, to its last line
+    json.loads(output)  # complete output
     return read_masks(folder / "masks", pairs)
 
 
 def read_masks(folder: Path, pairs: Sequence[Pair]) -> Masks:
-    """N x H x W booleans of NAME-mask.png."""
+    """Return N x H x W booleans from NAME-mask.png."""
     return np.stack(
         [cv2.imread(str(folder / f"{pair.image.stem}-mask.png"), cv2.IMREAD_GRAYSCALE) > 0 for pair in pairs]
     )
 
 
-def compare_masks(one: Masks, other: Masks) -> Agreement:
-    """Count what differs. Raises ValueError where they are not of one shape."""
-    if one.shape != other.shape:
-        raise ValueError(f"masks of shape {one.shape} and {other.shape} cannot be compared")
-    differs = one != other
-    return Agreement(len(one), int(differs.any(axis=(1, 2)).sum()), int(differs.sum()), differs.size)
+def compare_masks(a: Masks, b: Masks) -> Agreement:
+    """Count differing pixels and images. Raise ValueError for different shapes."""
+    if a.shape != b.shape:
+        raise ValueError(f"masks of shape {a.shape} and {b.shape} cannot be compared")
+    differs = a != b
+    return Agreement(len(a), int(differs.any(axis=(1, 2)).sum()), int(differs.sum()), differs.size)
 
 
 def ledger_line(
     loaded: Loaded, kind: str, inside: Masks, pairs: Sequence[Pair], source: DataSource, split: Split, cpu: Cpu
 ) -> Entry:
-    """What shrinking costs on the Pi: the masks made inside against the Keras float's, made here."""
-    chosen = Split(f"{split.name}, {len(pairs)} of {len(split.test)}", split.train, tuple(pairs))
-    floats = evaluate(loaded.predictors["keras"], pairs)
-    judged = {"keras": floats, kind: Predictions(floats.names, inside, floats.truth)}
-    line = entries(loaded, judged, source, chosen)[1]
-    return line | {"machine": MACHINE, "cpu": cpu.name}
+    """Return the drift on the Pi: masks made inside against those of the Keras float made here."""
+    subset = Split(f"{split.name}, {len(pairs)} of {len(split.test)}", split.train, tuple(pairs))
+    floats = evaluate(loaded.predictors[FLOAT], pairs)
+    predictions = {FLOAT: floats, kind: Predictions(floats.names, inside, floats.truth)}
+    return entries(loaded, predictions, source, subset)[1] | {"machine": MACHINE, "cpu": cpu.name}

@@ -1,11 +1,9 @@
-/* A plugin for QEMU's user mode that counts the guest's instructions, and tells the count whenever the guest asks.
+/* QEMU user-mode plugin: counts guest instructions, and writes the count whenever the guest asks.
 
-   Every block of translated code adds the number of its instructions to one counter as it runs, inline, so that the
-   count is exact and the same each time. The guest asks by closing a file descriptor that cannot be one, which costs
-   it a system call and nothing else: "instructions N" then goes to the file that the argument `to` names.
+   Every translated block adds its number of instructions to a counter, inline, so that counts are exact and repeatable.
+   The guest asks by closing READ_COUNTER_FD, which cannot be open. The count goes to the file of the argument `to`.
 
-   QEMU's header for plugins is in no Debian package: what is used of it is declared here, as version 1 of the
-   interface has it (QEMU 4.2 to 8.x). */
+   No Debian package holds QEMU's plugin header; these declarations are version 1 of the interface (QEMU 4.2 to 8.x). */
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,7 +26,7 @@ void qemu_plugin_register_vcpu_syscall_cb(plugin_id, on_syscall *);
 
 VISIBLE int qemu_plugin_version = 1;
 
-enum { AARCH64_CLOSE = 57, ASKING_DESCRIPTOR = -20000 };
+enum { AARCH64_CLOSE = 57, READ_COUNTER_FD = -20000 };
 
 static uint64_t instructions;
 static FILE *output;
@@ -41,7 +39,7 @@ static void translated(plugin_id id, struct qemu_plugin_tb *block) {
 static void called(plugin_id id, unsigned vcpu, int64_t number, uint64_t first, uint64_t b, uint64_t c, uint64_t d,
                    uint64_t e, uint64_t f, uint64_t g, uint64_t h) {
   (void)id, (void)vcpu, (void)b, (void)c, (void)d, (void)e, (void)f, (void)g, (void)h;
-  if (number == AARCH64_CLOSE && (int32_t)first == ASKING_DESCRIPTOR) {
+  if (number == AARCH64_CLOSE && (int32_t)first == READ_COUNTER_FD) {
     fprintf(output, "instructions %" PRIu64 "\n", instructions);
     fflush(output);
   }
@@ -52,7 +50,7 @@ VISIBLE int qemu_plugin_install(plugin_id id, const void *info, int argc, char *
   for (int i = 0; i < argc; i++)
     if (strncmp(argv[i], "to=", 3) == 0) output = fopen(argv[i] + 3, "w");
   if (!output) {
-    fprintf(stderr, "count_instructions: expected to=FILE, a file that can be written\n");
+    fprintf(stderr, "count_instructions: expected to=FILE, a writable file\n");
     return 1;
   }
   qemu_plugin_register_vcpu_tb_trans_cb(id, translated);

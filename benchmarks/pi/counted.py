@@ -1,9 +1,8 @@
-"""Runs inside the emulated Pi: a network under one runtime, one frame after another, the counter asked in between.
+"""Runs inside the emulated Pi: one network under one runtime, frame after frame, reading the counter in between.
 
     python -m benchmarks.pi.counted ADAPTER MODEL PRECISION FRAMES
 
-The adapters are those of the peers. Whatever a runtime does once (packing weights, choosing kernels) falls into the
-first frames, which do not count.
+The adapters are those of the peers. The first frames do not count: they include packing weights and choosing kernels.
 """
 
 from __future__ import annotations
@@ -17,31 +16,31 @@ from pathlib import Path
 
 import numpy as np
 
-ASKING_DESCRIPTOR = -20000  # see count_instructions.c
+READ_COUNTER_FD = -20000  # see count_instructions.c
 FIRST_FRAMES = 2
 THREADS = 1
 
 
-def ask() -> None:
-    """Have the emulator tell how many instructions have run."""
+def read_counter() -> None:
+    """Make the emulator write its instruction count."""
     with contextlib.suppress(OSError):
-        os.close(ASKING_DESCRIPTOR)
+        os.close(READ_COUNTER_FD)
 
 
 def main(adapter_name: str, model: str, precision: str, frames: int) -> None:
-    """Print the runtime's version, and ask before the first frame that counts and after each."""
+    """Print the runtime's version, and read the counter before the first counted frame and after each."""
     adapter = importlib.import_module(f"benchmarks.peers.adapters.{adapter_name}")
     network = adapter.load(Path(model), THREADS, precision)
     print(adapter.PACKAGE, importlib.metadata.version(adapter.PACKAGE), flush=True)
     network.put(np.full((int(os.environ["HEIGHT"]), int(os.environ["WIDTH"]), 3), 127, np.uint8))
     for _ in range(FIRST_FRAMES):
         network.invoke()
-    ask()
+    read_counter()
     for _ in range(frames):
         network.invoke()
-        ask()
+        read_counter()
     sys.stdout.flush()
-    os._exit(0)  # some runtimes crash while they are torn down
+    os._exit(0)  # some runtimes crash in their destructors
 
 
 if __name__ == "__main__":

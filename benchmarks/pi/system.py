@@ -1,29 +1,32 @@
-"""A real arm64 Debian in a folder, with the project installed in it as on a Pi; made once, kept in build/pi.
+"""A real arm64 Debian in a folder, with the project installed as on a Pi; made once, kept in build/pi.
 
-debootstrap brings Debian's own packages; they are only unpacked, which takes seconds where configuring them under
-emulation would take minutes. Programs run by `chroot` and an emulator that is copied in with its libraries, so that
-nothing needs to be mounted or registered.
+debootstrap downloads Debian's packages; they are unpacked and not configured, which saves minutes under emulation.
+Programs run by `chroot` and an emulator copied in with its libraries, so that nothing is mounted or registered.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import ZipFile
 
-from benchmarks.pi.cpus import CORES, CPUS, Cpu
-from benchmarks.pi.wheels import build_own, contents_hash, download
+from packaging.requirements import Requirement
+
 from edge.errors import UserError
 from edge.files import sha256
 
+ROOT = Path(__file__).parents[2]
 BUILD = Path("build/pi")
-SUITES = {"bookworm": "3.11", "trixie": "3.13"}  # Debian's release, and so Raspberry Pi OS's -> its Python
-# Command -> Debian package.
-TOOLS = {
+REQUIREMENTS = ROOT / "requirements"
+SUITES = {"bookworm": "3.11", "trixie": "3.13"}  # release of Debian and Raspberry Pi OS -> its Python
+TOOLS = {  # command -> Debian package
     "debootstrap": "debootstrap",
     "qemu-aarch64": "qemu-user",
     "dpkg": "dpkg",
@@ -31,15 +34,54 @@ TOOLS = {
     "setarch": "util-linux",
 }
 PLUGIN_SOURCE = Path(__file__).with_name("count_instructions.c")
-REQUIREMENTS = Path(__file__).parents[2] / "requirements"
 EMULATOR = ["/opt/qemu/lib/ld-linux-x86-64.so.2", "--library-path", "/opt/qemu/lib", "/opt/qemu/qemu-aarch64"]
 COUNTS = "tmp/counts"
-# Room set aside for the guest's memory, so that where it lies does not hang on what the emulator's own threads do.
-RESERVED = "0x200000000"
-HANDED_IN = "/srv/handed-in"
-# What a run inside sees; nothing of this machine's. A fixed seed, so that sets and dictionaries fall the same way.
+RESERVED = "0x200000000"  # bytes of guest memory, so that its address does not depend on the emulator's threads
+SHARED_DIR = "/srv/shared"
+# All that a run inside sees. The fixed seed makes sets and dictionaries iterate in the same order.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"}
 TIME_LIMIT_S = 900
+CORES = 4
+GLIBC_MINORS = range(17, 37)  # pip matches platform tags literally: every glibc up to Debian 12's
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """A Pi's processor, by QEMU's name."""
+
+    name: str
+    part: str
+    features: str
+    """As in its /proc/cpuinfo, by which XNNPACK picks its kernels. Plain QEMU shows none."""
+    multiply_adds: dict[str, float]
+    """Per vector instruction, for each precision: the bound for 128-bit registers."""
+
+    @property
+    def cpuinfo(self) -> str:
+        """Return the content of its /proc/cpuinfo."""
+        lines = (
+            f"Features\t: {self.features}",
+            "CPU implementer\t: 0x41",
+            "CPU architecture: 8",
+            "CPU variant\t: 0x0",
+            f"CPU part\t: {self.part}",
+            "CPU revision\t: 3",
+        )
+        return "".join(f"processor\t: {core}\n" + "\n".join(lines) + "\n\n" for core in range(CORES))
+
+
+# SDOT does 16 int8 multiply-adds; without it, SMULL, SMLAL and SADALP take 3 instructions for 16. FMLA does 4 in
+# float32, 8 in float16. Sources: Arm Architecture Reference Manual for A-profile; Raspberry Pi OS on each board.
+CPUS = {
+    "cortex-a76": Cpu(  # Pi 5
+        "cortex-a76", "0xd0b",
+        "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp",
+        {"int8": 16, "float16": 8, "float32": 4},
+    ),
+    "cortex-a72": Cpu(  # Pi 4
+        "cortex-a72", "0xd08", "fp asimd evtstrm crc32 cpuid", {"int8": 16 / 3, "float16": 4, "float32": 4}
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,145 +99,134 @@ class System:
     def run(
         self, cpu: Cpu, *command: str, counting: bool = False, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command inside as on this processor; paths are those inside. Its exit status is the caller's to read.
+        """Run a command inside on this processor; its paths are those inside. The caller checks the exit status.
 
-        With `counting`, `counts` tells afterwards what the instructions came to.
+        With `counting`, `counts` returns the instruction counts afterwards.
         """
         (self.root / "proc/cpuinfo").write_text(cpu.cpuinfo)
         plugin = ["-plugin", f"/opt/qemu/count_instructions.so,to=/{COUNTS}"] if counting else []
-        return subprocess.run(
-            # Addresses that differ from run to run order Python's sets differently: some hundred instructions.
-            [
-                "setarch",
-                "-R",
-                _chroot(),
-                str(self.root.resolve()),
-                *EMULATOR,
-                "-R",
-                RESERVED,
-                "-cpu",
-                cpu.name,
-                *plugin,
-                *command,
-            ],
-            env=ENVIRONMENT | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIME_LIMIT_S,
-        )
+        chroot = shutil.which("chroot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "chroot"
+        # setarch -R: random addresses reorder Python's sets, which changes the count by some hundreds.
+        inside = ["setarch", "-R", chroot, str(self.root.resolve()), *EMULATOR, "-R", RESERVED, "-cpu", cpu.name]
+        try:
+            return subprocess.run(
+                [*inside, *plugin, *command],
+                env=ENVIRONMENT | environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=TIME_LIMIT_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            problem = f"{' '.join(command[:3])} took longer than {TIME_LIMIT_S} s on {cpu.name}"
+            raise UserError(problem, "run it on an idle machine") from error
+
+    def run_checked(self, cpu: Cpu, *command: str, counting: bool = False) -> str:
+        """Run a command inside and return its output. Raise `UserError` if it fails."""
+        done = self.run(cpu, *command, counting=counting)
+        if done.returncode:
+            problem = f"{' '.join(command[:4])} failed on {cpu.name} ({last_line(done)})"
+            raise UserError(problem, f"delete {self.root} and try again")
+        return done.stdout
 
     def counts(self) -> list[int]:
-        """What the counter stood at each time that the last counting run asked."""
+        """Return the counter's values in the last counting run."""
         return [int(line.split()[1]) for line in (self.root / COUNTS).read_text().splitlines()]
 
     def environment(self, name: str) -> str:
-        """Where the virtual environment of this name lies, inside."""
+        """Return the path of a virtual environment, inside."""
         return f"/opt/{name}"
 
     def install(self, name: str, lock: Path, own_wheel: Path | None = None) -> None:
-        """Make a virtual environment inside with what a lock file names, unless it is there; and our wheel, as it is.
+        """Make a virtual environment inside from a lock file, unless it exists.
 
-        Our wheel is installed as a person would, `pip install fireseg-edge`, dependencies and all: what it asks for
-        must be there and be enough.
+        The project's wheel is installed by name, as by `pip install fireseg-edge`, to test its dependencies.
         """
         inside, stamp = self.environment(name), self.root / f"opt/{name}/.installed-from"
-        wanted = f"{sha256(lock)} {contents_hash(own_wheel) if own_wheel else ''}"
-        if stamp.is_file() and stamp.read_text() == wanted:
+        contents = f"{sha256(lock)} {contents_hash(own_wheel) if own_wheel else ''}"
+        if stamp.is_file() and stamp.read_text() == contents:
             return
         folder = self.root / f"wheels/{name}"
         shutil.rmtree(self.root / f"opt/{name}", ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
-        download(lock, self.python, folder)
-        what = [f"/wheels/{name}/{wheel.name}" for wheel in sorted(folder.glob("*.whl"))]
+        download_wheels(lock, self.python, folder)
+        packages = [f"/wheels/{name}/{wheel.name}" for wheel in sorted(folder.glob("*.whl"))]
         if own_wheel:
             shutil.copy(own_wheel, folder)
-            what = ["fireseg-edge"]
-        cpu = next(iter(CPUS.values()))
-        self.must(cpu, "/usr/bin/python3", "-m", "venv", "--without-pip", inside)
+            packages = ["fireseg-edge"]
+        cpu = CPUS["cortex-a76"]
+        self.run_checked(cpu, "/usr/bin/python3", "-m", "venv", "--without-pip", inside)
         pip = next((self.root / "usr/share/python-wheels").glob("pip-*.whl"))
-        self.must(
+        self.run_checked(
             cpu, f"{inside}/bin/python", f"/usr/share/python-wheels/{pip.name}/pip", "install", "-q",
-            "--no-index", "--find-links", f"/wheels/{name}", *what,
+            "--no-index", "--find-links", f"/wheels/{name}", *packages,
         )  # fmt: skip
         shutil.rmtree(folder)
-        stamp.write_text(wanted)
+        stamp.write_text(contents)
 
-    def hand_in(self, paths: Iterable[Path]) -> Path:
-        """Copy files into an empty folder inside, HANDED_IN there; returns it as seen from here."""
-        folder = self.root / HANDED_IN.lstrip("/")
+    def share(self, paths: Iterable[Path]) -> Path:
+        """Copy files into an empty SHARED_DIR inside; return its path outside."""
+        folder = self.root / SHARED_DIR.lstrip("/")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for path in paths:
             shutil.copy(path, folder)
         return folder
 
-    def must(self, cpu: Cpu, *command: str) -> None:
-        """Run what makes the system. Raises `UserError` where it fails."""
-        done = self.run(cpu, *command)
-        if done.returncode:
-            said = f"{' '.join(command[:4])} failed in {self.root} ({last_words(done)})"
-            raise UserError(f"{said}", f"delete {self.root} and try again")
 
-
-def last_words(done: subprocess.CompletedProcess[str]) -> str:
-    """What a command that failed said last: of a traceback, the error."""
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the last line on stderr: of a traceback, the exception."""
     return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
 
 
-def _chroot() -> str:
-    return shutil.which("chroot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "chroot"
-
-
 def check_machine() -> None:
-    """Raise `UserError` where this machine cannot make or run such a system."""
+    """Raise `UserError` if this machine cannot make or run such a system."""
     if os.uname().machine != "x86_64":
         raise UserError(f"this is a {os.uname().machine} machine, expected x86_64", "on a Pi itself run `make bench`")
-    missing = [package for command, package in TOOLS.items() if shutil.which(command) is None]
-    if missing:
+    if missing := [package for command, package in TOOLS.items() if shutil.which(command) is None]:
         raise UserError(f"{', '.join(missing)} not found", f"run `sudo apt-get install {' '.join(TOOLS.values())}`")
     if os.geteuid() != 0:
-        raise UserError("an arm64 system is entered by chroot, which needs root", "run `sudo make bench-pi`")
+        raise UserError("entering an arm64 system with chroot needs root", "run `sudo make bench-pi`")
 
 
 def open_system(suite: str) -> System:
-    """The system of a Debian release with its emulator and the project in it, made where it is not there yet."""
+    """Return the system of a Debian release, with emulator and project; make it if it does not exist."""
     check_machine()
     system = System(suite, BUILD / suite)
     if not system.root.is_dir():
         _unpack_debian(system)
     _copy_emulator(system)
-    system.install("fireseg", REQUIREMENTS / "edge.lock", build_own(BUILD / "own-wheel"))
+    system.install("fireseg", REQUIREMENTS / "edge.lock", build_own_wheel(BUILD / "own-wheel"))
     return system
 
 
 def _unpack_debian(system: System) -> None:
-    making = system.root.with_name(f"{system.suite}.partial")
-    shutil.rmtree(making, ignore_errors=True)
-    making.parent.mkdir(parents=True, exist_ok=True)
-    log = making.with_name(f"{system.suite}.log")
+    partial = system.root.with_name(f"{system.suite}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    log = partial.with_name(f"{system.suite}.log")
     command = ["debootstrap", "--arch=arm64", "--foreign", "--variant=minbase", "--include=python3,python3-venv"]
     with log.open("w") as out:
-        done = subprocess.run([*command, system.suite, str(making)], stdout=out, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run([*command, system.suite, str(partial)], stdout=out, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
-        raise UserError(f"debootstrap could not bring Debian {system.suite}", f"is there a network? its log is {log}")
-    for package in (making / "var/cache/apt/archives").glob("*.deb"):
-        subprocess.run(["dpkg", "-x", str(package), str(making)], check=True)
-    shutil.rmtree(making / "var/cache/apt/archives")
-    # What configuring would have made, and Debian's pip reads when it starts, with or without a network.
-    certificates = making / "etc/ssl/certs/ca-certificates.crt"
+        raise UserError(f"debootstrap could not download Debian {system.suite}", f"check the network; its log is {log}")
+    for package in (partial / "var/cache/apt/archives").glob("*.deb"):
+        subprocess.run(["dpkg", "-x", str(package), str(partial)], check=True)
+    shutil.rmtree(partial / "var/cache/apt/archives")
+    # pip reads this file at start; configuring the package would make it.
+    certificates = partial / "etc/ssl/certs/ca-certificates.crt"
     certificates.parent.mkdir(parents=True, exist_ok=True)
-    trusted = sorted((making / "usr/share/ca-certificates/mozilla").glob("*.crt"))
+    trusted = sorted((partial / "usr/share/ca-certificates/mozilla").glob("*.crt"))
     certificates.write_bytes(b"".join(path.read_bytes() for path in trusted))
-    cpus = making / "sys/devices/system/cpu"
+    cpus = partial / "sys/devices/system/cpu"
     cpus.mkdir(parents=True, exist_ok=True)
     for name in ("possible", "present"):
         (cpus / name).write_text(f"0-{CORES - 1}\n")
-    making.rename(system.root)
+    partial.rename(system.root)
 
 
 def _copy_emulator(system: System) -> None:
-    """The emulator is this machine's own program: it goes in with every library it is linked to."""
+    """Copy this machine's emulator with its libraries, and compile the counting plugin."""
     emulator = shutil.which("qemu-aarch64") or ""
     libraries = system.root / "opt/qemu/lib"
     libraries.mkdir(parents=True, exist_ok=True)
@@ -205,3 +236,65 @@ def _copy_emulator(system: System) -> None:
     shutil.copy(emulator, system.root / "opt/qemu/qemu-aarch64")
     plugin = system.root / "opt/qemu/count_instructions.so"
     subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", str(plugin), str(PLUGIN_SOURCE)], check=True)
+
+
+def pinned_for(lock: str, python: str) -> str:
+    """Return the lines of a lock file, with hashes, that apply to a 64-bit Pi with this Python."""
+    environment = {
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+        "os_name": "posix",
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "platform_machine": "aarch64",
+        "python_version": python,
+        "python_full_version": f"{python}.9",
+        "extra": "",
+    }
+    lines = []
+    for line in lock.replace("\\\n", " ").splitlines():
+        text, *hashes = line.split(" --hash=")
+        if not text.strip() or text.lstrip().startswith("#"):
+            continue
+        requirement = Requirement(text.strip())
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            pinned = f"{requirement.name}{requirement.specifier}"
+            lines.append(" ".join([pinned, *(f"--hash={value.strip()}" for value in hashes)]))
+    return "\n".join(lines) + "\n"
+
+
+def download_wheels(lock: Path, python: str, out: Path) -> None:
+    """Download the aarch64 wheels of a lock file into `out`. Raise `UserError` if one is not available."""
+    out.mkdir(parents=True, exist_ok=True)
+    requirements = out / "requirements.txt"
+    requirements.write_text(pinned_for(lock.read_text(), python))
+    platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in GLIBC_MINORS]
+    _pip(
+        "download", "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(requirements), "-d", str(out),
+        "--python-version", python, "--platform=manylinux2014_aarch64", *platforms,
+    )  # fmt: skip
+    requirements.unlink()
+
+
+def build_own_wheel(out: Path) -> Path:
+    """Build the project's wheel as the only one in `out`, and return it."""
+    out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob("*.whl"):
+        old.unlink()
+    _pip("wheel", "--no-deps", "--no-build-isolation", "-w", str(out), str(ROOT))
+    return next(out.glob("*.whl"))
+
+
+def contents_hash(wheel: Path) -> str:
+    """Return a hash of a wheel's members. The file's own hash includes build times."""
+    with ZipFile(wheel) as archive:
+        members = sorted((member.filename, member.CRC) for member in archive.infolist())
+    return hashlib.sha256(repr(members).encode()).hexdigest()
+
+
+def _pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments, "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no output"]
+        raise UserError(f"pip {arguments[0]} failed ({errors[0]})", "check the network and the lock file")

@@ -1,1 +1,1 @@
-"""The camera loop under load and under fire: what it costs, how it ages, what it survives."""
+"""The camera loop under load and under faults: its cost, its growth over time, its recovery. `make soak`."""

@@ -1,7 +1,7 @@
-"""Everything around the loop fails, again and again; what counts is that frames and alarms go on, and no event is lost.
+"""Faults around the loop, again and again: results must resume and no event may be lost.
 
-Cameras and brokers are killed with SIGKILL, as power cuts and crashes do; the run itself is ended with SIGTERM at
-random moments and started again on the same spool.
+Cameras and brokers are killed with SIGKILL, as by power cuts. The run itself is ended with SIGTERM at random moments
+and started again on the same outbox folder.
 """
 
 from __future__ import annotations
@@ -15,23 +15,20 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks.soak.broker import Broker, Key, Listener, key_of
-from benchmarks.soak.camera import BURNING_S, CALM_S, camera, free_port
-from benchmarks.soak.clock import WallClock
-from benchmarks.soak.process import Subject, subject
+from benchmarks.soak.process import ProcessUnderTest, start_run
+from benchmarks.soak.rig import CALM_S, FIRE_S, Broker, Key, Listener, camera, free_port, key_of, wait_until
 
-CAMERA_KILLS, BROKER_KILLS, TERMINATIONS = 20, 10, 20
 FPS = 15.0
-BACK_WITHIN_S = 60.0
-ENDS_WITHIN_S = 2.0
-ARRIVES_WITHIN_S = 60.0
+RECOVERY_S = 60.0
+SHUTDOWN_S = 2.0
+DELIVERY_S = 60.0
 DISK_BYTES = 8 << 20
-STEP_BACK_S = 3600
-CYCLE_S = CALM_S + BURNING_S
+CYCLE_S = CALM_S + FIRE_S
 CONFIG = """\
 [source]
 address = "{address}"
@@ -46,48 +43,63 @@ folder = "{disk}/clips"
 before_s = 1.0
 after_s = 1.0
 [spool]
-folder = "{spool}"
+folder = "{disk}/spool"
 [mqtt]
 host = "127.0.0.1"
 port = {port}
 name = "soak"
 """
 
+OnStep = Callable[[], None]
+
+
+class Plan(NamedTuple):
+    """How often each fault is tried."""
+
+    camera_kills: int = 20
+    broker_kills: int = 10
+    disk_fills: int = 1
+    model_corruptions: int = 1
+    terminations: int = 20
+
+
+QUICK = Plan(camera_kills=2, broker_kills=1, terminations=2)
+
 
 @dataclass
 class Trial:
-    """One kind of fault."""
+    """One kind of fault and how often the run recovered from it."""
 
     what: str
     times: int = 0
     recovered: int = 0
     worst_s: float = 0.0
-    """The longest until the run was well again, or had ended."""
+    """The longest recovery or shutdown."""
     remark: str = ""
 
-    def was(self, well: bool, took_s: float = 0.0) -> None:
+    def record(self, recovered: bool, took_s: float = 0.0) -> None:
         self.times += 1
-        self.recovered += well
+        self.recovered += recovered
         self.worst_s = max(self.worst_s, took_s)
 
 
 @dataclass
 class Faults:
-    """What all of them came to."""
+    """The outcome of all trials."""
 
     trials: list[Trial] = field(default_factory=list)
     emitted: int = 0
     lost: list[Key] = field(default_factory=list)
-    doubled: list[Key] = field(default_factory=list)
+    repeated: list[Key] = field(default_factory=list)
+    """Delivered more than once, which at-least-once delivery allows."""
     in_order: bool = True
-    """Whether the events of one run arrived in the order in which they were told."""
+    """Whether first deliveries arrived in the order of emission."""
 
 
-class Scene:
-    """A burning camera, a broker with a listener, a small disk, and what runs before them."""
+class FaultRig:
+    """A camera with fires, a broker with a listener, a small disk, and the configuration that uses them."""
 
     def __init__(self, stack: ExitStack, model: Path, topic: str) -> None:
-        self._stack = stack
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fireseg-soak-")))
         self.folder.chmod(0o755)
         self.disk = stack.enter_context(small_disk(self.folder / "disk"))
@@ -100,194 +112,163 @@ class Scene:
         self._camera_port = free_port()
         self._camera = ExitStack()
         stack.callback(self._camera.close)
-        self.start_camera()
+        address = self.start_camera()
         self.config = self.folder / "fireseg.toml"
-        self.config.write_text(
-            CONFIG.format(
-                address=self.address, model=self.model, disk=self.disk, spool=self.disk / "spool", port=self.broker.port
-            )
-        )
+        self.config.write_text(CONFIG.format(address=address, model=self.model, disk=self.disk, port=self.broker.port))
         self.emitted: list[Key] = []
 
-    def start_camera(self) -> None:
-        self.address, _ = self._camera.enter_context(camera(fps=FPS, burning=True, port=self._camera_port))
+    def start_camera(self) -> str:
+        address, _ = self._camera.enter_context(camera(fps=FPS, fire=True, port=self._camera_port))
+        return address
 
-    def kill_camera(self) -> None:
+    def restart_camera(self) -> None:
         self._camera.close()
+        self.start_camera()
 
     @contextmanager
-    def run(self, **environment: str) -> Iterator[Subject]:
-        """The run under trial; what it tells is kept, however it ends."""
-        with subject("--config", self.config, environment=environment) as watched:
+    def start(self) -> Iterator[ProcessUnderTest]:
+        """Start a run on this rig and record the events it emits."""
+        with start_run("--config", self.config) as run:
             try:
-                yield watched
+                yield run
             finally:
-                if watched.process.poll() is None:
-                    watched.terminate()
-        self.emitted += map(key_of, watched.events)
+                if run.process.poll() is None:
+                    run.terminate()
+        self.emitted += map(key_of, run.events)
+
+    def missing(self) -> list[Key]:
+        """Return the emitted events that have not arrived."""
+        return missing(self.emitted, self.listener.events)
 
 
-def try_faults(model: Path, topic: str, on_step: Callable[[], None]) -> Faults:
-    """All faults, one after the other. `topic` is where events arrive at the broker."""
+def missing(emitted: list[Key], arrived: list[Key]) -> list[Key]:
+    delivered = set(arrived)
+    return [key for key in emitted if key not in delivered]
+
+
+def try_faults(model: Path, topic: str, plan: Plan, on_step: OnStep) -> Faults:
+    """Try all faults, one after another. Events arrive at the broker under `topic`."""
     faults = Faults()
     with ExitStack() as stack:
-        scene = Scene(stack, model, topic)
-        with scene.run() as watched:
-            watched.wait_for_results(1, BACK_WITHIN_S)
-            for trial in (kill_camera, kill_broker, fill_disk, spoil_model):
-                faults.trials.append(trial(scene, watched, on_step))
-        faults.trials += [step_clock_back(scene, on_step), terminate(scene, on_step)]
-        with scene.run() as watched:  # what the last one left in the spool
-            wait_until(lambda: not missing(scene), ARRIVES_WITHIN_S)
-            watched.wait_for_results(1, BACK_WITHIN_S)
-        wait_until(lambda: not missing(scene), ARRIVES_WITHIN_S)
-        faults.emitted = len(scene.emitted)
-        faults.lost = missing(scene)
-        arrived = scene.listener.events
-        faults.doubled = [key for key, count in Counter(arrived).items() if count > 1]
-        faults.in_order = list(dict.fromkeys(arrived)) == scene.emitted
+        rig = FaultRig(stack, model, topic)
+        with rig.start() as run:
+            run.wait_for_results(1, RECOVERY_S)
+            faults.trials += [
+                kill_camera(rig, run, plan.camera_kills, on_step),
+                kill_broker(rig, run, plan.broker_kills, on_step),
+                fill_disk(rig, run, on_step),
+                corrupt_model(rig, run, on_step),
+            ]
+        faults.trials.append(terminate(rig, plan.terminations, on_step))
+        with rig.start() as run:  # delivers what the last run left in its outbox
+            wait_until(lambda: not rig.missing(), DELIVERY_S)
+            run.wait_for_results(1, RECOVERY_S)
+        wait_until(lambda: not rig.missing(), DELIVERY_S)
+        faults.emitted, faults.lost, arrived = len(rig.emitted), rig.missing(), rig.listener.events
+        faults.repeated = [key for key, count in Counter(arrived).items() if count > 1]
+        faults.in_order = list(dict.fromkeys(arrived)) == rig.emitted
     return faults
 
 
-def missing(scene: Scene) -> list[Key]:
-    arrived = set(scene.listener.events)
-    return [key for key in scene.emitted if key not in arrived]
-
-
-def kill_camera(scene: Scene, watched: Subject, on_step: Callable[[], None]) -> Trial:
+def kill_camera(rig: FaultRig, run: ProcessUnderTest, times: int, on_step: OnStep) -> Trial:
     trial = Trial("camera killed")
-    for _ in range(CAMERA_KILLS):
-        scene.kill_camera()
-        scene.start_camera()
-        trial.was(*recovery(lambda: watched.wait_for_results(3, BACK_WITHIN_S)))
+    for _ in range(times):
+        rig.restart_camera()
+        trial.record(*recovery(lambda: run.wait_for_results(3, RECOVERY_S)))
         on_step()
     return trial
 
 
-def kill_broker(scene: Scene, watched: Subject, on_step: Callable[[], None]) -> Trial:
-    """Down for as long as a fire takes to start or to end, so that events come while nobody listens."""
+def kill_broker(rig: FaultRig, run: ProcessUnderTest, times: int, on_step: OnStep) -> Trial:
+    """Keep the broker down until an event occurs, so that events are emitted while nobody listens."""
     trial = Trial("broker killed")
-    for _ in range(BROKER_KILLS):
-        told = len(watched.events)
-        scene.broker.kill()
-        well, _ = recovery(lambda told=told: watched.wait_for(lambda: len(watched.events) > told, "an event", 60.0))  # type: ignore[misc]
-        scene.broker.start()
-        began_s = time.monotonic()
-        arrived = wait_until(lambda: {*map(key_of, watched.events)} <= {*scene.listener.events}, ARRIVES_WITHIN_S)
-        trial.was(well and arrived, time.monotonic() - began_s)
+    for _ in range(times):
+        rig.broker.kill()
+        recovered, _ = wait_for_events(run, 1)
+        rig.broker.start()
+        start_s = time.monotonic()
+        arrived = wait_until(lambda: not missing(list(map(key_of, run.events)), rig.listener.events), DELIVERY_S)
+        trial.record(recovered and arrived, time.monotonic() - start_s)
         on_step()
     return trial
 
 
-def fill_disk(scene: Scene, watched: Subject, on_step: Callable[[], None]) -> Trial:
+def fill_disk(rig: FaultRig, run: ProcessUnderTest, on_step: OnStep) -> Trial:
     trial = Trial("disk filled")
-    if not os.path.ismount(scene.disk):
-        trial.remark = "not tried: a small disk can be mounted by root alone"
+    if not os.path.ismount(rig.disk):
+        trial.remark = "skipped: mounting a small disk needs root"
         return trial
-    ballast = scene.disk / "ballast"
+    ballast = rig.disk / "ballast"
     fill(ballast)
-    told = len(watched.events)
-    well, took_s = recovery(lambda: watched.wait_for(lambda: len(watched.events) > told + 1, "two events", 60.0))
-    trial.was(well, took_s)
+    trial.record(*wait_for_events(run, 2))
     ballast.unlink()
     on_step()
     return trial
 
 
-def spoil_model(scene: Scene, watched: Subject, on_step: Callable[[], None]) -> Trial:
-    trial = Trial("model replaced by rubbish")
-    good = scene.model.read_bytes()
-    for rubbish in (b"", b"rubbish" * 1000, good[: len(good) // 2]):
-        scene.model.write_bytes(rubbish)
-        said = len(watched.said)
-        watched.process.send_signal(signal.SIGHUP)
-        well, took_s = recovery(
-            lambda said=said: watched.wait_for(  # type: ignore[misc]
-                lambda: any("configuration refused" in line for line in watched.said[said:]), "a refusal", BACK_WITHIN_S
-            )
-        )
-        goes_on, _ = recovery(lambda: watched.wait_for_results(10, BACK_WITHIN_S))
-        trial.was(well and goes_on, took_s)
-    scene.model.write_bytes(good)
-    watched.process.send_signal(signal.SIGHUP)
+def corrupt_model(rig: FaultRig, run: ProcessUnderTest, on_step: OnStep) -> Trial:
+    trial = Trial("model file corrupted")
+    good = rig.model.read_bytes()
+    for bad in (b"", b"rubbish" * 1000, good[: len(good) // 2]):
+        rig.model.write_bytes(bad)
+        logged = len(run.log_lines)
+        run.process.send_signal(signal.SIGHUP)
+        refused, took_s = recovery(lambda logged=logged: run.wait_for_log("refused", RECOVERY_S, since=logged))  # type: ignore[misc]
+        resumed, _ = recovery(lambda: run.wait_for_results(10, RECOVERY_S))
+        trial.record(refused and resumed, took_s)
+    rig.model.write_bytes(good)
+    run.process.send_signal(signal.SIGHUP)
     on_step()
     return trial
 
 
-def step_clock_back(scene: Scene, on_step: Callable[[], None]) -> Trial:
-    """An hour, under a library that lies about the wall clock and leaves the monotonic one alone."""
-    trial = Trial("clock stepped back an hour")
-    try:
-        clock = WallClock(scene.folder)
-    except FileNotFoundError as error:
-        trial.remark = f"not tried: {error}"
-        return trial
-    with scene.run(**clock.environment) as watched:
-        told_before = recovery(lambda: watched.wait_for(lambda: len(watched.events) > 1, "two events", 60.0))[0]
-        clock.step(-STEP_BACK_S)
-        results_on = recovery(lambda: watched.wait_for_results(10, BACK_WITHIN_S))
-        told = len(watched.events)
-        told_after = recovery(lambda: watched.wait_for(lambda: len(watched.events) > told + 1, "two events", 60.0))[0]
-        if told_after and not watched.events[-1]["time"] < watched.events[0]["time"]:
-            trial.remark = "the clock did not step"
-        trial.was(told_before and results_on[0] and told_after and not trial.remark, results_on[1])
-    on_step()
-    return trial
-
-
-def terminate(scene: Scene, on_step: Callable[[], None]) -> Trial:
+def terminate(rig: FaultRig, times: int, on_step: OnStep) -> Trial:
     trial = Trial("SIGTERM at a random moment")
-    draw = random.Random(0)
-    for _ in range(TERMINATIONS):
-        with scene.run() as watched:
-            moment_s = draw.uniform(0.5, 0.5 + CYCLE_S / 2)
+    rng = random.Random(0)
+    for _ in range(times):
+        with rig.start() as run:
+            moment_s = rng.uniform(0.5, 0.5 + CYCLE_S / 2)
             time.sleep(moment_s)
-            took_s = watched.terminate()
-            clean = watched.process.returncode == 0 and not any("Traceback" in line for line in watched.said)
-            if not clean:
-                trial.remark = f"exit code {watched.process.returncode} after {moment_s:.2f} s"
-            trial.was(clean and took_s < ENDS_WITHIN_S, took_s)
+            took_s = run.terminate()
+            # Before the first result nothing needs closing, and the signal may end the process by itself.
+            allowed = {0} if run.results else {0, -signal.SIGTERM}
+            is_clean = run.process.returncode in allowed and not any("Traceback" in line for line in run.log_lines)
+            if not is_clean:
+                trial.remark = f"exit code {run.process.returncode} after {moment_s:.2f} s"
+            trial.record(is_clean and took_s < SHUTDOWN_S, took_s)
         on_step()
     return trial
 
 
+def wait_for_events(run: ProcessUnderTest, more: int) -> tuple[bool, float]:
+    target = len(run.events) + more
+    return recovery(lambda: run.wait_for(lambda: len(run.events) >= target, f"{more} events", RECOVERY_S))
+
+
 def recovery(wait: Callable[[], float]) -> tuple[bool, float]:
-    """Whether it recovered, and how long that took."""
-    began_s = time.monotonic()
+    """Return whether the wait succeeded, and how long it took."""
+    start_s = time.monotonic()
     try:
         return True, wait()
     except TimeoutError:
-        return False, time.monotonic() - began_s
-
-
-def wait_until(happened: Callable[[], bool], timeout_s: float) -> bool:
-    gives_up_s = time.monotonic() + timeout_s
-    while not happened():
-        if time.monotonic() > gives_up_s:
-            return False
-        time.sleep(0.05)
-    return True
+        return False, time.monotonic() - start_s
 
 
 def fill(path: Path) -> None:
-    """Write until nothing more fits."""
-    with path.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
+    """Write zeros until the disk is full."""
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
 
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A folder that is a disk of its own, where we may mount one."""
+    """Mount a tmpfs of 8 MiB at `folder`; without root, make an ordinary folder."""
     folder.mkdir()
-    mounted = not subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)], capture_output=True, check=False
-    ).returncode
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+    is_mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     try:
         yield folder
     finally:
-        if mounted:
+        if is_mounted:
             subprocess.run(["umount", "-l", str(folder)], check=False)

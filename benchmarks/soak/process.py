@@ -1,4 +1,4 @@
-"""`fireseg-edge run` as a process under observation: its lines as they come, its memory and its writes each second."""
+"""`fireseg-edge run` as a process under test: its JSON lines, its log, and its memory and disk writes each second."""
 
 from __future__ import annotations
 
@@ -18,66 +18,68 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from edge.cli import run; run()", "run")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-END_WAIT_S = 30.0
+EXIT_WAIT_S = 30.0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at the process from outside."""
+    """Memory and total disk writes of the process at one moment."""
 
     at_s: float
     rss_bytes: int
     written_bytes: int
-    """What it made the disk write since it began."""
 
 
 @dataclass
-class Subject:
-    """A run that goes on, and what it has said."""
+class ProcessUnderTest:
+    """A running `fireseg-edge run` and everything it has printed."""
 
     process: subprocess.Popen[str]
-    began_s: float
+    started_s: float
     at_s: list[float] = field(default_factory=list)
-    """When each result came, by `time.monotonic`; the two lists below go with it."""
+    """Arrival of each result, by `time.monotonic`. The next two lists are parallel to it."""
     ages_ms: list[float] = field(default_factory=list)
     inferences_ms: list[float] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-    """What it logged."""
+    log_lines: list[str] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
 
     @property
     def results(self) -> int:
         return len(self.at_s)
 
-    def wait_for(self, happened: Callable[[], bool], what: str, timeout_s: float) -> float:
-        """Wait until something is so; the seconds it took. Raises TimeoutError."""
-        began_s = time.monotonic()
-        while not happened():
+    def wait_for(self, condition: Callable[[], bool], what: str, timeout_s: float) -> float:
+        """Wait for a condition and return the seconds it took. Raise TimeoutError, also if the process ended."""
+        start_s = time.monotonic()
+        while not condition():
             if self.process.poll() is not None:
-                raise TimeoutError(f"the run ended while waiting for {what}: {' / '.join(self.said[-3:])}")
-            if time.monotonic() - began_s > timeout_s:
-                raise TimeoutError(f"{what} did not come in {timeout_s:.0f} s: {' / '.join(self.said[-3:])}")
+                raise TimeoutError(f"the run ended while waiting for {what}: {' / '.join(self.log_lines[-3:])}")
+            if time.monotonic() - start_s > timeout_s:
+                raise TimeoutError(f"{what} did not come in {timeout_s:.0f} s: {' / '.join(self.log_lines[-3:])}")
             time.sleep(0.02)
-        return time.monotonic() - began_s
+        return time.monotonic() - start_s
 
     def wait_for_results(self, more: int, timeout_s: float) -> float:
-        """Wait for so many further results; the seconds it took."""
-        wanted = self.results + more
-        return self.wait_for(lambda: self.results >= wanted, f"{more} results", timeout_s)
+        """Wait for `more` further results and return the seconds it took."""
+        target = self.results + more
+        return self.wait_for(lambda: self.results >= target, f"{more} results", timeout_s)
+
+    def wait_for_log(self, words: str, timeout_s: float, *, since: int = 0) -> float:
+        """Wait for a log line, from number `since` on, that contains these words."""
+        return self.wait_for(lambda: any(words in line for line in self.log_lines[since:]), repr(words), timeout_s)
 
     def terminate(self) -> float:
-        """SIGTERM, and the seconds until the process was gone."""
-        began_s = time.monotonic()
+        """Send SIGTERM and return the seconds until the process ended."""
+        start_s = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(END_WAIT_S)
-        return time.monotonic() - began_s
+        self.process.wait(EXIT_WAIT_S)
+        return time.monotonic() - start_s
 
 
 @contextmanager
-def subject(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Iterator[Subject]:
-    """Start a run with JSON lines, and watch over it."""
-    began_s = time.monotonic()
+def start_run(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Iterator[ProcessUnderTest]:
+    """Start a run with JSON lines and record what it prints. Kill it at the end of the block."""
+    started_s = time.monotonic()
     process = subprocess.Popen(
         [*COMMAND, *map(str, arguments), "--log", "json"],
         cwd=ROOT,
@@ -86,14 +88,12 @@ def subject(*arguments: str | Path, environment: Mapping[str, str] | None = None
         stderr=subprocess.PIPE,
         text=True,
     )
-    watched = Subject(process, began_s)
-    readers = [
-        threading.Thread(target=read, args=(watched,), daemon=True) for read in (_read_lines, _read_log, _sample)
-    ]
+    run = ProcessUnderTest(process, started_s)
+    readers = [threading.Thread(target=read, args=(run,), daemon=True) for read in (_read_lines, _read_log, _sample)]
     for reader in readers:
         reader.start()
     try:
-        yield watched
+        yield run
     finally:
         process.kill()
         process.wait()
@@ -101,38 +101,38 @@ def subject(*arguments: str | Path, environment: Mapping[str, str] | None = None
             reader.join()
 
 
-def _read_lines(watched: Subject) -> None:
-    assert watched.process.stdout
-    for text in watched.process.stdout:
+def _read_lines(run: ProcessUnderTest) -> None:
+    assert run.process.stdout
+    for text in run.process.stdout:
         line = json.loads(text)
         if line["type"] == "event":
-            watched.events.append(line)
+            run.events.append(line)
         else:
-            watched.ages_ms.append(line["age_ms"])
-            watched.inferences_ms.append(line["inference_ms"])
-            watched.at_s.append(time.monotonic())
+            run.ages_ms.append(line["age_ms"])
+            run.inferences_ms.append(line["inference_ms"])
+            run.at_s.append(time.monotonic())
 
 
-def _read_log(watched: Subject) -> None:
-    assert watched.process.stderr
-    for text in watched.process.stderr:
-        watched.said.append(text.rstrip())
+def _read_log(run: ProcessUnderTest) -> None:
+    assert run.process.stderr
+    for text in run.process.stderr:
+        run.log_lines.append(text.rstrip())
 
 
-def _sample(watched: Subject) -> None:
-    proc = Path("/proc") / str(watched.process.pid)
-    while watched.process.poll() is None:
+def _sample(run: ProcessUnderTest) -> None:
+    proc = Path("/proc") / str(run.process.pid)
+    while run.process.poll() is None:
         try:
             pages = int((proc / "statm").read_text().split()[1])
             io = dict(line.split(": ") for line in (proc / "io").read_text().splitlines())
-        except (OSError, IndexError):  # it is ending
+        except (OSError, IndexError):  # the process is exiting
             return
-        watched.samples.append(Sample(time.monotonic(), pages * PAGE_BYTES, int(io["write_bytes"])))
+        run.samples.append(Sample(time.monotonic(), pages * PAGE_BYTES, int(io["write_bytes"])))
         time.sleep(1)
 
 
-def plain_run(arguments: Sequence[str | Path]) -> str:
-    """A run from beginning to end without JSON; its last line, the summary."""
+def run_to_end(arguments: Sequence[str | Path]) -> str:
+    """Run without JSON and return the last line, which is the summary."""
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
     )

@@ -1,256 +1,157 @@
-"""The comparison of runtimes: who takes part, ratios within a round, and rows for what fails."""
+"""The comparison of runtimes: fresh conversions, the same calibration, ratios within a round, rows for failures."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
-import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from benchmarks.peers.catalogue import PEERS, REFERENCE, Peer, choose
-from benchmarks.peers.convert import Models
-from benchmarks.peers.measure import Measured, Worker, measure
-from benchmarks.peers.picture import draw
-from benchmarks.peers.report import Report, make_rows, rate
-from benchmarks.peers.runtimes import LOCKS, PeerError
+from benchmarks.peers import convert
+from benchmarks.peers.convert import Models, calibration_frames, find_models, make_models
+from benchmarks.peers.measure import Client, measure
+from benchmarks.peers.report import Report, draw, make_rows
+from benchmarks.peers.runtimes import PEERS, ROOT, Peer, PeerError, choose
+from benchmarks.pi.instructions import INSIDE_FILES
 from edge.console import no_steps
 from edge.errors import UserError
+from edge.files import sha256
+from edge.images import read_rgb
+from export.calibration import candidates_from_pairs
+from export.calibration import choose as choose_images
+from train.data.sources import find_data
+from train.data.splits import make_split
 from train.evaluation.evaluate import Predictions
 
-ONNX = next(peer for peer in PEERS if peer.name == "onnxruntime-int8")
-OPENCV = next(peer for peer in PEERS if peer.environment.name == "opencv")
-TIMES_MS = st.lists(st.floats(0.1, 1e4), min_size=1, max_size=20)
-FACTS = {
-    "calibration": {"images": 3, "same_as_int8": True},
-    "rounds": 4,
-    "machine": {"board": None, "cpu": "Some CPU", "load": 0.5, "load_after": 0.6},
-}
+pytestmark = pytest.mark.bench
+
+FRAMES = np.zeros((2, 32, 32, 3), np.uint8)
 
 
-class FakeWorker:
-    """A peer that takes as long as it is told and marks the left half."""
+class Converters:
+    """Stands in for the converters: each writes its target, unless its name contains `failing`."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.failing = "nothing"
+
+    def run(self, command: list[str], limit_s: float, failure: str, **_: Any) -> None:
+        target, sources = Path(command[-1]), map(Path, command[:-1])
+        if self.failing in target.name:
+            raise PeerError(f"{failure}: no such operator")
+        self.made.append(target.name)
+        target.write_bytes(b"".join(path.read_bytes() for path in sources if path.is_file()))
+        if target.suffix in (".xml", ".param"):  # the weights are a separate file
+            target.rename(target.with_suffix(".bin"))
+            target.write_text(" ".join(command))
+
+
+def test_models_are_converted_again_only_if_a_source_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keras, int8, converters = tmp_path / "some.keras", tmp_path / "some-int8.tflite", Converters()
+    keras.write_bytes(b"weights")
+    int8.write_bytes(b"a network and its card")
+    card = {"keras_sha256": sha256(keras)}
+    monkeypatch.setattr(convert, "run", converters.run)
+    monkeypatch.setattr(convert, "split_model", lambda path: (path.read_bytes().removesuffix(b" and its card"), card))
+    monkeypatch.setattr(convert, "_write_float_tflite", lambda keras, target: target.write_bytes(keras.read_bytes()))
+    pair = find_models(keras, None)
+
+    def make(frames: Any = FRAMES) -> tuple[Models, list[str]]:
+        converters.made = []
+        return make_models(pair, frames, tmp_path / "models", lambda _: Path("python"), no_steps), converters.made
+
+    models, everything = make()
+    assert {peer.model for peer in PEERS} <= set(models.files)
+    assert len(set(models.files.values())) == len(models.files)
+    assert models.file("int8").read_bytes() == b"a network"
+    assert make()[1] == []
+    models.file("openvino int8 own").with_suffix(".bin").unlink()
+    assert make()[1] == ["some-int8-own.openvino.xml"]
+    assert {name for name in everything if "-own" in name} == set(make(FRAMES + 1)[1])  # other calibration images
+    converters.failing = "-own"
+    models, _ = make()
+    with pytest.raises(PeerError, match="no such operator"):
+        models.file("openvino int8 own")
+    assert not list((tmp_path / "models").glob("*own*.xml")), "no stale model remains"
+    converters.failing = "nothing"
+    keras.write_bytes(b"other weights")
+    int8.write_bytes(b"another network and its card")
+    assert make()[1] == everything
+    with pytest.raises(UserError, match=r"some-int8\.tflite was not exported from .*some\.keras"):
+        find_models(keras, None)
+
+
+def test_peers_are_calibrated_on_the_images_of_the_card(synthetic_dir: Path) -> None:
+    split = make_split(find_data(synthetic_dir).dataset, "official")
+    expected = choose_images(candidates_from_pairs(split.train), 5, 3)
+    card = {"calibration": {"images": 5, "seed": 3, "sha256": expected.sha256}}
+    frames, facts = calibration_frames(card, split, 32, 32, no_steps)
+    np.testing.assert_array_equal(frames, expected.frames(32, 32))
+    assert facts == {"images": 5, "sha256": expected.sha256, "same_as_int8": True}
+    card["calibration"]["sha256"] = "of FireSeg"
+    assert calibration_frames(card, split, 32, 32, no_steps)[1]["same_as_int8"] is False
+
+
+class FakeClient:
+    """A peer with fixed times that predicts fire in the left half."""
 
     version = "1.0"
 
-    def __init__(self, times_ms: list[float], *, fails_in_round: int | None = None, dtype: type = np.uint8) -> None:
-        self.times_ms, self.fails_in_round, self.dtype = times_ms, fails_in_round, dtype
-        self.round, self.is_closed = 0, False
+    def __init__(self, *times_ms: float, dtype: type = np.uint8) -> None:
+        self.times_ms, self.dtype, self.is_closed = list(times_ms), dtype, False
 
     def time(self, frames: Path, runs: int, warm_up: int) -> list[float]:
-        if self.round == self.fails_in_round:
+        if not self.times_ms:
             raise PeerError("it crashed (SIGSEGV)")
-        self.round += 1
-        return [self.times_ms[(self.round - 1) % len(self.times_ms)]] * runs
+        return [self.times_ms.pop()] * runs
 
     def segment(self, frames: Path, maps: Path) -> None:
-        found = np.zeros(np.load(frames).shape[:3], self.dtype)
-        found[:, :, :2] = 128 if self.dtype == np.uint8 else 0.5
-        np.save(maps, found)
+        fire = 128 if self.dtype == np.uint8 else 0.5
+        np.save(maps, np.tile(np.array([fire, fire, 0, 0], self.dtype), (3, 4, 1)))
 
     def close(self) -> None:
         self.is_closed = True
 
 
-@pytest.fixture
-def frames(tmp_path: Path) -> Path:
-    path = tmp_path / "frames.npy"
-    np.save(path, np.zeros((3, 4, 4, 3), np.uint8))
-    return path
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Models:
-    return Models({peer.model: tmp_path / peer.model for peer in PEERS})
-
-
-@pytest.fixture
-def reference() -> Predictions:
-    masks = np.zeros((3, 4, 4), bool)
-    masks[:, :, :2] = True
-    return Predictions(("a", "b", "c"), masks, masks)
-
-
-Run = Callable[..., list[Measured]]
-
-
-@pytest.fixture
-def run(frames: Path, models: Models) -> Run:
-    def run(workers: dict[tuple[Peer, int], Worker | PeerError], rounds: int = 4, threads: tuple[int, ...] = (1,)):  # type: ignore[no-untyped-def]
-        def start(peer: Peer, model: Path, count: int) -> Worker:
-            found = workers[peer, count]
-            if isinstance(found, PeerError):
-                raise found
-            return found
-
-        peers = list(dict.fromkeys(peer for peer, _ in workers))
-        return measure(peers, models, threads, rounds, frames, lambda environment: Path(), start, no_steps)
-
-    return run
-
-
-def test_no_two_peers_share_a_name() -> None:
-    assert len({peer.name for peer in PEERS}) == len(PEERS)
-    assert all(re.fullmatch(r"[a-z0-9-]+", peer.name) for peer in PEERS)
-
-
-def test_peers_are_chosen_by_name_or_by_environment_and_the_reference_is_always_among_them() -> None:
-    assert choose([]) == list(PEERS)
-    assert choose(["onnxruntime-int8"]) == [REFERENCE, ONNX]
-    assert {peer.environment.name for peer in choose(["ncnn"])} == {"litert", "ncnn"}
-
-
-def test_a_peer_that_is_none_is_an_error_that_lists_those_there_are() -> None:
-    with pytest.raises(UserError, match=r"no peer tensorrt: expected any of .*onnxruntime"):
-        choose(["tensorrt"])
-
-
-@pytest.mark.parametrize("path", [peer.environment.lock for peer in PEERS], ids=lambda path: path.stem)
-def test_a_lock_file_holds_names_versions_and_hashes_and_no_address(path: Path) -> None:
-    text = path.read_text()
-    assert "://" not in text and "--index" not in text and "--find-links" not in text
-    pinned = re.findall(r"^[a-z0-9._-]+==", text, re.MULTILINE)
-    assert pinned
-    assert len(re.findall(r"^    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)) >= len(pinned)
-
-
-def test_every_lock_file_of_a_peer_has_the_list_it_was_made_from() -> None:
-    assert {path.stem for path in LOCKS.glob("*.lock")} == {path.stem for path in LOCKS.glob("*.in")}
-
-
-@given(TIMES_MS)
-def test_the_reference_is_once_as_slow_as_itself(times_ms: list[float]) -> None:
-    timing = rate(1, times_ms, times_ms)
-    assert (timing.low, timing.ratio, timing.high) == (1, 1, 1)
-
-
-@given(TIMES_MS, st.floats(0.1, 10), st.data())
-def test_noise_that_hits_a_whole_round_leaves_the_ratio_alone(
-    times_ms: list[float], factor: float, data: st.DataObject
-) -> None:
-    noise = data.draw(st.lists(st.floats(1, 20), min_size=len(times_ms), max_size=len(times_ms)))
-    noisy_reference = [time * by for time, by in zip(times_ms, noise, strict=True)]
-    timing = rate(2, [time * factor for time in noisy_reference], noisy_reference)
-    assert timing.ratio == pytest.approx(factor)
-    assert timing.low == pytest.approx(timing.high)
-
-
-@given(TIMES_MS, st.data())
-def test_the_ratio_lies_within_its_spread(times_ms: list[float], data: st.DataObject) -> None:
-    reference_ms = data.draw(st.lists(st.floats(0.1, 1e4), min_size=len(times_ms), max_size=len(times_ms)))
-    timing = rate(1, times_ms, reference_ms)
-    assert timing.low is not None and timing.ratio is not None and timing.high is not None
-    assert timing.low <= timing.ratio <= timing.high
-
-
-@pytest.mark.parametrize("reference_ms", [[], [1.0]])
-def test_without_the_references_rounds_there_is_a_time_but_no_ratio(reference_ms: list[float]) -> None:
-    timing = rate(1, [3.0, 5.0], reference_ms)
-    assert timing.median_ms == 4
-    assert timing.ratio is None
-
-
-def test_every_peer_is_timed_in_every_round_at_every_thread_count(run: Run) -> None:
-    workers = {(peer, count): FakeWorker([10.0 * count]) for peer in (REFERENCE, ONNX) for count in (1, 2)}
-    found = run(workers, rounds=5, threads=(1, 2))
-    assert [measured.rounds_ms for measured in found] == [{1: [10.0] * 5, 2: [20.0] * 5}] * 2
-    assert all(worker.is_closed for worker in workers.values())
-
-
-def test_ratios_are_taken_within_a_round(run: Run, reference: Predictions) -> None:
-    found = run({(REFERENCE, 1): FakeWorker([1.0, 100.0]), (ONNX, 1): FakeWorker([2.0, 200.0])})
-    rows = make_rows(found, reference)
-    assert rows[1].timings[0].ratio == pytest.approx(2)
-    assert rows[1].timings[0].high == pytest.approx(2)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_bytes_and_probabilities_are_held_to_one_threshold(run: Run, reference: Predictions, dtype: type) -> None:
-    rows = make_rows(run({(REFERENCE, 1): FakeWorker([1.0], dtype=dtype)}), reference)
-    assert rows[0].metrics is not None
-    assert rows[0].metrics["agreement"] == rows[0].metrics["fire_iou"] == 1
-
-
-def test_a_peer_that_does_not_start_is_a_row_that_says_why(run: Run, reference: Predictions) -> None:
-    reason = "pip could not install opencv.lock: no wheel"
-    rows = make_rows(run({(REFERENCE, 1): FakeWorker([1.0]), (OPENCV, 1): PeerError(reason)}), reference)
-    assert rows[1].failure == reason
-    assert rows[1].metrics is None and not rows[1].timings
-    assert rows[0].timings[0].ratio == 1
-
-
-def test_a_peer_that_fails_at_one_thread_count_is_not_timed_at_the_other(run: Run) -> None:
-    first = FakeWorker([1.0])
-    workers = {(REFERENCE, 1): FakeWorker([1.0]), (REFERENCE, 2): FakeWorker([1.0])}
-    found = run({**workers, (OPENCV, 1): first, (OPENCV, 2): PeerError("no")}, threads=(1, 2))
-    assert found[1].failure == "no"
-    assert first.round == 0 and first.is_closed
-
-
-def test_a_peer_that_crashes_while_timed_keeps_its_accuracy_and_loses_its_times(
-    run: Run, reference: Predictions
-) -> None:
-    crashing = FakeWorker([1.0], fails_in_round=2)
-    rows = make_rows(run({(REFERENCE, 1): FakeWorker([1.0]), (OPENCV, 1): crashing}), reference)
-    assert rows[1].failure == "failed while it was timed: it crashed (SIGSEGV)"
-    assert rows[1].metrics is not None and not rows[1].timings
-    assert len(rows[0].timings[0].rounds_ms) == 4
-
-
-def test_a_model_that_could_not_be_converted_fails_only_the_peers_that_read_it(
-    run: Run, models: Models, reference: Predictions
-) -> None:
-    models.files[OPENCV.model] = PeerError("tf2onnx left 3 transpositions in the graph")
-    rows = make_rows(run({(REFERENCE, 1): FakeWorker([1.0]), (OPENCV, 1): FakeWorker([1.0])}), reference)
-    assert rows[0].failure is None
-    assert rows[1].failure == "tf2onnx left 3 transpositions in the graph"
-
-
-def test_a_reason_is_one_line_of_bearable_length() -> None:
-    reason = str(PeerError("Traceback\n  many\nlines " + "x" * 1000))
-    assert "\n" not in reason and len(reason) <= 240
-
-
-def make_report(run: Run, reference: Predictions) -> Report:
-    workers = {
-        (REFERENCE, 1): FakeWorker([4.0]),
-        (ONNX, 1): FakeWorker([6.0], dtype=np.float32),
-        (OPENCV, 1): PeerError("no wheel"),
+def test_ratios_are_within_a_round_and_failures_are_rows(tmp_path: Path) -> None:
+    np.save(tmp_path / "frames.npy", np.zeros((3, 4, 4, 3), np.uint8))
+    peers = choose(["onnxruntime-int8", "openvino-int8", "opencv", "keras"])
+    reference, onnx, crashing, no_wheel, keras = peers
+    clients = {
+        reference: FakeClient(1.0, 100.0),
+        onnx: FakeClient(2.0, 50.0, dtype=np.float32),
+        crashing: FakeClient(1.0),
     }
-    return Report(FACTS, "some.keras on SYNTHETIC data", (1,), make_rows(run(workers), reference))
+    crash, no_install = "failed while timed: it crashed (SIGSEGV)", "pip could not install opencv.lock: no wheel"
 
+    def start(peer: Peer, model: Path, count: int) -> Client:
+        if peer == no_wheel:
+            raise PeerError(no_install)
+        return cast(Client, clients[peer])
 
-def test_the_table_and_its_markdown_hold_every_peer_even_one_that_failed(run: Run, reference: Predictions) -> None:
-    report = make_report(run, reference)
+    models = Models({peer.model: tmp_path for peer in PEERS} | {keras.model: PeerError("no such operator")})
+    results = measure(peers, models, (1,), 2, tmp_path / "frames.npy", lambda _: Path(), start, no_steps)
+    assert all(client.is_closed for client in clients.values())
+    masks = np.tile(np.array([True, True, False, False]), (3, 4, 1))
+    machine = {"board": None, "cpu": "Some CPU", "load": 0.5, "load_after": 0.6}
+    facts = {"calibration": {"images": 3, "same_as_int8": False}, "rounds": 2, "machine": machine}
+    report = Report(facts, "some.keras", (1,), make_rows(results, Predictions(("a", "b", "c"), masks, masks)))
+    rows = json.loads(json.dumps(report.as_json(), allow_nan=False))["rows"]
+    assert [row["failure"] for row in rows] == [None, None, crash, no_install, "no such operator"]
+    assert [(row["agreement"], row["fire_iou"]) for row in rows[:3]] == [(1, 1)] * 3
+    assert rows[2]["timings"] == []
     text = report.as_markdown()
-    assert "| LiteRT int8 | 1.0 | 1.0000 | 1.0000 | 1.0000 | 4.00 | 1.00 (1.00 to 1.00) |" in text
-    assert "| ONNX Runtime int8 | 1.0 | 1.0000 | 1.0000 | 1.0000 | 6.00 | 1.50 (1.50 to 1.50) |" in text
-    assert "| OpenCV float32 | – | – | – | – | – | – |" in text
-    assert "- OpenCV float32: no wheel" in text
-    assert report.table().row_count == 3
+    assert "| ONNX Runtime int8 | 1.0 | 1.0000 | 1.0000 | 1.0000 | 26.00 | 1.25 (0.65 to 1.85) |" in text
+    assert "NOT the images" in text and "ncnn is float only" in text
+    draw(report, tmp_path / "peers.png")
+    assert read_rgb(tmp_path / "peers.png").std() > 0
 
 
-def test_the_json_says_what_was_measured_and_why_something_was_not(run: Run, reference: Predictions) -> None:
-    found = json.loads(json.dumps(make_report(run, reference).as_json(), allow_nan=False))
-    assert found["reference"] == "litert-int8"
-    assert [row["failure"] for row in found["rows"]] == [None, None, "no wheel"]
-    assert found["rows"][1]["timings"][0]["ratio"] == 1.5
-    assert found["rows"][1]["timings"][0]["rounds_ms"] == [6.0] * 4
-
-
-def test_a_reader_is_told_when_the_calibration_images_are_others(run: Run, reference: Predictions) -> None:
-    report = make_report(run, reference)
-    assert "the very images" in report.as_markdown()
-    report.facts["calibration"] = {"images": 3, "same_as_int8": False}
-    assert "NOT the images" in report.as_markdown()
-
-
-def test_the_picture_is_drawn_even_where_a_peer_failed(run: Run, reference: Predictions, tmp_path: Path) -> None:
-    draw(make_report(run, reference), tmp_path / "peers.png")
-    picture = cv2.imread(str(tmp_path / "peers.png"))
-    assert picture is not None and picture.std() > 0
+def test_files_that_run_in_another_environment_import_one_another_only() -> None:
+    room = ROOT / "benchmarks"
+    for path in [*(room / name for name in INSIDE_FILES), *(room / "peers").glob("*/*.py")]:
+        own = re.findall(r"^ *(?:from|import) ((?:edge|train|export|benchmarks)\S*)", path.read_text(), re.MULTILINE)
+        assert set(own) <= {"benchmarks.peers.worker"}, path

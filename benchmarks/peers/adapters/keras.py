@@ -1,36 +1,25 @@
-"""Keras on TensorFlow, the float the others are held against. float32 NHWC in.
-
-`predict_on_batch` is what a person calls, and was faster than a traced call or XLA.
-"""
+"""Keras on TensorFlow, the float reference. Input: float32 NHWC. `predict_on_batch` beat a traced call and XLA."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
+
+from benchmarks.peers.worker import Network
 
 PACKAGE = "keras"
 
 
-class KerasNetwork:
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def put(self, frame: npt.NDArray[np.uint8]) -> None:
-        self._frame = frame[None].astype(np.float32)
-
-    def invoke(self) -> None:
-        self._map = self._model.predict_on_batch(self._frame)
-
-    def take(self) -> npt.NDArray[Any]:
-        return np.array(self._map[0, :, :, 0])
-
-
-def load(model: Path, threads: int, precision: str) -> KerasNetwork:
+def load(model: Path, threads: int, precision: str) -> Network:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    return KerasNetwork(keras.models.load_model(model, compile=False))
+    net = keras.models.load_model(model, compile=False)
+    frame = np.zeros(net.input_shape[1:], np.float32)[None]
+    return Network(
+        put=lambda rgb: np.copyto(frame[0], rgb),
+        invoke=lambda: net.predict_on_batch(frame),
+        take=lambda result: np.array(result[0, :, :, 0]),
+    )

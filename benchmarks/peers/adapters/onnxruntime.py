@@ -1,49 +1,33 @@
-"""ONNX Runtime on its CPU provider, all of its graph optimisations on. NCHW in: bytes for our int8, else float32."""
+"""ONNX Runtime, CPU provider, all graph optimisations. Input: NCHW, bytes for the project's int8, else float32."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime  # type: ignore[import-not-found, unused-ignore]
 
-from benchmarks.peers.worker import to_nchw
+from benchmarks.peers.worker import Network, to_nchw
 
 PACKAGE = "onnxruntime"
 DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 
 
-class OrtNetwork:
-    """Input and output are bound once, so that a run allocates nothing."""
-
-    def __init__(self, session: Any) -> None:
-        given, made = session.get_inputs()[0], session.get_outputs()[0]
-        self._frame = np.zeros(given.shape, DTYPES[given.type])
-        self._map = np.zeros(made.shape, DTYPES[made.type])
-        self._binding = session.io_binding()
-        for bind, name, array in (
-            (self._binding.bind_input, given.name, self._frame),
-            (self._binding.bind_output, made.name, self._map),
-        ):
-            bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        self._session = session
-
-    def put(self, frame: npt.NDArray[np.uint8]) -> None:
-        self._frame[...] = to_nchw(frame)
-
-    def invoke(self) -> None:
-        self._session.run_with_iobinding(self._binding)
-
-    def take(self) -> npt.NDArray[Any]:
-        return self._map[0, 0].copy()
-
-
-def load(model: Path, threads: int, precision: str) -> OrtNetwork:
+def load(model: Path, threads: int, precision: str) -> Network:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Threads that spin between runs would steal the next peer's cores; while a run lasts they spin as ever.
+    # Threads that spin between runs would take cores from the next peer.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    return OrtNetwork(onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"]))
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    # Input and output are bound once, so that runs allocate nothing.
+    ends = session.get_inputs()[0], session.get_outputs()[0]
+    frame, output = (np.zeros(end.shape, DTYPES[end.type]) for end in ends)
+    binding = session.io_binding()
+    binding.bind_input(ends[0].name, "cpu", 0, frame.dtype, frame.shape, frame.ctypes.data)
+    binding.bind_output(ends[1].name, "cpu", 0, output.dtype, output.shape, output.ctypes.data)
+    return Network(
+        put=lambda rgb: np.copyto(frame, to_nchw(rgb), casting="unsafe"),
+        invoke=lambda: session.run_with_iobinding(binding),
+        take=lambda _: output[0, 0].copy(),
+    )

@@ -1,1 +1,1 @@
-"""One script a conversion, each run in the environment that has the converter: `python -m … SOURCE… TARGET`."""
+"""One script per conversion, run in the environment of its converter: `python -m … SOURCE… TARGET`."""

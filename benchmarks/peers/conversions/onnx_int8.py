@@ -1,4 +1,4 @@
-"""float32 ONNX -> int8 ONNX by ONNX Runtime's own static quantisation, QDQ, weights per channel.
+"""float32 ONNX -> int8 ONNX by ONNX Runtime's static quantisation: QDQ, weights per channel.
 
     python -m benchmarks.peers.conversions.onnx_int8 SOURCE.onnx CALIBRATION.npy ACTIVATIONS TARGET.onnx
 
@@ -32,7 +32,7 @@ ACTIVATIONS = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
 
 
 class Frames(CalibrationDataReader):
-    """The calibration frames, one at a time."""
+    """Iterate over the calibration frames."""
 
     def __init__(self, frames: npt.NDArray[np.uint8]) -> None:
         self._frames: Iterator[npt.NDArray[np.uint8]] = iter(frames)

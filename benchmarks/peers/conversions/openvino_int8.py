@@ -20,8 +20,7 @@ def convert(source: Path, calibration: Path, target: Path) -> None:
     quantised = nncf.quantize(
         openvino.Core().read_model(source),
         nncf.Dataset(frames, to_nchw),
-        # Activations may be asymmetric: no slower than symmetric ones here, and closer to the float.
-        preset=nncf.QuantizationPreset.MIXED,
+        preset=nncf.QuantizationPreset.MIXED,  # asymmetric activations: as fast as symmetric, closer to the float
         subset_size=len(frames),
     )
     openvino.save_model(quantised, target, compress_to_fp16=False)

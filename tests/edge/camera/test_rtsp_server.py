@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from benchmarks.soak.camera import free_port, wait_for_port
-from benchmarks.soak.process import subject
+from benchmarks.soak.process import start_run
+from benchmarks.soak.rig import free_port, wait_for_port
 from edge.camera.files import VideoFile
 from edge.camera.pattern import FLAMES_FROM_S, PatternCamera
 from edge.images import Frame
@@ -81,24 +81,24 @@ def test_a_killed_or_hanging_camera_is_reconnected_without_showing_its_password(
     address = f"rtsp://{USER}:{PASSWORD}@127.0.0.1:{port}/live"
     config = tmp_path / "fireseg.toml"
     config.write_text(f'[source]\naddress = "{address}"\nstall_s = {STALL_S}\n[model]\npath = "{shipped_model}"\n')
-    with subject("--config", config) as watched:
+    with start_run("--config", config) as watched:
 
         def wait_for_loss(heard: int) -> None:
             lost = "trying again"
-            watched.wait_for(lambda: any(lost in line for line in watched.said[heard:]), "a loss", BACK_WITHIN_S)
+            watched.wait_for(lambda: any(lost in line for line in watched.log_lines[heard:]), "a loss", BACK_WITHIN_S)
 
         with served(recording, port):
             watched.wait_for(lambda: bool(watched.events), "a fire", WAIT_S)
         wait_for_loss(0)
         with served(recording, port) as process:
             watched.wait_for_results(10, BACK_WITHIN_S)
-            heard = len(watched.said)
+            heard = len(watched.log_lines)
             process.send_signal(signal.SIGSTOP)
             wait_for_loss(heard)
             process.send_signal(signal.SIGCONT)
             watched.wait_for_results(10, BACK_WITHIN_S)
         assert watched.terminate() < 2
     assert watched.process.returncode == 0
-    everything = "\n".join([*watched.said, *map(str, watched.events)])
+    everything = "\n".join([*watched.log_lines, *map(str, watched.events)])
     assert f"rtsp://***@127.0.0.1:{port}/live" in everything
     assert PASSWORD not in everything

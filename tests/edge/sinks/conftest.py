@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.soak.broker import Broker
+from benchmarks.soak.rig import Broker
 from tests.support.mqtt_fixtures import mosquitto
 
 

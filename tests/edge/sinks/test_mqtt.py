@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.soak.broker import Broker
+from benchmarks.soak.rig import Broker
 from edge.messages import CameraState
 from edge.sinks.homeassistant import discovery
 from edge.sinks.mqtt_client import BrokerAddress, MqttClient, slug
@@ -45,36 +45,36 @@ def test_home_assistants_entities_have_distinct_ids_on_one_device() -> None:
 @pytest.mark.slow
 def test_the_state_is_retained_and_published_at_once_when_an_alarm_changes(broker: Broker, tmp_path: Path) -> None:
     with listening(broker) as listener, publishing(kitchen(broker.port), tmp_path / "outbox") as sink:
-        wait_for(lambda: b"online" in listener.of("/status"))
+        wait_for(lambda: b"online" in listener.payloads("/status"))
         sink.on_result(result(0, 0.0, on=False))
-        publish_until(sink, lambda: listener.of("/alarm"))
+        publish_until(sink, lambda: listener.payloads("/alarm"))
         sink.on_result(result(1, 0.25, on=True))
-        wait_for(lambda: listener.of("/alarm")[-1:] == [b"ON"])
+        wait_for(lambda: listener.payloads("/alarm")[-1:] == [b"ON"])
         sink.on_result(result(2, 0.0, on=False))
-        wait_for(lambda: len(listener.of("/state")) == 3)
-        assert listener.of("/alarm")[-1] == b"OFF"
-        assert listener.of("/fire_share") == [b"0.00000", b"0.25000", b"0.00000"]
-        states = [json.loads(payload) for payload in listener.of("/state")]
+        wait_for(lambda: len(listener.payloads("/state")) == 3)
+        assert listener.payloads("/alarm")[-1] == b"OFF"
+        assert listener.payloads("/fire_share") == [b"0.00000", b"0.25000", b"0.00000"]
+        states = [json.loads(payload) for payload in listener.payloads("/state")]
         assert [state["alarm"] for state in states] == [False, True, False]
         assert states[1]["zones"] == {"frame": {"share": 0.25, "alarm": True}}
         assert (states[1]["fps"], states[1]["temperature_c"]) == (9.5, 55.0)
         with listening(broker, name="late") as late:
-            wait_for(lambda: late.of("/alarm") == [b"OFF"])
-            assert late.of("/camera") == [b"online"]
+            wait_for(lambda: late.payloads("/alarm") == [b"OFF"])
+            assert late.payloads("/camera") == [b"online"]
 
 
 @pytest.mark.slow
 def test_a_camera_without_frames_is_offline_not_calm(broker: Broker, tmp_path: Path) -> None:
     with listening(broker) as listener, publishing(kitchen(broker.port), tmp_path / "outbox") as sink:
         sink.on_result(result(0, 0.0, on=False))
-        publish_until(sink, lambda: listener.of("/camera"))
+        publish_until(sink, lambda: listener.payloads("/camera"))
         for status, expected in (
             (run_status(camera_state=CameraState.RECONNECTING), b"offline"),
             (run_status(), b"online"),
             (run_status(last_result_age_s=60), b"offline"),
         ):
             sink.on_status(status)
-            wait_for(lambda expected=expected: listener.of("/camera")[-1:] == [expected])  # type: ignore[misc]
+            wait_for(lambda expected=expected: listener.payloads("/camera")[-1:] == [expected])  # type: ignore[misc]
 
 
 @pytest.mark.slow
@@ -82,16 +82,16 @@ def test_discovery_is_published_again_after_a_restart_of_home_assistant(broker: 
     count = len(entities("frame"))
     with listening(broker) as listener, publishing(kitchen(broker.port), tmp_path / "outbox") as sink:
         sink.on_result(result(0, 0.0, on=False))
-        publish_until(sink, lambda: len(listener.of("/config")) >= count)
-        listener.tell("homeassistant/status", "online")
-        publish_until(sink, lambda: len(listener.of("/config")) >= 2 * count)
+        publish_until(sink, lambda: len(listener.payloads("/config")) >= count)
+        listener.publish("homeassistant/status", "online")
+        publish_until(sink, lambda: len(listener.payloads("/config")) >= 2 * count)
 
 
 @pytest.mark.slow
 def test_home_assistant_forgets_a_zone_that_is_gone_even_after_a_restart(broker: Broker, tmp_path: Path) -> None:
     def zones() -> set[str]:
         """The binary sensors whose last message is not empty."""
-        last = {topic: payload for topic, payload in listener.heard if "/binary_sensor/" in topic}
+        last = {topic: payload for topic, payload in listener.messages if "/binary_sensor/" in topic}
         return {topic.split("/")[-2] for topic, payload in last.items() if payload}
 
     with listening(broker) as listener:
@@ -123,15 +123,15 @@ def test_two_runs_with_one_name_are_reported_and_stop_fighting(
 def test_a_snapshot_is_published_with_an_event_unless_disabled(broker: Broker, tmp_path: Path) -> None:
     with listening(broker) as listener:
         with publishing(kitchen(broker.port), tmp_path / "outbox") as sink:
-            wait_for(lambda: b"online" in listener.of("/status"))
+            wait_for(lambda: b"online" in listener.payloads("/status"))
             sink.on_event(fire(1)[0])
-            wait_for(lambda: listener.of("/snapshot"))
-            bgr = cv2.imdecode(np.frombuffer(listener.of("/snapshot")[0], np.uint8), cv2.IMREAD_COLOR)
+            wait_for(lambda: listener.payloads("/snapshot"))
+            bgr = cv2.imdecode(np.frombuffer(listener.payloads("/snapshot")[0], np.uint8), cv2.IMREAD_COLOR)
             assert bgr is not None and bgr.shape == (48, 64, 3)
         with publishing(kitchen(broker.port, snapshots=False), tmp_path / "outbox") as sink:
             sink.on_event(fire(2)[0])
             wait_for(lambda: len(listener.events) == 2)
-    assert len(listener.of("/snapshot")) == 1
+    assert len(listener.payloads("/snapshot")) == 1
 
 
 def test_names_become_topics_and_two_names_never_become_one() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.soak.broker import Broker
+from benchmarks.soak.rig import Broker
 from edge.messages import FireEvent
 from tests.support.mqtt_fixtures import fire, keys, kitchen, listener_has, listening, mosquitto, publishing, wait_for
 from tests.support.tcp_proxy import TcpProxy
@@ -29,7 +29,7 @@ def test_events_arrive_once_and_in_order_as_json_even_without_qos_2(tmp_path: Pa
             sink.on_event(event)
         wait_for(lambda: len(listener.events) == 3 and not list(outbox.iterdir()))
     assert listener.events == keys(fire(1))
-    assert json.loads(listener.of("fireseg/kitchen/event")[0]) == fire(1)[0].as_json()
+    assert json.loads(listener.payloads("fireseg/kitchen/event")[0]) == fire(1)[0].as_json()
 
 
 @pytest.mark.parametrize("remembers", [True, False])
@@ -37,7 +37,7 @@ def test_no_event_is_lost_when_the_broker_is_killed_during_an_alarm(tmp_path: Pa
     """Killed between start and end, down for a while, then back, with its sessions or without."""
     emitted: list[FireEvent] = []
     with (
-        mosquitto(tmp_path, remembers=remembers) as broker,
+        mosquitto(tmp_path, persistent=remembers) as broker,
         listening(broker) as listener,
         closing(TcpProxy(broker.port)) as proxy,
         publishing(kitchen(proxy.port), tmp_path / "outbox") as sink,
@@ -100,9 +100,9 @@ def test_an_event_right_before_the_end_is_delivered_and_then_the_camera_is_offli
 ) -> None:
     with listening(broker) as listener:
         with publishing(kitchen(broker.port), tmp_path / "outbox", grace_s=20.0) as sink:
-            wait_for(lambda: b"online" in listener.of("/status"))
+            wait_for(lambda: b"online" in listener.payloads("/status"))
             sink.on_event(fire(1)[0])
-        wait_for(lambda: listener.of("/status")[-1:] == [b"offline"])
+        wait_for(lambda: listener.payloads("/status")[-1:] == [b"offline"])
     assert listener.events == keys(fire(1)[:1])
 
 
@@ -112,10 +112,10 @@ def test_the_broker_reports_a_camera_offline_whose_connection_is_cut(broker: Bro
         closing(TcpProxy(broker.port)) as proxy,
         publishing(kitchen(proxy.port), tmp_path / "outbox"),
     ):
-        wait_for(lambda: listener.of("/status") == [b"online"])
+        wait_for(lambda: listener.payloads("/status") == [b"online"])
         proxy.refuse()
         proxy.cut()
-        wait_for(lambda: listener.of("/status") == [b"online", b"offline"])
+        wait_for(lambda: listener.payloads("/status") == [b"online", b"offline"])
 
 
 def test_events_that_the_access_rules_forbid_wait_and_are_reported(

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.soak.camera import camera, free_port
-from benchmarks.soak.process import Subject, subject
+from benchmarks.soak.process import ProcessUnderTest, start_run
+from benchmarks.soak.rig import camera, free_port
 from edge.messages import CameraState
 from edge.sinks import Sinks
 from edge.sinks.systemd import Systemd, from_environment
@@ -146,10 +146,10 @@ def test_the_environment_enables_the_watchdog(
 
 
 @contextmanager
-def running(manager: Manager, model: Path, source: str) -> Iterator[Subject]:
+def running(manager: Manager, model: Path, source: str) -> Iterator[ProcessUnderTest]:
     """A run as systemd starts it."""
     environment = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": str(round(1e6 * WATCHDOG_S))}
-    with subject("--model", model, "--source", source, environment=environment) as run:
+    with start_run("--model", model, "--source", source, environment=environment) as run:
         yield run
 
 
@@ -177,7 +177,7 @@ def test_a_camera_that_is_unreachable_at_boot_does_not_feed_the_watchdog(manager
 
 @pytest.mark.slow
 def test_a_camera_that_freezes_starves_the_watchdog_until_it_resumes(manager: Manager, shipped_model: Path) -> None:
-    with camera(fps=10, burning=False) as (address, process), running(manager, shipped_model, address):
+    with camera(fps=10, fire=False) as (address, process), running(manager, shipped_model, address):
         manager.wait_for("WATCHDOG=1", count=2)
         process.send_signal(signal.SIGSTOP)
         manager.listen(for_s=0.5)  # frames already on their way

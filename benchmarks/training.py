@@ -23,7 +23,7 @@ from edge.host.machine import cpu_name
 from train.backend import load_keras_backend
 from train.commands.options import DataOption
 from train.data.splits import Split
-from train.recipe_file import OURS, read_recipe
+from train.recipe import SHIPPED_DIR, read_recipe
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -40,7 +40,7 @@ def main(
     warnings.showwarning = show_warning
     if batches < 1:
         raise UserError(f"--batches {batches}", "expected 1 or more")
-    recipes = {file.stem: read_recipe(file.stem) for file in sorted(OURS.glob("*.toml"))}
+    recipes = {file.stem: read_recipe(file.stem) for file in sorted(SHIPPED_DIR.glob("*.toml"))}
     load_keras_backend()
     import keras
 
@@ -67,12 +67,12 @@ def rates(name: str, flags: dict[str, Any], split: Split, count: int, on_step: O
 
     Args:
         name: what to call the row.
-        flags: one of our recipes, as `train.recipe_file` reads it.
+        flags: one of our recipes, as `train.recipe` reads it.
         split: whose training images are used.
     """
     from train.data.batches import Batches, decode
     from train.fit import compile_phase
-    from train.model.fused_batchnorm import to_train
+    from train.model.fused_batchnorm import fuse_batchnorm
     from train.model.unet import UNetConfig, build_unet
     from train.recipe import Phase
 
@@ -84,8 +84,10 @@ def rates(name: str, flags: dict[str, Any], split: Split, count: int, on_step: O
             f"{name} takes batches of {batch}, but there are {len(examples)} training images", "expected more"
         )
     source = Batches(examples, batch, seed=flags["seed"], strong=flags["augment"] == "strong")
-    model = to_train(build_unet(config, weights=None), "mixed_bfloat16" if flags["mixed-precision"] else "float32")
-    whole = Phase("whole", 1, 1e-4, encoder=True, batch_norm=True, cosine=True, patience=None)
+    model = fuse_batchnorm(
+        build_unet(config, weights=None), "mixed_bfloat16" if flags["mixed-precision"] else "float32"
+    )
+    whole = Phase("whole", 1, 1e-4, encoder=True, batchnorm=True, cosine=True, patience=None)
     compile_phase(model, whole, steps=count)
     done = on_step(f"training {name}", WARM_UP + count)
     loading_s, training_s = [], []

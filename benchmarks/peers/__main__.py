@@ -17,7 +17,7 @@ from edge.files import make_folder, write_json, write_text
 from edge.host.machine import conditions, read_state
 from export.cli import SHIPPED_MODEL
 from train.backend import load_keras_backend
-from train.cli import DataOption, SplitOption
+from train.commands.options import DataOption, SplitOption
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 

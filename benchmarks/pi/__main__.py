@@ -20,7 +20,7 @@ from edge.console import JsonOption, progress_bars, show_warning
 from edge.errors import UserError, run_app
 from edge.files import write_json, write_text
 from train.backend import load_keras_backend
-from train.cli import DataOption
+from train.commands.options import DataOption
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -54,19 +54,23 @@ def negatives(tmp_path: Path) -> Path:
     return tmp_path / "sunsets"
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A model that predicts fire where a frame is bright red."""
+@pytest.fixture(scope="session")
+def red_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame = keras.Input((32, 48, 3))
-    train_test_overlap = keras.layers.Conv2D(1, 1, activation="sigmoid", name="red")(
-        keras.layers.Rescaling(1 / 255)(frame)
-    )
-    network = keras.Model(frame, train_test_overlap)
+    probability = keras.layers.Conv2D(1, 1, activation="sigmoid", name="red")(keras.layers.Rescaling(1 / 255)(frame))
+    network = keras.Model(frame, probability)
     network.get_layer("red").set_weights(
         [np.array([20, -10, -10], np.float32).reshape(1, 1, 3, 1), np.array([-8], np.float32)]
     )
-    network.save(tmp_path / "red.keras")
-    return tmp_path / "red.keras"
+    path = tmp_path_factory.mktemp("model") / "red.keras"
+    network.save(path)
+    return path
+
+
+@pytest.fixture
+def model(red_model: Path, tmp_path: Path) -> Path:
+    """A model that predicts fire where a frame is bright red."""
+    return Path(shutil.copy(red_model, tmp_path))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from tests.support.run_cli import Here, refused
 
@@ -38,6 +39,7 @@ def test_check_reports_leaks_below_its_table(here: Here, tmp_path: Path) -> None
     assert "identical images: train/img(1), test/img(1)" in out
 
 
+@pytest.mark.slow
 def test_synth_generates_a_set_that_check_accepts(here: Here, tmp_path: Path) -> None:
     done = here("synth", "set", "--count", 6, "--seed", 5)
     assert done.code == 0, done.err

@@ -71,6 +71,7 @@ def test_eval_scores_splits_extra_sets_negatives_and_videos_at_once(
         assert words in table, table
 
 
+@pytest.mark.slow
 def test_eval_warns_if_the_model_was_trained_on_the_test_images(here: Here, model: Path, synthetic_dir: Path) -> None:
     source = find_data(synthetic_dir)
     split = make_split(source.dataset, "by-video", fold=1)

@@ -40,6 +40,7 @@ def runs(model: Path, tmp_path: Path, dataset: Dataset) -> list[Path]:
     return [run_of(tmp_path / f"run-{fold}", model, by_video_name(fold, 0), dataset) for fold in range(FOLDS)]
 
 
+@pytest.mark.slow
 def test_every_image_is_scored_once_by_the_model_of_its_fold(
     here: Here, synthetic_dir: Path, runs: list[Path], dataset: Dataset
 ) -> None:
@@ -55,6 +56,7 @@ def test_every_image_is_scored_once_by_the_model_of_its_fold(
     assert report["missing"] == []
 
 
+@pytest.mark.slow
 def test_missing_folds_are_named(
     here: Here, synthetic_dir: Path, runs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

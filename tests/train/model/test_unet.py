@@ -21,15 +21,30 @@ from train.model.unet import Decoder, Encoder, UNetConfig, build_unet, encoder_l
 # Saving warns of each layer without weights.
 pytestmark = pytest.mark.filterwarnings("ignore:Skipping nested container:UserWarning")
 
-COMBINATIONS = [(encoder, decoder) for encoder in get_args(Encoder) for decoder in get_args(Decoder)]
+COMBINATIONS = [
+    pytest.param(encoder, decoder, marks=[] if (encoder, decoder) == ("original", "separable") else [pytest.mark.slow])
+    for encoder in get_args(Encoder)
+    for decoder in get_args(Decoder)
+]
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose)
 
 
 @cache
-def unet(encoder: Encoder, decoder: Decoder = "separable") -> keras.Model:
-    """A narrow network, 32 x 64. Shared: do not train it."""
+def unet(encoder: Encoder = "mobilenetv2", decoder: Decoder = "separable", width: float = 0.35) -> keras.Model:
+    """A network of 32 x 64 pixels with random weights. Shared: do not train it."""
     keras.utils.set_random_seed(0)
-    return build_unet(UNetConfig(32, 64, encoder, decoder, width=0.35), weights=None)
+    return build_unet(UNetConfig(32, 64, encoder, decoder, width), weights=None)
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, Path]:
+    """Keras' MobileNetV2 of width 0.35 for RGB in -1..1, and a file of its weights."""
+    frame = keras.Input((64, 64, 3))
+    rescaled = layers.Rescaling(1 / 127.5, offset=-1)(frame)
+    model = keras.applications.MobileNetV2(input_tensor=rescaled, alpha=0.35, include_top=False, weights=None)
+    path = tmp_path_factory.mktemp("backbone") / "narrow.weights.h5"
+    model.save_weights(path)
+    return model, path
 
 
 def parents(layer: keras.Layer) -> list[keras.Layer]:
@@ -57,10 +72,15 @@ def convolutions(model: keras.Model) -> Iterator[keras.Layer]:
     return (layer for layer in model.layers if isinstance(layer, CONVOLUTIONS) and layer.name != "head_logits")
 
 
+def encoder_params(model: keras.Model) -> int:
+    return sum(layer.count_params() for layer in encoder_layers(model))
+
+
 def noise(height: int = 32, width: int = 64, count: int = 2) -> npt.NDArray[np.float32]:
     return np.random.default_rng(0).integers(0, 256, (count, height, width, 3)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoder", "decoder"), COMBINATIONS)
 def test_frames_map_to_one_probability_per_pixel(encoder: Encoder, decoder: Decoder) -> None:
     model = unet(encoder, decoder)
@@ -72,36 +92,41 @@ def test_frames_map_to_one_probability_per_pixel(encoder: Encoder, decoder: Deco
     assert probability.std() > 0
 
 
+@pytest.mark.slow
 def test_rescaling_is_a_factor_that_folds_into_the_first_convolution() -> None:
     model = unet("mobilenetv2")
     (rescale,) = children(model, model.layers[0])
     assert np.allclose(rescale(np.array([0.0, 127.5, 255.0])), [0, 1, 2])
 
 
-def test_pre_trained_features_equal_keras_except_at_the_padding(tmp_path: Path) -> None:
-    frame = keras.Input((64, 64, 3))
-    published = keras.applications.MobileNetV2(
-        input_tensor=layers.Rescaling(1 / 127.5, offset=-1)(frame), alpha=0.35, include_top=False, weights=None
-    )
-    published.save_weights(tmp_path / "published.weights.h5")
-    unet = build_unet(UNetConfig(64, 64, width=0.35), weights=tmp_path / "published.weights.h5")
+@pytest.mark.slow
+def test_weights_of_a_file_give_keras_features_except_at_the_padding(backbone: tuple[keras.Model, Path]) -> None:
+    published, path = backbone
+    model = build_unet(UNetConfig(64, 64, width=0.35), weights=path)
     expected, features = (
-        np.asarray(keras.Model(model.inputs, model.get_layer("Conv1_relu").output)(noise(64, 64)))
-        for model in (published, unet)
+        np.asarray(keras.Model(network.inputs, network.get_layer("Conv1_relu").output)(noise(64, 64)))
+        for network in (published, model)
     )
     assert expected.std() > 0
     assert np.allclose(expected[:, :-1, :-1], features[:, :-1, :-1], atol=1e-4)
     assert not np.allclose(expected, features, atol=1e-4)  # zero padding was grey and is black
+    loaded = [layer for layer in encoder_layers(model) if layer.weights]
+    assert len(loaded) == 2 * 51
+    for layer in loaded:
+        for weight, original in zip(layer.weights, published.get_layer(layer.name).weights, strict=True):
+            # The one exception absorbs the offset of the input.
+            same = (weight.numpy() == original.numpy()).all()
+            assert same or weight.path == "bn_Conv1/moving_mean", weight.path
 
 
-def parameter_counts(model: keras.Model) -> dict[str, int]:
-    return {"total": model.count_params(), "encoder": sum(layer.count_params() for layer in encoder_layers(model))}
-
-
+@pytest.mark.slow
 def test_the_default_model_has_1_992_260_parameters() -> None:
-    assert parameter_counts(build_unet(UNetConfig(), weights=None)) == {"total": 1_992_260, "encoder": 1_843_264}
+    assert UNetConfig() == UNetConfig(224, 224, "mobilenetv2", "separable", 1.0)
+    model = unet(width=1.0)
+    assert (model.count_params(), encoder_params(model)) == (1_992_260, 1_843_264)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", get_args(Decoder))
 def test_skip_connections_leave_mobilenet_at_its_widest_maps(decoder: Decoder) -> None:
     model = unet("mobilenetv2", decoder)
@@ -115,10 +140,14 @@ def test_skip_connections_leave_mobilenet_at_its_widest_maps(decoder: Decoder) -
     assert children(model, model.get_layer("block_16_project_BN"))[0].name.startswith("decoder_16")
 
 
-def test_skip_connections_of_the_original_encoder_come_before_pooling() -> None:
+@pytest.mark.slow
+def test_the_original_encoder_and_transposed_decoder_are_the_papers() -> None:
     model = unet("original", "transposed")
     sources = [source_of_skip(layer) for layer in model.layers if isinstance(layer, layers.Concatenate)]
     assert sources == ["encoder_8_b_relu", "encoder_4_b_relu", "encoder_2_b_relu", "encoder_1_b_relu"]
+    transposed = [layer for layer in model.layers if isinstance(layer, layers.Conv2DTranspose)]
+    assert [layer.kernel_size for layer in transposed] == [(2, 2)] * 4
+    assert model.get_layer("head_logits").output.shape == (None, 32, 64, 1)
 
 
 @pytest.mark.parametrize(("encoder", "decoder"), COMBINATIONS)
@@ -147,9 +176,10 @@ def test_convolutions_lead_to_batchnorm_and_relu6_so_that_concatenations_share_a
             assert isinstance(clipped, layers.ReLU) and clipped.max_value == 6, parent.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "full"), [(1.0, ["decoder_2_conv"]), (0.35, [])])
 def test_the_separable_decoder_is_light_at_full_resolution(width: float, full: list[str]) -> None:
-    model = build_unet(UNetConfig(32, 64, width=width), weights=None)
+    model = unet(width=width)
     decoder = [layer for layer in convolutions(model) if is_decoder(layer)]
     assert not any(isinstance(layer, layers.Conv2DTranspose) for layer in decoder)
     plain = [layer for layer in decoder if not isinstance(layer, layers.DepthwiseConv2D)]
@@ -159,6 +189,7 @@ def test_the_separable_decoder_is_light_at_full_resolution(width: float, full: l
     assert model.get_layer("head_logits").output.shape == (None, 16, 32, 4)
 
 
+@pytest.mark.slow
 def test_four_logits_at_half_resolution_become_a_2x2_block() -> None:
     model = unet("mobilenetv2")
     logits = keras.Model(model.inputs, model.get_layer("head_logits").output)(noise())
@@ -168,22 +199,16 @@ def test_four_logits_at_half_resolution_become_a_2x2_block() -> None:
         assert np.allclose(probability[:, at // 2 :: 2, at % 2 :: 2, 0], expected[..., at], atol=1e-6)
 
 
-def test_the_transposed_decoder_is_the_papers() -> None:
-    model = unet("original", "transposed")
-    up = [layer for layer in model.layers if isinstance(layer, layers.Conv2DTranspose)]
-    assert [layer.kernel_size for layer in up] == [(2, 2)] * 4
-    assert model.get_layer("head_logits").output.shape == (None, 32, 64, 1)
-
-
+@pytest.mark.slow
 def test_the_decoder_narrows_with_the_encoder_to_half_at_most() -> None:
-    counts = [parameter_counts(build_unet(UNetConfig(32, 32, width=width), weights=None)) for width in (0.35, 0.5, 1.0)]
-    assert [count["encoder"] for count in counts] == sorted(count["encoder"] for count in counts)
-    decoders = [count["total"] - count["encoder"] for count in counts]
+    models = [unet(width=width) for width in (0.35, 0.5, 1.0)]
+    encoders = [encoder_params(model) for model in models]
+    assert encoders == sorted(encoders)
+    decoders = [model.count_params() - encoder for model, encoder in zip(models, encoders, strict=True)]
     assert decoders[0] < decoders[1] < decoders[2] < 8 * decoders[0]
-    narrow, half = (UNetConfig(32, 32, "original", width=width) for width in (0.25, 0.5))
-    narrow_model, half_model = (build_unet(config, weights=None) for config in (narrow, half))
+    narrow, half = (unet("original", width=width) for width in (0.25, 0.5))
     for name in ("decoder_2_skip_conv", "decoder_4_pointwise_conv"):
-        assert narrow_model.get_layer(name).filters == half_model.get_layer(name).filters
+        assert narrow.get_layer(name).filters == half.get_layer(name).filters
 
 
 @pytest.mark.slow
@@ -207,6 +232,7 @@ def test_a_step_changes_trainable_weights_only(encoder: bool, batchnorm: bool) -
     assert statistics and statistics & changed == (statistics if batchnorm else set())
 
 
+@pytest.mark.slow
 def test_a_frozen_mobilenet_keeps_its_statistics() -> None:
     model = build_unet(UNetConfig(32, 32, width=0.35), weights=None)
     set_trainable(model, encoder=False, batchnorm=True)
@@ -221,6 +247,7 @@ def test_a_frozen_mobilenet_keeps_its_statistics() -> None:
     assert all((layer.moving_mean.numpy() != mean).any() for layer, mean in zip(outside, means, strict=True))
 
 
+@pytest.mark.slow
 def test_frozen_layers_can_be_made_trainable_again() -> None:
     model = build_unet(UNetConfig(16, 16, "original", width=0.1), weights=None)
     all_weights = len(model.trainable_weights)
@@ -236,31 +263,17 @@ def test_missing_weights_are_refused_with_where_to_put_them(tmp_path: Path) -> N
     assert len(caught.value.lines) == 1
 
 
-def test_weights_of_another_width_or_format_are_refused(tmp_path: Path) -> None:
-    narrow = tmp_path / "narrow.weights.h5"
-    keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, include_top=False, weights=None).save_weights(narrow)
+@pytest.mark.slow
+def test_weights_of_another_width_or_format_are_refused(backbone: tuple[keras.Model, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"narrow\.weights\.h5 for width 0\.5 could not be loaded"):
-        build_unet(UNetConfig(32, 32, width=0.5), weights=narrow)
+        build_unet(UNetConfig(32, 32, width=0.5), weights=backbone[1])
     text = tmp_path / "notes.weights.h5"
     text.write_text("text")
     with pytest.raises(UserError, match=r"notes\.weights\.h5 for width 0\.35 could not be loaded"):
         build_unet(UNetConfig(32, 32, width=0.35), weights=text)
 
 
-def test_weights_of_a_file_are_loaded_into_the_encoder(tmp_path: Path) -> None:
-    path = tmp_path / "backbone.weights.h5"
-    backbone = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, include_top=False, weights=None)
-    backbone.save_weights(path)
-    model = build_unet(UNetConfig(32, 32, width=0.35), weights=path)
-    loaded = [layer for layer in encoder_layers(model) if layer.weights]
-    assert len(loaded) == 2 * 51
-    for layer in loaded:
-        for weight, expected in zip(layer.weights, backbone.get_layer(layer.name).weights, strict=True):
-            # The one exception absorbs the offset of the input.
-            same = (weight.numpy() == expected.numpy()).all()
-            assert same or weight.path == "bn_Conv1/moving_mean", weight.path
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [0.35, 1.0])
 def test_imagenet_weights_are_found_in_keras_home(width: float) -> None:
     home = os.environ.get("KERAS_HOME", "")
@@ -272,14 +285,27 @@ def test_imagenet_weights_are_found_in_keras_home(width: float) -> None:
     assert all(mean.any() for mean in means), "random weights have zero statistics"
 
 
-def test_a_saved_model_predicts_the_same_after_loading(tmp_path: Path) -> None:
+def assert_statistics_follow_within_an_epoch(model: keras.Model) -> None:
+    momenta = [layer.momentum for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
+    assert momenta and max(momenta) ** 180 < 0.01, "an epoch of 1,500 images has about 180 steps"
+
+
+@pytest.mark.parametrize(("encoder", "decoder"), COMBINATIONS)
+def test_batchnorm_statistics_follow_within_an_epoch(encoder: Encoder, decoder: Decoder) -> None:
+    assert_statistics_follow_within_an_epoch(unet(encoder, decoder))
+
+
+@pytest.mark.slow
+def test_a_saved_model_is_the_same_after_loading(tmp_path: Path) -> None:
     model, frames = unet("mobilenetv2"), noise()
     model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    assert (np.asarray(again(frames)) == np.asarray(model(frames))).all()
-    assert again.name == "unet_mobilenetv2_separable"
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert (np.asarray(loaded(frames)) == np.asarray(model(frames))).all()
+    assert loaded.name == "unet_mobilenetv2_separable"
+    assert_statistics_follow_within_an_epoch(loaded)
 
 
+@pytest.mark.slow
 def test_probabilities_are_float32_under_mixed_precision() -> None:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
@@ -288,13 +314,3 @@ def test_probabilities_are_float32_under_mixed_precision() -> None:
     finally:
         keras.config.set_dtype_policy(before)
     assert model.output.dtype == "float32"
-
-
-@pytest.mark.parametrize(("encoder", "decoder"), COMBINATIONS)
-def test_statistics_follow_within_an_epoch_of_a_small_set_also_when_loaded(
-    encoder: Encoder, decoder: Decoder, tmp_path: Path
-) -> None:
-    unet(encoder, decoder).save(tmp_path / "model.keras")
-    for model in (unet(encoder, decoder), keras.models.load_model(tmp_path / "model.keras")):
-        momenta = [layer.momentum for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
-        assert momenta and max(momenta) ** 180 < 0.01, "an epoch of 1,500 images has about 180 steps"

@@ -118,28 +118,17 @@ def test_a_missing_recipe_is_refused_with_the_shipped_ones(tmp_path: Path) -> No
         ({"size": "64x64x3"}, "size is '64x64x3': expected pixels"),
         ({"size": "100"}, "input height 100 px does not fit the mobilenetv2 encoder: expected a multiple of 32"),
         ({"size": "64x100"}, "input width 100 px"),
+        ({"size": "0"}, r"input height 0 px .* for example 32"),
+        ({"size": "40", "encoder": "original"}, r"the original encoder: expected a multiple of 16"),
+        ({"encoder": "original", "width": 0}, r"encoder width 0 is out of range"),
+        ({"encoder": "original", "width": 3}, r"encoder width 3 is out of range"),
+        ({"width": float("nan")}, r"width is nan"),
         ({"width": 0.6}, r"MobileNetV2 has no width 0\.6: expected one of \(0\.35, 0\.5"),
     ],
 )
 def test_a_recipe_that_cannot_be_run_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         replace(Recipe(), **change).check()
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (UNetConfig(height=0), r"input height 0 px .* for example 32"),
-        (UNetConfig(height=-32), r"input height -32 px"),
-        (UNetConfig(height=40, encoder="original"), r"the original encoder: expected a multiple of 16"),
-        (UNetConfig(encoder="original", width=0), r"encoder width 0 is out of range"),
-        (UNetConfig(encoder="original", width=3), r"encoder width 3 is out of range"),
-        (UNetConfig(encoder="original", width=float("nan")), r"encoder width nan is out of range"),
-    ],
-)
-def test_a_network_that_cannot_be_built_is_refused(config: UNetConfig, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        config.check()
 
 
 def test_phases_without_epochs_are_left_out() -> None:

@@ -82,22 +82,6 @@ def test_a_training_step_uses_the_fused_kernel_unless_batchnorm_is_frozen() -> N
     assert "FusedBatchNormV3" not in kernels(model, noise(2, 32, 64, 3))
 
 
-def test_a_training_step_is_the_same_fused_and_unfused() -> None:
-    frames, masks = noise(4, 32, 64, 3), (noise(4, 32, 64, 1, seed=1) > 200).astype(np.float32)
-    losses, statistics = [], []
-    for model in (unfuse_batchnorm(unet()), fuse_batchnorm(unet())):
-        model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
-        first = float(model.train_on_batch(frames, masks))
-        statistics.append([np.asarray(variable) for layer in norms(model) for variable in layer.non_trainable_weights])
-        losses.append((first, float(model.train_on_batch(frames, masks))))
-    own, fused = losses
-    assert fused[0] == pytest.approx(own[0], rel=1e-5)
-    # ReLU6 and statistics of 8 values at the bottleneck amplify rounding with each step.
-    assert fused[1] == pytest.approx(own[1], rel=2e-3) != own[0]
-    for a, b in zip(*statistics, strict=True):
-        assert np.allclose(a, b, rtol=1e-3, atol=1e-4)
-
-
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize(("encoder", "decoder"), COMBINATIONS)
 def test_unfusing_restores_keras_layers_and_the_same_bits(encoder: Encoder, decoder: Decoder, policy: str) -> None:

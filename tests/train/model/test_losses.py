@@ -30,24 +30,19 @@ def test_a_perfect_prediction_costs_nothing_with_or_without_fire() -> None:
         assert loss(truth, truth) == pytest.approx(0, abs=1e-5)
 
 
-def test_fire_predicted_in_an_empty_image_costs_dice_too() -> None:
-    empty = np.zeros((1, 16, 16, 1), np.float32)
-    assert loss(empty, np.full_like(empty, 0.1)) > 0.9
-
-
 def test_a_wrong_prediction_costs_far_more_than_an_uncertain_one() -> None:
-    truth = half_fire()
+    truth, empty = half_fire(), np.zeros((1, 16, 16, 1), np.float32)
     assert loss(truth, 1 - truth) > 10 > 2 > loss(truth, np.full_like(truth, 0.5)) > 1
+    assert loss(empty, np.full_like(empty, 0.1)) > 0.9, "dice counts in an empty image too"
 
 
 def test_the_loss_of_two_pixels_is_computed_by_hand() -> None:
     truth = np.array([1, 0], np.float32).reshape(1, 1, 2, 1)
     predicted = np.array([0.8, 0.4], np.float32).reshape(1, 1, 2, 1)
     cross_entropy = -(math.log(0.8) + math.log(0.6)) / 2
-    dice = (2 * 0.8 + 1) / (1 + 0.8 + 0.4 + 1)
-    assert loss(truth, predicted) == pytest.approx(cross_entropy + 1 - dice, rel=1e-5)
-    dice_of_3 = (2 * 0.8 + 3) / (1 + 0.8 + 0.4 + 3)
-    assert loss(truth, predicted, smooth_px=3.0) == pytest.approx(cross_entropy + 1 - dice_of_3, rel=1e-5)
+    for smooth_px in (1.0, 3.0):
+        dice = (2 * 0.8 + smooth_px) / (1 + 0.8 + 0.4 + smooth_px)
+        assert loss(truth, predicted, smooth_px) == pytest.approx(cross_entropy + 1 - dice, rel=1e-5)
 
 
 def test_dice_is_pooled_so_that_an_image_without_fire_costs_only_its_false_positives() -> None:
@@ -58,15 +53,6 @@ def test_dice_is_pooled_so_that_an_image_without_fire_costs_only_its_false_posit
     alone, together = loss(truth[:1], predicted[:1]), loss(truth, predicted)
     assert together == pytest.approx(alone, rel=0.5)
     assert together < 0.02
-
-
-def test_a_larger_missed_fire_costs_more() -> None:
-    costs = []
-    for rows in (1, 4, 8):
-        truth = np.zeros((1, 16, 16, 1), np.float32)
-        truth[:, :rows] = 1
-        costs.append(loss(truth, np.full_like(truth, 0.01)))
-    assert costs == sorted(costs)
 
 
 @pytest.mark.parametrize("probability", [0.0, 1.0])
@@ -80,14 +66,9 @@ def test_the_gradient_is_finite_where_the_sigmoid_saturates(probability: float, 
     assert np.isfinite(tape.gradient(value, predicted).numpy()).all()
 
 
-def test_truth_may_be_integers() -> None:
-    truth, predicted = half_fire(), np.full((2, 16, 16, 1), 0.3, np.float32)
-    assert float(BCEDice()(truth.astype(np.uint8), predicted)) == pytest.approx(loss(truth, predicted))
-
-
 def test_the_loss_is_serializable() -> None:
     again = keras.losses.deserialize(keras.losses.serialize(BCEDice(smooth_px=2.5)))
     assert isinstance(again, BCEDice)
     assert again.get_config() == BCEDice(smooth_px=2.5).get_config()
     truth, predicted = half_fire(), np.full((2, 16, 16, 1), 0.3, np.float32)
-    assert float(again(truth, predicted)) == pytest.approx(loss(truth, predicted, smooth_px=2.5))
+    assert float(again(truth.astype(np.uint8), predicted)) == pytest.approx(loss(truth, predicted, smooth_px=2.5))

@@ -102,8 +102,8 @@ class Recipe:
     def check(self) -> None:
         """Raise `UserError` for a recipe that cannot be run."""
         for name, value in asdict(self).items():
-            if expected := expected_instead(name, value):
-                raise UserError(f"{name} is {value!r}", f"expected {expected}")
+            if remedy := remedy_for(name, value):
+                raise UserError(f"{name} is {value!r}", remedy)
         self.model.check()
         if not self.frozen_epochs + self.finetune_epochs:
             raise UserError("frozen_epochs and finetune_epochs are both 0", "expected 1 or more in all")
@@ -113,9 +113,10 @@ FIELDS = {entry.name: entry for entry in fields(Recipe)}
 TYPES = get_type_hints(Recipe)
 
 
-def expected_instead(name: str, value: Any) -> str | None:
-    """Return what the field expects if the value is not valid, otherwise None."""
-    return what_is_wrong(value, TYPES[name], FIELDS[name].metadata)
+def remedy_for(name: str, value: Any) -> str | None:
+    """Return what the field expects instead of the value; None if the value is valid."""
+    expected = what_is_wrong(value, TYPES[name], FIELDS[name].metadata)
+    return expected and f"expected {expected}"
 
 
 def read_recipe(name: str) -> dict[str, Any]:
@@ -141,6 +142,6 @@ def read_recipe(name: str) -> dict[str, Any]:
     for flag, value in settings.items():
         if flag not in flags:
             raise UserError(*unknown_key(flag, f"recipe {name}", flags).split(": ", 1))
-        if expected := expected_instead(flags[flag], value):
-            raise UserError(f"recipe {name} has {flag} = {value!r}", f"expected {expected}")
+        if remedy := remedy_for(flags[flag], value):
+            raise UserError(f"recipe {name} has {flag} = {value!r}", remedy)
     return settings

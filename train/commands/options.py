@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from edge.config_schema import describe
 from train.recipe import FIELDS, TYPES, read_recipe
 
 ModelArgument = Annotated[Path, typer.Argument(help="A .keras or .tflite model.")]
@@ -42,7 +41,9 @@ def with_recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.signature(command, eval_str=True)
     *parameters, _settings = signature.parameters.values()
     for name, entry in FIELDS.items():
-        option = typer.Option(entry.default, help=describe(entry))
+        choices = entry.metadata["choices"]
+        help_text = entry.metadata["doc"] + (f" One of {', '.join(choices)}." if choices else "")
+        option = typer.Option(entry.default, help=help_text)
         kind = inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter(name, kind, default=option, annotation=TYPES[name]))
     command.__dict__["__signature__"] = signature.replace(parameters=parameters)

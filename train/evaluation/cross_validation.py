@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,14 @@ def cross_validate(
         predictions = evaluate(predictor, split.test, on_step(f"evaluating fold {run.fold}", len(split.test)))
         folds[f"fold {run.fold}"] = {"images": len(split.test), **rounded(predictions.metrics, 6)}
         videos += [{"fold": run.fold, **rounded(row, 6)} for row in by_video(split.test, predictions.per_image)]
+    values = {name: [row[name] for row in folds.values()] for name in METRICS}
     return {
         "data": source.title,
         "split": f"by-video seed {runs[0].seed}",
         "folds": folds,
         "missing": sorted(set(range(FOLDS)) - {run.fold for run in runs}),
-        "mean": {name: _over_folds(statistics.fmean, folds, name) for name in METRICS},
-        "std": {name: _over_folds(statistics.stdev, folds, name) if len(folds) > 1 else None for name in METRICS},
+        "mean": {name: round(statistics.fmean(values[name]), 6) for name in METRICS},
+        "std": {name: round(statistics.stdev(values[name]), 6) if len(runs) > 1 else None for name in METRICS},
         "videos": sorted(videos, key=lambda row: row["fire_iou"]),
     }
 
@@ -124,7 +125,3 @@ def _check_int8(run: FoldRun, data: Path | None) -> None:
     if (split, digest) != (run.split, run.train_sha256):
         images = f"split {split} of this or other data" if split else "images of no split"
         raise UserError(f"{run.int8} was calibrated on {images}, expected {run.split}'s training images here", remedy)
-
-
-def _over_folds(statistic: Callable[[list[float]], float], folds: dict[str, dict[str, Any]], name: str) -> float:
-    return round(float(statistic([row[name] for row in folds.values()])), 6)

@@ -53,7 +53,12 @@ def eval_command(
     from train.evaluation.provenance import train_test_overlap
     from train.model.io import load_predictor
 
-    _check_outputs(picture, report_dir, frame_stride)
+    if picture and picture.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UserError(f"--picture {picture} is not an image file", f"expected {', '.join(IMAGE_SUFFIXES)}")
+    if frame_stride < 1:
+        raise UserError(f"--frame-stride {frame_stride}", "expected 1 for every frame of a video, or more")
+    for folder in filter(None, (report_dir, picture and picture.parent)):
+        check_writable(folder)
     lengths = {path: count_frames(path, frame_stride) for path in video or []}
     predictor = load_predictor(model, threads=threads)
     with progress_bars() as on_step:
@@ -105,13 +110,3 @@ def eval_command(
     print_shares(false_alarms, "false alarms: pictures without flames, by area fraction predicted as fire")
     by_name = {Path(name).name: rates for name, rates in videos.items()}
     print_shares(by_name, "video frames, by area fraction predicted as fire")
-
-
-def _check_outputs(picture: Path | None, report_dir: Path | None, frame_stride: int) -> None:
-    if picture and picture.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UserError(f"--picture {picture} is not an image file", f"expected {', '.join(IMAGE_SUFFIXES)}")
-    if frame_stride < 1:
-        raise UserError(f"--frame-stride {frame_stride}", "expected 1 for every frame of a video, or more")
-    for folder in (report_dir, picture.parent if picture else None):
-        if folder:
-            check_writable(folder)

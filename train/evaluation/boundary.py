@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from train.evaluation.metrics import Mask, count, fire_iou, pooled, precision, recall
+from train.evaluation.metrics import Mask, count, fire_iou, fire_metrics, pooled
 
 # Half widths of the excluded band, in pixels at the model's resolution.
 BANDS_PX = (0, 1, 2, 3, 5)
@@ -40,16 +40,8 @@ def metrics_without_boundary(masks: Mask, truths: Mask, bands_px: Sequence[int] 
             for mask, truth in zip(masks, truths, strict=True)
             for included in [~boundary_band(truth, band_px)]
         )
-        rows.append(
-            {
-                "excluded_px": band_px,
-                "fire_iou": fire_iou(total),
-                "precision": precision(total),
-                "recall": recall(total),
-                "fire_px": total.tp + total.fn,
-                "error_px": total.fp + total.fn,
-            }
-        )
+        areas = {"fire_px": total.tp + total.fn, "error_px": total.fp + total.fn}
+        rows.append({"excluded_px": band_px, **fire_metrics(total), **areas})
     return rows
 
 

@@ -16,7 +16,7 @@ from edge.model.segmenter import OUTPUT_STEPS
 from train.data.fireseg import Pair
 from train.evaluation.boundary import metrics_without_boundary, shifted_truth_iou
 from train.evaluation.evaluate import LEVELS, Histograms, Predictions, rounded
-from train.evaluation.metrics import Counts, fire_iou, pooled, precision, recall
+from train.evaluation.metrics import Counts, fire_iou, fire_metrics, pooled
 from train.evaluation.plots import draw_images, draw_precision_recall, draw_reliability
 
 WORST = 20
@@ -36,10 +36,8 @@ def counts_by_threshold(histogram: Histograms) -> list[Counts]:
 
 def precision_recall(histogram: Histograms) -> list[Row]:
     """Return precision, recall and fire IoU at each threshold, pooled over the pixels."""
-    return [
-        {"threshold": level / OUTPUT_STEPS, "precision": precision(c), "recall": recall(c), "fire_iou": fire_iou(c)}
-        for level, c in enumerate(counts_by_threshold(histogram))
-    ]
+    counts = counts_by_threshold(histogram)
+    return [{"threshold": level / OUTPUT_STEPS, **fire_metrics(c)} for level, c in enumerate(counts)]
 
 
 def average_precision(rows: Sequence[Row]) -> float:
@@ -72,10 +70,8 @@ def by_video(pairs: Sequence[Pair], per_image: Sequence[Counts]) -> list[Row]:
     videos: dict[str, list[Counts]] = {}
     for pair, counts in zip(pairs, per_image, strict=True):
         videos.setdefault(pair.video, []).append(counts)
-    metrics = {"fire_iou": fire_iou, "precision": precision, "recall": recall}
-    rows = [
-        {"video": video, "images": len(images), **{name: metric(pooled(images)) for name, metric in metrics.items()}}
-        for video, images in videos.items()
+    rows: list[Row] = [
+        {"video": video, "images": len(images), **fire_metrics(pooled(images))} for video, images in videos.items()
     ]
     return sorted(rows, key=lambda row: (row["fire_iou"], row["video"]))
 

@@ -75,6 +75,11 @@ def recall(c: Counts) -> float:
     return _ratio(c.tp, c.tp + c.fn)
 
 
+def fire_metrics(c: Counts) -> dict[str, float]:
+    """Return the metrics of the fire class by name."""
+    return {"fire_iou": fire_iou(c), "precision": precision(c), "recall": recall(c)}
+
+
 def fire_iou_per_image(per_image: Sequence[Counts]) -> float:
     """Return the mean fire IoU of the images; an image with no fire predicted and none present counts 1."""
     return sum(map(fire_iou, per_image)) / len(per_image)

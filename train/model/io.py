@@ -17,7 +17,6 @@ from edge.images import Frame, Map
 from edge.model.preprocess import probability_to_u8, to_model_input
 from edge.model.segmenter import DEFAULT_THRESHOLD, OUTPUT_STEPS, Segmenter
 
-MODEL_SUFFIXES = (".keras", ".tflite")
 Mask = npt.NDArray[np.bool_]
 
 
@@ -43,20 +42,18 @@ class KerasPredictor:
         >>> predictor.mask(frame).mean()  # area fraction
     """
 
-    def __init__(self, model: keras.Model, threshold: float = DEFAULT_THRESHOLD) -> None:
+    threshold_u8 = math.ceil(DEFAULT_THRESHOLD * OUTPUT_STEPS)
+
+    def __init__(self, model: keras.Model) -> None:
         self.model = model
         _, self.height, self.width, _ = model.input_shape
-        self.threshold_u8 = math.ceil(threshold * OUTPUT_STEPS)
 
     def __call__(self, frame: Frame) -> Map:
-        return probability_to_u8(self.predict(to_model_input(frame, self.height, self.width)[None])[0, :, :, 0])
+        batch = to_model_input(frame, self.height, self.width)[None].astype(np.float32)
+        return probability_to_u8(np.asarray(self.model.predict_on_batch(batch))[0, :, :, 0])
 
     def mask(self, frame: Frame) -> Mask:
         return self(frame) >= self.threshold_u8
-
-    def predict(self, frames: Frame) -> npt.NDArray[np.float32]:
-        """Return N x height x width x 1 probabilities of N x height x width x 3 RGB bytes."""
-        return np.asarray(self.model.predict_on_batch(frames.astype(np.float32)))
 
 
 def check_model_file(path: Path) -> None:
@@ -113,4 +110,4 @@ def load_predictor(path: Path, *, threads: int | None = None) -> Predictor:
         return KerasPredictor(load_keras(path))
     if path.suffix == ".tflite":
         return Segmenter(path, threads=threads)
-    raise UserError(f"{path} is not a model file", f"expected {' or '.join(MODEL_SUFFIXES)}")
+    raise UserError(f"{path} is not a model file", "expected .keras or .tflite")

@@ -49,7 +49,7 @@ def test_eval_scores_splits_extra_sets_negatives_and_videos_at_once(
     path = model if kind == "keras" else SHIPPED
     arguments = ["eval", path, "--data", synthetic_dir, "--split", "all", "--negatives", negatives, "--extra", extra]
     arguments += ["--video", video, "--frame-stride", "2"]
-    done = here(*arguments, "--report-dir", "out", "--json")
+    done = here(*arguments, *(("--report-dir", "out") if kind == "keras" else ()), "--json")
     assert done.code == 0, done.err
     report: dict[str, Any] = json.loads(done.out)
     assert report["splits"].keys() == {"official", "official-clean", "barns"}
@@ -58,11 +58,11 @@ def test_eval_scores_splits_extra_sets_negatives_and_videos_at_once(
     assert report["splits"]["barns"]["images"] == 2, "only the images held out"
     assert report["negatives"]["sunsets"]["images"] == 2
     assert report["videos"][str(video)]["frames"] == 5
-    for split, metrics in report["splits"].items():
-        assert {file.name for file in (tmp_path / "out" / split).iterdir()} == REPORT
-        videos = json.loads((tmp_path / "out" / split / "videos.json").read_text())
-        assert videos == metrics["error_analysis"]["videos"]
     if kind == "keras":
+        for split, metrics in report["splits"].items():
+            assert {file.name for file in (tmp_path / "out" / split).iterdir()} == REPORT
+            videos = json.loads((tmp_path / "out" / split / "videos.json").read_text())
+            assert videos == metrics["error_analysis"]["videos"]
         assert report["splits"]["barns"]["fire_iou"] == 1
         assert report["negatives"]["sunsets"]["over_0.1_percent"] == 0
         assert report["videos"][str(video)]["over_0.2_percent"] == 0.4

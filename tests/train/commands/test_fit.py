@@ -14,7 +14,8 @@ from tests.support.run_cli import CHATTER, Done, Here, leftovers, refused, type_
 from train.model.io import load_keras
 
 TINY_FLAGS = (
-    "--size", "64", "--width", "0.35", "--backbone-weights", "none", "--frozen-epochs", "1", "--finetune-epochs", "1",
+    "--size", "32", "--encoder", "original", "--width", "0.1", "--backbone-weights", "none",
+    "--frozen-epochs", "1", "--finetune-epochs", "1",
 )  # fmt: skip
 
 
@@ -36,10 +37,10 @@ def test_fit_leaves_a_model_a_card_and_plots(trained: tuple[Path, Done]) -> None
     out = cwd / "runs" / "tiny"
     for file in ("history.csv", "losses-training.png", "losses-fine-tuning.png", "predictions.png"):
         assert (out / file).is_file()
-    assert load_keras(out / "best.keras").input_shape == (None, 64, 64, 3)
+    assert load_keras(out / "best.keras").input_shape == (None, 32, 32, 3)
     card = json.loads((out / "best.json").read_text())
     assert card["sha256"] == sha256(out / "best.keras")
-    assert card["recipe"]["model"]["width"] == 0.35
+    assert card["recipe"]["model"]["width"] == 0.1
     assert not leftovers(out)
 
 

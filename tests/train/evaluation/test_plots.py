@@ -34,7 +34,7 @@ def no_figure_stays_open() -> Iterator[None]:
 
 @pytest.fixture
 def pairs(synthetic_dir: Path) -> tuple[Pair, ...]:
-    return load_dataset(synthetic_dir).pairs[:12]
+    return load_dataset(synthetic_dir).pairs[:4]
 
 
 def history(*phases: str) -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ def test_each_phase_with_epochs_gets_a_plot_of_its_losses(tmp_path: Path) -> Non
         assert image.std() > 5, "the plot is blank"
 
 
-@pytest.mark.parametrize(("count", "rows"), [(1, 1), (12, 4), (99, 4)])
+@pytest.mark.parametrize(("count", "rows"), [(1, 1), (99, 2)])
 def test_predictions_are_shown_beside_the_truth(pairs: tuple[Pair, ...], tmp_path: Path, count: int, rows: int) -> None:
     images = []
     for right in (True, False):

@@ -1,1 +1,1 @@
-"""FireSeg -> a trained Keras U-Net. May look into `edge`, never into `export` or `benchmarks`."""
+"""Train a Keras U-Net on FireSeg. Imports `edge`; never `export` or `benchmarks`."""

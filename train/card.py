@@ -1,7 +1,8 @@
-"""The card beside a trained model: what it was trained on, how, and what it reaches."""
+"""The JSON card beside a trained model: training data, recipe, results and versions."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,10 +17,11 @@ from train.data.fireseg import Pair, content_hash
 from train.data.sources import DataSource, ExtraSet
 from train.data.splits import Split, with_clean
 from train.evaluation.evaluate import Predictions, rounded
+from train.fit import TrainingState, best_row
 from train.recipe import Recipe
-from train.run_state import TrainingState, best_of
 
 PACKAGES = ("fireseg-edge", "keras", "tensorflow", "ai-edge-litert", "numpy", "opencv-python-headless")
+NETWORK_FIELDS = ("encoder", "decoder", "width", "size")  # on the card as `model`
 
 
 def write_card(
@@ -28,15 +30,18 @@ def write_card(
     state: TrainingState,
     source: DataSource,
     split: Split,
-    judged: Predictions,
-    supplements: Sequence[ExtraSet] = (),
+    predictions: Predictions,
+    extra_sets: Sequence[ExtraSet] = (),
 ) -> None:
-    """Write `model`'s card as `.json` beside it. `judged` are the split's test images; where the split is `official`,
-    the card has the figures of `official-clean` too."""
-    sets = [{"title": source.title, **_learnt(split.train)}]
-    for one in supplements:
-        sets.append({"title": one.title, "kind": one.kind, **_learnt(one.train), "held_out_images": len(one.test)})
-    best = best_of(state.history)
+    """Write `model`'s card as `.json` beside it.
+
+    `predictions` are of the split's test images. For split `official` the card has the metrics of `official-clean` too.
+    """
+    sets = [{"title": source.title, **_images(split.train)}]
+    for extra in extra_sets:
+        held_out = len(extra.test)
+        sets.append({"title": extra.title, "kind": extra.kind, **_images(extra.train), "held_out_images": held_out})
+    best = best_row(state.history)
     card: dict[str, Any] = {
         "name": model.stem,
         "sha256": sha256(model),
@@ -44,10 +49,15 @@ def write_card(
             "title": source.title,
             "split": split.name,
             "train_sha256": state.data_sha256,
-            "train_images": sum(one["images"] for one in sets),
+            "train_images": sum(entry["images"] for entry in sets),
             "sets": sets,
         },
-        "recipe": {**asdict(recipe), "backbone_weights": _without_folder(recipe.backbone_weights)},
+        "recipe": {
+            "model": asdict(recipe.model),
+            **{name: value for name, value in asdict(recipe).items() if name not in NETWORK_FIELDS},
+            # The file's name says which weights; its folder concerns one machine only.
+            "backbone_weights": recipe.weights and Path(recipe.weights).name,
+        },
         "training": {
             "date": datetime.now(UTC).date().isoformat(),
             "epochs": len(state.history),
@@ -58,29 +68,22 @@ def write_card(
             "backend": keras.backend.backend(),
         },
         "metrics": {
-            one.name: {"images": len(one.test), "sha256": one.sha256, **rounded(judged.of(one.test).metrics)}
-            for one in with_clean(source.dataset, split)
+            part.name: {"images": len(part.test), "sha256": part.sha256, **rounded(predictions.of(part.test).metrics)}
+            for part in with_clean(source.dataset, split)
         },
         "versions": installed_versions(),
     }
     write_json(model.with_suffix(".json"), card)
 
 
-def _learnt(pairs: Sequence[Pair]) -> dict[str, Any]:
+def _images(pairs: Sequence[Pair]) -> dict[str, Any]:
     return {"images": len(pairs), "sha256": content_hash(pairs)}
 
 
-def _without_folder(weights: str | None) -> str | None:
-    """A path says something of one machine; the file's name says which weights."""
-    return weights and Path(weights).name
-
-
 def installed_versions() -> dict[str, str]:
-    """The versions of what trains and judges, of those installed."""
-    found = {}
+    """Return the versions of the installed packages that training and evaluation depend on."""
+    versions = {}
     for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions

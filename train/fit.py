@@ -1,124 +1,182 @@
-"""A training by a recipe, resumable at any moment.
+"""Train by a recipe, resumably.
 
-After every epoch the model with its optimizer goes to `last-NNN.keras`, then `state.json` points to it, and then the
-best model is kept: whatever moment a run is killed at, `resume` goes on from the last whole epoch, to the same curve
-(batches are drawn from the seed and the epoch, see `batches.py`; early stopping is read off the history).
+After every epoch the model with its optimizer goes to `last-NNN.keras`, then `state.json` points to it, and then
+`best.keras` is updated. A run killed at any moment resumes from its last complete epoch, to the same curve: batches
+depend on the seed and the epoch only (`train/data/batches.py`), and early stopping on the history.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from edge.errors import UserError
-from edge.files import check_writable, replacing, write_json
+from edge.files import check_writable, replacing, write_json, write_text
 from train.data.batches import Batches, Examples
-from train.model.fused_batchnorm import to_keep, to_train
+from train.model.fused_batchnorm import fuse_batchnorm, unfuse_batchnorm
 from train.model.io import deflate
 from train.model.losses import BCEDice
-from train.model.unet import UNetConfig, build_unet, set_trainable
+from train.model.unet import build_unet, set_trainable
 from train.recipe import Phase, Recipe
-from train.run_state import (
-    BEST_FILE,
-    HISTORY_FILE,
-    MONITOR,
-    STATE_FILE,
-    Row,
-    TrainingState,
-    read_state,
-    stalled_epochs,
-    write_history,
-)
+
+STATE_FILE = "state.json"
+BEST_FILE = "best.keras"
+HISTORY_FILE = "history.csv"
+# Chooses the best epoch: the loss is smooth; the IoU of a few validation videos jumps at its threshold.
+MONITOR = "val_loss"
+
+Row = dict[str, Any]
+
+
+@dataclass
+class TrainingState:
+    """The progress of a run: written after every epoch, read by `--resume`."""
+
+    recipe: dict[str, Any]
+    data_sha256: str
+    history: list[Row] = field(default_factory=list)
+    last: str | None = None  # file of the model with its optimizer after the last epoch
+    best_epoch: int | None = None  # the epoch of best.keras
+
+    def rows(self, phase: Phase) -> list[Row]:
+        """Return the history of one phase."""
+        return [row for row in self.history if row["phase"] == phase.name]
+
+    def is_done(self, phase: Phase) -> bool:
+        """Whether the phase ran all its epochs, or its patience ran out."""
+        rows = self.rows(phase)
+        return len(rows) >= phase.epochs or (phase.patience is not None and stalled_epochs(rows) >= phase.patience)
+
+
+def stalled_epochs(rows: list[Row]) -> int:
+    """Return the number of epochs since the best one."""
+    return len(rows) - 1 - rows.index(best_row(rows)) if rows else 0
+
+
+def best_row(rows: list[Row]) -> Row:
+    """Return the epoch with the lowest validation loss, or the last epoch if there was no validation."""
+    return min(rows, key=lambda row: float(row[MONITOR])) if MONITOR in rows[-1] else rows[-1]
+
+
+def read_state(out: Path) -> TrainingState:
+    """Read the progress of the run in `out`. Raises `UserError` if its state is damaged."""
+    path = out / STATE_FILE
+    try:
+        return TrainingState(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is not a run's state ({error})", f"delete {out} and start again") from error
+
+
+def check_out(out: Path, *, resume: bool) -> None:
+    """Raise `UserError` if a run cannot start or resume in `out`: check before reading the data."""
+    check_writable(out)
+    if (out / STATE_FILE).is_file() and not resume:
+        raise UserError(f"{out} already holds a training run", "pass --resume to continue it, or another --out")
 
 
 def fit(
-    recipe: Recipe, learn: Examples, validate: Examples, out: Path, *, data_sha256: str, resume: bool, verbose: int
+    recipe: Recipe,
+    training: Examples,
+    validation: Examples,
+    out: Path,
+    *,
+    data_sha256: str,
+    resume: bool = False,
+    verbose: int = 0,
 ) -> keras.Model:
-    """Train, and return the best model by the loss on the validation videos; it lies in `out` as best.keras too.
+    """Train and return the best model, also saved as `out`/best.keras.
 
-    Without any to validate on, the last epoch's is the best.
+    The best model has the lowest validation loss; without validation images it is the last epoch's.
 
-    Raises `UserError` where `out` already holds a run and `resume` is off, or holds one of another recipe or data.
+    Args:
+        data_sha256: content hash of all training and validation images.
+        resume: continue the run in `out`; without one, start.
+        verbose: as in Keras' `Model.fit`.
+
+    Raises `UserError` if `out` holds a run and `resume` is off, or a run of another recipe or data.
+
+    Example:
+        >>> fit(Recipe(width=0.35), training, validation, Path("runs/mine"), data_sha256=digest)
     """
     recipe.check()
     state = _open_run(recipe, out, data_sha256, resume)
     keras.utils.set_random_seed(recipe.seed)
-    if state.last:  # the run may have been killed after its state was written and before its best model was
-        _keep_best(_load(out / state.last, compiled=False), state, out)
-    model: keras.Model | None = None
+    if state.last:  # killed after the state was written, possibly before the best model was
+        _update_best(_load(out / state.last, compiled=False), state, out)
     phases = recipe.phases()
-    for before, phase in zip([None, *phases], phases, strict=False):
+    for previous, phase in zip([None, *phases], phases, strict=False):
         if state.is_done(phase):
             continue
-        rows = state.of(phase)
+        rows = state.rows(phase)
         if rows and state.last:
             model = _load(out / state.last, compiled=True)
         else:
-            if before and state.last:
-                # Where patience looked for the best, that goes on; else what the phase ended with: while BatchNorm
-                # learns, the loss on validation rises and falls by more than the network does.
-                model = _load(out / (state.last if before.patience is None else BEST_FILE), compiled=False)
-            else:
-                model = build_unet(recipe.model, weights=recipe.backbone_weights)
-            model = to_train(model, "mixed_bfloat16" if recipe.mixed_precision else "float32")
-            compile_phase(model, phase, steps=phase.epochs * -(-len(learn) // recipe.batch_size))
-        done = len(state.history)
-        end = done - len(rows) + phase.epochs
-        batches = Batches(learn, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong")
+            model = fuse_batchnorm(
+                _initial_model(recipe, previous, state, out), "mixed_bfloat16" if recipe.mixed_precision else "float32"
+            )
+            compile_phase(model, phase, steps=phase.epochs * -(-len(training) // recipe.batch_size))
+        epochs_done = len(state.history)
+        batches = Batches(training, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong")
         model.fit(
             batches,
-            validation_data=Batches(validate, recipe.batch_size) if len(validate) else None,
-            initial_epoch=done,
-            epochs=end,
-            callbacks=[_Epochs(state, phase, batches, out), *_tensorboard(out)],
-            shuffle=False,  # Keras would shuffle the batches again, by a generator that a resumed run cannot know
+            validation_data=Batches(validation, recipe.batch_size) if len(validation) else None,
+            initial_epoch=epochs_done,
+            epochs=epochs_done - len(rows) + phase.epochs,
+            callbacks=[_Checkpoint(state, phase, batches, out), *_tensorboard(out)],
+            shuffle=False,  # `Batches` shuffles; Keras' shuffling could not be resumed
             verbose=verbose,
         )
     return _load(out / BEST_FILE, compiled=False)
 
 
-def check_out(out: Path, *, resume: bool) -> None:
-    """Raise `UserError` where a run cannot begin or go on in `out`: before the data is read."""
-    check_writable(out)
-    if (out / STATE_FILE).is_file() and not resume:
-        raise UserError(f"{out} already holds a training run", "pass --resume to go on with it, or another --out")
-
-
 def compile_phase(model: keras.Model, phase: Phase, steps: int) -> None:
-    """Give a model in training form the phase's loss, optimizer and rate over `steps`, and freeze what stands still."""
-    set_trainable(model, encoder=phase.encoder, batch_norm=phase.batch_norm)
-    rate = phase.rate
+    """Freeze layers and set the loss, the optimizer and the learning rate of the phase over `steps` steps."""
+    set_trainable(model, encoder=phase.encoder, batchnorm=phase.batchnorm)
+    lr = phase.lr
     if phase.cosine:
-        # Adam's first steps are as long as its rate whatever the gradient: a cold start throws pre-trained layers off.
+        # Adam's first steps are as long as its learning rate: without warm-up they destroy pre-trained features.
         warm_up = steps // phase.epochs
-        rate = keras.optimizers.schedules.CosineDecay(
-            phase.rate / 100, max(1, steps - warm_up), warmup_target=phase.rate, warmup_steps=warm_up
+        lr = keras.optimizers.schedules.CosineDecay(
+            phase.lr / 100, max(1, steps - warm_up), warmup_target=phase.lr, warmup_steps=warm_up
         )
     model.compile(
-        optimizer=keras.optimizers.Adam(rate),
+        optimizer=keras.optimizers.Adam(lr),
         loss=BCEDice(),
         metrics=[keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.5, name="fire_iou")],
     )
 
 
+def _initial_model(recipe: Recipe, previous: Phase | None, state: TrainingState, out: Path) -> keras.Model:
+    """Return the model that a phase starts from."""
+    if previous is None or state.last is None:
+        return build_unet(recipe.model, weights=recipe.weights)
+    # A phase with patience hands on its best epoch. The others hand on their last: while BatchNorm trains, the
+    # validation loss fluctuates more than the network changes.
+    return _load(out / (state.last if previous.patience is None else BEST_FILE), compiled=False)
+
+
 def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> TrainingState:
     check_out(out, resume=resume)
-    fresh = TrainingState(json.loads(json.dumps(asdict(recipe))), data_sha256)
     if not (out / STATE_FILE).is_file():
-        return fresh
+        return TrainingState(asdict(recipe), data_sha256)
     state = read_state(out)
-    # A run begun before the recipe had some field was trained as that field's default says; one begun with a field
-    # that is gone cannot go on as it began.
-    before = asdict(Recipe()) | state.recipe
-    before["model"] = asdict(UNetConfig()) | state.recipe.get("model", {})
-    changed = [key for key in before if before[key] != fresh.recipe.get(key)]
-    if changed:
+    current = asdict(recipe)
+    if unknown := sorted(state.recipe.keys() - current.keys()):
+        raise UserError(
+            f"{out} was begun by another version, whose recipe has {', '.join(unknown)}", "pass another --out"
+        )
+    # A run older than a field was trained with that field's default.
+    begun = asdict(Recipe()) | state.recipe
+    if changed := [key for key in begun if begun[key] != current[key]]:
         raise UserError(
             f"{out} was trained with another {', '.join(changed)}", "resume with the same, or pass another --out"
         )
@@ -130,15 +188,8 @@ def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> Trai
     return state
 
 
-def _load(path: Path, *, compiled: bool) -> keras.Model:
-    try:
-        return keras.models.load_model(path, compile=compiled)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is missing or damaged", f"delete {path.parent} and start again") from error
-
-
-class _Epochs(keras.callbacks.Callback):
-    """Keeps the run's state on disk, its best model, its table; and ends a phase that has stopped improving."""
+class _Checkpoint(keras.callbacks.Callback):
+    """Save the run after every epoch, and end a phase that has stopped improving."""
 
     def __init__(self, state: TrainingState, phase: Phase, batches: Batches, out: Path) -> None:
         super().__init__()
@@ -149,40 +200,38 @@ class _Epochs(keras.callbacks.Callback):
         self.started_s = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        row: Row = {
-            "phase": self.phase.name,
-            "epoch": epoch + 1,
-            "seconds": round(time.monotonic() - self.started_s, 1),
-        }
+        seconds = round(time.monotonic() - self.started_s, 1)
+        row: Row = {"phase": self.phase.name, "epoch": epoch + 1, "seconds": seconds}
         row |= {name: float(value) for name, value in (logs or {}).items()}
         if not math.isfinite(loss := row[MONITOR] if MONITOR in row else row["loss"]):
-            raise UserError(
-                f"the loss is {loss} after epoch {epoch + 1}",
-                "the training came apart; start again with a lower learning rate",
-            )
-        before, last = self.state.last, f"last-{epoch + 1:03d}.keras"
+            raise UserError(f"the loss is {loss} after epoch {epoch + 1}", "training diverged; lower the learning rate")
+        previous, last = self.state.last, f"last-{epoch + 1:03d}.keras"
         _save(self.model, self.out / last)
         self.state.history.append(row)
         self.state.last = last
         write_json(self.out / STATE_FILE, asdict(self.state))
-        _keep_best(self.model, self.state, self.out)
-        if before and before != last:
-            (self.out / before).unlink(missing_ok=True)
-        write_history(self.state.history, self.out / HISTORY_FILE)
+        _update_best(self.model, self.state, self.out)
+        if previous and previous != last:
+            (self.out / previous).unlink(missing_ok=True)
+        _write_history(self.state.history, self.out / HISTORY_FILE)
         if self.state.is_done(self.phase):
             self.model.stop_training = True
 
 
-def _keep_best(model: keras.Model, state: TrainingState, out: Path) -> None:
-    """Save `model`, as the last epoch left it, as the best one if it is.
-
-    Only after the state, so that the best model never is of an epoch that a resumed run knows nothing of.
-    """
+def _update_best(model: keras.Model, state: TrainingState, out: Path) -> None:
+    """Save the last epoch's `model` as the best one if it is; after the state, which must know every saved epoch."""
     if not state.history or stalled_epochs(state.history) or state.best_epoch == state.history[-1]["epoch"]:
         return
-    _save(to_keep(model), out / BEST_FILE, compress=True)
+    _save(unfuse_batchnorm(model), out / BEST_FILE, compress=True)
     state.best_epoch = state.history[-1]["epoch"]
     write_json(out / STATE_FILE, asdict(state))
+
+
+def _load(path: Path, *, compiled: bool) -> keras.Model:
+    try:
+        return keras.models.load_model(path, compile=compiled)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is missing or damaged", f"delete {path.parent} and start again") from error
 
 
 def _save(model: keras.Model, path: Path, *, compress: bool = False) -> None:
@@ -190,6 +239,15 @@ def _save(model: keras.Model, path: Path, *, compress: bool = False) -> None:
         model.save(temporary)
         if compress:
             deflate(temporary)
+
+
+def _write_history(history: list[Row], path: Path) -> None:
+    text = io.StringIO()
+    columns = list(dict.fromkeys(key for row in history for key in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(path, text.getvalue())
 
 
 def _tensorboard(out: Path) -> list[keras.callbacks.Callback]:

@@ -1,91 +1,146 @@
-"""The training recipe: the encoder frozen at first, then the whole network at a low rate.
+"""The training recipe, defined once: each field has its default, a help text, and its bounds or choices.
 
-BatchNorm that learns normalises by the batch, but the network is used with the running averages: a last phase can train
-it with these, for it to settle on them.
+The flags of `fireseg-train fit` and the keys of a recipe file are made from these fields: `frozen_lr` becomes
+`--frozen-lr` and `frozen-lr = 1e-3`. Training runs through up to three phases:
+
+1. encoder frozen: the decoder trains on ImageNet features;
+2. fine-tuning: the whole network trains;
+3. BatchNorm frozen: the network adapts to the running averages that inference uses.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+import re
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, cast, get_args, get_type_hints
 
+from edge.config_schema import field, unknown_key, validation_error
 from edge.errors import UserError
 from train.data.splits import VALIDATION_SHARE
-from train.model.unet import UNetConfig
+from train.model.config import Decoder, Encoder, UNetConfig
+
+SHIPPED_DIR = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of epochs with one choice of what learns. `patience` epochs without a better one end it early."""
+    """Consecutive epochs that train the same layers. `patience` epochs without improvement end the phase early."""
 
     name: str
     epochs: int
-    rate: float
-    encoder: bool
-    """Whether the encoder's convolutions learn."""
-    batch_norm: bool
-    """Whether BatchNorm's statistics and scales move."""
-    cosine: bool
-    """Whether the rate rises over one epoch and then falls to zero along a cosine."""
+    lr: float
+    encoder: bool  # train the encoder's convolutions
+    batchnorm: bool  # train BatchNorm's scales and update its statistics
+    cosine: bool  # warm up for one epoch, then decay to zero along a cosine
     patience: int | None
+
+
+def _learning_rate(default: float, doc: str) -> Any:
+    return field(default, doc, low=1e-8, high=0.9)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything a training depends on beside its data."""
+    """Everything that determines a training run besides its data.
 
-    model: UNetConfig = field(default_factory=UNetConfig)
-    backbone_weights: str | None = "imagenet"
-    frozen_epochs: int = 25
-    frozen_rate: float = 1e-3
-    patience: int = 6
-    whole_epochs: int = 10
-    whole_rate: float = 1e-4
-    whole_batch_norm: bool = False
-    """Whether BatchNorm goes on learning with the whole network."""
-    settle_epochs: int = 0
-    """How many epochs of the whole network follow with BatchNorm still, warmed up anew over the first of them. Where it
-    stood still before, they are a warm restart and no more."""
-    settle_rate: float = 1e-4
-    batch_size: int = 8
-    augment: Literal["plain", "strong"] = "plain"
-    validation: float = VALIDATION_SHARE
-    """Share of the training pairs, in whole videos, that chooses the best epoch; with 0 the last one is kept."""
-    mixed_precision: bool = False
-    """Whether layers compute in bfloat16, which GPUs are fast at; weights stay float32, and so does the best model."""
-    seed: int = 0
+    Example:
+        >>> recipe = Recipe(width=0.35, frozen_epochs=1, finetune_epochs=24)
+        >>> recipe.check()
+    """
+
+    encoder: str = field(UNetConfig.encoder, "Encoder; original is the paper's.", choices=get_args(Encoder))
+    decoder: str = field(
+        UNetConfig.decoder, "Decoder: separable is light, transposed is the paper's.", choices=get_args(Decoder)
+    )
+    width: float = field(UNetConfig.width, "Width multiplier of the encoder, such as 0.35 or 1.0.")
+    size: str = field(str(UNetConfig.height), "Input size in pixels: 224, or HEIGHTxWIDTH.")
+    backbone_weights: str = field("imagenet", "Initial MobileNetV2 weights: imagenet, a path, or none.")
+    frozen_epochs: int = field(25, "Epochs with the encoder frozen, at most.", low=0)
+    frozen_lr: float = _learning_rate(1e-3, "Learning rate with the encoder frozen.")
+    patience: int = field(6, "End the frozen phase after this many epochs without improvement.", low=1)
+    finetune_epochs: int = field(10, "Epochs of the whole network after that.", low=0)
+    finetune_lr: float = _learning_rate(1e-4, "Peak learning rate of fine-tuning; decays along a cosine.")
+    finetune_batchnorm: bool = field(False, "Train BatchNorm during fine-tuning.")
+    bn_frozen_epochs: int = field(0, "Extra fine-tuning epochs with BatchNorm frozen.", low=0)
+    bn_frozen_lr: float = _learning_rate(1e-4, "Peak learning rate of the epochs with BatchNorm frozen.")
+    batch_size: int = field(8, "Images per step.", low=1)
+    augment: str = field("plain", "Augmentation; strong also pastes flames.", choices=("plain", "strong"))
+    validation: float = field(
+        VALIDATION_SHARE, "Share of training videos that chooses the best epoch; 0 keeps the last.", low=0, high=0.5
+    )
+    mixed_precision: bool = field(False, "Compute in bfloat16, for GPUs; weights stay float32.")
+    seed: int = field(0, "Seed of weights, order, augmentation and validation videos.", low=0, high=2**32 - 1)
+
+    @property
+    def model(self) -> UNetConfig:
+        """The network to build. Raises `UserError` for a size that is not in pixels."""
+        match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", self.size.lower())
+        if match is None:
+            raise UserError(f"size is {self.size!r}", "expected pixels such as 224, or HEIGHTxWIDTH such as 192x320")
+        height, width_px = int(match[1]), int(match[2] or match[1])
+        return UNetConfig(height, width_px, cast(Encoder, self.encoder), cast(Decoder, self.decoder), self.width)
+
+    @property
+    def weights(self) -> str | None:
+        """Initial encoder weights, as `build_unet` takes them."""
+        return None if self.backbone_weights == "none" else self.backbone_weights
 
     def phases(self) -> list[Phase]:
-        frozen = Phase(
-            "frozen", self.frozen_epochs, self.frozen_rate,
-            encoder=False, batch_norm=True, cosine=False, patience=self.patience,
+        """The phases that have epochs, in order."""
+        phases = (
+            Phase("frozen", self.frozen_epochs, self.frozen_lr, False, True, cosine=False, patience=self.patience),
+            Phase(
+                "finetune", self.finetune_epochs, self.finetune_lr, True, self.finetune_batchnorm,
+                cosine=True, patience=None,
+            ),
+            Phase("bn_frozen", self.bn_frozen_epochs, self.bn_frozen_lr, True, False, cosine=True, patience=None),
         )  # fmt: skip
-        whole = Phase(
-            "whole", self.whole_epochs, self.whole_rate,
-            encoder=True, batch_norm=self.whole_batch_norm, cosine=True, patience=None,
-        )  # fmt: skip
-        settle = Phase(
-            "settle", self.settle_epochs, self.settle_rate,
-            encoder=True, batch_norm=False, cosine=True, patience=None,
-        )  # fmt: skip
-        return [phase for phase in (frozen, whole, settle) if phase.epochs]
+        return [phase for phase in phases if phase.epochs]
 
     def check(self) -> None:
         """Raise `UserError` for a recipe that cannot be run."""
+        for name, value in asdict(self).items():
+            if remedy := remedy_for(name, value):
+                raise UserError(f"{name} is {value!r}", remedy)
         self.model.check()
-        for name in ("batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}", "expected at least 1")
-        if min(self.frozen_epochs, self.whole_epochs) < 0 or not self.frozen_epochs + self.whole_epochs:
-            raise UserError(
-                f"{self.frozen_epochs} frozen and {self.whole_epochs} whole epochs", "expected 1 or more in all"
-            )
-        if self.settle_epochs < 0:
-            raise UserError(f"settle_epochs is {self.settle_epochs}", "expected at least 0")
-        if not 0 <= self.validation <= 0.5:
-            raise UserError(f"validation is {self.validation}", "expected a share from 0 to 0.5")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed is {self.seed}", f"expected 0 to {2**32 - 1}")
-        for name in ("frozen_rate", "whole_rate", "settle_rate"):
-            if not 0 < getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}", "expected a learning rate between 0 and 1")
+        if not self.frozen_epochs + self.finetune_epochs:
+            raise UserError("frozen_epochs and finetune_epochs are both 0", "expected 1 or more in all")
+
+
+FIELDS = {entry.name: entry for entry in fields(Recipe)}
+TYPES = get_type_hints(Recipe)
+
+
+def remedy_for(name: str, value: Any) -> str | None:
+    """Return what the field expects instead of the value; None if the value is valid."""
+    return validation_error(value, TYPES[name], FIELDS[name])
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """Read a TOML recipe, by path or by the name of a shipped one; keys are flag names.
+
+    Raises `UserError` naming what is wrong.
+
+    Example:
+        >>> read_recipe("small")["width"]
+        0.35
+    """
+    path = Path(name) if Path(name).suffix else SHIPPED_DIR / f"{name}.toml"
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        shipped = ", ".join(sorted(file.stem for file in SHIPPED_DIR.glob("*.toml")))
+        raise UserError(f"recipe {name} does not exist", f"expected a .toml file, or one of {shipped}") from error
+    except (OSError, ValueError) as error:  # TOML's own errors and those of UTF-8 are ValueErrors
+        raise UserError(f"recipe {name} could not be read ({error})", "expected TOML, `flag = value` a line") from error
+    flags = {key.replace("_", "-"): key for key in FIELDS}
+    if type(settings.get("size")) is int:
+        settings["size"] = str(settings["size"])
+    for flag, value in settings.items():
+        if flag not in flags:
+            raise UserError(*unknown_key(flag, f"recipe {name}", flags).split(": ", 1))
+        if remedy := remedy_for(flags[flag], value):
+            raise UserError(f"recipe {name} has {flag} = {value!r}", remedy)
+    return settings

@@ -1,8 +1,8 @@
-"""A recipe as a file: every flag but the folders by its name, a typed flag wins, and mistakes name what was meant."""
+"""The recipe: one definition gives the flags and the keys of a file, flags override the file, errors name the fix."""
 
 from __future__ import annotations
 
-import inspect
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,9 @@ import pytest
 import typer
 
 from edge.errors import UserError
-from train.commands.fit import fit
-from train.recipe_file import FLAGS, OURS, read_recipe, take_recipe
-
-FOLDERS = {"data", "split", "fold", "extra", "negatives", "recipe", "out", "resume"}
+from train.commands.options import take_recipe, with_recipe_flags
+from train.model.config import UNetConfig
+from train.recipe import SHIPPED_DIR, Phase, Recipe, read_recipe
 
 
 def write(tmp_path: Path, text: str) -> str:
@@ -22,76 +21,125 @@ def write(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-def test_a_recipe_can_set_every_flag_of_fit_but_those_of_folders() -> None:
-    names = {name.replace("_", "-") for name in inspect.signature(fit).parameters.keys() - FOLDERS}
-    assert FLAGS.keys() == names
-
-
-def test_a_flags_default_is_of_a_kind_that_a_recipe_may_give() -> None:
-    for name, parameter in inspect.signature(fit).parameters.items():
-        if name not in FOLDERS:
-            assert type(parameter.default) in FLAGS[name.replace("_", "-")]
-
-
-@pytest.mark.parametrize(("name", "width"), [("base", 1.0), ("small", 0.35)])
-def test_ours_are_whole_and_found_by_name(name: str, width: float) -> None:
-    found = read_recipe(name)
-    assert found.keys() == FLAGS.keys(), "a recipe of ours leaves nothing to defaults that may change"
-    assert found["width"] == width
-    assert found == read_recipe(str(OURS / f"{name}.toml"))
-
-
-@pytest.mark.parametrize(
-    ("typed", "expected"),
-    [([], (3, "strong")), (["--whole-epochs", "5"], (5, "strong")), (["--augment", "no"], (3, "no"))],
-)
-@pytest.mark.parametrize("last", [False, True])
-def test_a_flag_that_is_typed_wins_over_the_file_and_the_file_over_the_default(
-    tmp_path: Path, typed: list[str], expected: tuple[int, str], last: bool
-) -> None:
-    seen: list[Any] = []
+def parse(*arguments: str) -> Recipe:
+    """Return the recipe of a command line with `fit`'s flags."""
+    recipes: list[Recipe] = []
     app = typer.Typer()
 
     @app.command()
-    def command(
-        whole_epochs: int = 10,
-        augment: str = "plain",
-        recipe: str | None = typer.Option(None, is_eager=True, callback=take_recipe),
-    ) -> None:
-        seen.append((whole_epochs, augment))
+    @with_recipe_flags
+    def command(recipe: str | None = typer.Option(None, is_eager=True, callback=take_recipe), **settings: Any) -> None:
+        recipes.append(Recipe(**settings))
 
-    flags = ["--recipe", write(tmp_path, 'whole-epochs = 3\naugment = "strong"\n')]
-    app(typed + flags if last else flags + typed, standalone_mode=False)
-    assert seen == [expected]
+    app(list(arguments), standalone_mode=False)
+    return recipes[0]
+
+
+def test_without_flags_the_defaults_are_the_recipes() -> None:
+    assert parse() == Recipe()
+    assert Recipe().model == UNetConfig()
+
+
+@pytest.mark.parametrize(("name", "width"), [("base", 1.0), ("small", 0.35)])
+def test_shipped_recipes_set_every_field_and_are_found_by_name(name: str, width: float) -> None:
+    settings = read_recipe(name)
+    keys = {field.name.replace("_", "-") for field in fields(Recipe)}
+    assert settings.keys() == keys, "a shipped recipe leaves nothing to defaults that may change"
+    assert settings == read_recipe(str(SHIPPED_DIR / f"{name}.toml"))
+    recipe = parse("--recipe", name)
+    assert recipe == Recipe(**{key.replace("-", "_"): value for key, value in settings.items()})
+    assert recipe.width == width
+    recipe.check()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], {}),
+        (["--finetune-epochs", "5"], {"finetune_epochs": 5}),
+        (["--augment", "plain", "--no-finetune-batchnorm"], {"augment": "plain", "finetune_batchnorm": False}),
+    ],
+)
+@pytest.mark.parametrize("recipe_last", [False, True])
+def test_a_flag_overrides_the_file_and_the_file_the_default(
+    tmp_path: Path, flags: list[str], expected: dict[str, Any], recipe_last: bool
+) -> None:
+    text = 'size = 192\nfinetune-epochs = 3\naugment = "strong"\nfinetune-batchnorm = true\n'
+    option = ["--recipe", write(tmp_path, text)]
+    of_file = Recipe(size="192", finetune_epochs=3, augment="strong", finetune_batchnorm=True)
+    assert parse(*(flags + option if recipe_last else option + flags)) == replace(of_file, **expected)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("whole-epoch = 3", "has 'whole-epoch', which is no flag that a recipe can set: did you mean whole-epochs?"),
-        ("whole_rate = 1e-3", "did you mean whole-rate?"),
-        ('out = "runs"', "has 'out', which is no flag that a recipe can set: expected one of encoder, decoder"),
-        ("whole-epochs = true", "has whole-epochs = True: expected a whole number"),
-        ("whole-epochs = 2.5", "has whole-epochs = 2.5: expected a whole number"),
-        ('whole-rate = "low"', "has whole-rate = 'low': expected a number"),
-        ("whole-batch-norm = 1", "has whole-batch-norm = 1: expected true or false"),
-        ("encoder = 3", "has encoder = 3: expected a text in quotes"),
+        ("finetune-epoch = 3", "has no key finetune-epoch: did you mean finetune-epochs?"),
+        ("finetune_lr = 1e-3", "did you mean finetune-lr?"),
+        ('out = "runs"', "has no key out: expected encoder, decoder"),
+        ("finetune-epochs = true", "has finetune-epochs = True: expected a whole number"),
+        ("finetune-epochs = 2.5", "has finetune-epochs = 2.5: expected a whole number"),
+        ("patience = 0", "has patience = 0: expected a whole number of at least 1"),
+        ('finetune-lr = "low"', "has finetune-lr = 'low': expected a number"),
+        ("finetune-batchnorm = 1", "has finetune-batchnorm = 1: expected true or false"),
+        ("encoder = 3", 'has encoder = 3: expected one of "mobilenetv2", "original"'),
         ("encoder = ", "could not be read (Invalid value (at end of document)): expected TOML"),
-        ("[model]\nwidth = 1.0", "has 'model', which is no flag"),
+        ("[model]\nwidth = 1.0", "has no key model"),
     ],
 )
-def test_what_is_wrong_in_a_recipe_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_an_error_in_a_recipe_is_named_with_the_fix(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         read_recipe(write(tmp_path, text))
     assert message in str(error.value)
     assert "mine.toml" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_recipe_that_does_not_exist_is_told_which_are_ours(tmp_path: Path) -> None:
+def test_a_missing_recipe_is_refused_with_the_shipped_ones(tmp_path: Path) -> None:
     for name in ("bass", str(tmp_path / "mine.toml")):
         with pytest.raises(UserError, match=r"does not exist: expected a \.toml file, or one of base, small"):
             read_recipe(name)
 
 
-def test_whole_numbers_do_where_a_number_is_expected_and_a_size_may_be_one(tmp_path: Path) -> None:
-    assert read_recipe(write(tmp_path, "width = 1\nsize = 192\n")) == {"width": 1, "size": 192}
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0: expected a whole number of at least 1"),
+        ({"patience": 0}, "patience is 0: expected a whole number of at least 1"),
+        ({"frozen_epochs": 0, "finetune_epochs": 0, "bn_frozen_epochs": 2}, "are both 0: expected 1 or more in all"),
+        ({"frozen_epochs": -1}, "frozen_epochs is -1"),
+        ({"bn_frozen_lr": 2.0}, "bn_frozen_lr is 2.0"),
+        ({"validation": 0.9}, "validation is 0.9: expected a number from 0 to 0.5"),
+        ({"frozen_lr": 0.0}, "frozen_lr is 0.0: expected a number from"),
+        ({"finetune_lr": float("nan")}, "finetune_lr is nan"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**32}, "seed is 4294967296"),
+        ({"encoder": "resnet"}, 'encoder is \'resnet\': expected one of "mobilenetv2", "original"'),
+        ({"augment": "stronger"}, 'augment is \'stronger\': expected one of "plain", "strong"'),
+        ({"size": "big"}, "size is 'big': expected pixels such as 224, or HEIGHTxWIDTH"),
+        ({"size": "64x64x3"}, "size is '64x64x3': expected pixels"),
+        ({"size": "100"}, "input height 100 px does not fit the mobilenetv2 encoder: expected a multiple of 32"),
+        ({"size": "64x100"}, "input width 100 px"),
+        ({"size": "0"}, r"input height 0 px .* for example 32"),
+        ({"size": "40", "encoder": "original"}, r"the original encoder: expected a multiple of 16"),
+        ({"encoder": "original", "width": 0}, r"encoder width 0 is out of range"),
+        ({"encoder": "original", "width": 3}, r"encoder width 3 is out of range"),
+        ({"width": float("nan")}, r"width is nan"),
+        ({"width": 0.6}, r"MobileNetV2 has no width 0\.6: expected one of \(0\.35, 0\.5"),
+    ],
+)
+def test_a_recipe_that_cannot_be_run_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        replace(Recipe(), **change).check()
+
+
+def test_phases_without_epochs_are_left_out() -> None:
+    recipe = Recipe(frozen_epochs=0, finetune_epochs=2, finetune_batchnorm=True, bn_frozen_epochs=1)
+    assert recipe.phases() == [
+        Phase("finetune", 2, 1e-4, encoder=True, batchnorm=True, cosine=True, patience=None),
+        Phase("bn_frozen", 1, 1e-4, encoder=True, batchnorm=False, cosine=True, patience=None),
+    ]
+    assert Recipe().phases()[0] == Phase("frozen", 25, 1e-3, encoder=False, batchnorm=True, cosine=False, patience=6)
+
+
+def test_a_rectangular_size_is_height_by_width() -> None:
+    model = Recipe(size="192x320").model
+    assert (model.height, model.width_px) == (192, 320)

@@ -1,1 +1,1 @@
-"""The commands of `fireseg-train`, one file each. Only `train.cli` imports them."""
+"""The commands of `fireseg-train`. Only `train.cli` imports them, except for `options`."""

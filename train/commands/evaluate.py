@@ -1,4 +1,4 @@
-"""`fireseg-train eval`: one model on all there is to judge it by, as tables, as JSON, and as curves and pictures."""
+"""`fireseg-train eval`: score a model on splits, extra sets, negatives and videos; as tables, JSON and plots."""
 
 from __future__ import annotations
 
@@ -9,103 +9,104 @@ from typing import Annotated, Any
 
 import typer
 
-from edge.console import JsonOption, print_metrics, print_shares, progress_bars
+from edge.console import JsonOption, ThreadsOption, print_metrics, print_shares, progress_bars
 from edge.errors import UserError
 from edge.files import check_writable
 from edge.images import IMAGE_SUFFIXES
 from edge.model.segmenter import OUTPUT_STEPS
 from train.backend import load_keras_backend
-from train.commands.options import DataOption, ExtraOption, FoldOption, NegativesOption
+from train.commands.options import DataOption, ExtraOption, FoldOption, ModelArgument, NegativesOption
 
 ALL = "all"
 
 
-def evaluate(
-    model: Annotated[Path, typer.Argument(help="A .keras or a .tflite model.")],
+def eval_command(
+    model: ModelArgument,
     data: DataOption = None,
     split: Annotated[
         str | None,
-        typer.Option(help="official, official-clean, by-video, random, or all: the published ones side by side."),
+        typer.Option(help="official, official-clean, by-video, random, or all: the published splits side by side."),
     ] = None,
     fold: FoldOption = 0,
     extra: ExtraOption = None,
     negatives: NegativesOption = None,
-    video: Annotated[list[Path] | None, typer.Option(help="A video to look for fire in.")] = None,
-    every: Annotated[int, typer.Option(help="Judge every so many frames of a video.")] = 1,
-    threads: Annotated[int | None, typer.Option(help="Cores for a .tflite; all by default.")] = None,
+    video: Annotated[list[Path] | None, typer.Option(help="A video to detect fire in.")] = None,
+    frame_stride: Annotated[int, typer.Option(help="Evaluate every Nth frame of a video.")] = 1,
+    threads: ThreadsOption = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw truth and prediction of test images into this file.")
+        Path | None, typer.Option(help="Draw ground truth and prediction of test images into this file.")
     ] = None,
-    details: Annotated[
-        Path | None,
-        typer.Option(help="Folder for curves, tables of videos and outlines and the worst images of each split."),
+    report_dir: Annotated[
+        Path | None, typer.Option(help="Folder for an error analysis of each split: curves, tables and worst images.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a model: on the test images of a split, on what was held out of further sets, and for false alarms."""
+    """Evaluate a model on a split's test images and on held-out images of extra sets; count false alarms."""
     load_keras_backend()
     from train.data.fireseg import content_hash
     from train.data.sources import open_held_out, open_split
     from train.data.splits import with_clean
-    from train.evaluation.error_analysis import write_details
+    from train.evaluation.error_analysis import write_error_analysis
     from train.evaluation.evaluate import evaluate, rounded
     from train.evaluation.false_alarms import count_frames, picture_alarms, video_alarms
     from train.evaluation.plots import draw_predictions
-    from train.evaluation.provenance import seen
+    from train.evaluation.provenance import train_test_overlap
     from train.model.io import load_predictor
 
     if picture and picture.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UserError(f"--picture {picture} has no picture format's suffix", f"expected {', '.join(IMAGE_SUFFIXES)}")
-    if every < 1:
-        raise UserError(f"--every {every}", "expected 1 for every frame of a video, or more")
-    for folder in (details, picture.parent if picture else None):
-        if folder:
-            check_writable(folder)
-    lengths = {path: count_frames(path, every) for path in video or []}
+        raise UserError(f"--picture {picture} is not an image file", f"expected {', '.join(IMAGE_SUFFIXES)}")
+    if frame_stride < 1:
+        raise UserError(f"--frame-stride {frame_stride}", "expected 1 for every frame of a video, or more")
+    for folder in filter(None, (report_dir, picture and picture.parent)):
+        check_writable(folder)
+    lengths = {path: count_frames(path, frame_stride) for path in video or []}
     predictor = load_predictor(model, threads=threads)
     with progress_bars() as on_step:
         source, first = open_split(data, "official" if split == ALL else split, fold, on_step)
         splits = with_clean(source.dataset, first) if split == ALL else [first]
-        further = open_held_out(extra or [], negatives or [], taken=[one.name for one in splits])
-        judged = evaluate(predictor, first.test, on_step("judging", len(first.test)))
-        columns = {one.name: (one.test, judged.of(one.test)) for one in splits}
+        held_out = open_held_out(extra or [], negatives or [], taken=[part.name for part in splits])
+        predictions = evaluate(predictor, first.test, on_step("evaluating", len(first.test)))
+        columns = {part.name: (part.test, predictions.of(part.test)) for part in splits}
         false_alarms = {}
-        for one in further:
-            found = evaluate(predictor, one.test, on_step(f"judging {one.title}", len(one.test)))
-            if one.kind == "extra":
-                columns[one.title] = (one.test, found)
+        for extra_set in held_out:
+            pairs = extra_set.test
+            scored = evaluate(predictor, pairs, on_step(f"evaluating {extra_set.title}", len(pairs)))
+            if extra_set.kind == "extra":
+                columns[extra_set.title] = (pairs, scored)
             else:
-                false_alarms[one.title] = rounded({**picture_alarms(found.masks), "sha256": content_hash(one.test)}, 6)
-        videos = {
-            str(path): rounded(video_alarms(predictor, path, every, on_step(f"watching {path.name}", length)), 6)
-            for path, length in lengths.items()
-        }
+                rates = {**picture_alarms(scored.masks), "sha256": content_hash(pairs)}
+                false_alarms[extra_set.title] = rounded(rates, 6)
+        videos = {}
+        for path, length in lengths.items():
+            done = on_step(f"evaluating {path.name}", length)
+            videos[str(path)] = rounded(video_alarms(predictor, path, frame_stride, done), 6)
     if picture:
-        draw_predictions(first.test, judged, picture)
-    shown: dict[str, dict[str, Any]] = {
-        name: {"images": len(pairs), "sha256": content_hash(pairs), **rounded(found.metrics, 6)}
-        for name, (pairs, found) in columns.items()
+        draw_predictions(first.test, predictions, picture)
+    report: dict[str, dict[str, Any]] = {
+        name: {"images": len(pairs), "sha256": content_hash(pairs), **rounded(scored.metrics, 6)}
+        for name, (pairs, scored) in columns.items()
     }
-    facts = {"model": str(model), "data": source.title, "split": first.name, **shown[first.name]}
-    learnt = seen(model, source, first.test)
-    facts["seen_in_training"] = None if learnt is None else len(learnt)
-    if learnt:
+    summary = {"model": str(model), "data": source.title, "split": first.name, **report[first.name]}
+    overlap = train_test_overlap(model, source, first.test)
+    summary["train_test_overlap"] = None if overlap is None else len(overlap)
+    if overlap:
         warnings.warn(
-            f"{model.name} learnt from {len(learnt)} of the {len(first.test)} images of split {first.name}, or chose "
-            "its epoch by them: its figures there say nothing of other fires; judge it on its own training's split",
+            f"{model.name} was trained or validated on {len(overlap)} of the {len(first.test)} test images of split "
+            f"{first.name}: these metrics say nothing about other fires; evaluate it on the split it was trained on",
             stacklevel=1,
         )
-    if details:
+    if report_dir:
         threshold = predictor.threshold_u8 / OUTPUT_STEPS
-        for name, (pairs, found) in columns.items():
-            shown[name]["details"] = write_details(pairs, found, threshold, details / name.replace(" ", "-"))
+        for name, (pairs, scored) in columns.items():
+            out = report_dir / name.replace(" ", "-")
+            report[name]["error_analysis"] = write_error_analysis(pairs, scored, threshold, out)
     if as_json:
-        print(json.dumps({**facts, "splits": shown, "negatives": false_alarms, "videos": videos}, indent=2))
+        print(json.dumps({**summary, "splits": report, "negatives": false_alarms, "videos": videos}, indent=2))
         return
-    columns_shown = {name: {"images": len(pairs), **found.metrics} for name, (pairs, found) in columns.items()}
-    print_metrics(columns_shown, f"{model} on {source.title}")
-    print_shares(false_alarms, "false alarms on pictures without flames, by what share of a picture is called fire")
-    print_shares(
-        {Path(name).name: found for name, found in videos.items()},
-        "frames of videos, by what share of a frame is called fire",
+    print_metrics(
+        {name: {"images": len(pairs), **scored.metrics} for name, (pairs, scored) in columns.items()},
+        f"{model} on {source.title}",
     )
+    print_shares(false_alarms, "false alarms: pictures without flames, by area fraction predicted as fire")
+    by_name = {Path(name).name: rates for name, rates in videos.items()}
+    print_shares(by_name, "video frames, by area fraction predicted as fire")

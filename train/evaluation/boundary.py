@@ -1,8 +1,8 @@
-"""How much of what a model gets wrong lies along the fire's outline, and how much an outline is worth at all.
+"""Metrics without the boundary of the fire, and the cost of a boundary that is off by pixels.
 
-A mask's outline is its least certain part: smoke veils it, and two people draw it differently. The band about it is the
-trimap of Kohli, Ladicky and Torr 2009 ("Robust Higher Order Potentials for Enforcing Label Consistency"), who judge
-inside it; here it is left out. A fire no thicker than twice the band falls out whole, found or not.
+A mask is least certain at its boundary: smoke hides it, and two annotators draw it differently. The excluded band is
+the trimap of Kohli, Ladicky and Torr 2009 ("Robust Higher Order Potentials for Enforcing Label Consistency"), who
+evaluate inside it. A fire no thicker than twice the band is excluded whole.
 """
 
 from __future__ import annotations
@@ -12,20 +12,17 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from train.evaluation.metrics import count, fire_iou, pooled, precision, recall
+from train.evaluation.metrics import Mask, count, fire_iou, fire_metrics, pooled
 
+# Half widths of the excluded band, in pixels at the model's resolution.
 BANDS_PX = (0, 1, 2, 3, 5)
-"""How far to either side of the true outline pixels are left out, at the model's size."""
-
-Mask = npt.NDArray[np.bool_]
 
 
-def near_outline(truth: Mask, band_px: int) -> Mask:
-    """The pixels of an H x W mask within so many pixels of its outline, to either side and over corners.
+def boundary_band(truth: Mask, band_px: int) -> Mask:
+    """Return the pixels of an H x W mask within `band_px` of its boundary, diagonals included.
 
-    The picture's edge is no outline.
+    The edge of the image is not a boundary.
     """
     if band_px == 0:
         return np.zeros_like(truth)
@@ -34,34 +31,25 @@ def near_outline(truth: Mask, band_px: int) -> Mask:
     return cv2.dilate(drawn, square) != cv2.erode(drawn, square)
 
 
-def away_from_outlines(masks: Mask, truth: Mask, bands_px: Sequence[int] = BANDS_PX) -> list[dict[str, Any]]:
-    """The metrics without the pixels near the true outlines, for each band; masks and truth are N x H x W."""
+def metrics_without_boundary(masks: Mask, truths: Mask, bands_px: Sequence[int] = BANDS_PX) -> list[dict[str, Any]]:
+    """Return one row of metrics for each excluded band; masks and truths are N x H x W."""
     rows = []
     for band_px in bands_px:
         total = pooled(
-            count(mask[judged], true[judged])
-            for mask, true in zip(masks, truth, strict=True)
-            for judged in [~near_outline(true, band_px)]
+            count(mask[included], truth[included])
+            for mask, truth in zip(masks, truths, strict=True)
+            for included in [~boundary_band(truth, band_px)]
         )
-        rows.append(
-            {
-                "left_out_px": band_px,
-                "fire_iou": fire_iou(total),
-                "precision": precision(total),
-                "recall": recall(total),
-                "burning_px": total.tp + total.fn,
-                "wrong_px": total.fp + total.fn,
-            }
-        )
+        areas = {"fire_px": total.tp + total.fn, "error_px": total.fp + total.fn}
+        rows.append({"excluded_px": band_px, **fire_metrics(total), **areas})
     return rows
 
 
-def iou_of_moved_truth(truth: Mask, by_px: int = 1) -> float:
-    """The fire IoU that N x H x W true masks have with themselves, moved up, down, left and right by 1 pixel or more.
+def shifted_truth_iou(truths: Mask, shift_px: int = 1) -> float:
+    """Return the pooled fire IoU of N x H x W masks with themselves, shifted vertically and horizontally.
 
-    What leaves the picture is not counted.
+    Pixels that leave the image do not count. Shifting down equals shifting up, because IoU is symmetric.
     """
-    kept, moved = slice(by_px, None), slice(None, -by_px)
-    ways = [(truth[:, kept], truth[:, moved]), (truth[:, :, kept], truth[:, :, moved])]
-    # Up is down with the parts exchanged, and the IoU asks not which is which.
-    return fire_iou(pooled(count(a, b) for a, b in ways))
+    ahead, behind = slice(shift_px, None), slice(None, -shift_px)
+    shifts = [(truths[:, ahead], truths[:, behind]), (truths[:, :, ahead], truths[:, :, behind])]
+    return fire_iou(pooled(count(a, b) for a, b in shifts))

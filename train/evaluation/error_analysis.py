@@ -1,7 +1,6 @@
-"""Where a model errs: over thresholds, by what it says of itself, along outlines, video by video, image by image.
+"""Error analysis: by threshold, by predicted probability, at the boundary, by video and by image.
 
-Thresholds and reliability are read off exact histograms: probability maps have 256 levels, and the pixels of each are
-counted once by whether they burn.
+Curves are exact: probability maps have 256 levels, and a histogram counts fire and background pixels of each.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ import numpy as np
 from edge.files import write_json, write_text
 from edge.model.segmenter import OUTPUT_STEPS
 from train.data.fireseg import Pair
-from train.evaluation.boundary import away_from_outlines, iou_of_moved_truth
+from train.evaluation.boundary import metrics_without_boundary, shifted_truth_iou
 from train.evaluation.evaluate import LEVELS, Histograms, Predictions, rounded
-from train.evaluation.metrics import Counts, fire_iou, pooled, precision, recall
-from train.evaluation.plots import draw_precision_recall, draw_reliability, draw_worst
+from train.evaluation.metrics import Counts, fire_iou, fire_metrics, pooled
+from train.evaluation.plots import draw_images, draw_precision_recall, draw_reliability
 
 WORST = 20
-BINS = 16  # of a reliability curve
+RELIABILITY_BINS = 16
 Row = dict[str, Any]
 
 
 def counts_by_threshold(histogram: Histograms) -> list[Counts]:
-    """The counts where fire is `level >= threshold`, for each threshold from 0 to 255, of a 2 x 256 histogram."""
+    """Return the counts at each threshold from 0 to 255, where fire is `level >= threshold`, of a 2 x 256 histogram."""
     above = histogram[:, ::-1].cumsum(axis=1)[:, ::-1]
     total = histogram.sum(axis=1)
     return [
@@ -36,101 +35,92 @@ def counts_by_threshold(histogram: Histograms) -> list[Counts]:
 
 
 def precision_recall(histogram: Histograms) -> list[Row]:
-    """Precision, recall and fire IoU at each threshold, pooled over the pixels."""
-    return [
-        {"threshold": level / OUTPUT_STEPS, "precision": precision(c), "recall": recall(c), "fire_iou": fire_iou(c)}
-        for level, c in enumerate(counts_by_threshold(histogram))
-    ]
+    """Return precision, recall and fire IoU at each threshold, pooled over the pixels."""
+    counts = counts_by_threshold(histogram)
+    return [{"threshold": level / OUTPUT_STEPS, **fire_metrics(c)} for level, c in enumerate(counts)]
 
 
 def average_precision(rows: Sequence[Row]) -> float:
-    """The area under precision over recall, as steps: each gain in recall at the precision that it came with."""
+    """Return the area under the precision-recall curve, summed in steps: gain in recall times precision."""
     recalls = [row["recall"] for row in rows] + [0.0]
     return float(sum(row["precision"] * (recalls[at] - recalls[at + 1]) for at, row in enumerate(rows)))
 
 
-def reliability(histogram: Histograms, bins: int = BINS) -> list[Row]:
-    """For each stretch of levels that occurs: the mean probability, the share of pixels that burn, and their number."""
-    said = (np.arange(LEVELS) + 0.5) / OUTPUT_STEPS  # a level is a probability rounded down
+def reliability(histogram: Histograms, bins: int = RELIABILITY_BINS) -> list[Row]:
+    """Return mean predicted probability, observed share of fire and pixel count for each bin that has pixels."""
+    probability = (np.arange(LEVELS) + 0.5) / OUTPUT_STEPS  # a level is a probability rounded down
     rows = []
     for levels in np.array_split(np.arange(LEVELS), bins):
         by_level = histogram[:, levels].sum(axis=0)
         if pixels := int(by_level.sum()):
-            predicted = float((by_level * said[levels]).sum() / pixels)
-            rows.append(
-                {"predicted": predicted, "burning": float(histogram[1, levels].sum() / pixels), "pixels": pixels}
-            )
+            predicted = float((by_level * probability[levels]).sum() / pixels)
+            observed = float(histogram[1, levels].sum() / pixels)
+            rows.append({"predicted": predicted, "observed": observed, "pixels": pixels})
     return rows
 
 
 def calibration_error(rows: Sequence[Row]) -> float:
-    """How far a probability lies from the share that burns, on average over the pixels: expected calibration error."""
+    """Return the expected calibration error: mean distance of predicted and observed, weighted by pixels."""
     pixels = sum(row["pixels"] for row in rows)
-    return float(sum(row["pixels"] * abs(row["predicted"] - row["burning"]) for row in rows) / pixels)
+    return float(sum(row["pixels"] * abs(row["predicted"] - row["observed"]) for row in rows) / pixels)
 
 
 def by_video(pairs: Sequence[Pair], per_image: Sequence[Counts]) -> list[Row]:
-    """The metrics of each video, pooled over its images, the worst first."""
+    """Return the metrics of each video, pooled over its images, worst first."""
     videos: dict[str, list[Counts]] = {}
     for pair, counts in zip(pairs, per_image, strict=True):
         videos.setdefault(pair.video, []).append(counts)
-    rows = []
-    for video, images in videos.items():
-        total = pooled(images)
-        rows.append(
-            {
-                "video": video,
-                "images": len(images),
-                "fire_iou": fire_iou(total),
-                "precision": precision(total),
-                "recall": recall(total),
-            }
-        )
+    rows: list[Row] = [
+        {"video": video, "images": len(images), **fire_metrics(pooled(images))} for video, images in videos.items()
+    ]
     return sorted(rows, key=lambda row: (row["fire_iou"], row["video"]))
 
 
 def worst_images(per_image: Sequence[Counts], count: int = WORST) -> list[int]:
-    """The indices of the images of the lowest fire IoU; of equals, those with more wrong pixels come first."""
+    """Return the indices of the images of lowest fire IoU; on a tie, those with more wrong pixels first."""
     return sorted(
         range(len(per_image)), key=lambda at: (fire_iou(per_image[at]), -per_image[at].fp - per_image[at].fn, at)
     )[:count]
 
 
-def write_details(pairs: Sequence[Pair], judgement: Predictions, threshold: float, out: Path) -> Row:
-    """Write curves, tables and pictures of one judgement into `out`; returns what fits a report.
+def write_error_analysis(pairs: Sequence[Pair], predictions: Predictions, threshold: float, out: Path) -> Row:
+    """Write curves, tables and plots into `out`; returns a summary for a report.
 
-    The best threshold is that of these very images: it says what there is to gain, and flatters as a figure.
+    The best threshold is chosen on these very images: it shows the possible gain, and is optimistic as a result.
     """
-    if judgement.histograms is None:
-        raise ValueError("expected a judgement with histograms, as `evaluate` makes it")
-    histogram, per_image = judgement.histograms.sum(axis=0), judgement.per_image
-    curve, sure = precision_recall(histogram), reliability(histogram)
+    if predictions.histograms is None:
+        raise ValueError("expected predictions with histograms, as `evaluate` returns them")
+    histogram, per_image = predictions.histograms.sum(axis=0), predictions.per_image
+    curve, reliability_rows = precision_recall(histogram), reliability(histogram)
     best = max(curve, key=lambda row: row["fire_iou"])
-    summary: Row = {
-        "average_precision": average_precision(curve),
-        "best_threshold": best["threshold"],
-        "best_fire_iou": best["fire_iou"],
-        "calibration_error": calibration_error(sure),
-    }
-    summary = rounded(summary, 6)
+    summary = rounded(
+        {
+            "average_precision": average_precision(curve),
+            "best_threshold": best["threshold"],
+            "best_fire_iou": best["fire_iou"],
+            "calibration_error": calibration_error(reliability_rows),
+        },
+        6,
+    )
     videos = [rounded(row, 6) for row in by_video(pairs, per_image)]
-    outlines = [rounded(row, 6) for row in away_from_outlines(judgement.masks, judgement.truth)]
+    bands = [rounded(row, 6) for row in metrics_without_boundary(predictions.masks, predictions.truth)]
+    shifted = {"fire_iou_of_truth_shifted_1_px": round(shifted_truth_iou(predictions.truth), 6)}
     worst = worst_images(per_image)
     write_json(out / "precision-recall.json", {**summary, "thresholds": [rounded(row, 6) for row in curve]})
-    write_json(out / "reliability.json", [rounded(row, 6) for row in sure])
+    write_json(out / "reliability.json", [rounded(row, 6) for row in reliability_rows])
     write_json(out / "videos.json", videos)
     write_text(out / "videos.md", markdown(videos))
-    moved = {"fire_iou_of_truth_moved_1_px": round(iou_of_moved_truth(judgement.truth), 6)}
-    write_json(out / "outlines.json", {**moved, "bands": outlines})
-    write_text(out / "outlines.md", markdown(outlines))
+    write_json(out / "boundary.json", {**shifted, "bands": bands})
+    write_text(out / "boundary.md", markdown(bands))
     draw_precision_recall(curve, threshold, out / "precision-recall.png")
-    draw_reliability(sure, out / "reliability.png")
-    draw_worst(pairs, judgement, worst, out / "worst.png")
-    return {**summary, **moved, "outlines": outlines, "videos": videos, "worst": [judgement.names[at] for at in worst]}
+    draw_reliability(reliability_rows, out / "reliability.png")
+    draw_images(pairs, predictions, worst, out / "worst.png", frames=True)
+    worst_names = [predictions.names[at] for at in worst]
+    return {**summary, **shifted, "boundary": bands, "videos": videos, "worst": worst_names}
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Rows of one kind as a Markdown table."""
+    """Return the rows, which share their keys, as a Markdown table."""
     lines = ["| " + " | ".join(rows[0]) + " |", "|---" + "|---:" * (len(rows[0]) - 1) + "|"]
     for row in rows:
         cells = [f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()]

@@ -1,4 +1,4 @@
-"""How good a model is on a split: every image judged once, at the model's resolution, by `train.evaluation.metrics`."""
+"""Run a model on the images of a split and score it by `train.evaluation.metrics`, at the model's resolution."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ LEVELS = 256
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model marked on each image, beside the truth; both N x height x width at the model's size.
+    """A model's masks beside the ground truth, both N x height x width at the model's resolution.
 
-    The histograms hold how sure it was: all that thresholds and reliability need, in a tenth of the maps' memory.
+    The histograms are all that threshold and reliability curves need, in a tenth of the maps' memory.
     """
 
     names: tuple[str, ...]
@@ -33,7 +33,7 @@ class Predictions:
     histograms: Histograms | None = None
 
     def of(self, pairs: Sequence[Pair]) -> Predictions:
-        """The part that concerns these pairs. Raises ValueError where one was not judged."""
+        """Return the predictions of these pairs. Raises ValueError if one was not evaluated."""
         chosen = [self.names.index(pair.name) for pair in pairs]
         histograms = None if self.histograms is None else self.histograms[chosen]
         return Predictions(tuple(pair.name for pair in pairs), self.masks[chosen], self.truth[chosen], histograms)
@@ -48,14 +48,18 @@ class Predictions:
 
 
 def evaluate(predictor: Predictor, pairs: Sequence[Pair], on_progress: Callable[[], None] | None = None) -> Predictions:
-    """Run the model on every pair. Raises `UserError` for a file that is broken."""
+    """Run the model on every pair. Raises `UserError` for a damaged file.
+
+    Example:
+        >>> evaluate(load_predictor(Path("best.keras")), split.test).metrics["fire_iou"]
+    """
     shape = (len(pairs), predictor.height, predictor.width)
     masks, truths = np.empty(shape, np.bool_), np.empty(shape, np.bool_)
     histograms = np.empty((len(pairs), 2, LEVELS), np.int64)
     for index, pair in enumerate(pairs):
         frame, truth = pair.read()
         levels = predictor(frame)
-        np.greater_equal(levels, predictor.threshold_u8, out=masks[index])
+        np.greater_equal(levels, predictor.threshold_u8, out=masks[index])  # `mask` would run the model again
         truths[index] = to_model_mask(truth, predictor.height, predictor.width)
         histograms[index] = histogram(levels, truths[index])
         if on_progress:
@@ -63,12 +67,12 @@ def evaluate(predictor: Predictor, pairs: Sequence[Pair], on_progress: Callable[
     return Predictions(tuple(pair.name for pair in pairs), masks, truths, histograms)
 
 
-def histogram(levels: Map, truth: npt.NDArray[np.bool_]) -> Histograms:
-    """2 x 256: how many pixels of each level do not burn, and how many do."""
-    by_both = np.bincount((levels + LEVELS * truth.astype(np.int64)).ravel(), minlength=2 * LEVELS)
-    return by_both.reshape(2, LEVELS)
+def histogram(levels: Map, truth: Masks) -> Histograms:
+    """Return 2 x 256 pixel counts: background and fire pixels at each level."""
+    level_and_truth = (levels + LEVELS * truth.astype(np.int64)).ravel()
+    return np.bincount(level_and_truth, minlength=2 * LEVELS).reshape(2, LEVELS)
 
 
 def rounded(metrics: dict[str, Any], digits: int = 4) -> dict[str, Any]:
-    """For cards and tables: more digits than the data carry are noise in every diff."""
+    """Round the fractions: more digits are noise in every diff of a card."""
     return {key: round(value, digits) if isinstance(value, float) else value for key, value in metrics.items()}

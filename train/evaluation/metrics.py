@@ -1,8 +1,7 @@
-"""Segmentation metrics, defined once: pixels are counted first, and every figure is a pure function of the counts.
+"""Segmentation metrics: count pixels first; every metric is a pure function of the counts.
 
 Pooled metrics add the counts of all images before dividing, so that a large fire weighs more than a small one;
-`fire_iou_per_image` gives every image the same weight. Where a ratio has nothing below the line, nothing was wrong,
-and it is 1.
+`fire_iou_per_image` weighs every image alike. A ratio whose denominator is 0 is 1: there was nothing to get wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +17,11 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Counts:
-    """Pixels by truth and prediction: true/false positives and negatives. They add."""
+    """Pixels by truth and prediction: true/false positives and negatives. Counts can be added.
+
+    Example:
+        >>> fire_iou(count(predicted, truth) + Counts(tp=90, fn=10))
+    """
 
     tp: int = 0
     fp: int = 0
@@ -30,7 +33,7 @@ class Counts:
 
 
 def count(predicted: Mask, truth: Mask) -> Counts:
-    """Count pixels of two boolean masks of one shape. Raises ValueError where they differ in shape or kind."""
+    """Count the pixels of two boolean masks of one shape. Raises ValueError for other shapes or dtypes."""
     if predicted.shape != truth.shape or predicted.dtype != np.bool_ or truth.dtype != np.bool_:
         raise ValueError(
             f"expected two boolean masks of one shape, got {predicted.dtype} {predicted.shape} "
@@ -43,6 +46,7 @@ def count(predicted: Mask, truth: Mask) -> Counts:
 
 
 def pooled(counts: Iterable[Counts]) -> Counts:
+    """Return the sum of the counts."""
     return sum(counts, Counts())
 
 
@@ -55,7 +59,7 @@ def background_iou(c: Counts) -> float:
 
 
 def mean_iou(c: Counts) -> float:
-    """Mean of fire and background: what Keras' `BinaryIoU` gives by default."""
+    """Return the mean of fire and background IoU, as Keras' `BinaryIoU` does by default."""
     return (fire_iou(c) + background_iou(c)) / 2
 
 
@@ -71,13 +75,18 @@ def recall(c: Counts) -> float:
     return _ratio(c.tp, c.tp + c.fn)
 
 
+def fire_metrics(c: Counts) -> dict[str, float]:
+    """Return the metrics of the fire class by name."""
+    return {"fire_iou": fire_iou(c), "precision": precision(c), "recall": recall(c)}
+
+
 def fire_iou_per_image(per_image: Sequence[Counts]) -> float:
-    """Mean of each image's fire IoU; an image with no fire predicted and none present counts 1."""
+    """Return the mean fire IoU of the images; an image with no fire predicted and none present counts 1."""
     return sum(map(fire_iou, per_image)) / len(per_image)
 
 
 def summarise(per_image: Sequence[Counts]) -> dict[str, float]:
-    """Every metric of a split under its one name. Raises ValueError for no images."""
+    """Return every metric by name. Raises ValueError for no images."""
     if not per_image:
         raise ValueError("expected the counts of at least one image, got none")
     total = pooled(per_image)
@@ -92,7 +101,7 @@ def summarise(per_image: Sequence[Counts]) -> dict[str, float]:
 
 
 def agreement(masks_a: Iterable[Mask], masks_b: Iterable[Mask]) -> float:
-    """IoU of the fire masks of two models, pooled over images: 1 where they mark the same pixels."""
+    """Return the fire IoU of two models' masks, pooled over images: 1 if they predict the same pixels."""
     return fire_iou(pooled(count(a, b) for a, b in zip(masks_a, masks_b, strict=True)))
 
 

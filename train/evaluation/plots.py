@@ -1,4 +1,4 @@
-"""A model's pictures: its losses, phase by phase, what it marks on test images, and how sure it is of that."""
+"""Plots of a model: losses by phase, predictions on test images, threshold and reliability curves."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from train.evaluation.evaluate import Predictions
 from train.evaluation.metrics import count as count_pixels
 from train.evaluation.metrics import fire_iou
 
-PICTURES = {"frozen": "losses-training.png", "whole": "losses-fine-tuning.png", "settle": "losses-settling.png"}
-TITLES = {
-    "frozen": "training, encoder frozen",
-    "whole": "fine-tuning, whole network",
-    "settle": "settling, BatchNorm still",
+# Phase -> file and title of its losses.
+LOSS_PLOTS = {
+    "frozen": ("losses-training.png", "training, encoder frozen"),
+    "finetune": ("losses-fine-tuning.png", "fine-tuning, whole network"),
+    "bn_frozen": ("losses-bn-frozen.png", "fine-tuning, BatchNorm frozen"),
 }
 PREDICTIONS_FILE = "predictions.png"
 
 
 def draw_losses(history: Sequence[dict[str, Any]], out: Path) -> None:
-    """One picture a phase: the loss and the fire IoU of training and validation over the epochs."""
-    for phase, file in PICTURES.items():
+    """Plot each phase: loss and fire IoU of training and validation over the epochs."""
+    for phase, (file, title) in LOSS_PLOTS.items():
         rows = [row for row in history if row["phase"] == phase]
         if not rows:
             continue
@@ -45,28 +45,23 @@ def draw_losses(history: Sequence[dict[str, Any]], out: Path) -> None:
             axis.set_ylabel(name)
             axis.grid(alpha=0.3)
             axis.legend()
-        figure.suptitle(TITLES[phase])
+        figure.suptitle(title)
         _save(figure, out / file)
 
 
-def draw_predictions(pairs: Sequence[Pair], judgement: Predictions, path: Path, count: int = 12) -> None:
-    """A grid of test images, evenly chosen: truth left, prediction right."""
-    chosen = [index * len(pairs) // min(count, len(pairs)) for index in range(min(count, len(pairs)))]
-    _draw_images(pairs, judgement, chosen, path, columns=3, frames=False)
-
-
-def draw_worst(pairs: Sequence[Pair], judgement: Predictions, worst: Sequence[int], path: Path) -> None:
-    """A grid of the images of these indices: the frame, the truth, the prediction with its fire IoU."""
-    _draw_images(pairs, judgement, worst, path, columns=2, frames=True)
+def draw_predictions(pairs: Sequence[Pair], predictions: Predictions, path: Path, count: int = 12) -> None:
+    """Draw `count` evenly spaced test images: ground truth left, prediction right."""
+    count = min(count, len(pairs))
+    draw_images(pairs, predictions, [index * len(pairs) // count for index in range(count)], path)
 
 
 def draw_precision_recall(rows: Sequence[dict[str, float]], threshold: float, path: Path) -> None:
-    """Precision over recall, and the fire IoU over the threshold, with the model's own threshold marked."""
-    figure, (curve, over) = plt.subplots(1, 2, figsize=(10, 4))
-    here = min(rows, key=lambda row: abs(row["threshold"] - threshold))
-    for axis, x, y in ((curve, "recall", "precision"), (over, "threshold", "fire_iou")):
+    """Plot precision over recall and fire IoU over the threshold, with the model's threshold highlighted."""
+    figure, (curve, by_threshold) = plt.subplots(1, 2, figsize=(10, 4))
+    current = min(rows, key=lambda row: abs(row["threshold"] - threshold))
+    for axis, x, y in ((curve, "recall", "precision"), (by_threshold, "threshold", "fire_iou")):
         axis.plot([row[x] for row in rows], [row[y] for row in rows])
-        axis.plot(here[x], here[y], "o", color="tab:red", label=f"threshold {threshold:.2f}")
+        axis.plot(current[x], current[y], "o", color="tab:red", label=f"threshold {threshold:.2f}")
         axis.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1))
         axis.grid(alpha=0.3)
         axis.legend()
@@ -74,35 +69,37 @@ def draw_precision_recall(rows: Sequence[dict[str, float]], threshold: float, pa
 
 
 def draw_reliability(rows: Sequence[dict[str, float]], path: Path) -> None:
-    """How many of the pixels of a predicted probability do burn; on the diagonal a probability means what it says."""
+    """Plot the observed share of fire pixels over the predicted probability; a calibrated model is on the diagonal."""
     figure, axis = plt.subplots(figsize=(5, 4.4))
-    axis.plot([0, 1], [0, 1], color="grey", linewidth=1, label="what it says")
-    axis.plot([row["predicted"] for row in rows], [row["burning"] for row in rows], marker="o", label="what is")
-    axis.set(xlabel="predicted probability", ylabel="share that burns", xlim=(0, 1), ylim=(0, 1))
+    axis.plot([0, 1], [0, 1], color="grey", linewidth=1, label="calibrated")
+    axis.plot([row["predicted"] for row in rows], [row["observed"] for row in rows], marker="o", label="model")
+    axis.set(xlabel="predicted probability", ylabel="share of fire pixels", xlim=(0, 1), ylim=(0, 1))
     axis.grid(alpha=0.3)
     axis.legend()
     _save(figure, path)
 
 
-def _draw_images(
-    pairs: Sequence[Pair], judgement: Predictions, chosen: Sequence[int], path: Path, *, columns: int, frames: bool
+def draw_images(
+    pairs: Sequence[Pair], predictions: Predictions, chosen: Sequence[int], path: Path, *, frames: bool = False
 ) -> None:
-    rows, panels = -(-len(chosen) // columns), 3 if frames else 2
+    """Draw ground truth and prediction of the chosen indices; with `frames`, also the frame and the fire IoU."""
+    columns, panels = (2, 3) if frames else (3, 2)
+    rows = -(-len(chosen) // columns)
     figure, axes = plt.subplots(rows, columns * panels, figsize=(12, 2.1 * rows), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for number, index in enumerate(chosen):
-        height, width = judgement.masks[index].shape
-        frame = to_model_input(pairs[index].read()[0], height, width)
-        shown = {"truth": overlay(frame, judgement.truth[index]), "prediction": overlay(frame, judgement.masks[index])}
+        mask, truth = predictions.masks[index], predictions.truth[index]
+        frame = to_model_input(pairs[index].read()[0], *mask.shape)
+        images = {"truth": overlay(frame, truth), "prediction": overlay(frame, mask)}
         if frames:
-            iou = fire_iou(count_pixels(judgement.masks[index], judgement.truth[index]))
-            shown = {"": frame, "truth": shown["truth"], f"prediction, {iou:.2f}": shown["prediction"]}
+            iou = fire_iou(count_pixels(mask, truth))
+            images = {"": frame, "truth": images["truth"], f"prediction, {iou:.2f}": images["prediction"]}
         row, column = divmod(number, columns)
-        for panel, (label, picture) in enumerate(shown.items()):
+        for panel, (label, image) in enumerate(images.items()):
             axis = axes[row, panels * column + panel]
-            axis.imshow(picture)
-            name = f"{judgement.names[index]}: " if panel == 0 else ""
+            axis.imshow(image)
+            name = f"{predictions.names[index]}: " if panel == 0 else ""
             axis.set_title((name + label).removesuffix(": "), fontsize=7)
     _save(figure, path)
 

@@ -1,4 +1,4 @@
-"""What a model learnt from, by its card: a figure on images that it was trained on says nothing of other fires."""
+"""What a model was trained on, by its card: metrics on training images say nothing about other fires."""
 
 from __future__ import annotations
 
@@ -17,45 +17,44 @@ from train.data.splits import split_from_name, split_held_out
 
 
 def learnt_from(model: Path) -> dict[str, Any] | None:
-    """The `data` section of a model's card, with the hash of each set. None where the model has no such card.
+    """Return the card's section on training data, with the hash of each set; None without a valid card.
 
-    A `.tflite` carries it; a `.keras` has it in the `.json` beside it, which counts only if it is of this very file.
+    A `.tflite` contains its card. The card of a `.keras` is the `.json` beside it, valid only for that exact file.
     """
     if model.suffix == ".tflite":
-        _, inside = split_model(model)
-        found = (inside or {}).get("learnt_from")
+        _, card = split_model(model)
+        data = (card or {}).get("learnt_from")
     else:
         try:
-            beside = json.loads(model.with_suffix(".json").read_text())
-            found = beside["data"] if beside["sha256"] == sha256(model) else None
+            card = json.loads(model.with_suffix(".json").read_text())
+            data = card["data"] if card["sha256"] == sha256(model) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
-    if not isinstance(found, dict) or not isinstance(sets := found.get("sets"), list):
+    if not isinstance(data, dict) or not isinstance(sets := data.get("sets"), list):
         return None
-    return found if all(isinstance(one, dict) and isinstance(one.get("sha256"), str) for one in sets) else None
+    return data if all(isinstance(entry, dict) and isinstance(entry.get("sha256"), str) for entry in sets) else None
 
 
-def seen(model: Path, source: DataSource, judging: Sequence[Pair]) -> list[str] | None:
-    """The names of those images, of the ones that judge, which the model learnt from or chose its epoch by.
+def train_test_overlap(model: Path, source: DataSource, test: Sequence[Pair]) -> list[str] | None:
+    """Return the names of the test images that the model was trained or validated on.
 
-    None where that cannot be told: the model has no card that says, or the data is not, file by file, what it was then.
+    None if unknown: the model has no card, or the data is not byte for byte what the card names.
     """
     data = learnt_from(model)
     if data is None:
         return None
-    could_be = [split_held_out(source.dataset.pairs)[0]]  # as a further set
+    training_sets = [split_held_out(source.dataset.pairs)[0]]  # as an extra set
     with contextlib.suppress(KeyError, TypeError, UserError):
-        could_be.insert(0, list(split_from_name(source.dataset, data["split"]).train))
-    if not any(overlap(learnt, judging) for learnt in could_be):
-        return []  # whatever it learnt of this data, none of these: no need to read all of it
-    known = {one["sha256"] for one in data["sets"]}
-    for learnt in could_be:
-        if content_hash(learnt) in known:
-            return overlap(learnt, judging)
+        training_sets.insert(0, list(split_from_name(source.dataset, data["split"]).train))
+    if not any(_shared_names(training, test) for training in training_sets):
+        return []  # no need to hash every file
+    hashes = {entry["sha256"] for entry in data["sets"]}
+    for training in training_sets:
+        if content_hash(training) in hashes:
+            return _shared_names(training, test)
     return None
 
 
-def overlap(learnt: Sequence[Pair], judging: Sequence[Pair]) -> list[str]:
-    """The names of those that judge which are among those learnt."""
-    names = {pair.name for pair in learnt}
-    return [pair.name for pair in judging if pair.name in names]
+def _shared_names(training: Sequence[Pair], test: Sequence[Pair]) -> list[str]:
+    names = {pair.name for pair in training}
+    return [pair.name for pair in test if pair.name in names]

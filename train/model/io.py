@@ -1,4 +1,4 @@
-"""Model files in: a `.keras` or a `.tflite`, both as one kind of predictor, judged by one rule."""
+"""Load `.keras` and `.tflite` files as predictors with one interface."""
 
 from __future__ import annotations
 
@@ -17,43 +17,53 @@ from edge.images import Frame, Map
 from edge.model.preprocess import probability_to_u8, to_model_input
 from edge.model.segmenter import DEFAULT_THRESHOLD, OUTPUT_STEPS, Segmenter
 
-MODEL_SUFFIXES = (".keras", ".tflite")
+Mask = npt.NDArray[np.bool_]
 
 
 class Predictor(Protocol):
-    """RGB `uint8` of any size -> `uint8` map (height, width) in steps of 1/256; fire is `map >= threshold_u8`."""
+    """A model that maps one RGB `uint8` frame of any size to fire at its own resolution, height x width."""
 
     height: int
     width: int
     threshold_u8: int
 
-    def __call__(self, frame: Frame) -> Map: ...
+    def __call__(self, frame: Frame) -> Map:
+        """Return the probability map, `uint8` in steps of 1/256."""
+
+    def mask(self, frame: Frame) -> Mask:
+        """Return the boolean fire mask: the map is at least `threshold_u8`."""
 
 
 class KerasPredictor:
-    """A Keras model as a predictor, one frame at a time."""
+    """A Keras model as a predictor, one frame at a time.
 
-    def __init__(self, model: keras.Model, threshold: float = DEFAULT_THRESHOLD) -> None:
+    Example:
+        >>> predictor = KerasPredictor(load_keras(Path("best.keras")))
+        >>> predictor.mask(frame).mean()  # area fraction
+    """
+
+    threshold_u8 = math.ceil(DEFAULT_THRESHOLD * OUTPUT_STEPS)
+
+    def __init__(self, model: keras.Model) -> None:
         self.model = model
         _, self.height, self.width, _ = model.input_shape
-        self.threshold_u8 = math.ceil(threshold * OUTPUT_STEPS)
 
     def __call__(self, frame: Frame) -> Map:
-        return probability_to_u8(self.predict(to_model_input(frame, self.height, self.width)[None])[0, :, :, 0])
+        batch = to_model_input(frame, self.height, self.width)[None].astype(np.float32)
+        return probability_to_u8(np.asarray(self.model.predict_on_batch(batch))[0, :, :, 0])
 
-    def predict(self, frames: Frame) -> npt.NDArray[np.float32]:
-        """N x height x width x 3 RGB bytes -> N x height x width x 1 probabilities."""
-        return np.asarray(self.model.predict_on_batch(frames.astype(np.float32)))
+    def mask(self, frame: Frame) -> Mask:
+        return self(frame) >= self.threshold_u8
 
 
 def check_model_file(path: Path) -> None:
-    """Raise `UserError` where there is no such file: before minutes go into data that nothing will use."""
+    """Raise `UserError` if the file does not exist: check before minutes are spent on data."""
     if not path.is_file():
         raise UserError(f"model {path} does not exist", "expected a .keras file as `fireseg-train fit` writes it")
 
 
 def load_keras(path: Path) -> keras.Model:
-    """Load a segmentation model saved by Keras 3. Raises `UserError` where it is none."""
+    """Load a segmentation model saved by Keras 3, uncompiled. Raises `UserError`."""
     check_model_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -64,15 +74,13 @@ def load_keras(path: Path) -> keras.Model:
         raise UserError(f"{path} is cut short or not a Keras 3 model ({error})", "save or copy it again") from error
     except (ValueError, TypeError, OSError, KeyError, RuntimeError) as error:  # NotImplementedError is a RuntimeError
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"{path} could not be loaded by Keras {keras.__version__} ({reason})", "train it again"
-        ) from error
+        raise UserError(f"{path} could not be loaded by Keras {keras.__version__} ({reason})", "retrain it") from error
     check_shapes(model, path)
     return model
 
 
 def deflate(path: Path) -> None:
-    """Compress what a `.keras` holds, in place: Keras only stores it, and weights shrink by a seventh."""
+    """Compress a `.keras` file in place: Keras stores its members uncompressed; weights shrink by a seventh."""
     with zipfile.ZipFile(path) as archive:
         members = [(member.filename, archive.read(member)) for member in archive.infolist()]
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -82,27 +90,24 @@ def deflate(path: Path) -> None:
 
 def check_shapes(model: keras.Model, path: Path) -> None:
     """Raise `UserError` unless the model maps (N, H, W, 3) to (N, H, W, 1) with H and W known."""
-    given, made = model.input_shape, model.output_shape
-    fits = (
-        isinstance(given, tuple)
-        and isinstance(made, tuple)
-        and len(given) == len(made) == 4
-        and None not in given[1:]
-        and given[3] == 3
-        and tuple(made[1:]) == (*given[1:3], 1)
+    match model.input_shape, model.output_shape:
+        case (_, int(height), int(width), 3), (_, *output) if output == [height, width, 1]:
+            return
+    raise UserError(
+        f"{path} maps {model.input_shape} to {model.output_shape}",
+        "expected RGB frames (N, H, W, 3) of a fixed size to one probability per pixel (N, H, W, 1), "
+        "as `fireseg-train fit` writes it",
     )
-    if not fits:
-        raise UserError(
-            f"{path} maps {given} to {made}",
-            "expected RGB frames (N, H, W, 3) of a fixed size to one probability a "
-            "pixel (N, H, W, 1), as `fireseg-train fit` makes it",
-        )
 
 
 def load_predictor(path: Path, *, threads: int | None = None) -> Predictor:
-    """Load any model file to judge or predict with. Raises `UserError`."""
+    """Load a `.keras` or `.tflite` file. Raises `UserError`.
+
+    Example:
+        >>> load_predictor(Path("models/fireseg-small-int8.tflite")).mask(frame)
+    """
     if path.suffix == ".keras":
         return KerasPredictor(load_keras(path))
     if path.suffix == ".tflite":
         return Segmenter(path, threads=threads)
-    raise UserError(f"{path} is no model file that can be judged", f"expected {' or '.join(MODEL_SUFFIXES)}")
+    raise UserError(f"{path} is not a model file", "expected .keras or .tflite")

@@ -1,4 +1,4 @@
-"""The loss: binary cross-entropy plus Dice on probabilities, in `keras.ops` alone so that any backend trains it."""
+"""The loss: binary cross-entropy plus Dice on probabilities, in `keras.ops` for any backend."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from keras import ops
 class BCEDice(keras.losses.Loss):
     """Mean binary cross-entropy plus one minus the soft Dice coefficient of the whole batch.
 
-    Cross-entropy treats every pixel alike, and nine tenths of them are background; Dice (Milletari et al. 2016,
-    arXiv 1606.04797) weighs fire by its own area. The batch is pooled, so that an image with no fire costs only what
-    is wrongly called fire in it.
+    Cross-entropy weighs all pixels alike, and nine tenths are background; Dice (Milletari et al. 2016,
+    arXiv 1606.04797) weighs fire by its own area. Dice is pooled over the batch, so that an image without fire costs
+    only its false positives.
+
+    Example:
+        >>> model.compile(optimizer="adam", loss=BCEDice())
     """
 
     def __init__(self, smooth_px: float = 1.0, name: str = "bce_dice", **kwargs: object) -> None:
@@ -20,7 +23,7 @@ class BCEDice(keras.losses.Loss):
         self.smooth_px = smooth_px
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
-        """Both (N, H, W, 1), truth 0 or 1, prediction 0..1. Returns (N, H, W), whose mean is the loss."""
+        """Return (N, H, W), whose mean is the loss; inputs are (N, H, W, 1), truth 0 or 1, prediction 0..1."""
         y_true = ops.cast(y_true, y_pred.dtype)
         overlap = ops.sum(y_true * y_pred)
         dice = (2 * overlap + self.smooth_px) / (ops.sum(y_true) + ops.sum(y_pred) + self.smooth_px)

@@ -1,4 +1,4 @@
-"""Alarms where nothing burns, and in videos: a share of pixels counts from a bound on, frames are taken in turn."""
+"""False alarms in pictures and videos: an area fraction counts above its threshold, frames by their stride."""
 
 from __future__ import annotations
 
@@ -13,59 +13,45 @@ from hypothesis import strategies as st
 
 from edge.errors import UserError
 from edge.images import Frame, Map
-from train.evaluation.false_alarms import (
-    FRAME_SHARE,
-    PICTURE_SHARES,
-    alarms,
-    count_frames,
-    frames,
-    over,
-    picture_alarms,
-    video_alarms,
-)
+from train.evaluation.evaluate import Masks
+from train.evaluation.false_alarms import alarm_rates, count_frames, picture_alarms, read_frames, video_alarms
 
-shares = st.lists(st.floats(0, 1), min_size=1, max_size=30)
+fractions = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
 
-class Red:
-    """Takes for fire what is red, at the size of the frame."""
+class RedPredictor:
+    """Predicts fire where the frame is red."""
 
     height, width, threshold_u8 = 48, 64, 128
 
     def __call__(self, frame: Frame) -> Map:
-        return np.where(frame[..., 0] > 150, 255, 0).astype(np.uint8)
+        return np.where(self.mask(frame), 255, 0).astype(np.uint8)
+
+    def mask(self, frame: Frame) -> Masks:
+        return np.asarray(frame[..., 0] > 150)
 
 
-def write_video(path: Path, burning: list[bool]) -> Path:
+def write_video(path: Path, fire: list[bool]) -> Path:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
-    for fire in burning:
+    for has_fire in fire:
         frame = np.full((48, 64, 3), 30, np.uint8)
-        frame[8:40, 8:40] = (20, 20, 250) if fire else 30  # OpenCV's red
+        frame[8:40, 8:40] = (20, 20, 250) if has_fire else 30  # red in OpenCV's order
         writer.write(frame)
     writer.release()
     return path
 
 
-@given(shares, st.floats(0, 1), st.floats(0, 1))
-def test_fewer_pictures_lie_over_a_higher_bound(found: list[float], one: float, other: float) -> None:
-    low, high = sorted((one, other))
-    result = list(alarms(found, [low, high]).values())
-    assert 0 <= result[-1] <= result[0] <= 1
+@given(fractions, st.floats(0, 1), st.floats(0, 1))
+def test_a_higher_threshold_gives_no_more_alarms(values: list[float], a: float, b: float) -> None:
+    rates = list(alarm_rates(values, sorted((a, b))).values())
+    assert 0 <= rates[-1] <= rates[0] <= 1
 
 
-def test_a_picture_counts_when_more_than_the_bound_of_it_is_called_fire() -> None:
-    assert alarms([0.0, 0.001, 0.0011, 0.5], [0.001]) == {"over_0.1_percent": 0.5}
+def test_a_picture_counts_above_the_threshold_only() -> None:
+    assert alarm_rates([0.0, 0.001, 0.0011, 0.5], [0.001]) == {"over_0.1_percent": 0.5}
 
 
-def test_shares_are_named_in_percent() -> None:
-    assert [over(bound) for bound in (*PICTURE_SHARES, FRAME_SHARE)] == [
-        "over_0.1_percent",
-        "over_0.5_percent",
-        "over_0.2_percent",
-    ]
-
-
-def test_pictures_without_flames_are_counted_by_how_much_of_them_is_called_fire() -> None:
+def test_pictures_are_counted_by_their_area_fraction_of_fire() -> None:
     masks = np.zeros((4, 100, 100), np.bool_)
     masks[1].flat[:5] = True  # 0.05 %, a speck
     masks[2].flat[:30] = True
@@ -73,43 +59,43 @@ def test_pictures_without_flames_are_counted_by_how_much_of_them_is_called_fire(
     assert picture_alarms(masks) == {"images": 4, "over_0.1_percent": 0.5, "over_0.5_percent": 0.25}
 
 
-@pytest.mark.parametrize(("every", "judged", "burning"), [(1, 9, 3 / 9), (2, 5, 2 / 5), (4, 3, 1 / 3), (100, 1, 0)])
-def test_every_so_many_frames_of_a_video_are_judged_from_the_first_on(
-    tmp_path: Path, every: int, judged: int, burning: float
+@pytest.mark.parametrize(("stride", "frames", "rate"), [(1, 9, 3 / 9), (2, 5, 2 / 5), (4, 3, 1 / 3), (100, 1, 0)])
+def test_frames_are_evaluated_by_their_stride_from_the_first(
+    tmp_path: Path, stride: int, frames: int, rate: float
 ) -> None:
     video = write_video(tmp_path / "barn.avi", [False] * 6 + [True] * 3)
     steps: list[None] = []
-    found = video_alarms(Red(), video, every, on_progress=lambda: steps.append(None))
-    assert found == {"frames": judged, "over_0.2_percent": pytest.approx(burning)}
-    assert len(steps) == judged == count_frames(video, every)
+    alarms = video_alarms(RedPredictor(), video, stride, on_progress=lambda: steps.append(None))
+    assert alarms == {"frames": frames, "over_0.2_percent": pytest.approx(rate)}
+    assert len(steps) == frames == count_frames(video, stride)
 
 
-def test_frames_come_in_rgb(tmp_path: Path) -> None:
-    (frame,) = frames(write_video(tmp_path / "barn.avi", [True]), 1)
+def test_frames_are_rgb(tmp_path: Path) -> None:
+    (frame,) = read_frames(write_video(tmp_path / "barn.avi", [True]), 1)
     assert frame.shape == (48, 64, 3) and frame.dtype == np.uint8
     assert frame[20, 20, 0] > 200 and frame[20, 20, 2] < 80
 
 
-def test_what_is_no_video_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "notes.avi").write_text("no video")
-    for look in (lambda path: count_frames(path, 1), lambda path: list(frames(path, 1))):
+def test_a_file_that_is_not_a_video_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "notes.avi").write_text("text")
+    for read in (lambda path: count_frames(path, 1), lambda path: list(read_frames(path, 1))):
         with pytest.raises(UserError, match=r"video .*none\.avi does not exist"):
-            look(tmp_path / "none.avi")
-        with pytest.raises(UserError, match=r"notes\.avi is not a video that can be read"):
-            look(tmp_path / "notes.avi")
+            read(tmp_path / "none.avi")
+        with pytest.raises(UserError, match=r"notes\.avi is not a readable video"):
+            read(tmp_path / "notes.avi")
 
 
-def test_a_video_that_is_cut_short_is_told(tmp_path: Path) -> None:
+def test_a_truncated_video_is_reported(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.avi", [True] * 20)
     short = tmp_path / "short.avi"
     data = whole.read_bytes()
-    assert len(list(frames(whole, 1))) == 20
+    assert len(list(read_frames(whole, 1))) == 20
     short.write_bytes(data[: len(data) * 2 // 3])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            found = len(list(frames(short, 1)))
+            frames = len(list(read_frames(short, 1)))
         except UserError as error:
             assert "short.avi" in str(error)
         else:
-            assert found < 20 and "it is cut short or damaged" in str(caught[0].message)
+            assert frames < 20 and "it is cut short or damaged" in str(caught[0].message)

@@ -1,4 +1,4 @@
-"""Model files in: whole ones become predictors, others one line that says what is wrong with them."""
+"""Model files: valid ones become predictors, others are refused in one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEIGHT, WIDTH = 16, 24
 
 
 def network(height: int | None = HEIGHT, width: int | None = WIDTH, channels: int = 3, maps: int = 1) -> keras.Model:
-    """One convolution: the smallest thing that maps frames to probabilities."""
+    """One convolution: the smallest model that maps frames to probabilities."""
     keras.utils.set_random_seed(1)
     frame = keras.Input((height, width, channels))
     x = layers.Rescaling(1 / 127.5, offset=-1)(frame)
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def refusal(path: Path) -> str:
-    """The one line that a file is refused with."""
+    """Return the one line that a file is refused with."""
     with pytest.raises(UserError) as caught:
         load_keras(path)
     (message,) = caught.value.lines
@@ -41,62 +41,41 @@ def refusal(path: Path) -> str:
     return str(message)
 
 
-def test_a_saved_model_predicts_as_keras_does(path: Path) -> None:
-    frames = np.random.default_rng(0).integers(0, 256, (3, HEIGHT, WIDTH, 3), np.uint8)
-    predictor = KerasPredictor(load_keras(path))
-    assert (predictor.height, predictor.width) == (HEIGHT, WIDTH)
-    expected = network().predict(frames.astype(np.float32), verbose=0)
-    assert np.allclose(predictor.predict(frames), expected, atol=1e-6)
-
-
-def test_a_compressed_model_is_smaller_loads_as_it_did_and_is_the_same_file_each_time(path: Path) -> None:
+def test_a_compressed_model_is_smaller_loads_alike_and_is_deterministic(path: Path) -> None:
     stored, before = path.stat().st_size, load_keras(path).get_weights()
     deflate(path)
     once = path.read_bytes()
     assert len(once) < stored
-    assert all(np.array_equal(one, other) for one, other in zip(before, load_keras(path).get_weights(), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(before, load_keras(path).get_weights(), strict=True))
     deflate(path)
     assert path.read_bytes() == once
 
 
-def test_a_frame_of_any_size_becomes_a_map_in_steps_of_1_256(path: Path) -> None:
+def test_a_frame_of_any_size_becomes_keras_probabilities_in_steps_of_1_256(path: Path) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     predictor = KerasPredictor(load_keras(path))
-    made = predictor(frame)
-    assert made.shape == (HEIGHT, WIDTH) and made.dtype == np.uint8
-    probability = predictor.predict(to_model_input(frame, HEIGHT, WIDTH)[None])[0, :, :, 0]
-    assert (made == np.floor(probability * 256)).all()
-    assert ((made >= predictor.threshold_u8) == (probability >= 0.5)).all()
+    levels = predictor(frame)
+    assert (predictor.height, predictor.width) == levels.shape == (HEIGHT, WIDTH) and levels.dtype == np.uint8
+    batch = to_model_input(frame, HEIGHT, WIDTH)[None].astype(np.float32)
+    probability = network().predict(batch, verbose=0)[0, :, :, 0]
+    assert np.abs(levels - np.floor(probability * 256)).max() <= 1
+    assert (predictor.mask(frame) == (levels >= 128)).all()
 
 
-@pytest.mark.parametrize(("threshold", "expected"), [(0.5, 128), (0.3, 77), (1.0, 256), (0.0, 0)])
-def test_the_threshold_is_rounded_up_to_a_step(threshold: float, expected: int) -> None:
-    assert KerasPredictor(network(), threshold).threshold_u8 == expected
-
-
-def test_a_model_that_is_not_there_is_named() -> None:
+def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path) -> None:
     assert "does not exist: expected a .keras file" in refusal(Path("nowhere/model.keras"))
-
-
-def test_a_folder_is_no_model(tmp_path: Path) -> None:
     assert "does not exist" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
-def test_a_file_cut_short_is_refused(path: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.99])
+def test_a_truncated_file_is_refused(path: Path, fraction: float) -> None:
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
+    path.write_bytes(data[: int(len(data) * fraction)])
     assert "cut short or not a Keras 3 model" in refusal(path)
 
 
-def test_a_text_under_a_models_name_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "notes.keras"
-    path.write_text("no model, but some notes\n" * 50)
-    assert "not a Keras 3 model" in refusal(path)
-
-
 @pytest.mark.parametrize("member", ["config.json", "model.weights.h5"])
-def test_a_damaged_byte_is_noticed(path: Path, member: str) -> None:
+def test_a_damaged_byte_is_detected(path: Path, member: str) -> None:
     data = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
         info = archive.getinfo(member)
@@ -106,25 +85,19 @@ def test_a_damaged_byte_is_noticed(path: Path, member: str) -> None:
     assert "save or copy it again" in refusal(path)
 
 
-@pytest.mark.parametrize("missing", ["config.json", "model.weights.h5"])
-def test_an_archive_that_lacks_a_part_is_refused(path: Path, tmp_path: Path, missing: str) -> None:
+@pytest.mark.parametrize("member", ["config.json", "model.weights.h5", None])
+def test_an_archive_without_one_or_any_member_is_refused(path: Path, tmp_path: Path, member: str | None) -> None:
     other = tmp_path / "other.keras"
     with zipfile.ZipFile(path) as whole, zipfile.ZipFile(other, "w") as part:
-        for name in whole.namelist():
-            if name != missing:
+        part.writestr("photo.jpg", b"picture")
+        for name in whole.namelist() if member else ():
+            if name != member:
                 part.writestr(name, whole.read(name))
     refusal(other)
 
 
-def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "photos.keras"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("photo.jpg", b"picture")
-    refusal(path)
-
-
-def test_a_model_of_layers_nobody_knows_is_refused(tmp_path: Path) -> None:
-    class Unknown(layers.Layer):  # never registered: whoever loads the file has no such class
+def test_a_model_with_unregistered_layers_is_refused(tmp_path: Path) -> None:
+    class Unknown(layers.Layer):  # not registered with Keras
         def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
             return x
 
@@ -134,47 +107,29 @@ def test_a_model_of_layers_nobody_knows_is_refused(tmp_path: Path) -> None:
     assert f"could not be loaded by Keras {keras.__version__}" in refusal(path)
 
 
-@pytest.mark.parametrize(
-    ("model", "shapes"),
-    [
-        (network(height=None), "(None, None, 24, 3) to (None, None, 24, 1)"),
-        (network(width=None), "(None, 16, None, 3) to (None, 16, None, 1)"),
-        (network(channels=1), "(None, 16, 24, 1) to (None, 16, 24, 1)"),
-        (network(maps=2), "(None, 16, 24, 3) to (None, 16, 24, 2)"),
-    ],
-    ids=["no height", "no width", "grey", "two maps"],
-)
-def test_a_model_of_other_shapes_is_refused_with_its_own(tmp_path: Path, model: keras.Model, shapes: str) -> None:
-    path = tmp_path / "model.keras"
-    model.save(path)
-    message = refusal(path)
-    assert f"maps {shapes}" in message
-    assert "expected RGB frames (N, H, W, 3) of a fixed size" in message
-
-
-def test_a_model_with_two_outputs_a_smaller_map_or_a_class_is_refused(tmp_path: Path) -> None:
-    frame = keras.Input((HEIGHT, WIDTH, 3))
+def test_a_model_of_other_shapes_is_refused_naming_them(tmp_path: Path) -> None:
+    frame, other = (keras.Input((HEIGHT, WIDTH, 3)) for _ in range(2))
     maps = layers.Conv2D(1, 1)(frame)
-    for name, output in {
-        "two": [maps, maps],
-        "half": layers.MaxPooling2D(2)(maps),
-        "class": layers.GlobalAveragePooling2D()(maps),
-    }.items():
-        path = tmp_path / f"{name}.keras"
-        keras.Model(frame, output).save(path)
-        assert "expected RGB frames" in refusal(path)
+    models = {
+        "(None, None, 24, 3) to (None, None, 24, 1)": network(height=None),
+        "(None, 16, None, 3) to (None, 16, None, 1)": network(width=None),
+        "(None, 16, 24, 1) to (None, 16, 24, 1)": network(channels=1),
+        "(None, 16, 24, 3) to (None, 16, 24, 2)": network(maps=2),
+        "(None, 16, 24, 3) to (None, 8, 12, 1)": keras.Model(frame, layers.MaxPooling2D(2)(maps)),
+        "(None, 16, 24, 3) to (None, 1)": keras.Model(frame, layers.GlobalAveragePooling2D()(maps)),
+        "(None, 16, 24, 3) to [(None": keras.Model(frame, [maps, maps]),
+        "[(None": keras.Model([frame, other], layers.Conv2D(1, 1)(layers.Add()([frame, other]))),
+    }
+    for shapes, model in models.items():
+        model.save(tmp_path / "model.keras")
+        message = refusal(tmp_path / "model.keras")
+        assert f"maps {shapes}" in message
+        assert "expected RGB frames (N, H, W, 3) of a fixed size" in message
 
 
-def test_a_model_with_two_inputs_is_refused(tmp_path: Path) -> None:
-    one, other = (keras.Input((HEIGHT, WIDTH, 3)) for _ in range(2))
-    path = tmp_path / "two.keras"
-    keras.Model([one, other], layers.Conv2D(1, 1)(layers.Add()([one, other]))).save(path)
-    assert "expected RGB frames" in refusal(path)
-
-
-def test_the_suffix_says_how_a_file_is_loaded(path: Path, tmp_path: Path) -> None:
+def test_the_suffix_decides_how_a_file_is_loaded(path: Path, tmp_path: Path) -> None:
     assert isinstance(load_predictor(path), KerasPredictor)
-    with pytest.raises(UserError, match=r"model\.h5 is no model file that can be judged: expected \.keras or \.tflite"):
+    with pytest.raises(UserError, match=r"model\.h5 is not a model file: expected \.keras or \.tflite"):
         load_predictor(tmp_path / "model.h5")
     with pytest.raises(UserError, match=r"missing\.tflite"):
         load_predictor(tmp_path / "missing.tflite")

@@ -15,7 +15,7 @@ from edge.console import JsonOption, progress_bars, show_warning
 from edge.errors import UserError, run_app
 from edge.files import make_folder, write_json, write_text
 from edge.host.machine import conditions, read_state
-from export.cli import SHIPPED_MODEL
+from export import SHIPPED_MODEL
 from train.backend import load_keras_backend
 from train.cli import DataOption, SplitOption
 

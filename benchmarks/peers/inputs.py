@@ -13,8 +13,8 @@ from edge.files import make_folder
 from edge.images import Frame
 from edge.model.card import Card
 from edge.model.preprocess import to_model_input
+from export import CALIBRATION_COUNT
 from export.calibration import assert_disjoint, candidates_from_pairs, choose
-from export.cli import CALIBRATION_COUNT
 from train.data.fireseg import Pair
 from train.data.splits import Split
 

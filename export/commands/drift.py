@@ -1,4 +1,4 @@
-"""`fireseg-export drift`: two models' masks on the same images, side by side."""
+"""`fireseg-export drift`: two models' masks on the same images, compared."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from train.commands.options import DataOption, ExtraOption, FoldOption, SplitOpt
 if TYPE_CHECKING:
     from train.evaluation.evaluate import Predictions
 
+WORST_SHOWN = 5
+
 
 def drift_command(
-    a: Annotated[Path, typer.Argument(help="The model to compare with: .keras or .tflite.")],
+    a: Annotated[Path, typer.Argument(help="The reference model: .keras or .tflite.")],
     b: Annotated[Path, typer.Argument(help="The model that may have drifted.")],
     data: DataOption = None,
     split: SplitOption = None,
@@ -38,55 +40,54 @@ def drift_command(
     models = {path: load_predictor(path, threads=threads) for path in (a, b)}
     sizes = {(model.height, model.width) for model in models.values()}
     if len(sizes) > 1:
-        raise UserError(f"{a} and {b} take frames of different size {sorted(sizes)}", "masks of one size are compared")
+        raise UserError(f"{a} and {b} have different input sizes {sorted(sizes)}", "compare models of one input size")
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
-        further = {one.title: one.test for one in open_held_out(extra or [], [], taken=[parts.name])}
-        judged: dict[str, tuple[Predictions, Predictions]] = {}
-        for name, pairs in {parts.name: parts.test, **further}.items():
-            found = [
-                evaluate(model, pairs, on_step(f"judging {path.name}", len(pairs))) for path, model in models.items()
+        held_out = {extra_set.title: extra_set.test for extra_set in open_held_out(extra or [], [], taken=[parts.name])}
+        results: dict[str, tuple[Predictions, Predictions]] = {}
+        for name, pairs in {parts.name: parts.test, **held_out}.items():
+            predictions = [
+                evaluate(model, pairs, on_step(f"evaluating {path.name}", len(pairs))) for path, model in models.items()
             ]
-            judged[name] = (found[0], found[-1])  # one file compared with itself is judged once
+            results[name] = (predictions[0], predictions[-1])  # one file compared with itself is evaluated once
     if as_json:
         facts = {"a": str(a), "b": str(b), "data": source.title, "split": parts.name, "sha256": parts.sha256}
-        sets = {name: {"sha256": content_hash(pairs), **as_facts(*judged[name])} for name, pairs in further.items()}
-        print(json.dumps({**facts, **as_facts(*judged[parts.name]), "extra": sets}, indent=2))
+        sets = {name: {"sha256": content_hash(pairs), **drift_json(*results[name])} for name, pairs in held_out.items()}
+        print(json.dumps({**facts, **drift_json(*results[parts.name]), "extra": sets}, indent=2))
         return
-    for name, two in judged.items():
-        title = name if name in further else f"{source.title}, split {name}"
-        show(*two, (a.name, b.name), f"{title}, {len(two[0].names)} images")
+    for name, (of_a, of_b) in results.items():
+        title = name if name in held_out else f"{source.title}, split {name}"
+        print_drift(of_a, of_b, (a.name, b.name), f"{title}, {len(of_a.names)} images")
 
 
-def as_facts(a: Predictions, b: Predictions) -> dict[str, Any]:
-    """How B differs from A: pooled, with the interval, and image by image."""
+def drift_json(a: Predictions, b: Predictions) -> dict[str, Any]:
+    """Return the drift of B from A, pooled and image by image."""
     from export.drift import compare, per_image_difference
     from train.evaluation.evaluate import rounded
 
-    found = compare(a, b)
-    rows = [
-        {"image": name, "fire_iou_difference": round(difference, 4), "agreement": round(found.per_image[name], 4)}
-        for name, difference in zip(a.names, per_image_difference(a, b), strict=True)
-    ]
+    drift = compare(a, b)
     return {
-        "drift": rounded(found.metrics, 6),
-        "fire_iou_interval": list(found.fire_iou_interval),
-        "agreement": found.agreement,
-        "images": rows,
+        "drift": rounded(drift.metrics, 6),
+        "fire_iou_interval": list(drift.fire_iou_interval),
+        "agreement": drift.agreement,
+        "images": [
+            {"image": name, "fire_iou_difference": round(difference, 4), "agreement": round(drift.per_image[name], 4)}
+            for name, difference in zip(a.names, per_image_difference(a, b), strict=True)
+        ],
     }
 
 
-def show(a: Predictions, b: Predictions, names: tuple[str, str], title: str) -> None:
-    """Print the same for people, with the five images on which the two agree least."""
+def print_drift(a: Predictions, b: Predictions, names: tuple[str, str], title: str) -> None:
+    """Print the drift of B from A, with the images of lowest agreement."""
     from export.drift import compare, per_image_difference
 
-    found = compare(a, b)
+    drift = compare(a, b)
     table = Table("metric", *names, "drift, points", title=title)
-    for name, difference in found.metrics.items():
+    for name, difference in drift.metrics.items():
         table.add_row(name, f"{a.metrics[name]:.4f}", f"{b.metrics[name]:.4f}", f"{difference * 100:+.2f}")
     print_table(table)
-    low, high = found.fire_iou_interval
+    low, high = drift.fire_iou_interval
     print(f"fire_iou drift, 95 % bootstrap over images: {low * 100:+.2f} to {high * 100:+.2f} points")
-    print(f"agreement: {found.agreement:.4f}")
-    worst = sorted(zip(found.per_image.values(), a.names, per_image_difference(a, b), strict=True))[:5]
-    print("least agreement: " + ", ".join(f"{name} {value:.3f} ({change * 100:+.1f})" for value, name, change in worst))
+    print(f"agreement: {drift.agreement:.4f}")
+    rows = sorted(zip(drift.per_image.values(), a.names, per_image_difference(a, b), strict=True))[:WORST_SHOWN]
+    print("lowest agreement: " + ", ".join(f"{name} {value:.3f} ({change * 100:+.1f})" for value, name, change in rows))

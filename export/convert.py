@@ -6,7 +6,7 @@ same model and calibration frames give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -52,7 +52,6 @@ def convert(
     float32: bytes | None = None,
     refinement: Refinement = Refinement(),  # noqa: B008 - frozen
     threads: int = 1,
-    on_converted: Callable[[], None] = lambda: None,
     on_step: OnStep = no_steps,
 ) -> Converted:
     """Return the model converted to one kind.
@@ -62,8 +61,7 @@ def convert(
         float32: the float32 flatbuffer to refine int8 towards; None leaves int8 as converted.
         refinement: the steps of refinement.
         threads: CPU threads for refinement.
-        on_converted: called when the converter is done.
-        on_step: called with a description and the number of operators to refine; returns the progress callback.
+        on_step: called with the description and size of each step; returns its progress callback.
 
     Raises `UserError` if the result is not a single XNNPACK partition, or int8 is not integer throughout.
 
@@ -72,6 +70,7 @@ def convert(
         >>> float32 = convert(model, "float32", runtime).flatbuffer
         >>> int8 = convert(model, "int8", runtime, calibration=frames, float32=float32).flatbuffer
     """
+    on_converted = on_step(f"converting to {kind}", 1)
     flatbuffer = _run_converter(model, kind, calibration)
     on_converted()
     effects: list[LayerEffect] = []

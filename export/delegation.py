@@ -57,7 +57,7 @@ _CAUSES: list[tuple[set[str], str]] = [
 _UNKNOWN_CAUSE = "use convolutions, ReLU6, bilinear upsampling, concatenation, addition and sigmoid"
 
 
-def delegation(flatbuffer: bytes, runtime: Runtime, *, threads: int = 1) -> Delegation:
+def delegation(flatbuffer: bytes, runtime: Runtime) -> Delegation:
     """Load the model and return what XNNPACK runs of it.
 
     Walks back from the outputs, each tensor by its last producer.
@@ -66,7 +66,7 @@ def delegation(flatbuffer: bytes, runtime: Runtime, *, threads: int = 1) -> Dele
         >>> delegation(flatbuffer, find_runtime("litert")).partitions
         1
     """
-    interpreter = runtime.interpreter(flatbuffer, threads)
+    interpreter = runtime.interpreter(flatbuffer, threads=1)
     ops = interpreter._get_ops_details()
     # A delegate's node follows the operators it replaces, and produces some of the same tensors.
     producer = {int(output): op for op in ops for output in op["outputs"]}

@@ -24,10 +24,12 @@ class Drift:
     """95 % bootstrap interval of the pooled fire IoU's difference over images."""
     agreement: float
     per_image: dict[str, float]
-    """Each image's agreement."""
+    """Each image's agreement, by name."""
+    per_image_fire_iou: dict[str, float]
+    """Each image's difference of fire_iou, by name."""
 
     def rounded(self, digits: int) -> dict[str, Any]:
-        """Return every value but `per_image`, rounded, by name."""
+        """Return the pooled values, rounded, by name."""
         interval = [round(bound, digits) for bound in self.fire_iou_interval]
         pooled = {**self.metrics, "agreement": self.agreement}
         return {**rounded(pooled, digits), "fire_iou_interval": interval}
@@ -50,6 +52,9 @@ def compare(a: Predictions, b: Predictions, *, seed: int = 0) -> Drift:
         fire_iou_interval=bootstrap_difference(a.per_image, b.per_image, seed=seed),
         agreement=agreement(a.masks, b.masks),
         per_image={name: agreement([a.masks[i]], [b.masks[i]]) for i, name in enumerate(a.names)},
+        per_image_fire_iou={
+            name: fire_iou(y) - fire_iou(x) for name, x, y in zip(a.names, a.per_image, b.per_image, strict=True)
+        },
     )
 
 
@@ -68,11 +73,6 @@ def worst_images(a: Predictions, b: Predictions, count: int) -> list[int]:
     """Return the indices of the images whose masks differ in most pixels, worst first."""
     differing = np.count_nonzero(a.masks != b.masks, axis=(1, 2))
     return [int(index) for index in np.argsort(-differing, kind="stable")[:count]]
-
-
-def per_image_difference(a: Predictions, b: Predictions) -> list[float]:
-    """Return fire_iou of B minus fire_iou of A, image by image."""
-    return [fire_iou(y) - fire_iou(x) for x, y in zip(a.per_image, b.per_image, strict=True)]
 
 
 def _pooled_fire_iou(counts: list[Counts], drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -23,13 +23,7 @@ from edge.model.card import CARD_FORMAT, INPUT_LAYOUT, INPUT_RANGE, Card, attach
 from edge.model.latency import Latency, time_runs
 from edge.model.runtime import find_runtime
 from edge.model.segmenter import DEFAULT_THRESHOLD, Segmenter
-from export.calibration import (
-    CalibrationSet,
-    assert_disjoint,
-    candidates_from_folder,
-    candidates_from_pairs,
-    choose,
-)
+from export.calibration import CalibrationSet, assert_disjoint, candidates_from_folder, candidates_from_pairs, choose
 from export.convert import KINDS, Converted, Kind, artefact_paths, convert
 from export.drift import Drift, compare
 from export.drift_plot import plot_worst
@@ -137,11 +131,10 @@ def export_models(keras_path: Path, split: Split | None, options: ExportOptions,
             model,
             kind,
             runtime,
-            calibration=frames if kind == "int8" else None,
+            calibration=frames,
             float32=converted["float32"].flatbuffer if "float32" in converted else None,
             refinement=options.refinement,
             threads=options.threads,
-            on_converted=on_step(f"converting to {kind}", 1),
             on_step=on_step,
         )
     converted = {kind: converted[kind] for kind in options.kinds}
@@ -187,7 +180,18 @@ def write_artefacts(
 
 def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -> Card:
     """Return the card of one conversion. `measured` is None if it has not been evaluated."""
-    model, calibration = exported.model, exported.calibration
+    model, calibration, split = exported.model, None, exported.calibrated_on
+    if kind == "int8" and exported.calibration:
+        calibration = {
+            "images": len(exported.calibration.images),
+            "sha256": exported.calibration.sha256,
+            "seed": exported.calibration.seed,
+            "split": split and split.name,
+            "split_sha256": split and content_hash(split.train),
+            "range_fitting": False,  # older exports may say true
+            "weight_rounding": exported.options.refinement.weight_rounding,
+            "bias_correction": exported.options.refinement.bias_correction,
+        }
     _, height, width, _ = model.input_shape
     match = re.fullmatch(r"unet_([a-z0-9]+)_([a-z]+)", model.name)  # as train.model.unet names its models
     encoder, decoder = match.groups() if match else ("unknown", "unknown")
@@ -201,22 +205,9 @@ def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -
         "parameters": model.count_params(),
         "keras_sha256": exported.keras_sha256,
         "learnt_from": exported.trained_on,
-        "calibration": _calibration_card(exported, calibration) if kind == "int8" and calibration else None,
+        "calibration": calibration,
         "measured": measured,
         "versions": installed_versions(),
-    }
-
-
-def _calibration_card(exported: Exported, calibration: CalibrationSet) -> dict[str, Any]:
-    return {
-        "images": len(calibration.images),
-        "sha256": calibration.sha256,
-        "seed": calibration.seed,
-        "split": exported.calibrated_on and exported.calibrated_on.name,
-        "split_sha256": exported.calibrated_on and content_hash(exported.calibrated_on.train),
-        "range_fitting": False,  # older exports may say true
-        "weight_rounding": exported.options.refinement.weight_rounding,
-        "bias_correction": exported.options.refinement.bias_correction,
     }
 
 

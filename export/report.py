@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from train.evaluation.evaluate import rounded
 
 METRICS = ("fire_iou", "mean_iou", "fire_iou_per_image", "accuracy")
 POINTS = 100  # IoU 0.01 is one point
-MARKDOWN_RIGHT = "---:"
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,9 @@ class Report:
 
     @property
     def failures(self) -> list[str]:
-        return [
-            reason
-            for row in self.models
-            if row.name == "int8" and row.drift
-            for reason in self.gate.failures(row.drift)
-        ]
+        """The reasons why int8 fails the gate; empty if it passes."""
+        drift = next((row.drift for row in self.models if row.name == "int8"), None)
+        return self.gate.failures(drift) if drift else []
 
     def as_json(self) -> dict[str, Any]:
         """Return report.json, by the schema in docs/architecture.md."""
@@ -109,20 +105,17 @@ class Report:
 
     def as_markdown(self) -> str:
         """Return report.md: the same table, the gate, data, calibration and layers."""
-        lines = [f"# {self.title}", "", self._measured_on(), ""]
-        lines += markdown_table(HEADINGS, map(_cells, self.models))
         passed = "passed" if not self.failures else "FAILED: " + "; ".join(self.failures)
-        lines += [
-            "",
+        paragraphs = [
+            f"# {self.title}",
+            self._measured_on(),
+            "\n".join(markdown_table(HEADINGS, map(_cells, self.models))),
             f"Gate: int8 at most {self.gate.max_drop * POINTS:g} points of fire_iou below the Keras float, "
             f"agreement at least {self.gate.min_agreement}: **{passed}**.",
-            "",
             "Drift is the difference from the Keras float in points, with the 95 % bootstrap interval over images. "
             "Agreement is the pooled IoU of a model's fire mask with the float's.",
-            "",
             f"Evaluated on {self.data['images']} images of {self.data['root']}, split {self.data['split']}, content "
             f"`{self.data['sha256'][:16]}`.",
-            "",
             f"Calibrated on {len(self.calibration.images)} images, seed {self.calibration.seed}, content "
             f"`{self.calibration.sha256[:16]}`: {_coverage(self.calibration)}.",
         ]
@@ -130,22 +123,17 @@ class Report:
             if row.delegation:
                 stranded = ", ".join(row.delegation.stranded) or "none"
                 partitions = row.delegation.partitions
-                lines += ["", f"{row.name}: {partitions} XNNPACK partition, stranded operators: {stranded}."]
+                paragraphs.append(f"{row.name}: {partitions} XNNPACK partition, stranded operators: {stranded}.")
             if row.refined:
-                lines += [
-                    "",
+                cells = ((e.layer, e.operator, f"{e.before_steps:.3f}", f"{e.after_steps:.3f}") for e in row.refined)
+                paragraphs += [
                     f"## Layers of {row.name}",
-                    "",
                     "RMS difference of channel means from the float model, in quantization steps of the layer's "
                     "output: as converted, and refined.",
-                    "",
-                    *markdown_table(
-                        ("layer", "operator", "before", "after"),
-                        ((e.layer, e.operator, f"{e.before_steps:.3f}", f"{e.after_steps:.3f}") for e in row.refined),
-                    ),
+                    "\n".join(markdown_table(("layer", "operator", "before", "after"), cells)),
                 ]
-        lines += ["", "Versions: " + ", ".join(f"{name} {number}" for name, number in self.versions.items()) + ".", ""]
-        return "\n".join(lines)
+        paragraphs.append(f"Versions: {', '.join(f'{name} {number}' for name, number in self.versions.items())}.\n")
+        return "\n\n".join(paragraphs)
 
     def _measured_on(self) -> str:
         threads = f"{self.threads} thread" + ("s" if self.threads != 1 else "")
@@ -190,21 +178,9 @@ def _model_json(row: ModelRow, threads: int) -> dict[str, Any]:
         },
     }
     if row.delegation:
-        row_json |= {
-            "partitions": row.delegation.partitions,
-            "stranded": list(row.delegation.stranded),
-            "boundary": list(row.delegation.boundary),
-        }
+        row_json |= asdict(row.delegation)
     if row.refined:
-        row_json["layers"] = [
-            {
-                "layer": effect.layer,
-                "operator": effect.operator,
-                "before_steps": round(effect.before_steps, 4),
-                "after_steps": round(effect.after_steps, 4),
-            }
-            for effect in row.refined
-        ]
+        row_json["layers"] = [rounded(asdict(effect)) for effect in row.refined]
     return row_json
 
 
@@ -216,6 +192,6 @@ def _coverage(calibration: CalibrationSet) -> str:
 
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table: first column to the left, the others to the right."""
-    rule = ["---", *[MARKDOWN_RIGHT] * (len(headings) - 1)]
+    """Return the lines of a Markdown table, the first column left-aligned and the others right-aligned."""
+    rule = ["---", *["---:"] * (len(headings) - 1)]
     return [f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows)]

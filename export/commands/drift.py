@@ -15,6 +15,7 @@ from train.backend import load_keras_backend
 from train.commands.options import DataOption, ExtraOption, FoldOption, SplitOption
 
 if TYPE_CHECKING:
+    from export.drift import Drift
     from train.evaluation.evaluate import Predictions
 
 WORST_SHOWN = 5
@@ -32,6 +33,7 @@ def drift_command(
 ) -> None:
     """Compare two models' masks on the same test images, pooled and image by image."""
     load_keras_backend(needs_tensorflow=True)
+    from export.drift import compare
     from train.data.fireseg import content_hash
     from train.data.sources import open_held_out, open_split
     from train.evaluation.evaluate import evaluate
@@ -44,50 +46,44 @@ def drift_command(
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
         held_out = {extra_set.title: extra_set.test for extra_set in open_held_out(extra or [], [], taken=[parts.name])}
-        results: dict[str, tuple[Predictions, Predictions]] = {}
+        predictions: dict[str, list[Predictions]] = {}
         for name, pairs in {parts.name: parts.test, **held_out}.items():
-            predictions = [
-                evaluate(model, pairs, on_step(f"evaluating {path.name}", len(pairs))) for path, model in models.items()
-            ]
-            results[name] = (predictions[0], predictions[-1])  # one file compared with itself is evaluated once
+            results = {
+                path: evaluate(model, pairs, on_step(f"evaluating {path.name}", len(pairs)))
+                for path, model in models.items()  # one file compared with itself is evaluated once
+            }
+            predictions[name] = [results[a], results[b]]
+    drifts = {name: compare(*pair) for name, pair in predictions.items()}
     if as_json:
         facts = {"a": str(a), "b": str(b), "data": source.title, "split": parts.name, "sha256": parts.sha256}
-        sets = {name: {"sha256": content_hash(pairs), **drift_json(*results[name])} for name, pairs in held_out.items()}
-        print(json.dumps({**facts, **drift_json(*results[parts.name]), "extra": sets}, indent=2))
+        sets = {name: {"sha256": content_hash(pairs), **drift_json(drifts[name])} for name, pairs in held_out.items()}
+        print(json.dumps({**facts, **drift_json(drifts[parts.name]), "extra": sets}, indent=2))
         return
-    for name, (of_a, of_b) in results.items():
+    for name, drift in drifts.items():
+        of_a, of_b = predictions[name]
         title = name if name in held_out else f"{source.title}, split {name}"
-        print_drift(of_a, of_b, (a.name, b.name), f"{title}, {len(of_a.names)} images")
+        table = Table("metric", a.name, b.name, "drift, points", title=f"{title}, {len(of_a.names)} images")
+        for metric, difference in drift.metrics.items():
+            table.add_row(
+                metric, f"{of_a.metrics[metric]:.4f}", f"{of_b.metrics[metric]:.4f}", f"{difference * 100:+.2f}"
+            )
+        print_table(table)
+        low, high = drift.fire_iou_interval
+        print(f"fire_iou drift, 95 % bootstrap over images: {low * 100:+.2f} to {high * 100:+.2f} points")
+        print(f"agreement: {drift.agreement:.4f}")
+        worst = sorted((value, image) for image, value in drift.per_image.items())[:WORST_SHOWN]
+        shown = (f"{image} {value:.3f} ({drift.per_image_fire_iou[image] * 100:+.1f})" for value, image in worst)
+        print(f"lowest agreement: {', '.join(shown)}")
 
 
-def drift_json(a: Predictions, b: Predictions) -> dict[str, Any]:
-    """Return the drift of B from A, pooled and image by image."""
-    from export.drift import compare, per_image_difference
-    from train.evaluation.evaluate import rounded
-
-    drift = compare(a, b)
+def drift_json(drift: Drift) -> dict[str, Any]:
+    """Return the drift, pooled and image by image."""
     return {
-        "drift": rounded(drift.metrics, 6),
+        "drift": {name: round(value, 6) for name, value in drift.metrics.items()},
         "fire_iou_interval": list(drift.fire_iou_interval),
         "agreement": drift.agreement,
         "images": [
-            {"image": name, "fire_iou_difference": round(difference, 4), "agreement": round(drift.per_image[name], 4)}
-            for name, difference in zip(a.names, per_image_difference(a, b), strict=True)
+            {"image": image, "fire_iou_difference": round(difference, 4), "agreement": round(drift.per_image[image], 4)}
+            for image, difference in drift.per_image_fire_iou.items()
         ],
     }
-
-
-def print_drift(a: Predictions, b: Predictions, names: tuple[str, str], title: str) -> None:
-    """Print the drift of B from A, with the images of lowest agreement."""
-    from export.drift import compare, per_image_difference
-
-    drift = compare(a, b)
-    table = Table("metric", *names, "drift, points", title=title)
-    for name, difference in drift.metrics.items():
-        table.add_row(name, f"{a.metrics[name]:.4f}", f"{b.metrics[name]:.4f}", f"{difference * 100:+.2f}")
-    print_table(table)
-    low, high = drift.fire_iou_interval
-    print(f"fire_iou drift, 95 % bootstrap over images: {low * 100:+.2f} to {high * 100:+.2f} points")
-    print(f"agreement: {drift.agreement:.4f}")
-    rows = sorted(zip(drift.per_image.values(), a.names, per_image_difference(a, b), strict=True))[:WORST_SHOWN]
-    print("lowest agreement: " + ", ".join(f"{name} {value:.3f} ({change * 100:+.1f})" for value, name, change in rows))

@@ -36,7 +36,6 @@ OUTPUT_QUANTIZATION = (1 / 256, 0)
 class Converted:
     """A converted network, without a card."""
 
-    kind: Kind
     flatbuffer: bytes
     delegation: Delegation
     refined: tuple[LayerEffect, ...] = ()
@@ -91,7 +90,7 @@ def convert(
         raise UserError(
             f"the {kind} model is cut into {delegated.partitions} XNNPACK partitions, expected 1", delegated.cause()
         )
-    return Converted(kind, flatbuffer, delegated, tuple(effects))
+    return Converted(flatbuffer, delegated, tuple(effects))
 
 
 def check_integer(flatbuffer: bytes) -> None:

@@ -103,8 +103,7 @@ def export_all(
         "images": len(split.test),
         "sha256": split.sha256,
     }
-    paths = artefact_paths(out, options.kinds)
-    write_artefacts(exported, paths, {kind: _measured(data, evaluated[kind]) for kind in paths})
+    paths = write_artefacts(exported, out, {kind: _measured(data, evaluated[kind]) for kind in options.kinds})
     title = f"{keras_path.name} evaluated on {source.title}, split {split.name}, {len(split.test)} images"
     report = make_report(exported, evaluated, paths, data, title, gate)
     write_report(report, evaluated, split.test, out)
@@ -168,14 +167,16 @@ def evaluate_models(exported: Exported, test: Sequence[Pair], on_step: OnStep) -
 
 
 def write_artefacts(
-    exported: Exported, paths: Mapping[Kind, Path], measured: Mapping[Kind, dict[str, Any]] | None = None
-) -> None:
-    """Write each conversion with its card, and the manifest of the calibration set beside them."""
-    for kind, converted in exported.converted.items():
+    exported: Exported, out: Path, measured: Mapping[Kind, dict[str, Any]] | None = None
+) -> dict[Kind, Path]:
+    """Write each conversion with its card, and the calibration manifest, into `out`; return the models' paths."""
+    paths = artefact_paths(out, list(exported.converted))
+    for kind, path in paths.items():
         card = make_card(exported, kind, (measured or {}).get(kind))
-        write_bytes(paths[kind], attach(converted.flatbuffer, card))
+        write_bytes(path, attach(exported.converted[kind].flatbuffer, card))
     if exported.calibration:
-        write_json(next(iter(paths.values())).parent / MANIFEST_FILE, exported.calibration.manifest())
+        write_json(out / MANIFEST_FILE, exported.calibration.manifest())
+    return paths
 
 
 def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -> Card:

@@ -42,7 +42,7 @@ def convert_command(
     """Convert without evaluating: the cards then hold no measurements."""
     cores = cores_for(threads)
     load_keras_backend(needs_tensorflow=True)
-    from export.convert import KINDS, artefact_paths
+    from export.convert import KINDS
     from export.int8.refine import Refinement
     from export.pipeline import ExportOptions, export_models, write_artefacts
     from train.data.sources import open_split
@@ -58,7 +58,6 @@ def convert_command(
         if "int8" in kinds and (data or not calibration_folder):
             _, parts = open_split(data, split, fold, on_step)
         exported = export_models(model, parts, options, on_step)
-        paths = artefact_paths(out, kinds)
-        write_artefacts(exported, paths)
+        paths = write_artefacts(exported, out)
     for path in paths.values():
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")

@@ -34,18 +34,16 @@ def correct_bias(conv: Convolution, int8: OperatorRunner, float_means: npt.NDArr
     """
     assert conv.bias is not None
     graph = int8.graph
-    limits = np.iinfo(np.int32)
     bias = best = graph.constant(conv.bias, np.int32)
     error = least = float_means - int8.channel_means(conv.output)
     for _ in range(PASSES):
         # A bias's scale is input scale x weight scale, per channel.
-        moved = bias.astype(np.int64) + np.rint(error / graph.scales(conv.bias)).astype(np.int64)
-        bias = np.clip(moved, limits.min, limits.max).astype(np.int32)
-        graph.set_constant(conv.bias, bias)
+        graph.set_bias(conv, bias.astype(np.int64) + np.rint(error / graph.scales(conv.bias)).astype(np.int64))
+        bias = graph.constant(conv.bias, np.int32)
         int8.run(conv.op_index)
         error = float_means - int8.channel_means(conv.output)
         better = np.abs(error) < np.abs(least)
         best, least = np.where(better, bias, best), np.where(better, error, least)
     if not np.array_equal(best, bias):
-        graph.set_constant(conv.bias, best)
+        graph.set_bias(conv, best)
         int8.run(conv.op_index)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from export.int8.graph import Convolution, Graph
+from export.int8.graph import Convolution
 from export.int8.runner import LayerPair, OperatorRunner
 
 Array = npt.NDArray[np.float64]
@@ -72,7 +72,7 @@ def round_weights(layer: LayerPair, *, seed: int, max_fan_in: int = MAX_FAN_IN) 
     graph.set_constant(conv.weights, stored.astype(np.int8))
     if float_conv.bias is not None:
         bias = bias + float_graph.constant(float_conv.bias, np.float32)
-    set_bias(graph, conv, bias)
+    graph.set_bias(conv, np.rint(bias / graph.scales(conv.bias)))
     return True
 
 
@@ -89,14 +89,6 @@ def _solve(inputs: Array, target: Array, matrix: Array, scales: Array) -> tuple[
     rounded = _round(_fit(gram, across @ (target - target_mean), matrix), gram, scales)
     bias = target_mean - inputs_mean @ (rounded * scales[:, None])
     return rounded, bias.reshape(-1)
-
-
-def set_bias(graph: Graph, conv: Convolution, bias: Array) -> None:
-    """Store a real-valued bias in its int32 steps: input scale x weight scale, per channel."""
-    assert conv.bias is not None
-    steps = np.rint(bias / graph.scales(conv.bias))
-    limits = np.iinfo(np.int32)
-    graph.set_constant(conv.bias, np.clip(steps, limits.min, limits.max).astype(np.int32))
 
 
 def _sample_patches(layer: LayerPair, seed: int, values_per_row: int) -> tuple[Array, Array]:

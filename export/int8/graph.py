@@ -98,6 +98,12 @@ class Graph:
             tensor.buffer = len(self.model.buffers) - 1
         self.model.buffers[tensor.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
 
+    def set_bias(self, conv: Convolution, steps: npt.NDArray[Any]) -> None:
+        """Set a convolution's bias, in steps of input scale x weight scale per channel, clipped to int32."""
+        assert conv.bias is not None
+        limits = np.iinfo(np.int32)
+        self.set_constant(conv.bias, np.clip(steps, limits.min, limits.max).astype(np.int32))
+
     def scales(self, index: int) -> npt.NDArray[np.float64]:
         """Return the quantization scales of a tensor: one, or one per channel."""
         return np.asarray(self.subgraph.tensors[index].quantization.scale, np.float64)

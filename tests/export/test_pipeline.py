@@ -150,8 +150,7 @@ def test_every_step_is_announced_and_completed(job: Job) -> None:
 def test_int8_alone_is_the_int8_of_a_whole_export(job: Job, toy_keras: Path, split: Split, tmp_path: Path) -> None:
     alone = export_models(toy_keras, split, replace(OPTIONS, kinds=("int8",), threads=1), no_step)
     assert list(alone.converted) == ["int8"]
-    paths = artefact_paths(tmp_path, ["int8"])
-    write_artefacts(alone, paths)
+    paths = write_artefacts(alone, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"fireseg-int8.tflite", MANIFEST_FILE}
     flatbuffer, card = split_model(paths["int8"])
     assert flatbuffer == split_model(artefact_paths(job.out)["int8"])[0]
@@ -185,7 +184,7 @@ def test_float_needs_no_data(toy_keras: Path, tmp_path: Path) -> None:
     kinds: tuple[Kind, ...] = ("float32",)
     exported = export_models(toy_keras, None, replace(OPTIONS, kinds=kinds), no_step)
     assert exported.calibration is None
-    write_artefacts(exported, artefact_paths(tmp_path, kinds))
+    assert write_artefacts(exported, tmp_path) == artefact_paths(tmp_path, kinds)
     assert [path.name for path in tmp_path.iterdir()] == ["fireseg-float32.tflite"]
 
 

@@ -121,15 +121,16 @@ def test_a_whole_export_writes_models_and_report_and_passes_its_gate(
 
 @pytest.mark.slow
 def test_a_failed_gate_is_exit_1_with_every_file_written(
-    run_here: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path
+    run: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    ran = run_here(
+    ran = run(
         "all", "--model", toy_keras, "--data", synthetic_dir, "--out", out, "--calibration-count", "4",
         "--max-drop", "0", "--min-agreement", "1", "--json",
     )  # fmt: skip
     assert ran.returncode == 1, ran.stderr
     assert ran.stderr.rstrip().splitlines()[-1].startswith("FAILED: int8")
+    assert_quiet(ran)
     printed = json.loads(ran.stdout)
     assert printed["gate"]["passed"] is False
     assert printed["gate"]["reasons"]
@@ -137,8 +138,7 @@ def test_a_failed_gate_is_exit_1_with_every_file_written(
     assert "**FAILED: " in (out / "report.md").read_text()
     for kind in ("float32", "float16", "int8"):
         _, card = split_model(out / f"fireseg-{kind}.tflite")
-        assert card is not None
-        assert card["measured"] is not None
+        assert card is not None and card["measured"] is not None
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
-"""The calibration set: which training images show the converter the range of every activation.
+"""Choose the calibration set: the training images from which the converter takes activation ranges.
 
-Dark and bright scenes, no fire, small and large fires are all in, from as many videos as there are; never an image
-that judges the model, by content and not by name. What was chosen is written beside the model as a manifest.
+Images are stratified by fire share and brightness, and drawn from every video. A test image never calibrates, whatever
+its name: images are compared by content. The choice is written beside the model as a manifest.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edge.model.preprocess import to_model_input
 from train.data.fireseg import Pair
 from train.data.splits import find_shared
 
-# Upper bounds of the share of burning pixels, and of the mean brightness in 0..255, that make the strata.
+# Strata: upper bounds of the share of fire pixels, and of the mean brightness in 0..255.
 FIRE_SHARES = {"none": 0.0, "under 1 %": 0.01, "1 to 5 %": 0.05, "5 to 20 %": 0.2, "over 20 %": 1.0}
 BRIGHTNESSES = {"dark": 70.0, "medium": 130.0, "bright": 255.0}
 UNKNOWN = "unknown"
@@ -32,7 +32,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Candidate:
-    """An image that may calibrate, and the strata it lies in."""
+    """An image that may calibrate, with its strata."""
 
     name: str
     path: Path
@@ -44,19 +44,23 @@ class Candidate:
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """The images chosen, in the order the converter sees them."""
+    """The images chosen, in the order in which the converter reads them.
+
+    Example:
+        >>> frames = choose(candidates_from_pairs(split.train), count=200, seed=0).frames(224, 224)
+    """
 
     images: tuple[Candidate, ...]
     seed: int
 
     @property
     def sha256(self) -> str:
-        """Hash of the contents in their order: the same set gives the same model."""
+        """Hash of the contents in order: the same set gives the same model."""
         return hashlib.sha256("".join(image.sha256 for image in self.images).encode()).hexdigest()
 
     @property
     def coverage(self) -> dict[str, dict[str, int]]:
-        """How many images lie in each stratum."""
+        """Number of images per stratum and per video."""
         return {
             "fire_share": _count((image.fire_share for image in self.images), (*FIRE_SHARES, UNKNOWN)),
             "brightness": _count((image.brightness for image in self.images), tuple(BRIGHTNESSES)),
@@ -64,7 +68,7 @@ class CalibrationSet:
         }
 
     def manifest(self) -> dict[str, Any]:
-        """Everything needed to choose the same set again, or to see what was in it."""
+        """Return the set as JSON: its hash, seed, coverage and files."""
         files = [{key: value for key, value in asdict(image).items() if key != "path"} for image in self.images]
         return {
             "images": len(self.images),
@@ -75,10 +79,10 @@ class CalibrationSet:
         }
 
     def frames(self, height: int, width: int) -> Frame:
-        """All images at the model's size: N x height x width x 3 RGB bytes, spanning the whole of 0..255.
+        """Return all images at the model's size, N x height x width x 3 RGB bytes, spanning 0..255.
 
-        The converter takes the input's scale from the bytes it sees; it is exactly 1 only if both 0 and 255 are among
-        them, and two pixels of the first image make sure of that.
+        The converter takes the input's scale from the range of these bytes. It is exactly 1 only if both 0 and 255
+        occur, so two pixels of the first image are set to them if needed.
         """
         with ThreadPoolExecutor() as pool:
             frames = list(pool.map(lambda image: to_model_input(read_rgb(image.path), height, width), self.images))
@@ -87,17 +91,9 @@ class CalibrationSet:
             stacked[0, 0, 0], stacked[0, -1, -1] = 0, 255
         return stacked
 
-    def halves(self) -> tuple[CalibrationSet, CalibrationSet]:
-        """Two disjoint sets, alike in coverage: every other image of each stratum and video."""
-        ordered = sorted(self.images, key=lambda image: (image.fire_share, image.brightness, image.video, image.sha256))
-        chosen = set(ordered[::2])
-        first = tuple(image for image in self.images if image in chosen)  # in turn from each stratum, as before
-        second = tuple(image for image in self.images if image not in chosen)
-        return CalibrationSet(first, self.seed), CalibrationSet(second, self.seed)
-
 
 def candidates_from_pairs(pairs: Sequence[Pair], on_progress: Callable[[], None] | None = None) -> list[Candidate]:
-    """Describe training pairs as candidates. Raises `UserError` for a file that is broken."""
+    """Return training pairs as candidates. Raises `UserError` for a broken file."""
 
     def describe(pair: Pair) -> Candidate:
         frame, mask = pair.read()
@@ -111,25 +107,25 @@ def candidates_from_pairs(pairs: Sequence[Pair], on_progress: Callable[[], None]
 
 
 def candidates_from_folder(folder: Path) -> list[Candidate]:
-    """Describe a folder of pictures without masks, such as frames of one's own camera. Raises `UserError`."""
+    """Return a folder of pictures without masks as candidates, such as frames from your camera. Raises `UserError`."""
     if not folder.is_dir():
         raise UserError(f"calibration folder {folder} does not exist", "expected a folder of pictures")
-    found = [
+    candidates = [
         Candidate(path.name, path, sha256(path), path.stem, UNKNOWN, _brightness(read_rgb(path)))
         for path in list_images(folder)
     ]
-    if not found:
+    if not candidates:
         raise UserError(f"calibration folder {folder} holds no pictures", "expected at least one .jpg or .png")
-    return found
+    return candidates
 
 
 def choose(candidates: Sequence[Candidate], count: int, seed: int) -> CalibrationSet:
-    """Take `count` candidates, in turn from each stratum of fire and brightness, and there in turn from each video.
+    """Choose `count` candidates round-robin over the strata, and over the videos within each; all if there are fewer.
 
-    All of them are taken where there are fewer. Equal contents count once. Raises `UserError` for none.
+    Equal contents count once. Raises `UserError` if there are none.
     """
     if count < 1:
-        raise UserError(f"{count} calibration images", "int8 needs at least 1, and 100 to 500 to be sound")
+        raise UserError(f"{count} calibration images", "int8 needs at least 1; 100 to 500 are recommended")
     unique = list({candidate.sha256: candidate for candidate in sorted(candidates, key=lambda c: c.name)}.values())
     if not unique:
         raise UserError("there are no calibration images", "expected training images or a folder of pictures")
@@ -137,17 +133,17 @@ def choose(candidates: Sequence[Candidate], count: int, seed: int) -> Calibratio
     cells: dict[tuple[str, str], list[Candidate]] = {}
     for candidate in unique:
         cells.setdefault((candidate.fire_share, candidate.brightness), []).append(candidate)
-    ordered = _in_turn([_in_turn(_by_video(cells[key])) for key in sorted(cells)])
+    ordered = _round_robin([_round_robin(_by_video(cells[key])) for key in sorted(cells)])
     return CalibrationSet(tuple(ordered[:count]), seed)
 
 
-def assert_disjoint(calibration: Sequence[Candidate], judging: Sequence[Pair]) -> None:
-    """Raise `UserError` where an image that judges is among those that calibrate, whatever their names."""
-    shared = find_shared(((image.name, image.sha256) for image in calibration), judging)
+def assert_disjoint(calibration: Sequence[Candidate], test: Sequence[Pair]) -> None:
+    """Raise `UserError` if a test image is among the calibration images, whatever its name."""
+    shared = find_shared(((image.name, image.sha256) for image in calibration), test)
     if shared:
         raise UserError(
             f"{len(shared)} calibration images are among the test images ({', '.join(shared[:3])})",
-            "calibrate on training images, or the measured drift flatters the model",
+            "calibrate on training images, or the measured drift is too low",
         )
 
 
@@ -158,8 +154,7 @@ def _by_video(images: Sequence[Candidate]) -> list[list[Candidate]]:
     return list(videos.values())
 
 
-def _in_turn(groups: Sequence[Sequence[Candidate]]) -> list[Candidate]:
-    """One of each group, then another of each, until all are out."""
+def _round_robin(groups: Sequence[Sequence[Candidate]]) -> list[Candidate]:
     longest = max(map(len, groups))
     return [group[turn] for turn in range(longest) for group in groups if turn < len(group)]
 

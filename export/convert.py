@@ -1,55 +1,45 @@
-"""Keras -> TFLite: float32, float16 and int8, each checked for what the Pi relies on.
+"""Convert Keras to TFLite: float32, float16 and int8, each checked for what the Pi relies on.
 
-The batch is fixed to 1 before converting: with a free one, shapes are computed at run time and XNNPACK gets the graph
-in pieces. Nothing here depends on the day or the machine: the same model and calibration give the same bytes.
+The batch is fixed to 1 before converting: a free batch computes shapes at run time, which cuts XNNPACK's graph. The
+same model and calibration frames give the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import keras
 import numpy as np
+from keras import layers
 
 from edge.console import OnStep, no_steps, quiet
 from edge.errors import UserError
 from edge.images import Frame
 from edge.model.runtime import Runtime
 from export.delegation import Delegation, delegation
-from export.folding import fold_rescaling
 from export.int8.graph import Graph
-from export.int8.refine import ALL_STEPS, DEFAULT_FRAMES, LayerEffect, Steps, refine
+from export.int8.refine import MAX_FRAMES, LayerEffect, Refinement, refine
 
 Kind = Literal["float32", "float16", "int8"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 INTEGER_DTYPES = {"int8", "uint8", "int16", "int32", "int64", "bool"}
-INPUT_QUANTISATION = (1.0, 0)
-OUTPUT_QUANTISATION = (1 / 256, 0)
+# Scale and zero point.
+INPUT_QUANTIZATION = (1.0, 0)
+OUTPUT_QUANTIZATION = (1 / 256, 0)
 
 
 @dataclass(frozen=True)
 class Converted:
-    """A converted network, without its card yet."""
+    """A converted network, without a card."""
 
-    kind: Kind
     flatbuffer: bytes
     delegation: Delegation
     refined: tuple[LayerEffect, ...] = ()
-    """What refining did to each layer."""
-
-
-@dataclass(frozen=True)
-class Refining:
-    """How int8 is brought back to the float model, which is given as its flatbuffer."""
-
-    float32: bytes
-    steps: Steps = ALL_STEPS
-    frames: int = DEFAULT_FRAMES
-    """How many calibration frames to measure on."""
+    """Effect of refinement on each layer."""
 
 
 def convert(
@@ -58,72 +48,76 @@ def convert(
     runtime: Runtime,
     *,
     calibration: Frame | None = None,
-    refining: Refining | None = None,
+    float32: bytes | None = None,
+    refinement: Refinement = Refinement(),  # noqa: B008 - frozen
     threads: int = 1,
-    on_converted: Callable[[], None] = lambda: None,
     on_step: OnStep = no_steps,
 ) -> Converted:
-    """Convert to one kind.
+    """Return the model converted to one kind.
 
     Args:
-        calibration: N x H x W x 3 RGB bytes; int8 needs them.
-        refining: how to bring int8 back to the float; None leaves it as the converter made it.
-        threads: cores that refining computes on.
-        on_converted: called when the converter is done.
-        on_step: told of refining; gives the function it calls after each operator.
+        calibration: N x height x width x 3 RGB bytes; required for int8.
+        float32: the float32 flatbuffer to refine int8 towards; None leaves int8 as converted.
+        refinement: the steps of refinement.
+        threads: CPU threads for refinement.
+        on_step: called with the description and size of each step; returns its progress callback.
 
-    Raises `UserError` where the model does not come out as the Pi needs it.
+    Raises `UserError` if the result is not a single XNNPACK partition, or int8 is not integer throughout.
+
+    Example:
+        >>> runtime = find_runtime("litert")
+        >>> float32 = convert(model, "float32", runtime).flatbuffer
+        >>> int8 = convert(model, "int8", runtime, calibration=frames, float32=float32).flatbuffer
     """
+    on_converted = on_step(f"converting to {kind}", 1)
     flatbuffer = _run_converter(model, kind, calibration)
     on_converted()
     effects: list[LayerEffect] = []
     if kind == "int8":
         check_integer(flatbuffer)
-        if refining and calibration is not None and refining.steps.any:
-            done = on_step("refining layers", len(Graph(flatbuffer).subgraph.operators))
+        if float32 and refinement.any and calibration is not None:
             flatbuffer, effects = refine(
                 flatbuffer,
-                refining.float32,
-                calibration[: refining.frames],
+                float32,
+                calibration[:MAX_FRAMES],
                 runtime,
-                steps=refining.steps,
+                refinement=refinement,
                 threads=threads,
-                on_operator=done,
+                on_operator=on_step("refining layers", len(Graph(flatbuffer).subgraph.operators)),
             )
-    found = delegation(flatbuffer, runtime)
-    if not found.is_whole:
+    delegated = delegation(flatbuffer, runtime)
+    if not delegated.is_whole:
         raise UserError(
-            f"the {kind} model falls into {found.partitions} XNNPACK partitions, expected 1", f"{found.blame()}"
+            f"the {kind} model is cut into {delegated.partitions} XNNPACK partitions, expected 1", delegated.cause()
         )
-    return Converted(kind, flatbuffer, found, tuple(effects))
+    return Converted(flatbuffer, delegated, tuple(effects))
 
 
 def check_integer(flatbuffer: bytes) -> None:
-    """Raise `UserError` unless every tensor is an integer and bytes go in and come out as they are."""
+    """Raise `UserError` unless every tensor is an integer, and input and output are bytes at the expected scale."""
     graph = Graph(flatbuffer)
     floats = [index for index in range(len(graph.subgraph.tensors)) if graph.dtype(index) not in INTEGER_DTYPES]
     if floats:
         raise UserError(
             f"{len(floats)} tensors of the int8 model are not integers (first: {graph.tensor_name(floats[0])}, "
             f"{graph.dtype(floats[0])})",
-            "a layer has no integer kernel; keep to convolutions, ReLU6, bilinear "
-            "upsampling, concatenation and sigmoid",
+            "a layer has no integer kernel; use convolutions, ReLU6, bilinear upsampling, concatenation and sigmoid",
         )
     for name, index, expected in (
-        ("input", graph.inputs[0], INPUT_QUANTISATION),
-        ("output", graph.outputs[0], OUTPUT_QUANTISATION),
+        ("input", graph.inputs[0], INPUT_QUANTIZATION),
+        ("output", graph.outputs[0], OUTPUT_QUANTIZATION),
     ):
-        found = (float(graph.scales(index)[0]), graph.zero_point(index))
-        if graph.dtype(index) != "uint8" or found != expected:
+        scale, zero_point = float(graph.scales(index)[0]), graph.zero_point(index)
+        if graph.dtype(index) != "uint8" or (scale, zero_point) != expected:
             raise UserError(
-                f"the int8 model's {name} is {graph.dtype(index)} with scale {found[0]:g} and zero point {found[1]}, "
+                f"the int8 model's {name} is {graph.dtype(index)} with scale {scale:g} and zero point {zero_point}, "
                 f"expected uint8 with {expected[0]:g} and {expected[1]}",
                 "the model must take RGB in 0..255 and end in a sigmoid",
             )
 
 
 def _run_converter(model: keras.Model, kind: Kind, calibration: Frame | None) -> bytes:
-    import tensorflow as tf  # takes seconds: only what converts waits for it
+    import tensorflow as tf  # takes seconds to load
 
     if keras.backend.backend() != "tensorflow":
         raise UserError(
@@ -138,14 +132,14 @@ def _run_converter(model: keras.Model, kind: Kind, calibration: Frame | None) ->
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if kind == "float16":
         converter.target_spec.supported_types = [tf.float16]
-        # Without this a float16 file is weight compression alone; with it ARMv8.2 computes in half precision.
+        # Lets ARMv8.2 compute in half precision; without it float16 only compresses the weights.
         converter.target_spec._experimental_supported_accumulation_type = tf.dtypes.float16
     if kind == "int8":
         if calibration is None or not len(calibration):
             raise UserError("int8 needs calibration images", "pass --data with training images")
 
         def representative() -> Iterator[list[np.ndarray]]:
-            for image in calibration:  # one at a time: the calibrator keeps what it is given
+            for image in calibration:  # one at a time: the calibrator retains its input
                 yield [image[None].astype(np.float32)]
 
         converter.representative_dataset = representative
@@ -155,13 +149,51 @@ def _run_converter(model: keras.Model, kind: Kind, calibration: Frame | None) ->
     with quiet(keep_on_error=True) as log:
         try:
             return bytes(converter.convert())
-        except Exception as error:  # the converter raises its own kinds and bare ones
+        except Exception as error:  # the converter raises bare exceptions too
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             raise UserError(
-                f"TFLite's converter refused the model for {kind} ({reason})", f"its log is {log}"
+                f"TFLite's converter refused the model for {kind} ({reason})", f"see its log {log}"
             ) from error
 
 
 def artefact_paths(out: Path, kinds: Sequence[Kind] = KINDS) -> dict[Kind, Path]:
-    """Where each kind is written below `out`."""
+    """Return the file of each kind in folder `out`."""
     return {kind: out / f"fireseg-{kind}.tflite" for kind in kinds}
+
+
+def fold_rescaling(model: keras.Model) -> keras.Model:
+    """Return the network with its offset-free Rescaling layers folded into the convolutions that read them.
+
+    This saves a pass over the frame on the Pi. The converter folds what follows a convolution, such as BatchNorm, but
+    nothing before it. An offset stays: SAME padding adds zeros, which an offset would not shift.
+
+    Returns `model` itself if nothing folds.
+    """
+    folded = {layer.name: readers for layer in model.layers if (readers := _foldable_readers(model, layer))}
+    if not folded:
+        return model
+    without = keras.models.clone_model(
+        model,
+        clone_function=lambda layer: (
+            layers.Identity(name=layer.name) if layer.name in folded else type(layer).from_config(layer.get_config())
+        ),
+    )
+    without.set_weights(model.get_weights())
+    for name, readers in folded.items():
+        for reader in readers:
+            convolution = without.get_layer(reader.name)
+            convolution.kernel.assign(convolution.kernel * model.get_layer(name).scale)
+    return without
+
+
+def _foldable_readers(model: keras.Model, layer: keras.Layer) -> list[keras.Layer]:
+    """Return the convolutions that read a pure scale; empty for any other layer or if anything else reads it."""
+    if not isinstance(layer, layers.Rescaling) or layer.offset != 0 or not isinstance(layer.scale, float):
+        return []
+    readers = [other for other in model.layers if any(tensor is layer.output for tensor in _inputs(other))]
+    return readers if all(type(reader) is layers.Conv2D for reader in readers) else []
+
+
+def _inputs(layer: keras.Layer) -> list[keras.KerasTensor]:
+    tensors = layer.input if not isinstance(layer, layers.InputLayer) else []
+    return tensors if isinstance(tensors, list) else [tensors]

@@ -1,7 +1,7 @@
-"""Proof that XNNPACK runs the whole graph: how many partitions it was cut into, and which operators were left out.
+"""Which operators XNNPACK runs: the number of partitions, and the operators left outside.
 
-Every cut copies tensors between the delegate and the built-in kernels, which are several times slower themselves: a
-stranded operator in the middle of a network doubles its time without a word.
+Every cut copies tensors between the delegate and the built-in kernels, which are several times slower. One stranded
+operator in the middle of a network can double its latency, silently.
 """
 
 from __future__ import annotations
@@ -18,31 +18,25 @@ DELEGATE = "DELEGATE"
 
 @dataclass(frozen=True)
 class Delegation:
-    """How XNNPACK takes a model."""
+    """XNNPACK's share of a model."""
 
     partitions: int
     stranded: tuple[str, ...]
-    """Operators in or between the partitions that run outside of them."""
+    """Operators in or between the partitions that run on built-in kernels."""
     boundary: tuple[str, ...]
-    """The QUANTIZE at either end of an int8 model, uint8 to int8 and back: XNNPACK has none, and it is one pass over
-    the frame or the map outside of the graph it computes."""
+    """The QUANTIZE at either end of an int8 model, uint8 to int8 and back, which XNNPACK does not support."""
 
     @property
     def is_whole(self) -> bool:
         return self.partitions == 1 and not self.stranded
 
-    def blame(self) -> str:
-        """Why the graph is cut, as far as the stranded operators tell."""
+    def cause(self) -> str:
+        """Return the likely cause of the cut, by the stranded operators."""
         if not self.partitions:
-            return "XNNPACK took no operator: this build of the runtime has no XNNPACK delegate"
-        kinds = {name.split(" ")[0] for name in self.stranded}
-        for culprits, cause in _CAUSES:
-            if kinds & culprits:
-                return f"{', '.join(sorted(kinds))} run outside of it: {cause}"
-        return (
-            f"{', '.join(sorted(kinds)) or 'no operator'} run outside of it: keep to convolutions, ReLU6, bilinear "
-            "upsampling, concatenation, addition and sigmoid"
-        )
+            return "XNNPACK runs no operator: this build of the runtime has no XNNPACK delegate"
+        names = {name.split(" ")[0] for name in self.stranded}
+        cause = next((cause for operators, cause in _CAUSES if names & operators), _UNKNOWN_CAUSE)
+        return f"{', '.join(sorted(names)) or 'no operator'} run outside it: {cause}"
 
 
 _CAUSES: list[tuple[set[str], str]] = [
@@ -58,15 +52,23 @@ _CAUSES: list[tuple[set[str], str]] = [
         {"QUANTIZE", "DEQUANTIZE"},
         "the inputs of a concatenation or an addition have different ranges: use ReLU6 before it",
     ),
-    ({"MUL", "ADD", "SUB"}, "a BatchNorm did not fold: put it straight after a convolution"),
+    ({"MUL", "ADD", "SUB"}, "a BatchNorm did not fold: put it directly after a convolution"),
 ]
+_UNKNOWN_CAUSE = "use convolutions, ReLU6, bilinear upsampling, concatenation, addition and sigmoid"
 
 
-def delegation(flatbuffer: bytes, runtime: Runtime, *, threads: int = 1) -> Delegation:
-    """Load the model and look at what is executed: back from the outputs, each tensor by its last producer."""
-    interpreter = runtime.interpreter(flatbuffer, threads)
+def delegation(flatbuffer: bytes, runtime: Runtime) -> Delegation:
+    """Load the model and return what XNNPACK runs of it.
+
+    Walks back from the outputs, each tensor by its last producer.
+
+    Example:
+        >>> delegation(flatbuffer, find_runtime("litert")).partitions
+        1
+    """
+    interpreter = runtime.interpreter(flatbuffer, threads=1)
     ops = interpreter._get_ops_details()
-    # A delegate's node stands after the operators it took over, and produces some of the same tensors.
+    # A delegate's node follows the operators it replaces, and produces some of the same tensors.
     producer = {int(output): op for op in ops for output in op["outputs"]}
     executed: dict[int, dict[str, Any]] = {}
     waiting = [int(detail["index"]) for detail in interpreter.get_output_details()]

@@ -1,4 +1,4 @@
-"""What is in a `.tflite`: operators, dtypes, inputs and outputs, multiply-adds, parameters, partitions, card."""
+"""Describe a `.tflite`: operators, dtypes, inputs and outputs, multiply-adds, parameters, partitions, card."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ from export.int8.graph import Graph
 
 
 def inspect(path: Path) -> dict[str, Any]:
-    """Describe a model file. Raises `UserError` where it is none."""
+    """Return a description of a model file, ready for JSON. Raises `UserError` for any other file.
+
+    Example:
+        >>> inspect(Path("models/fireseg-base-int8.tflite"))["partitions"]
+        1
+    """
     flatbuffer, card = split_model(path)
     try:
         graph = Graph(flatbuffer)
-        found = delegation(flatbuffer, find_runtime("litert"))
+        delegated = delegation(flatbuffer, find_runtime("litert"))
     except UserError:
         raise
-    except Exception as error:  # a cut flatbuffer fails in whichever of the generated readers meets the end
+    except Exception as error:  # a cut flatbuffer fails in any of the generated readers
         raise UserError(f"{path} is cut short or damaged", "copy or export it again") from error
     return {
         "path": str(path),
@@ -33,9 +38,9 @@ def inspect(path: Path) -> dict[str, Any]:
         "tensor_dtypes": dict(graph.dtype_census().most_common()),
         "multiply_adds": graph.multiply_adds(),
         "parameters": graph.parameters(),
-        "partitions": found.partitions,
-        "stranded": list(found.stranded),
-        "boundary": list(found.boundary),
+        "partitions": delegated.partitions,
+        "stranded": list(delegated.stranded),
+        "boundary": list(delegated.boundary),
         "card": card,
     }
 
@@ -46,7 +51,7 @@ def _tensor(graph: Graph, index: int) -> dict[str, Any]:
         "shape": list(graph.shape(index)),
         "dtype": graph.dtype(index),
     }
-    quantisation = graph.subgraph.tensors[index].quantization
-    if quantisation is not None and quantisation.scale is not None and len(quantisation.scale):
+    quantization = graph.subgraph.tensors[index].quantization
+    if quantization is not None and quantization.scale is not None and len(quantization.scale):
         described |= {"scale": float(graph.scales(index)[0]), "zero_point": graph.zero_point(index)}
     return described

@@ -1,11 +1,14 @@
-"""The main job: a Keras model in; float32, float16 and int8 out, each judged against it, and a gate at the end."""
+"""The export: a Keras model in; float32, float16 and int8 TFLite out, each evaluated against it, with a report.
+
+`export_all` is the whole job in four steps: `export_models`, `evaluate_models`, `write_artefacts`, `write_report`.
+"""
 
 from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +23,11 @@ from edge.model.card import CARD_FORMAT, INPUT_LAYOUT, INPUT_RANGE, Card, attach
 from edge.model.latency import Latency, time_runs
 from edge.model.runtime import find_runtime
 from edge.model.segmenter import DEFAULT_THRESHOLD, Segmenter
-from export.calibration import (
-    CalibrationSet,
-    assert_disjoint,
-    candidates_from_folder,
-    candidates_from_pairs,
-    choose,
-)
-from export.convert import KINDS, Converted, Kind, Refining, convert
+from export.calibration import CalibrationSet, assert_disjoint, candidates_from_folder, candidates_from_pairs, choose
+from export.convert import KINDS, Converted, Kind, artefact_paths, convert
 from export.drift import Drift, compare
-from export.int8.refine import Steps
-from export.pictures import draw_worst
+from export.drift_plot import plot_worst
+from export.int8.refine import Refinement
 from export.report import Gate, ModelRow, Report
 from train.card import installed_versions
 from train.data.fireseg import Pair, content_hash
@@ -41,21 +38,20 @@ from train.evaluation.provenance import learnt_from
 from train.model.io import KerasPredictor, Predictor, check_model_file, load_keras
 
 MANIFEST_FILE = "calibration.json"
+KERAS = "keras"
+"""Name of the Keras float among the models evaluated."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to export. `threads` is what the models are timed with and refining computes on."""
+class ExportOptions:
+    """How to export. `threads` is for refinement and for timing."""
 
     kinds: Sequence[Kind]
     calibration_count: int
     calibration_folder: Path | None
     seed: int
-    steps: Steps
+    refinement: Refinement
     threads: int
-
-    def refining(self, float32: bytes) -> Refining:
-        return Refining(float32, self.steps)
 
 
 @dataclass(frozen=True)
@@ -65,65 +61,141 @@ class Exported:
     model: keras.Model
     keras_path: Path
     keras_sha256: str
-    learnt_from: dict[str, Any] | None
-    """What the Keras model learnt from, by its own card."""
+    trained_on: dict[str, Any] | None
+    """The training sets of the Keras model, by its card."""
     calibration: CalibrationSet | None
     calibrated_on: Split | None
-    """The split whose training images calibrated it; None for a folder of pictures."""
+    """The split whose training images calibrated int8; None for a folder of pictures."""
     converted: dict[Kind, Converted]
-    options: Options
+    options: ExportOptions
 
 
-def export(keras_path: Path, split: Split | None, options: Options, on_step: OnStep) -> Exported:
-    """Convert a model to each kind. `split` gives the calibration images, and may be None where int8 is not wanted."""
+@dataclass(frozen=True)
+class Evaluated:
+    """One model's results on the test images; `drift` is None for the Keras float."""
+
+    predictions: Predictions
+    latency: Latency
+    drift: Drift | None
+
+
+def export_all(
+    keras_path: Path,
+    source: DataSource,
+    split: Split,
+    options: ExportOptions,
+    gate: Gate,
+    out: Path,
+    on_step: OnStep,
+) -> Report:
+    """Convert, evaluate on the split's test images, write models and report into `out`, and return the report.
+
+    Example:
+        >>> source, split = open_split(Path("data/fireseg"), None, 0, no_steps)
+        >>> options = ExportOptions(KINDS, 200, None, 0, Refinement(), threads=4)
+        >>> report = export_all(Path("best.keras"), source, split, options, Gate(), Path("build/export"), no_steps)
+    """
+    exported = export_models(keras_path, split, options, on_step)
+    evaluated = evaluate_models(exported, split.test, on_step)
+    data = {
+        "root": source.title if source.is_synthetic else source.dataset.root.name,
+        "split": split.name,
+        "images": len(split.test),
+        "sha256": split.sha256,
+    }
+    paths = write_artefacts(exported, out, {kind: _measured(data, evaluated[kind]) for kind in options.kinds})
+    title = f"{keras_path.name} evaluated on {source.title}, split {split.name}, {len(split.test)} images"
+    report = make_report(exported, evaluated, paths, data, title, gate)
+    write_report(report, evaluated, split.test, out)
+    return report
+
+
+def export_models(keras_path: Path, split: Split | None, options: ExportOptions, on_step: OnStep) -> Exported:
+    """Convert a model to each kind of `options`. `split` provides the calibration images; None if int8 needs none."""
     check_model_file(keras_path)
-    keras_sha256 = sha256(keras_path)  # of what is loaded: a running training may replace the file meanwhile
-    learnt = learnt_from(keras_path)
+    keras_sha256 = sha256(keras_path)  # of the file loaded: a running training may replace it meanwhile
+    trained_on = learnt_from(keras_path)
     model = load_keras(keras_path)
     runtime = find_runtime("litert")
-    _, height, width, _ = model.input_shape
+    kinds = set(options.kinds)
     calibration = frames = None
-    if "int8" in options.kinds:
-        calibration = _calibration(split, options, on_step)
-        frames = calibration.frames(height, width)
-    wanted: list[Kind] = list(options.kinds)
-    if "int8" in wanted and options.steps.any and "float32" not in wanted:
-        wanted.append("float32")  # what the layers are refined towards
+    if "int8" in kinds:
+        calibration = _choose_calibration(split, options, on_step)
+        frames = calibration.frames(*model.input_shape[1:3])
+        if options.refinement.any:
+            kinds.add("float32")  # the reference of the refinement
     converted: dict[Kind, Converted] = {}
-    for kind in sorted(wanted, key=KINDS.index):
-        refines = kind == "int8" and options.steps.any
+    for kind in sorted(kinds, key=KINDS.index):
         converted[kind] = convert(
             model,
             kind,
             runtime,
-            calibration=frames if kind == "int8" else None,
-            refining=options.refining(converted["float32"].flatbuffer) if refines else None,
+            calibration=frames,
+            float32=converted["float32"].flatbuffer if "float32" in converted else None,
+            refinement=options.refinement,
             threads=options.threads,
-            on_converted=on_step(f"converting to {kind}", 1),
             on_step=on_step,
         )
     converted = {kind: converted[kind] for kind in options.kinds}
     calibrated_on = split if calibration and not options.calibration_folder else None
-    return Exported(model, keras_path, keras_sha256, learnt, calibration, calibrated_on, converted, options)
+    return Exported(model, keras_path, keras_sha256, trained_on, calibration, calibrated_on, converted, options)
 
 
-def write_models(
-    exported: Exported, paths: dict[Kind, Path], measured: dict[Kind, dict[str, Any]] | None = None
-) -> None:
-    """Write each conversion with its card, and the calibration's manifest beside them."""
-    for kind, converted in exported.converted.items():
+def evaluate_models(exported: Exported, test: Sequence[Pair], on_step: OnStep) -> dict[str, Evaluated]:
+    """Evaluate and time the Keras float and every conversion, by name, and compare each conversion with the float."""
+    reference = KerasPredictor(exported.model)
+    threads = exported.options.threads
+    with tempfile.TemporaryDirectory(prefix="fireseg-") as folder:
+        predictors: dict[str, Predictor] = {KERAS: reference}
+        for kind, converted in exported.converted.items():
+            path = Path(folder) / f"{kind}.tflite"
+            path.write_bytes(attach(converted.flatbuffer, make_card(exported, kind, None)))
+            predictors[kind] = Segmenter(path, threads=threads)
+        predictions = {
+            name: evaluate(predictor, test, on_step(f"evaluating {name}", len(test)))
+            for name, predictor in predictors.items()
+        }
+        done = on_step("timing", len(predictors))
+        # Model-sized: resizing a camera frame costs every model the same.
+        frame = np.random.default_rng(0).integers(0, 256, (reference.height, reference.width, 3), np.uint8)
+        latencies: dict[str, Latency] = {}
+        for name, predictor in predictors.items():
+            latencies[name] = time_runs(lambda run=predictor: run(frame))  # type: ignore[misc]
+            done()
+    drifts = {name: compare(predictions[KERAS], of_kind) for name, of_kind in predictions.items() if name != KERAS}
+    return {name: Evaluated(predictions[name], latencies[name], drifts.get(name)) for name in predictors}
+
+
+def write_artefacts(
+    exported: Exported, out: Path, measured: Mapping[Kind, dict[str, Any]] | None = None
+) -> dict[Kind, Path]:
+    """Write each conversion with its card, and the calibration manifest, into `out`; return the models' paths."""
+    paths = artefact_paths(out, list(exported.converted))
+    for kind, path in paths.items():
         card = make_card(exported, kind, (measured or {}).get(kind))
-        write_bytes(paths[kind], attach(converted.flatbuffer, card))
+        write_bytes(path, attach(exported.converted[kind].flatbuffer, card))
     if exported.calibration:
-        write_json(next(iter(paths.values())).parent / MANIFEST_FILE, exported.calibration.manifest())
+        write_json(out / MANIFEST_FILE, exported.calibration.manifest())
+    return paths
 
 
 def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -> Card:
-    """What the file says of itself. `measured` is None where nothing has judged it yet."""
-    model, calibration = exported.model, exported.calibration
+    """Return the card of one conversion. `measured` is None if it has not been evaluated."""
+    model, calibration, split = exported.model, None, exported.calibrated_on
+    if kind == "int8" and exported.calibration:
+        calibration = {
+            "images": len(exported.calibration.images),
+            "sha256": exported.calibration.sha256,
+            "seed": exported.calibration.seed,
+            "split": split and split.name,
+            "split_sha256": split and content_hash(split.train),
+            "range_fitting": False,  # older exports may say true
+            "weight_rounding": exported.options.refinement.weight_rounding,
+            "bias_correction": exported.options.refinement.bias_correction,
+        }
     _, height, width, _ = model.input_shape
-    named = re.fullmatch(r"unet_([a-z0-9]+)_([a-z]+)", model.name)  # as train.model.unet names its models
-    encoder, decoder = named.groups() if named else ("unknown", "unknown")
+    match = re.fullmatch(r"unet_([a-z0-9]+)_([a-z]+)", model.name)  # as train.model.unet names its models
+    encoder, decoder = match.groups() if match else ("unknown", "unknown")
     return {
         "format": CARD_FORMAT,
         "kind": kind,
@@ -133,113 +205,37 @@ def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -
         "decoder": decoder,
         "parameters": model.count_params(),
         "keras_sha256": exported.keras_sha256,
-        "learnt_from": exported.learnt_from,
-        "calibration": _calibration_card(exported, calibration) if kind == "int8" and calibration else None,
+        "learnt_from": exported.trained_on,
+        "calibration": calibration,
         "measured": measured,
         "versions": installed_versions(),
     }
 
 
-def _calibration_card(exported: Exported, calibration: CalibrationSet) -> dict[str, Any]:
-    return {
-        "images": len(calibration.images),
-        "sha256": calibration.sha256,
-        "seed": calibration.seed,
-        "split": exported.calibrated_on and exported.calibrated_on.name,
-        "split_sha256": exported.calibrated_on and content_hash(exported.calibrated_on.train),
-        "range_fitting": exported.options.steps.ranges,
-        "weight_rounding": exported.options.steps.weights,
-        "bias_correction": exported.options.steps.biases,
-    }
-
-
-def report(
+def make_report(
     exported: Exported,
-    source: DataSource,
-    split: Split,
-    paths: dict[Kind, Path],
+    evaluated: Mapping[str, Evaluated],
+    paths: Mapping[Kind, Path],
+    data: dict[str, Any],
+    title: str,
     gate: Gate,
-    threads: int,
-    on_step: OnStep,
-) -> tuple[Report, dict[str, Predictions]]:
-    """Judge every conversion and the Keras model itself on the split's test images, and time them."""
-    keras_predictor = KerasPredictor(exported.model)
-    judgements = {"keras": _judge(keras_predictor, split.test, "keras", on_step)}
-    latencies: dict[str, Latency] = {}
-    drifts: dict[str, Drift] = {}
-    # Of the model's own size: what a camera's frame costs to resize is the same for all of them.
-    shape = (keras_predictor.height, keras_predictor.width, 3)
-    frame = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    with tempfile.TemporaryDirectory(prefix="fireseg-") as folder:
-        predictors: dict[str, Predictor] = {"keras": keras_predictor}
-        for kind, converted in exported.converted.items():
-            path = Path(folder) / f"{kind}.tflite"
-            path.write_bytes(attach(converted.flatbuffer, make_card(exported, kind, None)))
-            predictors[kind] = Segmenter(path, threads=threads)
-            judgements[kind] = _judge(predictors[kind], split.test, kind, on_step)
-            drifts[kind] = compare(judgements["keras"], judgements[kind])
-        done = on_step("timing", len(predictors))
-        for name, predictor in predictors.items():
-            latencies[name] = time_runs(lambda run=predictor: run(frame))  # type: ignore[misc]
-            done()
-    data = {
-        "root": source.title if source.is_synthetic else source.dataset.root.name,
-        "split": split.name,
-        "images": len(split.test),
-        "sha256": split.sha256,
-    }
-    write_models(
-        exported, paths, {kind: _measured(data, judgements[kind], drifts[kind]) for kind in exported.converted}
-    )
-    keras_row = _row("keras", exported.keras_path, judgements["keras"], latencies["keras"])
-    rows = [replace(keras_row, sha256=exported.keras_sha256)]
-    for kind, converted in exported.converted.items():
-        row = _row(kind, paths[kind], judgements[kind], latencies[kind])
-        rows.append(replace(row, drift=drifts[kind], delegation=converted.delegation, refined=converted.refined))
+) -> Report:
+    """Return the report on the files at `paths`, which must be written."""
     assert exported.calibration is not None
-    title = f"{exported.keras_path.name} judged on {source.title}, split {split.name}, {len(split.test)} images"
-    found = Report(data, title, exported.calibration, rows, gate, threads, cpu_name(), installed_versions())
-    return found, judgements
+    keras_row = _row(KERAS, exported.keras_path, exported.keras_sha256, evaluated[KERAS])
+    rows = [_row(kind, path, sha256(path), evaluated[kind], exported.converted[kind]) for kind, path in paths.items()]
+    threads, versions = exported.options.threads, installed_versions()
+    return Report(data, title, exported.calibration, [keras_row, *rows], gate, threads, cpu_name(), versions)
 
 
-def write_report(found: Report, judgements: dict[str, Predictions], split: Split, out: Path) -> None:
-    """report.json, report.md, and the picture of the images whose int8 mask lies farthest from the float's."""
-    write_json(out / "report.json", found.as_json())
-    write_text(out / "report.md", found.as_markdown())
-    draw_worst(out / "worst-drift.png", split.test, judgements["keras"], judgements["int8"])
+def write_report(report: Report, evaluated: Mapping[str, Evaluated], test: Sequence[Pair], out: Path) -> None:
+    """Write report.json, report.md, and worst-drift.png: the images on which int8 differs most from the float."""
+    write_json(out / "report.json", report.as_json())
+    write_text(out / "report.md", report.as_markdown())
+    plot_worst(out / "worst-drift.png", test, evaluated[KERAS].predictions, evaluated["int8"].predictions)
 
 
-def compare_halves(exported: Exported, split: Split, options: Options, on_step: OnStep) -> dict[str, Any]:
-    """Calibrate on two disjoint halves: how far the two models differ tells whether the set is large enough."""
-    calibration = exported.calibration
-    if calibration is None or len(calibration.images) < 2:
-        raise UserError("two halves need at least 2 calibration images", "raise --calibration-count")
-    _, height, width, _ = exported.model.input_shape
-    judgements = []
-    with tempfile.TemporaryDirectory(prefix="fireseg-") as folder:
-        for number, half in enumerate(calibration.halves(), start=1):
-            converted = convert(
-                exported.model,
-                "int8",
-                find_runtime("litert"),
-                calibration=half.frames(height, width),
-                refining=options.refining(exported.converted["float32"].flatbuffer) if options.steps.any else None,
-                threads=options.threads,
-                on_converted=on_step(f"converting half {number} to int8", 1),
-                on_step=on_step,
-            )
-            path = Path(folder) / f"half-{number}.tflite"
-            path.write_bytes(attach(converted.flatbuffer, make_card(exported, "int8", None)))
-            judgements.append(_judge(Segmenter(path, threads=options.threads), split.test, f"half {number}", on_step))
-    drift = compare(*judgements)
-    return {
-        "images": [len(half.images) for half in calibration.halves()],
-        "fire_iou": [round(judgement.metrics["fire_iou"], 6) for judgement in judgements],
-        "agreement": round(drift.agreement, 6),
-    }
-
-
-def _calibration(split: Split | None, options: Options, on_step: OnStep) -> CalibrationSet:
+def _choose_calibration(split: Split | None, options: ExportOptions, on_step: OnStep) -> CalibrationSet:
     if options.calibration_folder:
         candidates = candidates_from_folder(options.calibration_folder)
     elif split:
@@ -253,21 +249,22 @@ def _calibration(split: Split | None, options: Options, on_step: OnStep) -> Cali
     return calibration
 
 
-def _judge(predictor: Predictor, pairs: Sequence[Pair], name: str, on_step: OnStep) -> Predictions:
-    return evaluate(predictor, pairs, on_step(f"judging {name}", len(pairs)))
+def _row(name: str, path: Path, digest: str, evaluated: Evaluated, converted: Converted | None = None) -> ModelRow:
+    return ModelRow(
+        name,
+        path,
+        path.stat().st_size,
+        digest,
+        evaluated.predictions.metrics,
+        evaluated.latency,
+        evaluated.drift,
+        converted.delegation if converted else None,
+        converted.refined if converted else (),
+    )
 
 
-def _row(name: str, path: Path, judgement: Predictions, latency: Latency) -> ModelRow:
-    return ModelRow(name, path, path.stat().st_size, sha256(path), judgement.metrics, latency)
-
-
-def _measured(data: dict[str, Any], judgement: Predictions, drift: Drift) -> dict[str, Any]:
-    return {
-        "data": data,
-        **rounded(judgement.metrics),
-        "drift": {
-            "fire_iou": round(drift.metrics["fire_iou"], 4),
-            "fire_iou_interval": list(np.round(drift.fire_iou_interval, 4).tolist()),
-            "agreement": round(drift.agreement, 4),
-        },
-    }
+def _measured(data: dict[str, Any], evaluated: Evaluated) -> dict[str, Any]:
+    assert evaluated.drift is not None
+    drift = evaluated.drift.rounded(4)
+    shown = {key: drift[key] for key in ("fire_iou", "fire_iou_interval", "agreement")}
+    return {"data": data, **rounded(evaluated.predictions.metrics), "drift": shown}

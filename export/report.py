@@ -1,9 +1,9 @@
-"""An export's figures for people and for programs: one list of rows, shown as a table, as JSON and as Markdown."""
+"""The report of an export: one list of rows, shown as a table, as JSON and as Markdown, and the gate."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,11 @@ from train.evaluation.evaluate import rounded
 
 METRICS = ("fire_iou", "mean_iou", "fire_iou_per_image", "accuracy")
 POINTS = 100  # IoU 0.01 is one point
-MARKDOWN_RIGHT = "---:"
 
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One model of the comparison. The Keras float is the first row, and has no drift."""
+    """One model of the comparison. The Keras float is the first row, without drift."""
 
     name: str
     path: Path
@@ -38,23 +37,21 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class Gate:
-    """How far int8 may fall behind the float before the export fails."""
+    """The loss of int8 that an export accepts, in IoU (0.005 is half a point)."""
 
     max_drop: float = 0.005
     min_agreement: float = 0.97
 
     def failures(self, drift: Drift) -> list[str]:
-        """Why the gate is shut; empty where it is open."""
+        """Return the reasons for failing the gate; empty if it passes."""
         reasons = []
         drop = -drift.metrics["fire_iou"]
         if drop > self.max_drop:
             reasons.append(
-                f"int8 fire_iou lies {drop * POINTS:.2f} points under the float, more than {self.max_drop * POINTS:g}"
+                f"int8 fire_iou is {drop * POINTS:.2f} points below the float, more than {self.max_drop * POINTS:g}"
             )
         if drift.agreement < self.min_agreement:
-            reasons.append(
-                f"int8 agrees with the float on {drift.agreement:.4f} of the fire, less than {self.min_agreement}"
-            )
+            reasons.append(f"int8's agreement with the float is {drift.agreement:.4f}, less than {self.min_agreement}")
         return reasons
 
 
@@ -70,26 +67,22 @@ class Report:
     threads: int
     cpu: str
     versions: dict[str, str]
-    halves: dict[str, Any] | None = None
 
     @property
     def failures(self) -> list[str]:
-        return [
-            reason
-            for row in self.models
-            if row.name == "int8" and row.drift
-            for reason in self.gate.failures(row.drift)
-        ]
+        """The reasons why int8 fails the gate; empty if it passes."""
+        drift = next((row.drift for row in self.models if row.name == "int8"), None)
+        return self.gate.failures(drift) if drift else []
 
     def as_json(self) -> dict[str, Any]:
-        """report.json: the schema of docs/architecture.md."""
+        """Return report.json, by the schema in docs/architecture.md."""
         calibration = self.calibration.manifest()
-        del calibration["files"]  # they stand in the manifest beside the models
+        del calibration["files"]  # they are in the manifest beside the models
         return {
             "data": self.data,
             "calibration": calibration,
             "models": [_model_json(row, self.threads) for row in self.models],
-            "drift": {row.name: _drift_json(row.drift) for row in self.models if row.drift},
+            "drift": {row.name: row.drift.rounded(6) for row in self.models if row.drift},
             "gate": {
                 "metric": "fire_iou",
                 "max_drop": self.gate.max_drop,
@@ -97,14 +90,13 @@ class Report:
                 "passed": not self.failures,
                 "reasons": self.failures,
             },
-            "two_halves": self.halves,
             "machine": {"cpu": self.cpu, "threads": self.threads},
             "versions": self.versions,
         }
 
     def table(self) -> Table:
-        """The comparison, for a terminal."""
-        table = Table(title=f"{self.title}\n{self._where()}", title_justify="left")
+        """Return the comparison as a table for the terminal."""
+        table = Table(title=f"{self.title}\n{self._measured_on()}", title_justify="left")
         for number, heading in enumerate(HEADINGS):
             table.add_column(heading, justify="left" if number == 0 else "right")
         for row in self.models:
@@ -112,53 +104,40 @@ class Report:
         return table
 
     def as_markdown(self) -> str:
-        """report.md: the same table, and what went into it."""
-        lines = [f"# {self.title}", "", self._where(), ""]
-        lines += markdown_table(HEADINGS, map(_cells, self.models))
+        """Return report.md: the same table, the gate, data, calibration and layers."""
         passed = "passed" if not self.failures else "FAILED: " + "; ".join(self.failures)
-        lines += [
-            "",
-            f"Gate: int8 at most {self.gate.max_drop * POINTS:g} points of fire_iou under the Keras float, "
+        paragraphs = [
+            f"# {self.title}",
+            self._measured_on(),
+            "\n".join(markdown_table(HEADINGS, map(_cells, self.models))),
+            f"Gate: int8 at most {self.gate.max_drop * POINTS:g} points of fire_iou below the Keras float, "
             f"agreement at least {self.gate.min_agreement}: **{passed}**.",
-            "",
-            "Drift is the difference to the Keras float in points; the interval is the 95 % bootstrap over images. "
-            "Agreement is the IoU of a model's fire mask against the float's, pooled.",
-            "",
-            f"Judged on {self.data['images']} images of {self.data['root']}, split {self.data['split']}, content "
+            "Drift is the difference from the Keras float in points, with the 95 % bootstrap interval over images. "
+            "Agreement is the pooled IoU of a model's fire mask with the float's.",
+            f"Evaluated on {self.data['images']} images of {self.data['root']}, split {self.data['split']}, content "
             f"`{self.data['sha256'][:16]}`.",
-            "",
             f"Calibrated on {len(self.calibration.images)} images, seed {self.calibration.seed}, content "
             f"`{self.calibration.sha256[:16]}`: {_coverage(self.calibration)}.",
         ]
-        if self.halves:
-            lines += [
-                "",
-                f"Two halves of the calibration set give models that agree on {self.halves['agreement']:.4f}.",
-            ]
         for row in self.models:
             if row.delegation:
-                outside = ", ".join(row.delegation.stranded) or "none"
-                lines += [
-                    "",
-                    f"{row.name}: {row.delegation.partitions} XNNPACK partition, stranded operators: {outside}.",
-                ]
+                stranded = ", ".join(row.delegation.stranded) or "none"
+                partitions = row.delegation.partitions
+                paragraphs.append(f"{row.name}: {partitions} XNNPACK partition, stranded operators: {stranded}.")
             if row.refined:
-                lines += ["", f"## Layers of {row.name}", ""]
-                lines += [
-                    "RMS difference of channel means to the float model, in steps of the layer's int8 output: "
-                    "as the converter rounded it, and refined.",
-                    "",
+                cells = ((e.layer, e.operator, f"{e.before_steps:.3f}", f"{e.after_steps:.3f}") for e in row.refined)
+                paragraphs += [
+                    f"## Layers of {row.name}",
+                    "RMS difference of channel means from the float model, in quantization steps of the layer's "
+                    "output: as converted, and refined.",
+                    "\n".join(markdown_table(("layer", "operator", "before", "after"), cells)),
                 ]
-                lines += markdown_table(
-                    ("layer", "operator", "before", "after"),
-                    ((e.layer, e.kind, f"{e.before_steps:.3f}", f"{e.after_steps:.3f}") for e in row.refined),
-                )
-        lines += ["", "Versions: " + ", ".join(f"{name} {number}" for name, number in self.versions.items()) + ".", ""]
-        return "\n".join(lines)
+        paragraphs.append(f"Versions: {', '.join(f'{name} {number}' for name, number in self.versions.items())}.\n")
+        return "\n\n".join(paragraphs)
 
-    def _where(self) -> str:
+    def _measured_on(self) -> str:
         threads = f"{self.threads} thread" + ("s" if self.threads != 1 else "")
-        return f"{self.cpu}, {threads}; ms from a frame of the model's size to its mask"
+        return f"{self.cpu}, {threads}; latency in ms per model-sized frame"
 
 
 HEADINGS = (
@@ -184,7 +163,7 @@ def _cells(row: ModelRow) -> list[str]:
 
 
 def _model_json(row: ModelRow, threads: int) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    row_json: dict[str, Any] = {
         "name": row.name,
         "path": str(row.path),
         "size_bytes": row.size_bytes,
@@ -199,31 +178,10 @@ def _model_json(row: ModelRow, threads: int) -> dict[str, Any]:
         },
     }
     if row.delegation:
-        found |= {
-            "partitions": row.delegation.partitions,
-            "stranded": list(row.delegation.stranded),
-            "boundary": list(row.delegation.boundary),
-        }
+        row_json |= asdict(row.delegation)
     if row.refined:
-        found["layers"] = [
-            {
-                "layer": effect.layer,
-                "operator": effect.kind,
-                "before_steps": round(effect.before_steps, 4),
-                "after_steps": round(effect.after_steps, 4),
-            }
-            for effect in row.refined
-        ]
-    return found
-
-
-def _drift_json(drift: Drift | None) -> dict[str, Any]:
-    assert drift is not None
-    return {
-        **rounded(drift.metrics, 6),
-        "agreement": round(drift.agreement, 6),
-        "fire_iou_interval": [round(bound, 6) for bound in drift.fire_iou_interval],
-    }
+        row_json["layers"] = [rounded(asdict(effect)) for effect in row.refined]
+    return row_json
 
 
 def _coverage(calibration: CalibrationSet) -> str:
@@ -234,5 +192,6 @@ def _coverage(calibration: CalibrationSet) -> str:
 
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    rule = ["---", *[MARKDOWN_RIGHT] * (len(headings) - 1)]
+    """Return the lines of a Markdown table, the first column left-aligned and the others right-aligned."""
+    rule = ["---", *["---:"] * (len(headings) - 1)]
     return [f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows)]

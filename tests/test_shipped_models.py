@@ -1,4 +1,4 @@
-"""The files in models/ are of one training each, say what they learnt from, and stay small."""
+"""The models that ship: the kinds of one network share a training, name their training sets, and stay small."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ SHIPPED = Path(__file__).parents[1] / "models"
 
 
 @pytest.mark.parametrize("name", ["fireseg-base", "fireseg-small"])
-def test_the_shipped_models_are_of_one_training_each_and_say_what_they_learnt_from(name: str) -> None:
+def test_the_kinds_of_a_shipped_model_share_one_training_and_name_its_sets(name: str) -> None:
     keras = SHIPPED / f"{name}.keras"
     data = learnt_from(keras)
-    assert data is not None and data["train_images"] == sum(one["images"] for one in data["sets"]) > 500
+    assert data is not None and data["train_images"] == sum(trained["images"] for trained in data["sets"]) > 500
     for kind in ("float16", "int8"):
         _, card = split_model(SHIPPED / f"{name}-{kind}.tflite")
         assert card is not None
         assert (card["kind"], card["keras_sha256"], card["learnt_from"]) == (kind, sha256(keras), data)
+        assert (card["encoder"], card["decoder"]) == ("mobilenetv2", "separable")
 
 
 def test_the_shipped_models_stay_small() -> None:

@@ -1,4 +1,4 @@
-"""`fireseg-export drift`: two models' masks on the same images, side by side."""
+"""`fireseg-export drift`: two models' masks on the same images, compared."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from train.backend import load_keras_backend
 from train.commands.options import DataOption, ExtraOption, FoldOption, SplitOption
 
 if TYPE_CHECKING:
+    from export.drift import Drift
     from train.evaluation.evaluate import Predictions
+
+WORST_SHOWN = 5
 
 
 def drift_command(
-    a: Annotated[Path, typer.Argument(help="The model to compare with: .keras or .tflite.")],
+    a: Annotated[Path, typer.Argument(help="The reference model: .keras or .tflite.")],
     b: Annotated[Path, typer.Argument(help="The model that may have drifted.")],
     data: DataOption = None,
     split: SplitOption = None,
@@ -30,6 +33,7 @@ def drift_command(
 ) -> None:
     """Compare two models' masks on the same test images, pooled and image by image."""
     load_keras_backend(needs_tensorflow=True)
+    from export.drift import compare
     from train.data.fireseg import content_hash
     from train.data.sources import open_held_out, open_split
     from train.evaluation.evaluate import evaluate
@@ -38,55 +42,48 @@ def drift_command(
     models = {path: load_predictor(path, threads=threads) for path in (a, b)}
     sizes = {(model.height, model.width) for model in models.values()}
     if len(sizes) > 1:
-        raise UserError(f"{a} and {b} take frames of different size {sorted(sizes)}", "masks of one size are compared")
+        raise UserError(f"{a} and {b} have different input sizes {sorted(sizes)}", "compare models of one input size")
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
-        further = {one.title: one.test for one in open_held_out(extra or [], [], taken=[parts.name])}
-        judged: dict[str, tuple[Predictions, Predictions]] = {}
-        for name, pairs in {parts.name: parts.test, **further}.items():
-            found = [
-                evaluate(model, pairs, on_step(f"judging {path.name}", len(pairs))) for path, model in models.items()
-            ]
-            judged[name] = (found[0], found[-1])  # one file compared with itself is judged once
+        held_out = {extra_set.title: extra_set.test for extra_set in open_held_out(extra or [], [], taken=[parts.name])}
+        predictions: dict[str, list[Predictions]] = {}
+        for name, pairs in {parts.name: parts.test, **held_out}.items():
+            results = {
+                path: evaluate(model, pairs, on_step(f"evaluating {path.name}", len(pairs)))
+                for path, model in models.items()  # one file compared with itself is evaluated once
+            }
+            predictions[name] = [results[a], results[b]]
+    drifts = {name: compare(*pair) for name, pair in predictions.items()}
     if as_json:
         facts = {"a": str(a), "b": str(b), "data": source.title, "split": parts.name, "sha256": parts.sha256}
-        sets = {name: {"sha256": content_hash(pairs), **as_facts(*judged[name])} for name, pairs in further.items()}
-        print(json.dumps({**facts, **as_facts(*judged[parts.name]), "extra": sets}, indent=2))
+        sets = {name: {"sha256": content_hash(pairs), **drift_json(drifts[name])} for name, pairs in held_out.items()}
+        print(json.dumps({**facts, **drift_json(drifts[parts.name]), "extra": sets}, indent=2))
         return
-    for name, two in judged.items():
-        title = name if name in further else f"{source.title}, split {name}"
-        show(*two, (a.name, b.name), f"{title}, {len(two[0].names)} images")
+    for name, drift in drifts.items():
+        of_a, of_b = predictions[name]
+        title = name if name in held_out else f"{source.title}, split {name}"
+        table = Table("metric", a.name, b.name, "drift, points", title=f"{title}, {len(of_a.names)} images")
+        for metric, difference in drift.metrics.items():
+            table.add_row(
+                metric, f"{of_a.metrics[metric]:.4f}", f"{of_b.metrics[metric]:.4f}", f"{difference * 100:+.2f}"
+            )
+        print_table(table)
+        low, high = drift.fire_iou_interval
+        print(f"fire_iou drift, 95 % bootstrap over images: {low * 100:+.2f} to {high * 100:+.2f} points")
+        print(f"agreement: {drift.agreement:.4f}")
+        worst = sorted((value, image) for image, value in drift.per_image.items())[:WORST_SHOWN]
+        shown = (f"{image} {value:.3f} ({drift.per_image_fire_iou[image] * 100:+.1f})" for value, image in worst)
+        print(f"lowest agreement: {', '.join(shown)}")
 
 
-def as_facts(a: Predictions, b: Predictions) -> dict[str, Any]:
-    """How B differs from A: pooled, with the interval, and image by image."""
-    from export.drift import compare, per_image_difference
-    from train.evaluation.evaluate import rounded
-
-    found = compare(a, b)
-    rows = [
-        {"image": name, "fire_iou_difference": round(difference, 4), "agreement": round(found.per_image[name], 4)}
-        for name, difference in zip(a.names, per_image_difference(a, b), strict=True)
-    ]
+def drift_json(drift: Drift) -> dict[str, Any]:
+    """Return the drift, pooled and image by image."""
     return {
-        "drift": rounded(found.metrics, 6),
-        "fire_iou_interval": list(found.fire_iou_interval),
-        "agreement": found.agreement,
-        "images": rows,
+        "drift": {name: round(value, 6) for name, value in drift.metrics.items()},
+        "fire_iou_interval": list(drift.fire_iou_interval),
+        "agreement": drift.agreement,
+        "images": [
+            {"image": image, "fire_iou_difference": round(difference, 4), "agreement": round(drift.per_image[image], 4)}
+            for image, difference in drift.per_image_fire_iou.items()
+        ],
     }
-
-
-def show(a: Predictions, b: Predictions, names: tuple[str, str], title: str) -> None:
-    """Print the same for people, with the five images on which the two agree least."""
-    from export.drift import compare, per_image_difference
-
-    found = compare(a, b)
-    table = Table("metric", *names, "drift, points", title=title)
-    for name, difference in found.metrics.items():
-        table.add_row(name, f"{a.metrics[name]:.4f}", f"{b.metrics[name]:.4f}", f"{difference * 100:+.2f}")
-    print_table(table)
-    low, high = found.fire_iou_interval
-    print(f"fire_iou drift, 95 % bootstrap over images: {low * 100:+.2f} to {high * 100:+.2f} points")
-    print(f"agreement: {found.agreement:.4f}")
-    worst = sorted(zip(found.per_image.values(), a.names, per_image_difference(a, b), strict=True))[:5]
-    print("least agreement: " + ", ".join(f"{name} {value:.3f} ({change * 100:+.1f})" for value, name, change in worst))

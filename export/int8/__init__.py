@@ -1,1 +1,1 @@
-"""What makes int8 agree with float: weight rounding, bias correction, and the graph they work on."""
+"""Refine int8 models: GPTQ weight rounding, bias correction, and the graph they work on."""

@@ -1,12 +1,12 @@
-"""Empirical bias correction: gives a layer of the int8 model its float channel means back, at no cost at run time.
+"""Empirical bias correction: restore the float's channel means by changing int32 biases, at no cost at run time.
 
 Rounding the weights of a folded depthwise convolution shifts the mean of its channels, and the shifts add up through
-the network. The mean of every channel of a layer's output is compared in the float and in the int8 model, and the
-difference is added to the int32 bias. Layers are corrected in order of execution, each behind the corrected ones:
-correcting all at once counts every shift again in each layer below it.
+the network. For each channel of a layer's output, the difference of the float's and the int8 model's mean is added to
+the bias. Layers are corrected in order of execution, each behind corrected ones. Correcting all at once would count a
+shift again in every layer below.
 
 Source: Nagel et al. 2019, Data-Free Quantization Through Weight Equalization and Bias Correction (arXiv 1906.04721),
-appendix D. There pre-activations are compared; here the outputs after ReLU6, which is what the next layer sees.
+appendix D. The paper compares pre-activations; here it is the outputs after ReLU6, which the next layer reads.
 """
 
 from __future__ import annotations
@@ -15,38 +15,35 @@ import numpy as np
 import numpy.typing as npt
 
 from export.int8.graph import Convolution
-from export.int8.runner import Stepwise
+from export.int8.runner import OperatorRunner
 
-# A saturated ReLU6 passes on only a part of what is added to the bias; measuring again closes most of the rest.
+# A saturated ReLU6 passes on part of a bias change only; a second pass closes most of the rest.
 PASSES = 2
 
 
-def shift_steps(conv: Convolution, int8: Stepwise, wanted: npt.NDArray[np.float64]) -> float:
-    """How far a layer's channel means lie from `wanted`: RMS over channels, in steps of its int8 output."""
-    error = wanted - int8.channel_means(conv.output)
+def mean_shift_steps(conv: Convolution, int8: OperatorRunner, float_means: npt.NDArray[np.float64]) -> float:
+    """Return how far the layer's channel means are from `float_means`: RMS over channels, in steps of its output."""
+    error = float_means - int8.channel_means(conv.output)
     return float(np.sqrt(np.mean(np.square(error))) / int8.graph.scales(conv.output)[0])
 
 
-def correct_layer(conv: Convolution, int8: Stepwise, wanted: npt.NDArray[np.float64]) -> None:
-    """Move the layer's bias so that its channel means come to `wanted`.
+def correct_bias(conv: Convolution, int8: OperatorRunner, float_means: npt.NDArray[np.float64]) -> None:
+    """Change the layer's bias so that its channel means come close to `float_means`, and run the layer again.
 
-    The layer's output must be there, and is new afterwards. A channel that steps over its aim keeps the best bias
-    seen: a channel's output depends on its own bias alone.
+    The layer must have run. Each channel keeps the best bias seen, since it depends on its own bias alone.
     """
     assert conv.bias is not None
     graph = int8.graph
-    limits = np.iinfo(np.int32)
     bias = best = graph.constant(conv.bias, np.int32)
-    error = least = wanted - int8.channel_means(conv.output)
+    error = least = float_means - int8.channel_means(conv.output)
     for _ in range(PASSES):
-        # The bias's own scale is input scale x weight scale, for each channel.
-        moved = bias.astype(np.int64) + np.rint(error / graph.scales(conv.bias)).astype(np.int64)
-        bias = np.clip(moved, limits.min, limits.max).astype(np.int32)
-        graph.set_constant(conv.bias, bias)
+        # A bias's scale is input scale x weight scale, per channel.
+        graph.set_bias(conv, bias.astype(np.int64) + np.rint(error / graph.scales(conv.bias)).astype(np.int64))
+        bias = graph.constant(conv.bias, np.int32)
         int8.run(conv.op_index)
-        error = wanted - int8.channel_means(conv.output)
+        error = float_means - int8.channel_means(conv.output)
         better = np.abs(error) < np.abs(least)
         best, least = np.where(better, bias, best), np.where(better, error, least)
     if not np.array_equal(best, bias):
-        graph.set_constant(conv.bias, best)
+        graph.set_bias(conv, best)
         int8.run(conv.op_index)

@@ -1,8 +1,8 @@
-"""Which layers int8 loses its precision in: each layer's signal against its noise, by itself and with all before it.
+"""Signal-to-quantization-noise ratio (SQNR) of each layer: which layers int8 loses its precision in.
 
-By itself: the layer is given the float model's own input, rounded to int8, so that what is lost is lost in its own
-weights, its input's rounding and its output's. With all before it: as it runs in the model, where the noise of every
-layer above arrives too. Both are compared with the float layer's output, in decibels: 20 dB is an error of a tenth.
+In isolation: the layer gets the float model's input, rounded to int8, so the noise is that of its own weights and of
+rounding its input and output. In the model: the noise of every layer above arrives too. Both compare with the float
+layer's output, in decibels; 20 dB is an error of a tenth.
 """
 
 from __future__ import annotations
@@ -14,30 +14,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.errors import UserError
 from edge.images import Frame
 from edge.model.runtime import Runtime
-from export.int8.graph import Convolution, Graph
-from export.int8.refine import layer_name
-from export.int8.runner import Stepwise
+from export.int8.graph import Convolution, Graph, layer_name
+from export.int8.runner import OperatorRunner, run_layers
 
-LOUDEST_DB = 120.0
-"""What no noise at all is shown as."""
+MAX_SQNR_DB = 120.0
+"""Reported for no noise at all."""
 
 
 @dataclass(frozen=True)
-class LayerNoise:
-    """Signal-to-noise of one layer's int8 output against the float's."""
+class LayerSqnr:
+    """SQNR of one layer's int8 output against the float's."""
 
     layer: str
-    kind: str
-    own_db: float
-    """With the float's input: what the layer itself loses."""
-    running_db: float
-    """With the input that it gets in the int8 model."""
+    operator: str
+    isolated_sqnr_db: float
+    """With the float's input."""
+    in_model_sqnr_db: float
+    """With its input in the int8 model."""
 
 
-def layer_noise(
+def measure_layers(
     int8: bytes,
     float32: bytes,
     frames: Frame,
@@ -45,55 +43,43 @@ def layer_noise(
     *,
     threads: int,
     on_operator: Callable[[], None] = lambda: None,
-) -> list[LayerNoise]:
-    """The layers in order of execution. `frames` are N x height x width x 3 RGB bytes.
+) -> list[LayerSqnr]:
+    """Return the SQNR of each layer, in order of execution, on `frames` (N x height x width x 3 RGB bytes).
 
-    Raises `UserError` where the two are not the same network.
+    Raises `UserError` if the two are not the same network.
+
+    Example:
+        >>> worst = min(measure_layers(int8, float32, frames, runtime, threads=2), key=lambda l: l.isolated_sqnr_db)
     """
-    graph, float_graph = Graph(int8), Graph(float32)
-    layers = {conv.op_index: conv for conv in graph.convolutions}
-    float_layers = float_graph.convolutions
-    if [layer_name(graph, one) for one in layers.values()] != [layer_name(float_graph, one) for one in float_layers]:
-        raise UserError(
-            "the two models do not have the same layers in the same order", "compare exports of one network"
-        )
-    float_of = dict(zip(layers, float_layers, strict=True))
-    run = Stepwise(graph, frames, runtime, threads)
-    float_run = Stepwise(float_graph, frames.astype(np.float32), runtime, threads)
-    found = []
-    for op_index in range(len(graph.subgraph.operators)):
-        run.run(op_index)
-        if conv := layers.get(op_index):
-            float_conv = float_of[op_index]
-            float_run.advance(float_conv.op_index)
-            float_run.run(float_conv.op_index)
-            wanted = float_run.values[float_conv.output]
-            running_db = decibels(wanted, run.real(conv.output, run.values[conv.output]))
-            own_db = decibels(wanted, _alone(conv, run, float_run.values[float_conv.data]))
-            found.append(LayerNoise(layer_name(graph, conv), conv.kind, own_db, running_db))
-            float_run.forget(float_conv.op_index)
-        run.forget(op_index)
-        on_operator()
-    return found
+    graph, remedy = Graph(int8), "compare exports of one network"
+    layers = run_layers(graph, Graph(float32), frames, runtime, threads=threads, remedy=remedy, on_operator=on_operator)
+    measured = []
+    for layer in layers:
+        conv, run = layer.conv, layer.run
+        signal = layer.float_run.values[layer.float_conv.output]
+        in_model = sqnr_db(signal, run.dequantize(conv.output, run.values[conv.output]))
+        isolated = sqnr_db(signal, _run_isolated(conv, run, layer.float_run.values[layer.float_conv.data]))
+        measured.append(LayerSqnr(layer_name(graph, conv), conv.operator, isolated, in_model))
+    return measured
 
 
-def decibels(wanted: npt.NDArray[Any], got: npt.NDArray[Any]) -> float:
-    """Signal to noise: 10 log10 of the ratio of the squares of `wanted` and of the difference, at most LOUDEST_DB."""
-    noise = float(np.square(wanted.astype(np.float64) - got).sum())
-    signal = float(np.square(wanted.astype(np.float64)).sum())
-    if noise <= signal * 10 ** (-LOUDEST_DB / 10):
-        return LOUDEST_DB
-    return float(10 * np.log10(signal / noise)) if signal else -LOUDEST_DB
+def sqnr_db(signal: npt.NDArray[Any], quantized: npt.NDArray[Any]) -> float:
+    """Return 10 log10(sum of signal² / sum of (signal - quantized)²), within ±`MAX_SQNR_DB`."""
+    noise_power = float(np.square(signal.astype(np.float64) - quantized).sum())
+    signal_power = float(np.square(signal.astype(np.float64)).sum())
+    if noise_power <= signal_power * 10 ** (-MAX_SQNR_DB / 10):
+        return MAX_SQNR_DB
+    return float(10 * np.log10(signal_power / noise_power)) if signal_power else -MAX_SQNR_DB
 
 
-def _alone(conv: Convolution, run: Stepwise, real_input: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """The layer's output, as a real number, when it is given these real inputs rounded to int8."""
-    graph, kept = run.graph, (run.values[conv.data], run.values[conv.output])
-    limits = np.iinfo(kept[0].dtype)
-    stored = np.rint(real_input / graph.scales(conv.data)[0]) + graph.zero_point(conv.data)
-    run.values[conv.data] = np.clip(stored, limits.min, limits.max).astype(kept[0].dtype)
+def _run_isolated(conv: Convolution, run: OperatorRunner, float_input: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return the layer's dequantized output for the float's input, rounded to int8."""
+    graph, saved = run.graph, (run.values[conv.data], run.values[conv.output])
+    limits = np.iinfo(saved[0].dtype)
+    stored = np.rint(float_input / graph.scales(conv.data)[0]) + graph.zero_point(conv.data)
+    run.values[conv.data] = np.clip(stored, limits.min, limits.max).astype(saved[0].dtype)
     try:
         run.run(conv.op_index)
-        return run.real(conv.output, run.values[conv.output])
+        return run.dequantize(conv.output, run.values[conv.output])
     finally:
-        run.values[conv.data], run.values[conv.output] = kept
+        run.values[conv.data], run.values[conv.output] = saved

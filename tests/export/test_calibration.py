@@ -1,4 +1,4 @@
-"""The calibration set: every stratum heard, nothing counted twice, nothing that judges, and the same choice again."""
+"""The calibration set: every stratum in turn, no duplicates, no test images, and the same choice for a seed."""
 
 from __future__ import annotations
 
@@ -53,90 +53,70 @@ seeds = st.integers(0, 1000)
 
 
 @given(candidate_lists(), counts, seeds)
-def test_every_stratum_has_its_first_turn_before_any_has_its_second(
-    found: list[Candidate], count: int, seed: int
-) -> None:
-    available = Counter((c.fire_share, c.brightness) for c in found)
-    taken = Counter((c.fire_share, c.brightness) for c in choose(found, count, seed).images)
+def test_every_stratum_has_its_first_turn_before_any_second(candidates: list[Candidate], count: int, seed: int) -> None:
+    available = Counter((c.fire_share, c.brightness) for c in candidates)
+    taken = Counter((c.fire_share, c.brightness) for c in choose(candidates, count, seed).images)
     for stratum, size in available.items():
-        # Whoever has fewer than another by more than one turn has nothing left to give.
+        # A stratum that is more than one turn behind is exhausted.
         assert taken[stratum] == size or taken[stratum] >= max(taken.values()) - 1
 
 
 @given(candidate_lists(), seeds)
-def test_within_a_stratum_the_videos_take_turns(found: list[Candidate], seed: int) -> None:
-    one_stratum = [candidate(n, video=c.video) for n, c in enumerate(found)]
+def test_within_a_stratum_the_videos_take_turns(candidates: list[Candidate], seed: int) -> None:
+    one_stratum = [candidate(n, video=c.video) for n, c in enumerate(candidates)]
     videos = {c.video for c in one_stratum}
     first = choose(one_stratum, len(videos), seed).images
     assert {c.video for c in first} == videos
 
 
 @given(candidate_lists(), counts, seeds, st.randoms(use_true_random=False))
-def test_the_same_seed_chooses_the_same_set_whatever_the_order_of_the_files(
-    found: list[Candidate], count: int, seed: int, random: Random
+def test_the_same_seed_chooses_the_same_set_in_any_file_order(
+    candidates: list[Candidate], count: int, seed: int, random: Random
 ) -> None:
-    shuffled = list(found)
+    shuffled = list(candidates)
     random.shuffle(shuffled)
-    assert choose(shuffled, count, seed) == choose(found, count, seed)
+    assert choose(shuffled, count, seed) == choose(candidates, count, seed)
 
 
 def test_another_seed_chooses_another_set() -> None:
-    found = [candidate(n) for n in range(60)]
-    chosen = {choose(found, 10, seed).sha256 for seed in range(5)}
+    candidates = [candidate(n) for n in range(60)]
+    chosen = {choose(candidates, 10, seed).sha256 for seed in range(5)}
     assert len(chosen) == 5
 
 
 @given(candidate_lists(), counts, seeds)
-def test_as_many_as_asked_for_are_taken_and_all_where_there_are_fewer(
-    found: list[Candidate], count: int, seed: int
-) -> None:
-    chosen = choose(found, count, seed).images
-    assert len(chosen) == min(count, len(found))
+def test_the_count_is_chosen_or_all_if_there_are_fewer(candidates: list[Candidate], count: int, seed: int) -> None:
+    chosen = choose(candidates, count, seed).images
+    assert len(chosen) == min(count, len(candidates))
     assert len(set(chosen)) == len(chosen)
-    assert set(chosen) <= set(found)
+    assert set(chosen) <= set(candidates)
 
 
 def test_equal_contents_under_several_names_count_once() -> None:
-    one = candidate(1)
-    again = Candidate("copy of img(1)", Path("copy.jpg"), one.sha256, "another video", "none", "bright")
-    assert len(choose([one, again, candidate(2)], 10, 0).images) == 2
+    image = candidate(1)
+    copy = Candidate("copy of img(1)", Path("copy.jpg"), image.sha256, "another video", "none", "bright")
+    assert len(choose([image, copy, candidate(2)], 10, 0).images) == 2
 
 
 @pytest.mark.parametrize("count", [0, -1])
-def test_no_images_wanted_is_an_error(count: int) -> None:
+def test_a_count_below_one_is_an_error(count: int) -> None:
     with pytest.raises(UserError, match=f"^{count} calibration images: int8 needs at least 1"):
         choose([candidate(1)], count, 0)
 
 
-def test_no_images_found_is_an_error() -> None:
+def test_no_candidates_is_an_error() -> None:
     with pytest.raises(UserError, match="there are no calibration images"):
         choose([], 5, 0)
 
 
-@given(candidate_lists(), seeds)
-def test_halves_are_disjoint_complete_and_of_one_size(found: list[Candidate], seed: int) -> None:
-    chosen = choose(found, len(found), seed)
-    first, second = chosen.halves()
-    assert not set(first.images) & set(second.images)
-    assert set(first.images) | set(second.images) == set(chosen.images)
-    assert 0 <= len(first.images) - len(second.images) <= 1
-
-
-@given(candidate_lists(), seeds)
-def test_halves_hold_as_many_of_each_stratum_but_for_one(found: list[Candidate], seed: int) -> None:
-    halves = choose(found, len(found), seed).halves()
-    first, second = (Counter((image.fire_share, image.brightness) for image in half.images) for half in halves)
-    assert all(abs(first[stratum] - second[stratum]) <= 1 for stratum in first | second)
-
-
-def test_the_hash_depends_on_contents_and_their_order_and_not_on_names() -> None:
+def test_the_hash_depends_on_contents_and_order_but_not_on_names() -> None:
     one, two = candidate(1), candidate(2)
     renamed = Candidate("other", Path("other.jpg"), one.sha256, "v", "none", "dark")
     assert CalibrationSet((one, two), 0).sha256 == CalibrationSet((renamed, two), 5).sha256
     assert CalibrationSet((one, two), 0).sha256 != CalibrationSet((two, one), 0).sha256
 
 
-def test_the_manifest_names_every_file_its_hash_and_its_strata_and_no_folder(synthetic_dir: Path) -> None:
+def test_the_manifest_lists_names_hashes_and_strata_but_no_folder(synthetic_dir: Path) -> None:
     pairs = load_dataset(synthetic_dir).parts["train"]
     chosen = choose(candidates_from_pairs(pairs), 8, 3)
     manifest = chosen.manifest()
@@ -158,7 +138,7 @@ def test_the_manifest_names_every_file_its_hash_and_its_strata_and_no_folder(syn
 
 
 @pytest.mark.parametrize(
-    ("burning", "grey", "fire", "brightness"),
+    ("fire_pixels", "grey", "fire", "brightness"),
     [
         (0, 20, "none", "dark"),
         (1, 70, "under 1 %", "dark"),
@@ -167,26 +147,26 @@ def test_the_manifest_names_every_file_its_hash_and_its_strata_and_no_folder(syn
         (900, 200, "over 20 %", "bright"),
     ],
 )
-def test_a_training_image_lies_in_the_stratum_of_its_fire_and_its_brightness(
-    tmp_path: Path, burning: int, grey: int, fire: str, brightness: str
+def test_an_images_strata_are_its_fire_share_and_brightness(
+    tmp_path: Path, fire_pixels: int, grey: int, fire: str, brightness: str
 ) -> None:
     mask = np.zeros(1000, np.uint8)
-    mask[:burning] = 255
+    mask[:fire_pixels] = 255
     write_picture(tmp_path / "a.png", np.full((20, 50, 3), grey, np.uint8))
     write_picture(tmp_path / "mask.png", mask.reshape(20, 50))
-    (found,) = candidates_from_pairs([Pair("a", tmp_path / "a.png", tmp_path / "mask.png", "train", "v1")])
-    assert (found.name, found.video, found.fire_share, found.brightness) == ("a", "v1", fire, brightness)
+    (image,) = candidates_from_pairs([Pair("a", tmp_path / "a.png", tmp_path / "mask.png", "train", "v1")])
+    assert (image.name, image.video, image.fire_share, image.brightness) == ("a", "v1", fire, brightness)
 
 
-def test_progress_is_told_of_every_image(synthetic_dir: Path) -> None:
+def test_progress_is_reported_for_every_image(synthetic_dir: Path) -> None:
     pairs = load_dataset(synthetic_dir).parts["train"][:5]
-    told: list[int] = []
-    candidates_from_pairs(pairs, lambda: told.append(1))
-    assert len(told) == 5
+    calls: list[None] = []
+    candidates_from_pairs(pairs, lambda: calls.append(None))
+    assert len(calls) == 5
 
 
 @pytest.mark.parametrize("value", [0, 40, 128, 255])
-def test_frames_span_the_whole_range_even_where_every_image_is_grey(tmp_path: Path, value: int) -> None:
+def test_frames_span_0_to_255_even_if_every_image_is_grey(tmp_path: Path, value: int) -> None:
     for number in range(3):
         write_picture(tmp_path / f"{number}.png", np.full((30, 40, 3), value, np.uint8))
     images = tuple(
@@ -201,7 +181,7 @@ def test_frames_span_the_whole_range_even_where_every_image_is_grey(tmp_path: Pa
     assert (frames[0] != value).sum() <= 6  # two pixels and no more
 
 
-def test_frames_that_span_the_range_already_are_left_alone(tmp_path: Path) -> None:
+def test_frames_that_span_the_range_stay_unchanged(tmp_path: Path) -> None:
     picture = np.full((16, 24, 3), 90, np.uint8)
     picture[5, 5], picture[6, 6] = 0, 255
     write_picture(tmp_path / "a.png", picture)
@@ -209,11 +189,11 @@ def test_frames_that_span_the_range_already_are_left_alone(tmp_path: Path) -> No
     assert np.array_equal(CalibrationSet(images, 0).frames(16, 24)[0], picture)
 
 
-def test_an_image_that_judges_is_found_by_content_under_another_name(tmp_path: Path, synthetic_dir: Path) -> None:
-    judging = load_dataset(synthetic_dir).parts["test"]
-    shutil.copy(judging[0].image, tmp_path / "my own camera.jpg")
+def test_a_test_image_is_recognised_by_content_under_another_name(tmp_path: Path, synthetic_dir: Path) -> None:
+    test_pairs = load_dataset(synthetic_dir).parts["test"]
+    shutil.copy(test_pairs[0].image, tmp_path / "my own camera.jpg")
     with pytest.raises(UserError, match=r"1 calibration images .*my own camera\.jpg is test/img"):
-        assert_disjoint(candidates_from_folder(tmp_path), judging)
+        assert_disjoint(candidates_from_folder(tmp_path), test_pairs)
 
 
 def test_training_and_test_images_of_the_set_are_disjoint(synthetic_dir: Path) -> None:
@@ -221,16 +201,16 @@ def test_training_and_test_images_of_the_set_are_disjoint(synthetic_dir: Path) -
     assert_disjoint(candidates_from_pairs(parts["train"]), parts["test"])
 
 
-def test_a_folder_of_pictures_without_masks_gives_candidates_of_unknown_fire(tmp_path: Path) -> None:
+def test_pictures_without_masks_have_an_unknown_fire_share(tmp_path: Path) -> None:
     write_picture(tmp_path / "night.jpg", np.full((20, 30, 3), 10, np.uint8))
     write_picture(tmp_path / "noon.png", np.full((20, 30, 3), 240, np.uint8))
     (tmp_path / "notes.txt").write_text("not a picture")
-    found = candidates_from_folder(tmp_path)
-    assert [(c.name, c.fire_share, c.brightness) for c in found] == [
+    pictures = candidates_from_folder(tmp_path)
+    assert [(c.name, c.fire_share, c.brightness) for c in pictures] == [
         ("night.jpg", UNKNOWN, "dark"),
         ("noon.png", UNKNOWN, "bright"),
     ]
-    assert choose(found, 5, 0).coverage["fire_share"][UNKNOWN] == 2
+    assert choose(pictures, 5, 0).coverage["fire_share"][UNKNOWN] == 2
 
 
 def test_a_calibration_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The commands as a person runs them: what they print and write, and one line and exit code 2 for what went wrong."""
+"""The commands as a person runs them: what they print and write, and one line and exit code 2 for a mistake."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from edge.images import write_picture
 from edge.model.card import split_model
 from export import cli
 from export.int8.graph import Graph
+from tests.export.interpreting import SHIPPED
 from train.data.fireseg import content_hash, load_dataset
 from train.data.splits import split_held_out
 
@@ -28,7 +29,7 @@ SETTINGS = ("FIRESEG_DIR", "MODEL")
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Runs `fireseg-export` as a process, in an empty folder, without the settings of whoever runs the tests."""
+    """Runs `fireseg-export` as a process, in an empty folder, without environment settings."""
     folder = tmp_path / "cwd"
     folder.mkdir()
     environment = {key: value for key, value in os.environ.items() if key not in SETTINGS}
@@ -47,7 +48,7 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capt
     folder = tmp_path / "cwd"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command puts its own there
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command replaces it
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
 
@@ -56,10 +57,10 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capt
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
         capfd.readouterr()
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as ended:
             cli.run()
         out, err = capfd.readouterr()
-        code = left.value.code
+        code = ended.value.code
         return subprocess.CompletedProcess(sys.argv, code if isinstance(code, int) else 0, out, err)
 
     return run_command
@@ -75,7 +76,7 @@ def toy_files(toy_float32: bytes, toy_int8: bytes, tmp_path_factory: pytest.Temp
 
 
 def assert_refused(ran: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Exit code 2, and one line that says why behind what progress was told of."""
+    """Exit code 2, and one error line with these words, after any progress."""
     assert ran.returncode == 2, ran.stderr
     assert "Traceback" not in ran.stderr
     errors = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
@@ -87,42 +88,49 @@ def assert_refused(ran: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 def assert_quiet(ran: subprocess.CompletedProcess[str]) -> None:
-    """Nothing of TensorFlow, the converter or the delegate reached the terminal."""
+    """Nothing from TensorFlow, the converter or the delegate reached the terminal."""
     for noise in ("WARNING", "oneDNN", "XNNPACK", "Saved artifact", "TensorSpec", "I0000", "E0000", "Warning"):
         assert noise not in ran.stderr + ran.stdout
 
 
+@pytest.mark.parametrize("command", ["all", "convert", "drift", "inspect", "layers"])
+def test_help_shows_an_example(command: str) -> None:
+    ran = CliRunner().invoke(cli.app, [command, "--help"])
+    assert ran.exit_code == 0
+    assert "Example: " in ran.output
+    assert "fireseg-export" in ran.output
+
+
 @pytest.mark.slow
-def test_the_whole_export_writes_models_and_report_and_passes_its_gate(
+def test_a_whole_export_writes_models_and_report_and_passes_its_gate(
     run: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     ran = run(
-        "int8", "--out", out, "--calibration-count", "8", "--max-drop", "100", "--min-agreement", "0", "--two-halves",
-        "--threads", "1", MODEL=str(toy_keras), FIRESEG_DIR=str(synthetic_dir),
+        "all", "--out", out, "--calibration-count", "8", "--max-drop", "100", "--min-agreement", "0", "--threads", "1",
+        MODEL=str(toy_keras), FIRESEG_DIR=str(synthetic_dir),
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert_quiet(ran)
     assert "SYNTHETIC data, not FireSeg" in ran.stdout
-    found = json.loads((out / "report.json").read_text())
-    assert found["gate"]["passed"] is True
-    assert found["two_halves"]["images"] == [4, 4]
-    assert found["calibration"]["images"] == 8
+    written = json.loads((out / "report.json").read_text())
+    assert written["gate"]["passed"] is True
+    assert written["calibration"]["images"] == 8
     assert len(list(out.iterdir())) == 7
 
 
 @pytest.mark.slow
-def test_a_gate_that_cannot_be_passed_is_exit_1_with_every_file_whole(
+def test_a_failed_gate_is_exit_1_with_every_file_written(
     run: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     ran = run(
-        "int8", "--model", toy_keras, "--data", synthetic_dir, "--out", out, "--calibration-count", "4",
+        "all", "--model", toy_keras, "--data", synthetic_dir, "--out", out, "--calibration-count", "4",
         "--max-drop", "0", "--min-agreement", "1", "--json",
     )  # fmt: skip
     assert ran.returncode == 1, ran.stderr
+    assert ran.stderr.rstrip().splitlines()[-1].startswith("FAILED: int8")
     assert_quiet(ran)
-    assert ran.stderr.rstrip().splitlines()[-1].startswith("FAILED: int8 ")
     printed = json.loads(ran.stdout)
     assert printed["gate"]["passed"] is False
     assert printed["gate"]["reasons"]
@@ -130,8 +138,7 @@ def test_a_gate_that_cannot_be_passed_is_exit_1_with_every_file_whole(
     assert "**FAILED: " in (out / "report.md").read_text()
     for kind in ("float32", "float16", "int8"):
         _, card = split_model(out / f"fireseg-{kind}.tflite")
-        assert card is not None
-        assert card["measured"] is not None
+        assert card is not None and card["measured"] is not None
 
 
 @pytest.mark.slow
@@ -142,20 +149,19 @@ def test_float_kinds_convert_without_any_data(run: Run, toy_keras: Path, tmp_pat
     assert_quiet(ran)
     assert [path.name for path in out.iterdir()] == ["fireseg-float16.tflite"]
     assert ran.stdout.startswith(f"{out / 'fireseg-float16.tflite'}  0.0")
-    assert not (tmp_path / "cwd" / "build").exists()  # no synthetic set was made on the way
+    assert not (tmp_path / "cwd" / "build").exists()  # no synthetic set was made
 
 
 @pytest.mark.slow
-def test_int8_converts_with_the_pictures_of_ones_own_camera(
-    run: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path
+def test_int8_converts_with_pictures_from_a_folder(
+    run_here: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path
 ) -> None:
     pictures, out = tmp_path / "pictures", tmp_path / "out"
     pictures.mkdir()
     for path in sorted((synthetic_dir / "images_prepped_train").iterdir())[:5]:
         shutil.copy(path, pictures)
-    ran = run("convert", toy_keras, "--to", "int8", "--calibration-folder", pictures, "--out", out)
+    ran = run_here("convert", toy_keras, "--to", "int8", "--calibration-folder", pictures, "--out", out)
     assert ran.returncode == 0, ran.stderr
-    assert_quiet(ran)
     assert {path.name for path in out.iterdir()} == {"fireseg-int8.tflite", "calibration.json"}
     manifest = json.loads((out / "calibration.json").read_text())
     assert manifest["images"] == 5
@@ -163,30 +169,26 @@ def test_int8_converts_with_the_pictures_of_ones_own_camera(
     assert not (tmp_path / "cwd" / "build").exists()
 
 
-def test_drift_is_a_table_for_people(run_here: Run, toy_files: tuple[Path, Path], synthetic_dir: Path) -> None:
-    ran = run_here("drift", *toy_files, "--data", synthetic_dir)
-    assert ran.returncode == 0, ran.stderr
-    for words in ("SYNTHETIC data, not FireSeg", "split official", "fire_iou", "float32.tflite", "int8.tflite"):
-        assert words in ran.stdout
-    assert "agreement: " in ran.stdout
-    assert "95 % bootstrap" in ran.stdout
-
-
-def test_drift_is_json_for_programs_and_a_keras_model_can_be_one_of_the_two(
+@pytest.mark.slow
+def test_drift_is_json_and_a_keras_model_can_be_the_reference(
     run_here: Run, toy_files: tuple[Path, Path], toy_keras: Path, synthetic_dir: Path
 ) -> None:
     ran = run_here("drift", toy_keras, toy_files[0], "--data", synthetic_dir, "--json")
     assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout)
-    assert (found["a"], found["b"]) == (str(toy_keras), str(toy_files[0]))
-    assert found["data"] == "SYNTHETIC data, not FireSeg"
-    assert found["agreement"] > 0.99
-    assert abs(found["drift"]["fire_iou"]) < 0.01
-    assert len(found["images"]) == len(list((synthetic_dir / "images_prepped_test").iterdir()))
-    assert set(found["images"][0]) == {"image", "fire_iou_difference", "agreement"}
+    printed = json.loads(ran.stdout)
+    assert (printed["a"], printed["b"]) == (str(toy_keras), str(toy_files[0]))
+    assert printed["data"] == "SYNTHETIC data, not FireSeg"
+    assert printed["agreement"] > 0.99
+    assert abs(printed["drift"]["fire_iou"]) < 0.01
+    assert len(printed["images"]) == len(list((synthetic_dir / "images_prepped_test").iterdir()))
+    assert set(printed["images"][0]) == {"image", "fire_iou_difference", "agreement"}
+    same = json.loads(run_here("drift", toy_files[1], toy_files[1], "--data", synthetic_dir, "--json").stdout)
+    assert same["agreement"] == 1
+    assert set(same["drift"].values()) == {0}
 
 
-def test_drift_on_the_held_out_fifth_of_a_further_set_stands_beside_that_on_the_split(
+@pytest.mark.slow
+def test_drift_on_the_held_out_fifth_of_an_extra_set_is_shown_beside_the_split(
     run_here: Run, toy_files: tuple[Path, Path], synthetic_dir: Path, tmp_path: Path
 ) -> None:
     barns = tmp_path / "barns"
@@ -198,49 +200,49 @@ def test_drift_on_the_held_out_fifth_of_a_further_set_stands_beside_that_on_the_
     arguments = ("drift", *toy_files, "--data", synthetic_dir, "--extra", barns)
     ran = run_here(*arguments, "--json")
     assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout)
+    with_extra = json.loads(ran.stdout)
     alone = json.loads(run_here(*arguments[:-2], "--json").stdout)
-    further = found["extra"].pop("barns")
-    assert alone == found
-    assert [row["image"] for row in further["images"]] == [pair.name for pair in held_out] != []
-    assert further["sha256"] == content_hash(held_out)
+    extra = with_extra["extra"].pop("barns")
+    assert alone == with_extra
+    assert [row["image"] for row in extra["images"]] == [pair.name for pair in held_out] != []
+    assert extra["sha256"] == content_hash(held_out)
     table = run_here(*arguments).stdout
+    for words in ("SYNTHETIC data, not FireSeg", "split official", "fire_iou", "float32.tflite", "95 % bootstrap"):
+        assert words in table
     assert table.count("\nagreement: ") == 2
     assert f"barns, {len(held_out)} images" in table
 
 
-def test_a_model_has_not_drifted_from_itself(run_here: Run, toy_files: tuple[Path, Path], synthetic_dir: Path) -> None:
-    found = json.loads(run_here("drift", toy_files[1], toy_files[1], "--data", synthetic_dir, "--json").stdout)
-    assert found["agreement"] == 1
-    assert set(found["drift"].values()) == {0}
-
-
-def test_inspect_is_a_table_for_people_and_json_for_programs(run_here: Run, toy_files: tuple[Path, Path]) -> None:
-    table, as_json = run_here("inspect", toy_files[1]), run_here("inspect", toy_files[1], "--json")
+def test_inspect_is_a_table_for_people_and_json_for_programs(run_here: Run) -> None:
+    model = SHIPPED / "fireseg-small-int8.tflite"
+    table, as_json = run_here("inspect", model), run_here("inspect", model, "--json")
     assert (table.returncode, as_json.returncode) == (0, 0)
-    found = json.loads(as_json.stdout)
-    assert found["partitions"] == 1
-    assert found["operators"]["CONV_2D"] == 2
-    for words in ("int8.tflite", f"{found['multiply_adds'] / 1e6:.1f} million", "TRANSPOSE_CONV", "partitions"):
+    description = json.loads(as_json.stdout)
+    assert description["partitions"] == 1
+    for words in (model.name, f"{description['multiply_adds'] / 1e6:.1f} million", "DEPTHWISE_CONV_2D", "partitions"):
         assert words in table.stdout
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["int8", "convert", "drift", "inspect"])
-def test_help_shows_an_example(run: Run, command: str) -> None:
-    ran = run(command, "--help")
-    assert ran.returncode == 0
-    assert "Example: " in ran.stdout
-    assert "fireseg-export" in ran.stdout
+def test_layers_shows_the_lowest_sqnr_first(
+    run_here: Run, toy_files: tuple[Path, Path], synthetic_dir: Path, tmp_path: Path
+) -> None:
+    float32, int8 = toy_files
+    arguments = ("layers", int8, float32, "--data", synthetic_dir, "--count", "3")
+    layers = json.loads(run_here(*arguments, "--json").stdout)
+    assert len(layers) == len(Graph(int8.read_bytes()).convolutions)
+    assert set(layers[0]) == {"layer", "operator", "isolated_sqnr_db", "in_model_sqnr_db"}
+    assert [layer["isolated_sqnr_db"] for layer in layers] == sorted(layer["isolated_sqnr_db"] for layer in layers)
+    assert f"{layers[0]['isolated_sqnr_db']:.1f}" in run_here(*arguments).stdout
+    ran = run_here("layers", tmp_path / "missing.tflite", float32, "--data", synthetic_dir)
+    assert_refused(ran, "missing.tflite could not be read")
 
 
 def test_a_missing_model_is_refused(run_here: Run, tmp_path: Path, synthetic_dir: Path) -> None:
-    out = tmp_path / "out"
-    missing = tmp_path / "nothing.keras"
-    assert_refused(run_here("convert", missing, "--to", "float32", "--out", out), "nothing.keras does not exist")
-    assert_refused(
-        run_here("int8", "--model", missing, "--data", synthetic_dir, "--out", out), "nothing.keras does not exist"
-    )
+    out, missing = tmp_path / "out", tmp_path / "nothing.keras"
+    refusal = "nothing.keras does not exist"
+    assert_refused(run_here("convert", missing, "--to", "float32", "--out", out), refusal)
+    assert_refused(run_here("all", "--model", missing, "--data", synthetic_dir, "--out", out), refusal)
     assert not out.exists()
     assert_refused(run_here("inspect", tmp_path / "nothing.tflite"), "nothing.tflite could not be read")
 
@@ -253,37 +255,31 @@ def test_a_keras_file_cut_short_is_refused(run: Run, toy_keras: Path, tmp_path: 
     assert list(out.iterdir()) == []
 
 
-def test_a_tflite_file_cut_short_is_refused(run_here: Run, toy_files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_tflite_file_cut_short_is_refused(run_here: Run, shipped_int8: bytes, tmp_path: Path) -> None:
     cut = tmp_path / "cut.tflite"
-    cut.write_bytes(toy_files[1].read_bytes()[:3000])
+    cut.write_bytes(shipped_int8[:3000])
     assert_refused(run_here("inspect", cut), "cut.tflite", "damaged")
 
 
-def test_models_of_different_input_sizes_are_not_compared(
-    run_here: Run, toy_files: tuple[Path, Path], tmp_path: Path, synthetic_dir: Path
-) -> None:
-    frame = keras.Input((32, 48, 3))
-    keras.Model(frame, keras.layers.Conv2D(1, 1, activation="sigmoid")(frame)).save(tmp_path / "other.keras")
-    ran = run_here("drift", toy_files[0], tmp_path / "other.keras", "--data", synthetic_dir)
-    assert_refused(ran, "different size", "other.keras")
+def test_models_of_different_input_sizes_are_not_compared(run_here: Run, toy_keras: Path, synthetic_dir: Path) -> None:
+    ran = run_here("drift", toy_keras, SHIPPED / "fireseg-small-int8.tflite", "--data", synthetic_dir)
+    assert_refused(ran, "different input sizes", "fireseg-small-int8.tflite")
 
 
 def test_no_calibration_images_are_refused(run_here: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path) -> None:
     out, empty = tmp_path / "out", tmp_path / "empty"
     empty.mkdir()
-    given = ("convert", toy_keras, "--to", "int8", "--out", out)
-    assert_refused(
-        run_here(*given, "--data", synthetic_dir, "--calibration-count", "0"),
-        "0 calibration images: int8 needs at least 1",
-    )
-    assert_refused(run_here(*given, "--calibration-folder", empty), "holds no pictures")
+    arguments = ("convert", toy_keras, "--to", "int8", "--out", out)
+    ran = run_here(*arguments, "--data", synthetic_dir, "--calibration-count", "0")
+    assert_refused(ran, "0 calibration images: int8 needs at least 1")
+    assert_refused(run_here(*arguments, "--calibration-folder", empty), "holds no pictures")
     assert list(out.iterdir()) == []
 
 
 def test_test_images_may_not_calibrate(run_here: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ran = run_here(
-        "int8", "--model", toy_keras, "--data", synthetic_dir, "--out", out,
+        "all", "--model", toy_keras, "--data", synthetic_dir, "--out", out,
         "--calibration-folder", synthetic_dir / "images_prepped_test",
     )  # fmt: skip
     assert_refused(ran, "calibration images are among the test images", "calibrate on training images")
@@ -299,47 +295,22 @@ def test_a_broken_calibration_picture_is_named(run_here: Run, toy_keras: Path, t
     assert list(out.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_refused(run_here: Run, toy_keras: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")  # root writes anywhere, but not below a file
+def test_an_unwritable_folder_is_refused(run_here: Run, toy_keras: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")  # root can write anywhere, but not below a file
     ran = run_here("convert", toy_keras, "--to", "float32", "--out", tmp_path / "file" / "out")
     assert_refused(ran, "could not be written")
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_a_missing_data_folder_is_refused(
-    run_here: Run, toy_keras: Path, toy_files: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_missing_data_folder_is_refused(run_here: Run, toy_keras: Path, tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
-    assert_refused(run_here("drift", *toy_files, "--data", nowhere), "nowhere does not exist")
-    assert_refused(
-        run_here("int8", "--model", toy_keras, "--out", tmp_path / "out", FIRESEG_DIR=str(nowhere)),
-        "nowhere does not exist",
-    )
+    assert_refused(run_here("drift", toy_keras, toy_keras, "--data", nowhere), "nowhere does not exist")
+    ran = run_here("all", "--model", toy_keras, "--out", tmp_path / "out", FIRESEG_DIR=str(nowhere))
+    assert_refused(ran, "nowhere does not exist")
 
 
 def test_a_gate_out_of_range_is_refused(run_here: Run, toy_keras: Path, tmp_path: Path) -> None:
     for option, value in (("--max-drop", "-1"), ("--min-agreement", "1.5")):
-        assert_refused(
-            run_here("int8", "--model", toy_keras, option, value, "--out", tmp_path / "out"), "the gate takes"
-        )
+        ran = run_here("all", "--model", toy_keras, option, value, "--out", tmp_path / "out")
+        assert_refused(ran, "is not a gate")
     assert not (tmp_path / "out").exists()
-
-
-def test_the_command_shows_the_worst_layer_first(
-    run_here: Run,
-    toy_int8: bytes,
-    toy_float32: bytes,
-    synthetic_dir: Path,
-    tmp_path: Path,
-) -> None:
-    for name, flatbuffer in (("int8", toy_int8), ("float32", toy_float32)):
-        (tmp_path / f"{name}.tflite").write_bytes(flatbuffer)
-    paths = tmp_path / "int8.tflite", tmp_path / "float32.tflite"
-    told = json.loads(run_here("layers", *paths, "--data", synthetic_dir, "--count", "3", "--json").stdout)
-    assert len(told) == len(Graph(toy_int8).convolutions)
-    assert [layer["own_db"] for layer in told] == sorted(layer["own_db"] for layer in told)
-    shown = run_here("layers", *paths, "--data", synthetic_dir, "--count", "3").stdout
-    assert f"{told[0]['own_db']:.1f}" in shown
-    wrong = run_here("layers", tmp_path / "gone.tflite", paths[1], "--data", synthetic_dir)
-    assert wrong.returncode == 2
-    assert "gone.tflite could not be read" in wrong.stderr

@@ -1,8 +1,7 @@
-"""Keras -> TFLite: what the Pi relies on holds in every file, and the same model gives the same bytes."""
+"""Conversion: what the Pi relies on holds in every file, and the same model gives the same bytes."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import subprocess
@@ -17,17 +16,14 @@ import pytest
 from edge.errors import UserError
 from edge.images import Frame
 from edge.model.runtime import Runtime
-from export.convert import KINDS, Refining, artefact_paths, check_integer, convert
+from export.convert import KINDS, artefact_paths, check_integer, convert, fold_rescaling
 from export.int8.graph import Graph
-from export.int8.refine import LayerEffect, Steps
-from export.pipeline import Exported
+from export.int8.refine import Refinement, refine
 from train.model.unet import Decoder, Encoder, UNetConfig, build_unet
 
+pytestmark = pytest.mark.slow
+
 SIDE_PX = 64
-
-Step = tuple[str, int, list[None]]
-
-ENVIRONMENT_OF_ANOTHER_DAY = {"PYTHONHASHSEED": "4711", "TZ": "Pacific/Apia"}
 
 CONVERT_ELSEWHERE = """
 import hashlib, sys
@@ -36,18 +32,18 @@ load_keras_backend(needs_tensorflow=True)
 from pathlib import Path
 import numpy as np
 from edge.model.runtime import find_runtime
-from export.convert import Refining, convert
+from export.convert import convert
 from train.model.io import load_keras
 model, frames, runtime = load_keras(Path(sys.argv[1])), np.load(sys.argv[2]), find_runtime("litert")
 float32 = convert(model, "float32", runtime).flatbuffer
-int8 = convert(model, "int8", runtime, calibration=frames, refining=Refining(float32), threads=2).flatbuffer
+int8 = convert(model, "int8", runtime, calibration=frames, float32=float32, threads=2).flatbuffer
 for flatbuffer in (float32, convert(model, "float16", runtime).flatbuffer, int8):
     print(hashlib.sha256(flatbuffer).hexdigest())
 """
 
 
 def headed(make_head: Callable[[keras.KerasTensor], keras.KerasTensor]) -> keras.Model:
-    """Rescaling, one convolution with ReLU6, and what `make_head` puts on it."""
+    """Rescaling, one convolution with ReLU6, and the head."""
     keras.utils.set_random_seed(4)
     frame = keras.Input((SIDE_PX, SIDE_PX, 3), name="frame")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(frame)
@@ -63,7 +59,7 @@ def one_channel(x: keras.KerasTensor, activation: str) -> keras.KerasTensor:
     return keras.layers.Activation(activation)(keras.layers.Conv2D(1, 3, padding="same")(x))
 
 
-def assert_integer_from_end_to_end(flatbuffer: bytes) -> None:
+def assert_integer_throughout(flatbuffer: bytes) -> None:
     graph = Graph(flatbuffer)
     assert set(graph.dtype_census()) <= {"int8", "int32", "uint8"}
     (input_,), (output,) = graph.inputs, graph.outputs
@@ -74,7 +70,7 @@ def assert_integer_from_end_to_end(flatbuffer: bytes) -> None:
 def assert_weights_per_channel_and_activations_per_tensor(flatbuffer: bytes) -> None:
     graph = Graph(flatbuffer)
     for conv in graph.convolutions:
-        depthwise = conv.kind == "DEPTHWISE_CONV_2D"
+        depthwise = conv.operator == "DEPTHWISE_CONV_2D"
         channels = graph.shape(conv.weights)[3 if depthwise else 0]
         assert len(graph.scales(conv.weights)) == channels
         assert not np.any(graph.subgraph.tensors[conv.weights].quantization.zeroPoint)
@@ -89,45 +85,38 @@ def assert_weights_per_channel_and_activations_per_tensor(flatbuffer: bytes) -> 
         assert len(graph.scales(int(index))) == 1
 
 
-def test_int8_is_integer_from_the_frames_bytes_to_the_maps_bytes(toy_int8: bytes) -> None:
-    assert_integer_from_end_to_end(toy_int8)
-
-
-def test_int8_weights_have_a_scale_a_channel_and_activations_one_in_all(toy_int8: bytes) -> None:
-    assert_weights_per_channel_and_activations_per_tensor(toy_int8)
-
-
-@pytest.mark.slow
-def test_the_unets_int8_is_integer_in_one_partition_with_scales_per_channel(
-    plain_int8: bytes,
+@pytest.mark.parametrize("fixture", ["toy_int8", "unet_int8"])
+def test_int8_is_integer_throughout_with_a_weight_scale_per_channel(
+    fixture: str, request: pytest.FixtureRequest
 ) -> None:
-    assert_integer_from_end_to_end(plain_int8)
-    assert_weights_per_channel_and_activations_per_tensor(plain_int8)
+    flatbuffer = request.getfixturevalue(fixture)
+    assert_integer_throughout(flatbuffer)
+    assert_weights_per_channel_and_activations_per_tensor(flatbuffer)
 
 
-@pytest.mark.slow
-def test_a_whole_export_made_step_by_step_gives_the_same_bytes(
-    exported: tuple[Exported, list[Step]], corrected: tuple[bytes, list[LayerEffect]]
+def test_int8_is_refined_towards_the_float_if_asked(
+    toy: keras.Model, toy_int8: bytes, toy_float32: bytes, runtime: Runtime, frames: Frame
 ) -> None:
-    made = exported[0].converted["int8"]
-    assert made.flatbuffer == corrected[0]
-    assert list(made.refined) == corrected[1]
+    steps: list[tuple[str, int]] = []
+    progress: list[str] = []
+
+    def on_step(description: str, total: int) -> Callable[[], None]:
+        steps.append((description, total))
+        return lambda: progress.append(description)
+
+    converted = convert(toy, "int8", runtime, calibration=frames, float32=toy_float32, on_step=on_step)
+    refined, effects = refine(toy_int8, toy_float32, frames, runtime, threads=1)
+    assert (converted.flatbuffer, list(converted.refined)) == (refined, effects)
+    operators = len(Graph(toy_int8).subgraph.operators)
+    assert steps == [("converting to int8", 1), ("refining layers", operators)]
+    assert [(description, progress.count(description)) for description, _ in steps] == steps
+    neither = Refinement(weight_rounding=False, bias_correction=False)
+    plain = convert(toy, "int8", runtime, calibration=frames, float32=toy_float32, refinement=neither)
+    assert plain.flatbuffer == toy_int8
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_model_converted_twice_gives_the_same_bytes(
-    toy: keras.Model, toy_float32: bytes, runtime: Runtime, frames: Frame, kind: str
-) -> None:
-    once, again = (
-        convert(toy, kind, runtime, calibration=frames, refining=Refining(toy_float32), threads=threads)  # type: ignore[arg-type]
-        for threads in (1, 2)
-    )
-    assert once == again
-
-
-@pytest.mark.slow
-def test_another_process_on_another_day_gives_the_same_bytes_and_says_nothing_of_it(
-    toy_keras: Path, runtime: Runtime, frames: Frame, tmp_path: Path
+def test_another_process_on_another_day_gives_the_same_bytes_silently(
+    toy_keras: Path, frames: Frame, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "frames.npy", frames)
     ran = [
@@ -138,47 +127,33 @@ def test_another_process_on_another_day_gives_the_same_bytes_and_says_nothing_of
             check=True,
             env={**os.environ, **environment},
         )
-        for environment in ({"PYTHONHASHSEED": "0"}, ENVIRONMENT_OF_ANOTHER_DAY)
+        for environment in ({"PYTHONHASHSEED": "0"}, {"PYTHONHASHSEED": "4711", "TZ": "Pacific/Apia"})
     ]
     first, second = (process.stdout.splitlines() for process in ran)
     assert first == second
-    # Three hashes and no other word: what the converter says goes to its log.
+    # Nothing but the three hashes: the converter's output goes to its log.
     assert len(first) == len(set(first)) == 3
     assert [process.stderr for process in ran] == ["", ""]
 
 
-@pytest.mark.slow
-def test_float16_keeps_constants_in_half_precision_at_about_half_the_size(float16: bytes, float32: bytes) -> None:
+def test_float16_holds_half_precision_constants_and_allows_half_precision_arithmetic(
+    toy: keras.Model, toy_float32: bytes, runtime: Runtime
+) -> None:
+    float16 = convert(toy, "float16", runtime).flatbuffer
     graph = Graph(float16)
     constants = [index for index in range(len(graph.subgraph.tensors)) if graph.is_constant(index)]
-    for conv in graph.convolutions:  # through a DEQUANTIZE each
-        assert not graph.is_constant(conv.weights)
-    sizes = {
-        dtype: sum(np.prod(graph.shape(i)) for i in constants if graph.dtype(i) == dtype)
-        for dtype in ("float16", "float32")
-    }
-    assert sizes["float16"] > 200_000
-    assert sizes["float32"] == 0
-    assert 0.45 < len(float16) / len(float32) < 0.62
-
-
-@pytest.mark.slow
-def test_float16_says_that_half_precision_may_be_computed_in_and_float32_does_not(
-    float16: bytes, float32: bytes
-) -> None:
-    def reduced_precision(flatbuffer: bytes) -> list[bytes]:
-        model = Graph(flatbuffer).model
-        return [
-            bytes(model.buffers[entry.buffer].data)
-            for entry in model.metadata
-            if entry.name == b"reduced_precision_support"
-        ]
-
+    assert "float32" not in {graph.dtype(index) for index in constants}
+    assert not any(graph.is_constant(conv.weights) for conv in graph.convolutions)  # through a DEQUANTIZE each
     assert reduced_precision(float16) == [b"fp16accfp16"]
-    assert reduced_precision(float32) == []
+    assert reduced_precision(toy_float32) == []
 
 
-@pytest.mark.slow
+def reduced_precision(flatbuffer: bytes) -> list[bytes]:
+    model = Graph(flatbuffer).model
+    entries = [entry for entry in model.metadata if entry.name == b"reduced_precision_support"]
+    return [bytes(model.buffers[entry.buffer].data) for entry in entries]
+
+
 @pytest.mark.parametrize("encoder", ["mobilenetv2", "original"])
 @pytest.mark.parametrize("decoder", ["separable", "transposed"])
 def test_every_encoder_with_every_decoder_is_one_partition(
@@ -191,36 +166,16 @@ def test_every_encoder_with_every_decoder_is_one_partition(
     converted = convert(model, "int8", runtime, calibration=frames)
     assert converted.delegation.partitions == 1
     assert converted.delegation.stranded == ()
-    assert_integer_from_end_to_end(converted.flatbuffer)
+    assert_integer_throughout(converted.flatbuffer)
 
 
-def test_int8_is_refined_where_that_is_asked_for_and_told_of_it(
-    toy: keras.Model, toy_int8: bytes, toy_float32: bytes, runtime: Runtime, frames: Frame
-) -> None:
-    steps: list[tuple[str, int]] = []
-    told: list[str] = []
-
-    def on_step(description: str, total: int) -> Callable[[], None]:
-        steps.append((description, total))
-        return lambda: told.append(description)
-
-    refining = Refining(toy_float32, Steps(weights=False))
-    converted = convert(toy, "int8", runtime, calibration=frames, refining=refining, on_step=on_step)
-    assert converted.flatbuffer != toy_int8
-    assert len(converted.refined) == 4
-    ((_, total),) = steps
-    assert total == len(told) == len(Graph(toy_int8).subgraph.operators)
-    untouched = Refining(toy_float32, Steps(False, False, False))
-    assert convert(toy, "int8", runtime, calibration=frames, refining=untouched).flatbuffer == toy_int8
-
-
-def test_a_model_with_float_tensors_left_is_not_taken_for_int8(toy_float32: bytes) -> None:
+def test_float_tensors_in_an_int8_model_are_refused(toy_float32: bytes) -> None:
     with pytest.raises(UserError, match=r"\d+ tensors of the int8 model are not integers .*float32.*no integer kernel"):
         check_integer(toy_float32)
 
 
 @pytest.mark.parametrize("activation", ["linear", "tanh"])
-def test_a_model_without_a_sigmoid_at_its_end_is_refused(runtime: Runtime, frames: Frame, activation: str) -> None:
+def test_a_model_that_does_not_end_in_a_sigmoid_is_refused(runtime: Runtime, frames: Frame, activation: str) -> None:
     model = headed(lambda x: one_channel(upsampled(x, "bilinear"), activation))
     with pytest.raises(
         UserError, match=r"output is uint8 with scale .* expected uint8 with 0\.00390625 and 0.*sigmoid"
@@ -228,12 +183,14 @@ def test_a_model_without_a_sigmoid_at_its_end_is_refused(runtime: Runtime, frame
         convert(model, "int8", runtime, calibration=frames)
 
 
-def test_a_model_that_does_not_see_whole_bytes_is_refused(toy: keras.Model, runtime: Runtime, frames: Frame) -> None:
+def test_calibration_frames_that_do_not_span_0_to_255_are_refused(
+    toy: keras.Model, runtime: Runtime, frames: Frame
+) -> None:
     with pytest.raises(UserError, match=r"input is uint8 with scale 0\.\d+ .* must take RGB in 0\.\.255"):
         convert(toy, "int8", runtime, calibration=(frames // 2).astype(np.uint8))
 
 
-def test_an_output_of_another_scale_is_refused_whoever_wrote_it(toy_int8: bytes) -> None:
+def test_an_output_of_another_scale_is_refused(toy_int8: bytes) -> None:
     graph = Graph(toy_int8)
     graph.subgraph.tensors[graph.outputs[0]].quantization.scale = np.array([1 / 255], np.float32)
     with pytest.raises(UserError, match=r"output is uint8 with scale 0\.00392157"):
@@ -255,22 +212,22 @@ def test_nearest_upsampling_is_refused_and_named_as_the_cause(runtime: Runtime) 
 
 
 @pytest.mark.parametrize("activation", ["gelu", "hard_swish"])
-def test_an_activation_that_xnnpack_has_no_integer_kernel_for_is_refused_by_name(
+def test_an_activation_without_an_integer_kernel_is_refused_by_name(
     runtime: Runtime, frames: Frame, activation: str
 ) -> None:
     model = headed(lambda x: one_channel(upsampled(keras.layers.Activation(activation)(x), "bilinear"), "sigmoid"))
-    with pytest.raises(UserError, match=rf"falls into 2 XNNPACK partitions, expected 1: .*{activation.upper()}"):
+    with pytest.raises(UserError, match=rf"is cut into 2 XNNPACK partitions, expected 1: .*{activation.upper()}"):
         convert(model, "int8", runtime, calibration=frames)
 
 
-def test_an_operator_the_converter_does_not_know_is_one_line_and_a_log(runtime: Runtime, frames: Frame) -> None:
+def test_an_operator_unknown_to_the_converter_is_one_line_and_a_log(runtime: Runtime, frames: Frame) -> None:
     model = headed(lambda x: one_channel(upsampled(keras.ops.erfinv(x / 7), "bilinear"), "sigmoid"))
     with pytest.raises(UserError, match="converter refused the model for int8") as caught:
         convert(model, "int8", runtime, calibration=frames)
     assert "\n" not in str(caught.value)
-    found = re.search(r"its log is (\S+)", str(caught.value))
-    assert found
-    log = Path(found[1])
+    match = re.search(r"see its log (\S+)", str(caught.value))
+    assert match
+    log = Path(match[1])
     assert log.stat().st_size > 0
     log.unlink()
 
@@ -281,11 +238,37 @@ def test_artefacts_are_named_after_their_kind(tmp_path: Path) -> None:
 
 
 def test_converting_leaves_the_model_as_it_was(toy: keras.Model, runtime: Runtime, frames: Frame) -> None:
-    def fingerprint() -> str:
-        return hashlib.sha256(b"".join(weights.tobytes() for weights in toy.get_weights())).hexdigest()
-
-    before, given = fingerprint(), frames.copy()
+    weights_before, frames_before = [weights.tobytes() for weights in toy.get_weights()], frames.copy()
     convert(toy, "int8", runtime, calibration=frames)
-    assert fingerprint() == before
-    assert np.array_equal(frames, given)
-    assert toy.input_shape[0] is None  # the batch is fixed in the copy alone
+    assert [weights.tobytes() for weights in toy.get_weights()] == weights_before
+    assert np.array_equal(frames, frames_before)
+    assert toy.input_shape[0] is None  # the batch is fixed in a copy
+
+
+def scaled(rescaling: keras.Layer, *, second_reader: bool = False) -> keras.Model:
+    """A network whose first convolution reads the rescaled frame, and perhaps something else too."""
+    frame = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", name="first")(rescaled := rescaling(frame))
+    if second_reader:
+        x = keras.layers.Concatenate()([x, rescaled])
+    return keras.Model(frame, keras.layers.Conv2D(1, 1, activation="sigmoid")(x))
+
+
+@pytest.mark.parametrize("of_project", [False, True])
+def test_a_scale_folds_into_the_first_convolution_of_a_copy(of_project: bool) -> None:
+    model = scaled(keras.layers.Rescaling(1 / 127.5))
+    if of_project:
+        model = build_unet(UNetConfig(32, 32, width=0.35), weights=None)
+    frames = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    before = [weights.tobytes() for weights in model.get_weights()]
+    folded = fold_rescaling(model)
+    assert not any(isinstance(layer, keras.layers.Rescaling) for layer in folded.layers)
+    assert np.allclose(folded(frames), model(frames), atol=1e-5)
+    assert [weights.tobytes() for weights in model.get_weights()] == before
+
+
+def test_an_offset_or_a_scale_with_a_second_reader_does_not_fold() -> None:
+    offset = scaled(keras.layers.Rescaling(1 / 127.5, offset=-1))
+    assert fold_rescaling(offset) is offset  # the zeros of the padding would not shift with the frame
+    shared = scaled(keras.layers.Rescaling(1 / 127.5), second_reader=True)
+    assert fold_rescaling(shared) is shared

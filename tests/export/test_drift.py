@@ -1,4 +1,4 @@
-"""Two models' masks compared: nothing changed is nothing lost, and a known change gives the figures worked by hand."""
+"""Two models' masks compared: the same masks have no drift, and a known change gives hand-worked numbers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.drift import bootstrap_difference, compare, per_image_difference, worst_images
+from export.drift import bootstrap_difference, compare, worst_images
 from train.evaluation.evaluate import Predictions
 
 Masks = npt.NDArray[np.bool_]
 
 
-def judgement(masks: Masks, truth: Masks) -> Predictions:
+def predictions(masks: Masks, truth: Masks) -> Predictions:
     return Predictions(tuple(f"img({number})" for number in range(len(masks))), masks, truth)
 
 
@@ -23,7 +23,7 @@ def random_masks(rng: np.random.Generator, images: int, share: float = 0.4) -> M
 
 
 def flipped(rng: np.random.Generator, masks: Masks, share: float) -> Masks:
-    """The masks with some pixels turned over."""
+    """The masks with some pixels inverted."""
     return masks ^ (rng.random(masks.shape) < share)
 
 
@@ -34,48 +34,48 @@ seeds = st.integers(0, 10_000)
 @given(image_counts, seeds, st.floats(0, 1))
 def test_a_model_has_not_drifted_from_itself(images: int, seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)
-    judged = judgement(random_masks(rng, images, share), random_masks(rng, images))
-    found = compare(judged, judged)
-    assert set(found.metrics.values()) == {0.0}
-    assert found.fire_iou_interval == (0.0, 0.0)
-    assert found.agreement == 1.0
-    assert set(found.per_image.values()) == {1.0}
-    assert per_image_difference(judged, judged) == [0.0] * images
+    same = predictions(random_masks(rng, images, share), random_masks(rng, images))
+    drift = compare(same, same)
+    assert set(drift.metrics.values()) == {0.0}
+    assert drift.fire_iou_interval == (0.0, 0.0)
+    assert drift.agreement == 1.0
+    assert set(drift.per_image.values()) == {1.0}
+    assert list(drift.per_image_fire_iou.values()) == [0.0] * images
 
 
-def test_a_known_example_gives_the_figures_worked_by_hand() -> None:
+def test_a_known_example_gives_hand_worked_numbers() -> None:
     truth = np.zeros((2, 2, 4), np.bool_)
-    truth[0, 0] = True  # 4 burning pixels on the first image, none on the second
+    truth[0, 0] = True  # 4 fire pixels on the first image, none on the second
     float_masks, int8_masks = truth.copy(), truth.copy()
-    float_masks[0, 0, 3] = False  # float: 3 of 4 found
-    int8_masks[0, 0, 2:] = False  # int8: 2 of 4 found, and one false alarm on the second image
+    float_masks[0, 0, 3] = False  # float: 3 of 4 detected
+    int8_masks[0, 0, 2:] = False  # int8: 2 of 4 detected, and one false positive on the second image
     int8_masks[1, 0, 0] = True
-    found = compare(judgement(float_masks, truth), judgement(int8_masks, truth))
-    assert found.metrics["fire_iou"] == pytest.approx(2 / 5 - 3 / 4)
-    assert found.metrics["mean_iou"] == pytest.approx((2 / 5 + 11 / 14) / 2 - (3 / 4 + 12 / 13) / 2)
-    assert found.metrics["fire_iou_per_image"] == pytest.approx((2 / 4 + 0) / 2 - (3 / 4 + 1) / 2)
-    assert found.metrics["accuracy"] == pytest.approx(13 / 16 - 15 / 16)
-    assert found.metrics["precision"] == pytest.approx(2 / 3 - 1)
-    assert found.metrics["recall"] == pytest.approx(2 / 4 - 3 / 4)
-    assert found.agreement == pytest.approx(2 / 4)
-    assert found.per_image == {"img(0)": pytest.approx(2 / 3), "img(1)": 0.0}
-    assert per_image_difference(judgement(float_masks, truth), judgement(int8_masks, truth)) == [-0.25, -1.0]
+    drift = compare(predictions(float_masks, truth), predictions(int8_masks, truth))
+    assert drift.metrics["fire_iou"] == pytest.approx(2 / 5 - 3 / 4)
+    assert drift.metrics["mean_iou"] == pytest.approx((2 / 5 + 11 / 14) / 2 - (3 / 4 + 12 / 13) / 2)
+    assert drift.metrics["fire_iou_per_image"] == pytest.approx((2 / 4 + 0) / 2 - (3 / 4 + 1) / 2)
+    assert drift.metrics["accuracy"] == pytest.approx(13 / 16 - 15 / 16)
+    assert drift.metrics["precision"] == pytest.approx(2 / 3 - 1)
+    assert drift.metrics["recall"] == pytest.approx(2 / 4 - 3 / 4)
+    assert drift.agreement == pytest.approx(2 / 4)
+    assert drift.per_image == {"img(0)": pytest.approx(2 / 3), "img(1)": 0.0}
+    assert drift.per_image_fire_iou == {"img(0)": -0.25, "img(1)": -1.0}
 
 
-def test_the_interval_of_two_images_is_that_of_its_four_draws() -> None:
-    # One image lost everything, the other nothing: draws give -1, -0.5 or 0, a quarter, a half and a quarter of them.
+def test_the_interval_of_two_images_spans_their_four_draws() -> None:
+    # One image lost everything, the other nothing: draws give -1, -0.5 and 0 at 1 : 2 : 1.
     truth = np.ones((2, 3, 3), np.bool_)
     lost = truth.copy()
     lost[0] = False
-    low, high = compare(judgement(truth, truth), judgement(lost, truth)).fire_iou_interval
+    low, high = compare(predictions(truth, truth), predictions(lost, truth)).fire_iou_interval
     assert (low, high) == (-1.0, 0.0)
 
 
 @given(image_counts, seeds)
-def test_the_other_way_round_every_difference_changes_its_sign(images: int, seed: int) -> None:
+def test_swapping_the_models_changes_the_sign_of_every_difference(images: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = random_masks(rng, images)
-    a, b = judgement(random_masks(rng, images), truth), judgement(random_masks(rng, images), truth)
+    a, b = predictions(random_masks(rng, images), truth), predictions(random_masks(rng, images), truth)
     there, back = compare(a, b), compare(b, a)
     assert there.metrics == {name: pytest.approx(-value) for name, value in back.metrics.items()}
     assert there.agreement == back.agreement
@@ -87,31 +87,31 @@ def test_the_other_way_round_every_difference_changes_its_sign(images: int, seed
 def test_the_same_seed_gives_the_same_interval(images: int, seed: int, bootstrap_seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = random_masks(rng, images)
-    a, b = judgement(random_masks(rng, images), truth), judgement(random_masks(rng, images), truth)
+    a, b = predictions(random_masks(rng, images), truth), predictions(random_masks(rng, images), truth)
     assert compare(a, b, seed=bootstrap_seed) == compare(a, b, seed=bootstrap_seed)
     low, high = compare(a, b, seed=bootstrap_seed).fire_iou_interval
     assert low <= high
 
 
-def test_the_interval_holds_the_measured_difference_but_for_rare_draws() -> None:
+def test_the_interval_nearly_always_contains_the_measured_difference() -> None:
     held = 0
     for seed in range(60):
         rng = np.random.default_rng(seed)
         truth = random_masks(rng, 25)
-        a = judgement(flipped(rng, truth, 0.1), truth)
-        b = judgement(flipped(rng, truth, 0.15), truth)
-        found = compare(a, b)
-        low, high = found.fire_iou_interval
-        held += low <= found.metrics["fire_iou"] <= high
+        a = predictions(flipped(rng, truth, 0.1), truth)
+        b = predictions(flipped(rng, truth, 0.15), truth)
+        drift = compare(a, b)
+        low, high = drift.fire_iou_interval
+        held += low <= drift.metrics["fire_iou"] <= high
     assert held >= 57
 
 
-def test_a_clear_loss_has_an_interval_below_zero_and_noise_has_not() -> None:
+def test_a_clear_loss_has_an_interval_below_zero_but_noise_does_not() -> None:
     rng = np.random.default_rng(0)
     truth = random_masks(rng, 30)
-    good = judgement(flipped(rng, truth, 0.1), truth)
-    alike = judgement(flipped(rng, truth, 0.1), truth)
-    bad = judgement(flipped(rng, truth, 0.4), truth)
+    good = predictions(flipped(rng, truth, 0.1), truth)
+    alike = predictions(flipped(rng, truth, 0.1), truth)
+    bad = predictions(flipped(rng, truth, 0.4), truth)
     assert compare(good, bad).fire_iou_interval[1] < 0
     low, high = compare(good, alike).fire_iou_interval
     assert low < 0 < high
@@ -120,31 +120,31 @@ def test_a_clear_loss_has_an_interval_below_zero_and_noise_has_not() -> None:
 def test_more_draws_hardly_move_the_interval() -> None:
     rng = np.random.default_rng(3)
     truth = random_masks(rng, 20)
-    a, b = judgement(flipped(rng, truth, 0.1), truth), judgement(flipped(rng, truth, 0.2), truth)
+    a, b = predictions(flipped(rng, truth, 0.1), truth), predictions(flipped(rng, truth, 0.2), truth)
     usual = bootstrap_difference(a.per_image, b.per_image)
     assert usual == pytest.approx(bootstrap_difference(a.per_image, b.per_image, seed=1, draws=20_000), abs=0.01)
 
 
-def test_images_without_any_fire_count_as_whole_agreement() -> None:
-    nothing = judgement(np.zeros((3, 4, 4), np.bool_), np.zeros((3, 4, 4), np.bool_))
-    found = compare(nothing, nothing)
-    assert (found.metrics["fire_iou"], found.agreement, found.fire_iou_interval) == (0.0, 1.0, (0.0, 0.0))
+def test_images_without_any_fire_agree_completely() -> None:
+    nothing = predictions(np.zeros((3, 4, 4), np.bool_), np.zeros((3, 4, 4), np.bool_))
+    drift = compare(nothing, nothing)
+    assert (drift.metrics["fire_iou"], drift.agreement, drift.fire_iou_interval) == (0.0, 1.0, (0.0, 0.0))
 
 
-def test_the_worst_images_are_those_with_the_most_changed_pixels_worst_first() -> None:
+def test_the_worst_images_have_the_most_changed_pixels_worst_first() -> None:
     a = np.zeros((4, 5, 5), np.bool_)
     b = a.copy()
     b[1].flat[:3] = True
     b[3].flat[:20] = True
     b[2].flat[:3] = True
-    pair = judgement(a, a), judgement(b, a)
-    assert worst_images(*pair, count=3) == [3, 1, 2]  # equal ones in their own order
+    pair = predictions(a, a), predictions(b, a)
+    assert worst_images(*pair, count=3) == [3, 1, 2]  # ties keep their order
     assert worst_images(*pair, count=99) == [3, 1, 2, 0]
 
 
-def test_judgements_of_different_images_or_sizes_are_not_compared() -> None:
+def test_predictions_for_different_images_or_sizes_are_not_compared() -> None:
     small, large = np.zeros((2, 4, 4), np.bool_), np.zeros((2, 8, 8), np.bool_)
     with pytest.raises(ValueError, match="same images at one size"):
-        compare(judgement(small, small), judgement(large, large))
+        compare(predictions(small, small), predictions(large, large))
     with pytest.raises(ValueError, match="same images"):
-        compare(judgement(small, small), Predictions(("img(1)", "img(0)"), small, small))
+        compare(predictions(small, small), Predictions(("img(1)", "img(0)"), small, small))

@@ -1,4 +1,4 @@
-"""Biases that were pushed off are put back: by the float's channel means, layer by layer, and nothing else changes."""
+"""Bias correction restores the float's channel means layer by layer, and changes nothing but biases."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge.errors import UserError
 from edge.images import Frame
 from edge.model.runtime import Runtime
 from export.int8.graph import Graph
-from export.int8.refine import LayerEffect, Steps, refine
+from export.int8.refine import LayerEffect, Refinement, refine
+from export.int8.runner import OperatorRunner
+from tests.export.interpreting import mean_error, probabilities
+
+pytestmark = pytest.mark.slow
 
 
-def shifted(flatbuffer: bytes, *, every: int, offset: float, seed: int = 0) -> bytes:
-    """The model with every so-many-th layer's biases moved up by random amounts, `offset` wide in real units."""
-    graph, rng = Graph(flatbuffer), np.random.default_rng(seed)
+def shift_biases(flatbuffer: bytes, *, every: int, offset: float) -> bytes:
+    """Return the model with the biases of every `every`-th layer moved up by random amounts, in real units."""
+    graph, rng = Graph(flatbuffer), np.random.default_rng(0)
     for conv in graph.convolutions[::every]:
         if conv.bias is not None:
-            # Upwards: a channel pushed below zero falls silent, and tells nothing of how far.
+            # Upwards: a channel pushed below zero is silent, and shows nothing of how far.
             moved = np.abs(rng.normal(0, offset, graph.shape(conv.bias))) / graph.scales(conv.bias)
             graph.set_constant(conv.bias, graph.constant(conv.bias, np.int32) + np.rint(moved).astype(np.int32))
     return graph.pack()
@@ -35,194 +38,119 @@ def correct_biases(
     threads: int = 1,
     on_operator: Callable[[], None] = lambda: None,
 ) -> tuple[bytes, list[LayerEffect]]:
-    """Refine the biases alone."""
-    return refine(
-        int8,
-        float32,
-        frames,
-        runtime,
-        steps=Steps(ranges=False, weights=False),
-        threads=threads,
-        on_operator=on_operator,
-    )
+    biases_alone = Refinement(weight_rounding=False)
+    return refine(int8, float32, frames, runtime, refinement=biases_alone, threads=threads, on_operator=on_operator)
 
 
-def outputs(runtime: Runtime, flatbuffer: bytes, frames: Frame) -> npt.NDArray[np.float64]:
-    """The maps of all frames in real numbers."""
-    interpreter = runtime.interpreter(flatbuffer, 1)
-    input_, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    maps = []
-    for frame in frames:
-        interpreter.set_tensor(input_["index"], frame[None].astype(input_["dtype"]))
-        interpreter.invoke()
-        maps.append(interpreter.get_tensor(output["index"])[0].astype(np.float64))
-    return np.stack(maps) / (256 if output["dtype"] == np.uint8 else 1)
-
-
-def channel_means(runtime: Runtime, flatbuffer: bytes, frames: Frame) -> dict[str, npt.NDArray[np.float64]]:
-    """Each convolution's channel means in real numbers, from the whole graph at once."""
+def layer_means(runtime: Runtime, flatbuffer: bytes, frames: Frame) -> list[npt.NDArray[np.float64]]:
+    """Each convolution's channel means in real numbers."""
     graph = Graph(flatbuffer)
-    interpreter = runtime.interpreter(graph.with_outputs([conv.output for conv in graph.convolutions]), 1)
-    input_, outputs_ = interpreter.get_input_details()[0], interpreter.get_output_details()
-    sums = [np.zeros(detail["shape"][-1]) for detail in outputs_]
-    for frame in frames:
-        interpreter.set_tensor(input_["index"], frame[None].astype(input_["dtype"]))
-        interpreter.invoke()
-        for total, detail in zip(sums, outputs_, strict=True):
-            total += interpreter.get_tensor(detail["index"]).mean(axis=(0, 1, 2), dtype=np.float64)
-    means = {}
-    for conv, total in zip(graph.convolutions, sums, strict=True):
-        mean = total / len(frames)
-        if graph.dtype(conv.output) == "int8":
-            mean = (mean - graph.zero_point(conv.output)) * graph.scales(conv.output)[0]
-        means[graph.tensor_name(conv.output)] = mean
+    run = OperatorRunner(graph, frames.astype(graph.dtype(graph.inputs[0])), runtime, 2)
+    means = []
+    for conv in graph.convolutions:
+        run.run_through(conv.op_index)
+        means.append(run.channel_means(conv.output))
+        run.release(conv.op_index)
     return means
 
 
-def steps_off(
-    means: dict[str, npt.NDArray[np.float64]], wanted: dict[str, npt.NDArray[np.float64]], graph: Graph
+def shifts_in_steps(
+    means: list[npt.NDArray[np.float64]], float_means: list[npt.NDArray[np.float64]], graph: Graph
 ) -> list[float]:
-    """How far each layer's channel means lie off: RMS over channels, in steps of its output."""
-    found = []
-    for conv in graph.convolutions:
-        name = graph.tensor_name(conv.output)
-        found.append(float(np.sqrt(np.mean((means[name] - wanted[name]) ** 2)) / graph.scales(conv.output)[0]))
-    return found
+    """RMS over channels of each layer's shift, in steps of its output."""
+    rms = [float(np.sqrt(np.mean((a - b) ** 2))) for a, b in zip(means, float_means, strict=True)]
+    return [shift / graph.scales(conv.output)[0] for shift, conv in zip(rms, graph.convolutions, strict=True)]
 
 
-def mean_error(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
-    return float(np.abs(a - b).mean())
-
-
-@pytest.mark.slow
-def test_biases_pushed_off_through_the_whole_network_are_put_back(
-    corrected: tuple[bytes, list[LayerEffect]], float32: bytes, frames: Frame, runtime: Runtime
+def test_biases_shifted_throughout_the_network_are_restored(
+    corrected: tuple[bytes, list[LayerEffect]], unet_float32: bytes, frames: Frame, runtime: Runtime
 ) -> None:
     good, _ = corrected
-    broken = shifted(good, every=3, offset=0.12)
-    restored, effects = correct_biases(broken, float32, frames, runtime)
-    wanted, float_maps = outputs(runtime, good, frames), outputs(runtime, float32, frames)
-    lost = mean_error(outputs(runtime, broken, frames), wanted)
-    own_loss = mean_error(wanted, float_maps)
-    assert lost > 2 * own_loss  # the shift did break it
-    assert mean_error(outputs(runtime, restored, frames), wanted) < lost / 2
-    left = mean_error(outputs(runtime, restored, frames), float_maps)
-    assert left < 1.5 * own_loss
-    float_means = channel_means(runtime, float32, frames)
+    shifted = shift_biases(good, every=3, offset=0.12)
+    restored, effects = correct_biases(shifted, unet_float32, frames, runtime)
+    maps = {name: probabilities(runtime, model, frames) for name, model in
+            (("float", unet_float32), ("good", good), ("shifted", shifted), ("restored", restored))}  # fmt: skip
+    loss, own_loss = mean_error(maps["shifted"], maps["good"]), mean_error(maps["good"], maps["float"])
+    assert loss > 2 * own_loss  # the shift did harm
+    assert mean_error(maps["restored"], maps["good"]) < loss / 2
+    assert mean_error(maps["restored"], maps["float"]) < 1.5 * own_loss
+    float_means = layer_means(runtime, unet_float32, frames)
     shifts = {
-        name: steps_off(channel_means(runtime, flatbuffer, frames), float_means, Graph(flatbuffer))
-        for name, flatbuffer in (("broken", broken), ("restored", restored), ("good", good))
+        name: shifts_in_steps(layer_means(runtime, model, frames), float_means, Graph(model))
+        for name, model in (("shifted", shifted), ("restored", restored), ("good", good))
     }
-    assert np.mean(shifts["broken"]) > 5
+    assert np.mean(shifts["shifted"]) > 5
     assert np.mean(shifts["restored"]) < 0.3
     assert max(shifts["restored"]) < 0.8
     assert np.mean(shifts["good"]) < 0.1
     assert sum(effect.before_steps > 2 for effect in effects) >= len(effects) // 4
 
 
-@pytest.mark.slow
-def test_correcting_the_converters_own_rounding_brings_the_map_nearer_to_the_floats(
-    corrected: tuple[bytes, list[LayerEffect]], plain_int8: bytes, float32: bytes, frames: Frame, runtime: Runtime
+def test_correcting_a_converted_model_improves_every_layer_and_changes_only_biases(
+    corrected: tuple[bytes, list[LayerEffect]], unet_int8: bytes, unet_float32: bytes, frames: Frame, runtime: Runtime
 ) -> None:
-    float_maps = outputs(runtime, float32, frames)
-    plain = mean_error(outputs(runtime, plain_int8, frames), float_maps)
-    assert mean_error(outputs(runtime, corrected[0], frames), float_maps) < plain
-
-
-@pytest.mark.slow
-def test_every_convolution_is_listed_in_order_and_none_got_worse(
-    corrected: tuple[bytes, list[LayerEffect]], plain_int8: bytes
-) -> None:
-    graph, (_, effects) = Graph(plain_int8), corrected
-    assert [effect.kind for effect in effects] == [conv.kind for conv in graph.convolutions]
+    graph, (refined, effects) = Graph(unet_int8), corrected
+    float_maps = probabilities(runtime, unet_float32, frames)
+    plain = mean_error(probabilities(runtime, unet_int8, frames), float_maps)
+    assert mean_error(probabilities(runtime, refined, frames), float_maps) < plain
+    assert [effect.operator for effect in effects] == [conv.operator for conv in graph.convolutions]
     for effect, conv in zip(effects, graph.convolutions, strict=True):
         assert effect.layer in graph.tensor_name(conv.output)
     assert all(effect.after_steps <= effect.before_steps for effect in effects)
     assert sum(e.after_steps for e in effects) < sum(e.before_steps for e in effects) / 2
+    assert_only_biases_differ(graph, Graph(refined))
 
 
-@pytest.mark.slow
-def test_only_the_biases_of_the_network_change(corrected: tuple[bytes, list[LayerEffect]], plain_int8: bytes) -> None:
-    assert_only_biases_differ(Graph(plain_int8), Graph(corrected[0]))
-
-
-def test_only_the_biases_change(toy_int8: bytes, toy_float32: bytes, frames: Frame, runtime: Runtime) -> None:
-    broken = shifted(toy_int8, every=1, offset=0.5)
-    restored, _ = correct_biases(broken, toy_float32, frames, runtime)
-    assert_only_biases_differ(Graph(broken), Graph(restored))
-
-
-def test_a_shift_of_the_first_layer_is_mended_there_and_not_again_behind_it(
+def test_a_shift_of_the_first_layer_is_corrected_there_and_not_again_below(
     toy_int8: bytes, toy_float32: bytes, frames: Frame, runtime: Runtime
 ) -> None:
     graph = Graph(toy_int8)
     first, *later = [conv.bias for conv in graph.convolutions if conv.bias is not None]
     values = graph.constant(first, np.int32)
     graph.set_constant(first, values + np.rint(0.5 / graph.scales(first)).astype(np.int32))
-    from_whole, _ = correct_biases(toy_int8, toy_float32, frames, runtime)
-    from_broken, effects = correct_biases(graph.pack(), toy_float32, frames, runtime)
+    from_plain, _ = correct_biases(toy_int8, toy_float32, frames, runtime)
+    from_shifted, effects = correct_biases(graph.pack(), toy_float32, frames, runtime)
     assert effects[0].before_steps > 10
-    # Behind the mended layer nothing is left to mend: all at once, these would take the shift a second time.
-    whole, broken = Graph(from_whole), Graph(from_broken)
+    # Correcting all layers at once would count the shift a second time in the later ones.
+    plain, shifted = Graph(from_plain), Graph(from_shifted)
     for bias in later:
-        difference = broken.constant(bias, np.int32) - whole.constant(bias, np.int32)
+        difference = shifted.constant(bias, np.int32) - plain.constant(bias, np.int32)
         assert np.abs(difference * graph.scales(bias)).max() < 0.05
-    assert mean_error(outputs(runtime, from_broken, frames), outputs(runtime, from_whole, frames)) < 0.01
+    maps = [probabilities(runtime, model, frames) for model in (from_shifted, from_plain)]
+    assert mean_error(*maps) < 0.01
 
 
-def test_the_same_model_and_frames_give_the_same_bytes(
+def test_the_same_model_and_frames_give_the_same_bytes_on_any_number_of_threads(
     toy_int8: bytes, toy_float32: bytes, frames: Frame, runtime: Runtime
 ) -> None:
-    broken = shifted(toy_int8, every=1, offset=0.3)
-    once, effects = correct_biases(broken, toy_float32, frames, runtime)
-    again, effects_again = correct_biases(broken, toy_float32, frames, runtime, threads=2)
-    assert once == again
-    assert effects == effects_again
+    progress: list[None] = []
+    shifted = shift_biases(toy_int8, every=1, offset=0.3)
+    once = correct_biases(shifted, toy_float32, frames, runtime, on_operator=lambda: progress.append(None))
+    assert len(progress) == len(Graph(toy_int8).subgraph.operators)
+    assert correct_biases(shifted, toy_float32, frames, runtime, threads=2) == once
+    assert_only_biases_differ(Graph(shifted), Graph(once[0]))
 
 
-def test_a_corrected_model_has_next_to_nothing_left_to_correct(
+def test_a_corrected_model_has_little_left_to_correct(
     toy_int8: bytes, toy_float32: bytes, frames: Frame, runtime: Runtime
 ) -> None:
-    once, first = correct_biases(shifted(toy_int8, every=1, offset=0.05), toy_float32, frames, runtime)
+    once, first = correct_biases(shift_biases(toy_int8, every=1, offset=0.05), toy_float32, frames, runtime)
     _, second = correct_biases(once, toy_float32, frames, runtime)
-    # Less is left each time; all of it never, where a channel that fell silent has to be woken again.
     assert min(effect.before_steps for effect in first) > 2
     for before, after in zip(first, second, strict=True):
         assert after.before_steps < before.before_steps / 4
 
 
-def test_progress_is_told_of_every_operator(
-    toy_int8: bytes, toy_float32: bytes, frames: Frame, runtime: Runtime
-) -> None:
-    told: list[int] = []
-    correct_biases(toy_int8, toy_float32, frames[:1], runtime, on_operator=lambda: told.append(1))
-    assert len(told) == len(Graph(toy_int8).subgraph.operators)
-
-
-@pytest.mark.slow
-def test_the_float_of_another_network_is_refused(
-    toy_int8: bytes, float32: bytes, frames: Frame, runtime: Runtime
-) -> None:
-    with pytest.raises(UserError, match="do not have the same layers in the same order"):
-        correct_biases(toy_int8, float32, frames, runtime)
-
-
 def assert_only_biases_differ(before: Graph, after: Graph) -> None:
-    assert len(before.subgraph.tensors) == len(after.subgraph.tensors)
-    assert [before.op_name(op) for op in before.subgraph.operators] == [
-        after.op_name(op) for op in after.subgraph.operators
-    ]
-    biases = {conv.bias for conv in before.convolutions}
+    assert before.op_census() == after.op_census()
     changed = set()
-    for index in range(len(before.subgraph.tensors)):
+    for index, (old, new) in enumerate(zip(before.subgraph.tensors, after.subgraph.tensors, strict=True)):
         assert before.tensor_name(index) == after.tensor_name(index)
         if before.is_constant(index):
-            old = before.constant(index, before.dtype(index))
-            new = after.constant(index, before.dtype(index))
-            if not np.array_equal(old, new):
+            dtype = before.dtype(index)
+            if not np.array_equal(before.constant(index, dtype), after.constant(index, dtype)):
                 changed.add(index)
-        quantisation = [graph.subgraph.tensors[index].quantization for graph in (before, after)]
-        if quantisation[0] is not None and quantisation[0].scale is not None:
-            assert np.array_equal(quantisation[0].scale, quantisation[1].scale)
+        if old.quantization is not None and old.quantization.scale is not None:
+            assert np.array_equal(old.quantization.scale, new.quantization.scale)
     assert changed
-    assert changed <= biases
+    assert changed <= {conv.bias for conv in before.convolutions}

@@ -1,4 +1,4 @@
-"""The flatbuffer as a graph: packing changes nothing, counts agree with those worked by hand, and edits stay local."""
+"""The flatbuffer as a graph: packing changes nothing, counts agree with hand-worked ones, and edits stay local."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edge.errors import UserError
 from edge.images import Frame
 from edge.model.runtime import Runtime
-from export.int8.graph import Graph
-
-Values = npt.NDArray[Any]
+from export.int8.graph import Graph, match_layers
+from tests.export.interpreting import invoke
 
 # The toy at 64 px: 3x3 convolution to 16 channels, depthwise 3x3 with stride 2, transposed 2x2 back, 1x1 to one.
 TOY_MULTIPLY_ADDS = 64 * 64 * 16 * 3 * 3 * 3 + 32 * 32 * 16 * 3 * 3 + 32 * 32 * 16 * 2 * 2 * 16 + 64 * 64 * 32
@@ -21,28 +21,50 @@ TOY_WEIGHTS = 16 * 3 * 3 * 3 + 16 * 3 * 3 + 16 * 2 * 2 * 16 + 32
 TOY_BIASES = 16 + 16 + 16 + 1
 
 
-def run(runtime: Runtime, model: bytes, inputs: list[Values]) -> list[Values]:
-    interpreter = runtime.interpreter(model, 1)
-    for detail, values in zip(interpreter.get_input_details(), inputs, strict=True):
-        interpreter.set_tensor(detail["index"], values)
-    interpreter.invoke()
-    return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
+def enlarged(frame: Frame) -> Frame:
+    """A frame of the shipped model's size, with its batch axis."""
+    return frame.repeat(4, axis=0).repeat(4, axis=1)[None, :224, :224]
 
 
-def test_an_unpacked_and_packed_model_gives_the_same_outputs(runtime: Runtime, toy_int8: bytes, frames: Frame) -> None:
-    packed = Graph(toy_int8).pack()
+def run_one_by_one(runtime: Runtime, graph: Graph, frame: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    values: dict[int, npt.NDArray[Any]] = {graph.inputs[0]: frame}
+    for op_index in range(len(graph.subgraph.operators)):
+        model, inputs, outputs = graph.single_op(op_index)
+        values[outputs[0]] = invoke(runtime, model, *(values[index] for index in inputs))
+    return values[graph.outputs[0]]
+
+
+def test_packing_changes_no_output_and_packing_again_no_byte(
+    runtime: Runtime, shipped_int8: bytes, frames: Frame
+) -> None:
+    graph = Graph(shipped_int8)
+    packed = graph.pack()
     assert packed[4:8] == b"TFL3"
-    for frame in frames[:3]:
-        (before,), (after,) = (run(runtime, model, [frame[None]]) for model in (toy_int8, packed))
-        assert np.array_equal(before, after)
+    assert Graph(packed).pack() == packed
+    frame = enlarged(frames[3])
+    assert np.array_equal(invoke(runtime, packed, frame), invoke(runtime, shipped_int8, frame))
 
 
-def test_packing_again_gives_the_same_bytes(toy_int8: bytes) -> None:
-    once = Graph(toy_int8).pack()
-    assert Graph(once).pack() == once
+def test_operators_run_one_by_one_give_the_whole_graphs_output(
+    runtime: Runtime, shipped_int8: bytes, frames: Frame
+) -> None:
+    graph = Graph(shipped_int8)
+    before, frame = graph.pack(), enlarged(frames[3])
+    whole = invoke(runtime, shipped_int8, frame)
+    assert len(np.unique(whole)) > 50  # not a constant map
+    assert np.array_equal(run_one_by_one(runtime, graph, frame), whole)
+    assert graph.pack() == before
 
 
-def test_operators_and_dtypes_are_counted(toy_int8: bytes, toy_float32: bytes) -> None:
+@pytest.mark.slow
+def test_operators_of_a_float_graph_run_one_by_one_too(runtime: Runtime, toy_float32: bytes, frames: Frame) -> None:
+    frame = frames[3][None].astype(np.float32)
+    one_by_one = run_one_by_one(runtime, Graph(toy_float32), frame)
+    np.testing.assert_allclose(one_by_one, invoke(runtime, toy_float32, frame), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_operators_dtypes_multiply_adds_and_parameters_are_counted(toy_int8: bytes, toy_float32: bytes) -> None:
     core = {
         "MUL": 1,
         "ADD": 1,
@@ -52,143 +74,70 @@ def test_operators_and_dtypes_are_counted(toy_int8: bytes, toy_float32: bytes) -
         "CONCATENATION": 1,
         "LOGISTIC": 1,
     }
-    assert Graph(toy_float32).op_census() == Counter(core)
-    assert Graph(toy_int8).op_census() == Counter({**core, "QUANTIZE": 2})
+    int8, float32 = Graph(toy_int8), Graph(toy_float32)
+    assert float32.op_census() == Counter(core)
+    assert int8.op_census() == Counter({**core, "QUANTIZE": 2})
     # Four biases and the transposed convolution's output shape; the frame and the map.
-    assert Graph(toy_int8).dtype_census() == Counter({"int8": 15, "int32": 5, "uint8": 2})
-    assert set(Graph(toy_float32).dtype_census()) == {"float32", "int32"}
-
-
-def test_multiply_adds_are_those_worked_by_hand(toy_int8: bytes, toy_float32: bytes) -> None:
-    assert Graph(toy_int8).multiply_adds() == TOY_MULTIPLY_ADDS
-    assert Graph(toy_float32).multiply_adds() == TOY_MULTIPLY_ADDS
-
-
-def test_parameters_are_those_worked_by_hand(toy_int8: bytes) -> None:
-    assert Graph(toy_int8).parameters() == TOY_WEIGHTS + TOY_BIASES
-
-
-def test_convolutions_come_in_order_of_execution_with_their_shapes(toy_int8: bytes) -> None:
-    graph = Graph(toy_int8)
-    found = graph.convolutions
-    assert [conv.kind for conv in found] == ["CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_2D"]
-    assert [conv.op_index for conv in found] == sorted(conv.op_index for conv in found)
-    assert [graph.shape(conv.weights) for conv in found] == [
-        (16, 3, 3, 3),
-        (1, 3, 3, 16),
-        (16, 2, 2, 16),
-        (1, 1, 1, 32),
-    ]
-    assert [graph.shape(conv.data) for conv in found] == [
-        (1, 64, 64, 3),
-        (1, 64, 64, 16),
-        (1, 32, 32, 16),
-        (1, 64, 64, 32),
-    ]
-    assert [graph.shape(conv.bias) for conv in found if conv.bias is not None] == [(16,), (16,), (16,), (1,)]
-
-
-@pytest.mark.parametrize("kind", ["toy_int8", "toy_float32"])
-def test_operators_run_one_by_one_give_what_the_whole_graph_gives(
-    runtime: Runtime, frames: Frame, kind: str, request: pytest.FixtureRequest
-) -> None:
-    model: bytes = request.getfixturevalue(kind)
-    graph = Graph(model)
-    frame = frames[3][None].astype(graph.dtype(graph.inputs[0]))
-    values: dict[int, Values] = {graph.inputs[0]: frame}
-    for op_index in range(len(graph.subgraph.operators)):
-        alone, takes, gives = graph.single_op(op_index)
-        values |= zip(gives, run(runtime, alone, [values[index] for index in takes]), strict=True)
-    (whole,) = run(runtime, model, [frame])
-    chained = values[graph.outputs[0]]
-    if kind == "toy_int8":
-        assert np.array_equal(chained, whole)
-    else:
-        np.testing.assert_allclose(chained, whole, atol=1e-5)
+    assert int8.dtype_census() == Counter({"int8": 15, "int32": 5, "uint8": 2})
+    assert set(float32.dtype_census()) == {"float32", "int32"}
+    assert int8.multiply_adds() == float32.multiply_adds() == TOY_MULTIPLY_ADDS
+    assert int8.parameters() == TOY_WEIGHTS + TOY_BIASES
 
 
 @pytest.mark.slow
-def test_operators_of_a_whole_unet_run_one_by_one_give_what_it_gives(
-    runtime: Runtime, frames: Frame, plain_int8: bytes
-) -> None:
-    graph = Graph(plain_int8)
-    values: dict[int, Values] = {graph.inputs[0]: frames[3][None]}
-    for op_index in range(len(graph.subgraph.operators)):
-        alone, takes, gives = graph.single_op(op_index)
-        values |= zip(gives, run(runtime, alone, [values[index] for index in takes]), strict=True)
-    (whole,) = run(runtime, plain_int8, [frames[3][None]])
-    assert len(np.unique(whole)) > 50  # it has something to say
-    assert np.array_equal(values[graph.outputs[0]], whole)
-
-
-def test_taking_single_operators_leaves_the_graph_as_it_was(toy_int8: bytes) -> None:
+def test_convolutions_come_in_order_of_execution_with_their_shapes(toy_int8: bytes) -> None:
     graph = Graph(toy_int8)
-    before = graph.pack()
-    for op_index in range(len(graph.subgraph.operators)):
-        graph.single_op(op_index)
-    assert graph.pack() == before
+    convolutions = graph.convolutions
+    assert [conv.operator for conv in convolutions] == ["CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_2D"]
+    assert [conv.op_index for conv in convolutions] == sorted(conv.op_index for conv in convolutions)
+    weights = [(16, 3, 3, 3), (1, 3, 3, 16), (16, 2, 2, 16), (1, 1, 1, 32)]
+    assert [graph.shape(conv.weights) for conv in convolutions] == weights
+    data = [(1, 64, 64, 3), (1, 64, 64, 16), (1, 32, 32, 16), (1, 64, 64, 32)]
+    assert [graph.shape(conv.data) for conv in convolutions] == data
+    assert [graph.shape(conv.bias) for conv in convolutions if conv.bias is not None] == [(16,), (16,), (16,), (1,)]
 
 
-def test_other_outputs_can_be_asked_for_and_the_graph_stays_as_it_was(
-    runtime: Runtime, toy_float32: bytes, frames: Frame
-) -> None:
-    graph = Graph(toy_float32)
-    before, outputs = graph.pack(), graph.outputs
-    wanted = [conv.output for conv in graph.convolutions]
-    given = run(runtime, graph.with_outputs(wanted), [frames[0][None].astype(np.float32)])
-    assert [values.shape for values in given] == [graph.shape(index) for index in wanted]
-    assert given[0].min() >= 0  # behind the fused ReLU6, of which the delegate keeps nothing unasked
-    assert graph.outputs == outputs
-    assert graph.pack() == before
+@pytest.mark.slow
+def test_layers_of_two_networks_are_not_matched(shipped_int8: bytes, toy_int8: bytes, toy_float32: bytes) -> None:
+    int8, float32 = Graph(toy_int8), Graph(toy_float32)
+    assert list(match_layers(int8, float32, remedy="").values()) == float32.convolutions
+    with pytest.raises(UserError, match="same layers in the same order: compare exports of one network"):
+        match_layers(Graph(shipped_int8), float32, remedy="compare exports of one network")
 
 
-def test_outputs_are_put_back_even_where_packing_fails(toy_float32: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = Graph(toy_float32)
-    outputs, signatures = graph.outputs, graph.model.signatureDefs
-
-    def fail(self: Graph) -> bytes:
-        raise RuntimeError("no")
-
-    monkeypatch.setattr(Graph, "pack", fail)
-    with pytest.raises(RuntimeError):
-        graph.with_outputs([0])
-    assert graph.outputs == outputs
-    assert graph.model.signatureDefs is signatures
-
-
-def test_a_constant_set_is_the_constant_read_and_survives_packing(toy_int8: bytes) -> None:
-    graph = Graph(toy_int8)
+def test_a_constant_set_is_the_constant_read_and_survives_packing(shipped_int8: bytes) -> None:
+    graph = Graph(shipped_int8)
     bias = graph.convolutions[0].bias
     assert bias is not None
-    values = np.arange(16, dtype=np.int32) - 5
+    values = np.arange(graph.shape(bias)[0], dtype=np.int32) - 5
     graph.set_constant(bias, values)
     assert np.array_equal(graph.constant(bias, np.int32), values)
     assert np.array_equal(Graph(graph.pack()).constant(bias, np.int32), values)
 
 
-def test_setting_a_constant_leaves_alone_another_tensor_that_shares_its_buffer(toy_int8: bytes) -> None:
-    graph = Graph(toy_int8)
-    one, other = graph.convolutions[0].bias, graph.convolutions[1].bias
-    assert one is not None
-    assert other is not None
-    graph.subgraph.tensors[other].buffer = graph.subgraph.tensors[one].buffer
+def test_setting_a_constant_leaves_another_tensor_of_its_buffer_alone(shipped_int8: bytes) -> None:
+    graph = Graph(shipped_int8)
+    biases = [conv.bias for conv in graph.convolutions if conv.bias is not None]
+    first = biases[0]
+    other = next(bias for bias in biases[1:] if graph.shape(bias) == graph.shape(first))
+    graph.subgraph.tensors[other].buffer = graph.subgraph.tensors[first].buffer
     shared = graph.constant(other, np.int32)
-    graph.set_constant(one, shared + 7)
+    graph.set_constant(first, shared + 7)
     packed = Graph(graph.pack())
     assert np.array_equal(packed.constant(other, np.int32), shared)
-    assert np.array_equal(packed.constant(one, np.int32), shared + 7)
+    assert np.array_equal(packed.constant(first, np.int32), shared + 7)
 
 
-def test_a_constant_read_is_a_copy(toy_int8: bytes) -> None:
-    graph = Graph(toy_int8)
+def test_a_constant_read_is_a_copy(shipped_int8: bytes) -> None:
+    graph = Graph(shipped_int8)
     weights = graph.convolutions[0].weights
     before = graph.constant(weights, np.int8)
     graph.constant(weights, np.int8)[:] = 0
     assert np.array_equal(graph.constant(weights, np.int8), before)
 
 
-def test_a_model_of_two_subgraphs_is_refused(toy_int8: bytes) -> None:
-    graph = Graph(toy_int8)
+def test_a_model_of_two_subgraphs_is_refused(shipped_int8: bytes) -> None:
+    graph = Graph(shipped_int8)
     graph.model.subgraphs.append(graph.subgraph)
     with pytest.raises(ValueError, match="expected a model of one subgraph, got 2"):
         Graph(graph.pack())

@@ -1,4 +1,4 @@
-"""The images on which int8 lies farthest from the float, side by side: what the figures mean to the eye."""
+"""Plot the images on which int8 differs most from the float."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from export.drift import worst_images
 from train.data.fireseg import Pair
 from train.evaluation.evaluate import Predictions
 
-COLUMNS = ("frame", "truth", "float", "int8", "difference")
-MISSING_RGB, ADDED_RGB = (0, 120, 255), (255, 140, 0)
+COLUMNS = ("frame", "ground truth", "float", "int8", "difference\nblue: lost, orange: added")
+LOST_RGB, ADDED_RGB = (0, 120, 255), (255, 140, 0)
 
 
-def draw_worst(path: Path, pairs: Sequence[Pair], reference: Predictions, int8: Predictions, count: int = 6) -> None:
-    """Draw the `count` images whose masks differ in most pixels: frame, truth, float, int8, and their difference."""
+def plot_worst(path: Path, pairs: Sequence[Pair], reference: Predictions, int8: Predictions, count: int = 6) -> None:
+    """Plot the `count` images whose masks differ in most pixels, one row each, into the PNG `path`."""
     worst = worst_images(reference, int8, count)
     figure, axes = plt.subplots(len(worst), len(COLUMNS), figsize=(11, 2.15 * len(worst)), squeeze=False)
     for row, index in zip(axes, worst, strict=True):
         height, width = reference.masks[index].shape
         frame = to_model_input(pairs[index].read()[0], height, width)
         difference = (frame // 3).astype(np.uint8)
-        difference[reference.masks[index] & ~int8.masks[index]] = MISSING_RGB
+        difference[reference.masks[index] & ~int8.masks[index]] = LOST_RGB
         difference[int8.masks[index] & ~reference.masks[index]] = ADDED_RGB
         masks = (reference.truth[index], reference.masks[index], int8.masks[index])
         for axis, picture in zip(row, (frame, *(overlay(frame, mask) for mask in masks), difference), strict=True):
@@ -40,8 +40,7 @@ def draw_worst(path: Path, pairs: Sequence[Pair], reference: Predictions, int8: 
         changed = np.count_nonzero(reference.masks[index] != int8.masks[index])
         row[0].set_ylabel(f"{reference.names[index]}\n{changed} px", fontsize=8)
     for axis, heading in zip(axes[0], COLUMNS, strict=True):
-        axis.set_title(heading, fontsize=10)
-    axes[0][-1].set_title("difference\nblue: lost, orange: added", fontsize=8)
+        axis.set_title(heading, fontsize=8 if "\n" in heading else 10)
     figure.tight_layout()
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)

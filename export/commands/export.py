@@ -1,0 +1,68 @@
+"""`fireseg-export all`: convert to every kind, evaluate each, and fail if int8 lost too much."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.console import JsonOption, ThreadsOption, print_table, progress_bars
+from edge.errors import UserError
+from edge.files import make_folder
+from edge.model.runtime import cores_for
+from export import CALIBRATION_COUNT, SHIPPED_MODEL
+from export.commands.options import BiasOption, CountOption, FolderOption, RoundingOption, SeedOption
+from train.backend import load_keras_backend
+from train.commands.options import DataOption, FoldOption, SplitOption
+
+EXIT_GATE = 1
+
+
+def export_command(
+    model: Annotated[Path, typer.Option(envvar="MODEL", help="The .keras model.")] = SHIPPED_MODEL,
+    data: DataOption = None,
+    split: SplitOption = None,
+    fold: FoldOption = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the models and the report.")] = Path("build/export"),
+    calibration_count: CountOption = CALIBRATION_COUNT,
+    calibration_folder: FolderOption = None,
+    seed: SeedOption = 0,
+    weight_rounding: RoundingOption = True,
+    bias_correction: BiasOption = True,
+    max_drop: Annotated[float, typer.Option(help="Gate: points of fire_iou that int8 may lose.")] = 0.5,
+    min_agreement: Annotated[float, typer.Option(help="Gate: lowest IoU of int8's mask with the float's.")] = 0.97,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Export to float32, float16 and int8, evaluate each against the float, and fail if int8 lost too much."""
+    if max_drop < 0 or not 0 <= min_agreement <= 1:
+        raise UserError(
+            f"--max-drop {max_drop:g} with --min-agreement {min_agreement:g} is not a gate",
+            "expected a drop of 0 or more points and an agreement between 0 and 1",
+        )
+    cores = cores_for(threads)
+    load_keras_backend(needs_tensorflow=True)
+    from export.convert import KINDS
+    from export.int8.refine import Refinement
+    from export.pipeline import ExportOptions, export_all
+    from export.report import Gate
+    from train.data.sources import open_split
+    from train.model.io import check_model_file
+
+    check_model_file(model)
+    make_folder(out)
+    refinement = Refinement(weight_rounding, bias_correction)
+    options = ExportOptions(KINDS, calibration_count, calibration_folder, seed, refinement, cores)
+    with progress_bars() as on_step:
+        source, parts = open_split(data, split, fold, on_step)
+        report = export_all(model, source, parts, options, Gate(max_drop / 100, min_agreement), out, on_step)
+    if as_json:
+        print(json.dumps(report.as_json(), indent=2))
+    else:
+        print_table(report.table())
+        print(f"written to {out}: fireseg-{{float32,float16,int8}}.tflite, report.json, report.md, worst-drift.png")
+    if report.failures:
+        typer.echo(f"FAILED: {'; '.join(report.failures)}", err=True)
+        raise typer.Exit(EXIT_GATE)

@@ -1,5 +1,5 @@
 # Every target works in a fresh clone: each depends on the virtual environment it needs.
-# The commands read FIRESEG_DIR (data set) and MODEL (.keras or .tflite model) from the environment.
+# The commands read FIRESEG_DIR (data set) and MODEL (.keras or .tflite model) from the environment. ARGS adds flags.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,10 +39,10 @@ bench-peers: .venv/.train  ## Compare other runtimes on the shipped network, lat
 	@$(BIN)/python -m benchmarks.peers
 
 bench-pi: .venv/.train  ## Count instructions on an emulated Pi 4 and Pi 5 and compare masks (as root; FIRESEG_DIR=)
-	@$(BIN)/python -m benchmarks.pi
+	@$(BIN)/python -m benchmarks.pi $(ARGS)
 
 soak: .venv/.dev  ## Run the camera loop for ten minutes under load and faults (needs mosquitto; as root for a full disk)
-	@$(BIN)/python -m benchmarks.soak
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 demo: .venv/.bench  ## Segment the test pattern, or VIDEO=, into build/demo.mp4 (MODEL= another .tflite)
 	@$(BIN)/python -c 'from edge.cli import run; run()' run --model $(or $(MODEL),models/fireseg-base-int8.tflite) \
@@ -50,7 +50,7 @@ demo: .venv/.bench  ## Segment the test pattern, or VIDEO=, into build/demo.mp4 
 	@echo "build/demo.mp4 shows the predicted fire"
 
 drift: .venv/.dev  ## Evaluate the shipped models against their floats and add the result to the ledger (FIRESEG_DIR=)
-	$(BIN)/python -m pytest benchmarks/test_iou_drift.py --show-capture=no
+	$(BIN)/python -m pytest benchmarks/test_iou_drift.py --show-capture=no $(ARGS)
 
 ledger: .venv/.train  ## Plot the shipped models' measurements over time
 	@$(BIN)/python -m benchmarks.ledger

@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 help:  ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-export-int8: .venv/.train  ## Export to float16 and int8 TFLite and compare with the float (FIRESEG_DIR=, MODEL=)
+export-int8: .venv/.train  ## Export to float32, float16 and int8 TFLite and compare with Keras (FIRESEG_DIR=, MODEL=)
 	@$(BIN)/fireseg-export all
 
 test: .venv/.dev  ## Run all tests of the product (FIRESEG_DIR= adds those on real data)

@@ -24,10 +24,10 @@ import numpy as np
 
 from edge.config import ClipsSection
 from edge.files import replacing, write_bytes, write_json
-from edge.images import Frame, encode_jpeg, overlay
+from edge.images import encode_jpeg, overlay, shrink
 from edge.messages import END, START, FireEvent, FrameResult
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
-from edge.sinks.video import open_writer
+from edge.sinks.video import VideoFile
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Clips(Sink):
         self._writer.start()
 
     def on_result(self, result: FrameResult) -> None:
-        frame = BufferedFrame(result.t_s, encode_jpeg(_shrink(result.rgb)))
+        frame = BufferedFrame(result.t_s, encode_jpeg(shrink(result.rgb, MAX_WIDTH_PX)))
         self._buffer.append(frame)
         self._buffer_bytes += len(frame.jpeg)
         while self._buffer and (
@@ -129,14 +129,10 @@ class Clips(Sink):
         fps = min(max((len(frames) - 1) / span_s, MIN_FPS), MAX_FPS) if span_s > 0 else 1.0
         with tempfile.TemporaryDirectory(prefix="fireseg-", dir=MEMORY_DIR if MEMORY_DIR.is_dir() else None) as scratch:
             encoded = Path(scratch) / "clip.mp4"
-            height, width = (side - side % 2 for side in _decode(frames[0]).shape[:2])
-            writer = open_writer(encoded, (width, height), fps)
+            video = VideoFile(encoded, fps)
             for frame in frames:
-                bgr = _decode(frame)
-                if bgr.shape[:2] != (height, width):
-                    bgr = cv2.resize(bgr, (width, height)).astype(np.uint8)
-                writer.write(bgr)
-            writer.release()
+                video.write(cv2.imdecode(np.frombuffer(frame.jpeg, np.uint8), cv2.IMREAD_COLOR))
+            video.close()
             with replacing(self._folder / f"{clip.id}.mp4") as temporary:
                 shutil.copyfile(encoded, temporary)
 
@@ -161,18 +157,3 @@ def prune(folder: Path, max_bytes: float, max_age_s: float, now_s: float) -> lis
         total_bytes -= size
         deleted.append(path)
     return deleted
-
-
-def _shrink(rgb: Frame) -> Frame:
-    height, width = rgb.shape[:2]
-    if width <= MAX_WIDTH_PX:
-        return rgb
-    size = (MAX_WIDTH_PX, round(height * MAX_WIDTH_PX / width))
-    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-
-
-def _decode(frame: BufferedFrame) -> np.ndarray:
-    """Return the frame as BGR."""
-    bgr = cv2.imdecode(np.frombuffer(frame.jpeg, np.uint8), cv2.IMREAD_COLOR)
-    assert bgr is not None, "encoded by this class"
-    return bgr

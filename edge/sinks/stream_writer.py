@@ -1,4 +1,4 @@
-"""Write to stdout or stderr in a thread of their own: a reader that hangs or goes away never blocks the loop."""
+"""Write to stdout or stderr in another thread: a reader that hangs or goes away never blocks the loop."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import select
 import threading
 from collections.abc import Callable
 from typing import TextIO
-
-from edge.sinks import SHUTDOWN_GRACE_S
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +29,7 @@ class StreamWriter:
 
     Args:
         name: of the stream, for the log.
-        max_queued: further texts are dropped.
-        log_dropped: whether to log how many texts were dropped.
+        max_queued: further texts are dropped; the log says how many, unless only one is queued at a time.
         on_closed: called when the reader is gone.
     """
 
@@ -42,13 +39,12 @@ class StreamWriter:
         name: str,
         *,
         max_queued: int = MAX_QUEUED,
-        log_dropped: bool = True,
         on_closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._out, self._name = out, name
         self._descriptor = _flushed_descriptor(out)
         self._max_queued = max_queued
-        self._log_dropped = log_dropped
+        self._log_dropped = max_queued > 1
         self._on_closed = on_closed
         self.wait_while: Callable[[], bool] = lambda: False
         """While this returns true, `put` returns once the text is written, and nothing is dropped."""
@@ -78,7 +74,7 @@ class StreamWriter:
                 if written.wait_for(lambda: not self._queue.unfinished_tasks, POLL_S):
                     return
 
-    def close(self, grace_s: float = SHUTDOWN_GRACE_S) -> None:
+    def close(self, grace_s: float) -> None:
         """Let the reader take the queued texts, for at most `grace_s`."""
         if self._dropped:
             self._report_dropped("ends")
@@ -96,19 +92,16 @@ class StreamWriter:
                 self._write(text)
                 self._failing = False
             except Exception as error:  # any kind: the thread must survive
-                self._handle(error)
+                if self._closed:  # `close` gave up on this write
+                    return
+                if isinstance(error, OSError) and error.errno in CLOSED_ERRNOS:
+                    self._closed = True
+                    self._redirect_to_null()
+                    self._on_closed()
+                elif not self._failing:  # such as a full disk
+                    self._failing = True
+                    log.error("%s could not be written (%s: %s)", self._name, type(error).__name__, error)
             self._queue.task_done()
-
-    def _handle(self, error: Exception) -> None:
-        if self._closed:  # `close` gave up on this write
-            return
-        if isinstance(error, OSError) and error.errno in CLOSED_ERRNOS:
-            self._closed = True
-            self._redirect_to_null()
-            self._on_closed()
-        elif not self._failing:  # such as a full disk
-            self._failing = True
-            log.error("%s could not be written (%s: %s)", self._name, type(error).__name__, error)
 
     def _write(self, text: str) -> None:
         if self._descriptor is None:

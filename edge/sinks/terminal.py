@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import sys
-from pathlib import Path
 from typing import Protocol, TextIO
 
 from edge.messages import END, PEAK, START, FireEvent, FrameResult
@@ -31,25 +28,14 @@ class Stoppable(Protocol):
 
 
 class Terminal(Sink):
-    """Base of the sinks that write to stdout.
-
-    Args:
-        out: stdout by default.
-        grace_s: how long `close` waits for the reader.
-    """
+    """Base of the sinks that write to stdout; `close` waits `grace_s` for the reader."""
 
     max_queued = MAX_QUEUED
-    is_lossy = False
-    """Whether lines may be dropped without a log line, even of a recording."""
 
-    def __init__(self, out: TextIO | None = None, *, grace_s: float = SHUTDOWN_GRACE_S) -> None:
+    def __init__(self, out: TextIO, *, grace_s: float = SHUTDOWN_GRACE_S) -> None:
         self._grace_s = grace_s
         self._run: Stoppable | None = None
-        if out is None:  # Python has no stdout if it was closed from the start
-            out = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
-        self._writer = StreamWriter(
-            out, "stdout", max_queued=self.max_queued, log_dropped=not self.is_lossy, on_closed=self._on_closed
-        )
+        self._writer = StreamWriter(out, "stdout", max_queued=self.max_queued, on_closed=self._on_closed)
 
     def attend(self, run: Stoppable, *, lossless: bool, is_only_sink: bool) -> None:
         """Connect to a run.
@@ -58,7 +44,7 @@ class Terminal(Sink):
             lossless: wait for a slow reader until the run stops; for recordings, of which no result may be dropped.
             is_only_sink: the run stops when the reader is gone.
         """
-        if lossless and not self.is_lossy:
+        if lossless and self.max_queued > 1:
             self._writer.wait_while = lambda: not run.stop
         if is_only_sink:
             self._run = run
@@ -88,7 +74,6 @@ class StatusLine(Terminal):
     """One line on a terminal that is overwritten, with events above it."""
 
     max_queued = 1  # never queue outdated lines
-    is_lossy = True
 
     def on_result(self, result: FrameResult) -> None:
         self._writer.put(CLEAR_LINE + status_text(result))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
@@ -31,22 +30,6 @@ FILES = {
 }
 
 
-@dataclass
-class PageContext:
-    """All that the page shows.
-
-    Args:
-        live, history: filled by the sink.
-        notifier: notified when `/state` changes.
-        scrape: returns the metrics and their content type for a request's Accept header.
-    """
-
-    live: LiveFrames
-    history: History
-    notifier: Notifier
-    scrape: Callable[[str], tuple[bytes, str]]
-
-
 class Stream(StreamingResponse):
     """Streams a generator and closes it at once when the client leaves, so that viewers are counted right.
 
@@ -68,9 +51,16 @@ class Stream(StreamingResponse):
             await self._chunks.aclose()
 
 
-def make_app(context: PageContext) -> ASGIApp:
-    """Return the ASGI app of the page. It trusts every request: put `auth.Guard` before it."""
-    live, history = context.live, context.history
+def make_app(
+    live: LiveFrames, history: History, notifier: Notifier, scrape: Callable[[str], tuple[bytes, str]]
+) -> ASGIApp:
+    """Return the ASGI app of the page. It trusts every request: put `auth.Guard` before it.
+
+    Args:
+        live, history: filled by the sink.
+        notifier: notified when `/state` changes.
+        scrape: returns the metrics and their content type for a request's Accept header.
+    """
     state_viewers = 0
 
     async def stream_frames(request: Request) -> Response:
@@ -92,13 +82,13 @@ def make_app(context: PageContext) -> ASGIApp:
         nonlocal state_viewers
         state_viewers += 1
         try:
-            async for _ in context.notifier.changes():
+            async for _ in notifier.changes():
                 yield f"data: {json.dumps(history.state())}\n\n".encode()
         finally:
             state_viewers -= 1
 
     async def metrics(request: Request) -> Response:
-        text, content_type = context.scrape(request.headers.get("accept", ""))
+        text, content_type = scrape(request.headers.get("accept", ""))
         return Response(text, headers={"content-type": content_type})
 
     def route(path: str, respond: Callable[[], Response]) -> Route:

@@ -11,12 +11,10 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
-from edge.images import Frame, Mask, encode_jpeg, overlay
+from edge.images import Frame, Mask, encode_jpeg, overlay, shrink
 from edge.messages import FrameResult
 
 if TYPE_CHECKING:  # asyncio is loaded by the server's thread, so that the first frame does not wait for it
@@ -34,14 +32,13 @@ class Notifier:
         self.count = 0
         """Notifications so far."""
         self._closed = False
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._wakers: set[Callable[[], object]] = set()
 
     def notify(self) -> None:
-        # Count first, then wake: `changes` registers first, then reads the count, so none is missed.
-        self.count += 1
-        for waiting in tuple(self._waiting):
+        self.count += 1  # before waking: `changes` then reads the new count
+        for wake in tuple(self._wakers):
             with suppress(RuntimeError):  # the server's loop has just ended
-                waiting.get_loop().call_soon_threadsafe(_wake, waiting)
+                wake()
 
     def close(self) -> None:
         """End every `changes`, now and later."""
@@ -55,23 +52,20 @@ class Notifier:
         """
         import asyncio
 
-        while True:
-            waiting = asyncio.get_running_loop().create_future()
-            self._waiting.add(waiting)
-            try:
-                if self.count == seen and not self._closed:
-                    await waiting
-            finally:
-                self._waiting.discard(waiting)
-            if self._closed:
-                return
-            seen = self.count
-            yield
-
-
-def _wake(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)
+        changed = asyncio.Event()
+        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, changed.set)
+        self._wakers.add(wake)
+        try:
+            while True:
+                while self.count == seen and not self._closed:
+                    changed.clear()
+                    await changed.wait()
+                if self._closed:
+                    return
+                seen = self.count
+                yield
+        finally:
+            self._wakers.discard(wake)
 
 
 class LiveFrames:
@@ -152,8 +146,5 @@ class Variant:
 
 def render_jpeg(rgb: Frame, mask: Mask | None, max_width_px: int) -> bytes:
     """Return an RGB frame as a JPEG of at most `max_width_px`, with the fire pixels of `mask` tinted."""
-    height, width = rgb.shape[:2]
-    if width > max_width_px:
-        size = (max_width_px, round(height * max_width_px / width))
-        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    rgb = shrink(rgb, max_width_px)
     return encode_jpeg(rgb if mask is None else overlay(rgb, mask), quality=80)

@@ -19,9 +19,9 @@ from edge.errors import UserError
 
 if TYPE_CHECKING:  # loaded in the server's thread: on a Pi it takes a while
     import uvicorn
+    from starlette.types import ASGIApp
 
     from edge.config import Listen
-    from edge.sinks.web.auth import App
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class Server:
         idle_s: closes connections that send no request, or read no response, for this long.
     """
 
-    def __init__(self, listener: LimitedListener, make_app: Callable[[], App], *, idle_s: float = IDLE_S) -> None:
+    def __init__(self, listener: LimitedListener, make_app: Callable[[], ASGIApp], *, idle_s: float = IDLE_S) -> None:
         self.listener = listener
         self._make_app = make_app
         self._idle_s = idle_s

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from edge.errors import UserError
 from edge.sinks import outbox as module
-from edge.sinks.outbox import BLOCK_BYTES, Delivery, DiskQueue, Outbox, outbox_folder
+from edge.sinks.outbox import BLOCK_BYTES, DiskQueue, Outbox, outbox_folder
 
 MAX_BYTES = 1e6
 TIMEOUT_S = 10.0
@@ -32,17 +32,17 @@ class Receiver:
         self._failures, self._rejects = failures, rejects
         self.changed = threading.Condition()
 
-    def __call__(self, document: bytes, _: threading.Event) -> Delivery:
+    def __call__(self, document: bytes, _: threading.Event) -> bool:
         with self.changed:
             self.attempts += 1
             self.changed.notify_all()
             if document == self._rejects:
-                return Delivery.REJECTED
+                return True
             if self._failures:
                 self._failures -= 1
-                return Delivery.RETRY
+                return False
             self.received.append(document)
-            return Delivery.DELIVERED
+            return True
 
     def wait_for(self, count: int) -> list[bytes]:
         with self.changed:
@@ -87,10 +87,10 @@ def test_a_rejected_document_does_not_hold_up_the_others(tmp_path: Path) -> None
 def test_put_does_not_wait_for_a_slow_receiver(tmp_path: Path) -> None:
     release, delivered = threading.Event(), []
 
-    def deliver(document: bytes, _: threading.Event) -> Delivery:
+    def deliver(document: bytes, _: threading.Event) -> bool:
         assert release.wait(TIMEOUT_S)
         delivered.append(document)
-        return Delivery.DELIVERED
+        return True
 
     with sending(tmp_path, deliver, count=10, grace_s=TIMEOUT_S):
         assert delivered == []
@@ -119,14 +119,14 @@ def test_documents_put_right_before_the_end_still_arrive(tmp_path: Path) -> None
 def test_an_unexpected_exception_is_logged_and_retried(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     receiver = Receiver()
 
-    def fail_once(document: bytes, stop: threading.Event) -> Delivery:
+    def fail_once(document: bytes, stop: threading.Event) -> bool:
         if not caplog.records:
             raise RuntimeError("boom")
         return receiver(document, stop)
 
     with sending(tmp_path, fail_once, count=1):
         assert receiver.wait_for(1) == [b"0"]
-    assert "test failed (RuntimeError: boom): will retry" in caplog.text
+    assert "test: delivery failed (RuntimeError: boom), will retry" in caplog.text
 
 
 def filled(folder: Path, count: int, max_bytes: float = MAX_BYTES, **options: float) -> DiskQueue:
@@ -213,7 +213,7 @@ def test_two_runs_never_deliver_the_same_queue(tmp_path: Path, caplog: pytest.Lo
     second = DiskQueue(tmp_path, MAX_BYTES)
     second.put(document(1))
     assert drain(second) == [1]
-    assert "used by another run" in caplog.text
+    assert "another run uses it" in caplog.text
     assert drain(first) == [0]
     first.close()
     assert drain(DiskQueue(tmp_path, MAX_BYTES)) == []

@@ -132,11 +132,12 @@ def test_the_history_has_the_peak_of_each_second_and_gaps_without_results(page: 
 
 
 def test_the_history_keeps_ten_minutes() -> None:
-    points = history.Points()
+    past = history.History(config())
     for second in range(history.MAX_POINTS + 100):
-        points.add(second, {"old": 0.1} if second < 50 else {"new": 0.2})
-    assert len(points.all()) == history.MAX_POINTS
-    assert points.all()[0] == (100.0, {"new": 0.2})
+        past.on_result(result(second, 0.2, on=False, zone="stove"))
+        past.on_status(status(running_s=second))
+    assert len(past.points()) == history.MAX_POINTS
+    assert past.points()[0] == (100.0, {"stove": 0.2})
 
 
 def test_an_event_is_listed_with_its_picture_in_which_fire_is_tinted(page: WebPage) -> None:

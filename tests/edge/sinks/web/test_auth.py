@@ -16,8 +16,8 @@ from edge.config import Listen, load_config, parse_listen
 from edge.errors import UserError
 from edge.secrets import WEB_PASSWORD
 from edge.sinks.prometheus import Prometheus
-from edge.sinks.web.auth import HEADERS, OPEN_PATHS, find_password
-from edge.sinks.web.sink import WebPage
+from edge.sinks.web.auth import HEADERS, OPEN_PATHS
+from edge.sinks.web.sink import WebPage, find_password
 from tests.support.web_client import basic_auth, config, get, serving
 
 PASSWORD = "grün & geheim"

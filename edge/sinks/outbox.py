@@ -48,9 +48,9 @@ class Outbox:
     Args:
         name: of the receiver, for the log.
         waiting: documents still to be delivered; closed with the outbox.
-        deliver: called in the outbox's own thread.
+        deliver: called in another thread.
         wait_s: seconds to wait after a number of failures in a row.
-        grace_s: how long `close` lets deliveries finish; the rest is sent after the next start.
+        grace_s: how long `close` takes at most; what is left is sent after the next start.
 
     Example:
         >>> outbox = Outbox("webhook", DiskQueue(Path("outbox"), max_bytes=1e6), deliver=post)

@@ -29,7 +29,7 @@ MAX_RESPONSE_BYTES = 1 << 16
 
 
 class Webhook(Sink):
-    """Posts each event; copies, sent when a response was lost, have the same Idempotency-Key.
+    """Posts each event; copies, sent after a lost response, have the same Idempotency-Key.
 
     Args:
         url: http or https; may contain user:password@.
@@ -49,8 +49,7 @@ class Webhook(Sink):
         wait_s: Callable[[int], float] = backoff_s,
     ) -> None:
         self._url, self._login = _split_login(url)
-        self._secret = secret
-        self._timeout_s = timeout_s
+        self._secret, self._timeout_s = secret, timeout_s
         self._open = urllib.request.build_opener(_AnyStatus).open
         # The log shows scheme and host alone: the path may be a secret, as with chat services.
         parts = urllib.parse.urlsplit(redact(url))
@@ -65,9 +64,6 @@ class Webhook(Sink):
 
     def _post(self, body: bytes, _stop: threading.Event) -> bool:
         event = json.loads(body)
-        if not (isinstance(event, dict) and {"id", "number"} <= event.keys()):
-            log.error("a document in the outbox is not an event: dropped")
-            return True
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "fireseg-edge",

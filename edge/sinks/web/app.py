@@ -36,19 +36,14 @@ class Stream(StreamingResponse):
     Starlette leaves the generator to the garbage collector if the client stopped reading, and streams to HEAD too.
     """
 
-    def __init__(self, chunks: AsyncGenerator[bytes, None], media_type: str) -> None:
-        super().__init__(chunks, media_type=media_type)
-        self._chunks = chunks
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD":
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body"})
             return
-        try:
+        assert isinstance(self.body_iterator, AsyncGenerator)
+        async with aclosing(self.body_iterator):
             await super().__call__(scope, receive, send)
-        finally:
-            await self._chunks.aclose()
 
 
 def make_app(
@@ -65,7 +60,7 @@ def make_app(
 
     async def stream_frames(request: Request) -> Response:
         check_viewers(live.viewers)
-        return Stream(mjpeg(live.jpegs(wants_overlay(request))), MJPEG)
+        return Stream(mjpeg(live.jpegs(wants_overlay(request))), media_type=MJPEG)
 
     async def snapshot(request: Request) -> Response:
         return jpeg_response(await live.snapshot(wants_overlay(request)), 503, "No current frame: /readyz says why.")
@@ -76,7 +71,7 @@ def make_app(
 
     async def stream_state(_: Request) -> Response:
         check_viewers(state_viewers)
-        return Stream(states(), "text/event-stream")
+        return Stream(states(), media_type="text/event-stream")
 
     async def states() -> AsyncGenerator[bytes, None]:
         nonlocal state_viewers

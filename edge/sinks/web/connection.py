@@ -1,22 +1,41 @@
-"""uvicorn's HTTP connection with one idle timer. Imports uvicorn, so only the server's thread imports this module."""
+"""uvicorn's HTTP connection, limited in number and idle time. Only the server's thread imports this module."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import resource
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 64
+
+
+def connection_limit(descriptors: int) -> int:
+    """Return how many connections to allow a process: at most a quarter of its file descriptors."""
+    if descriptors == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, descriptors // 4))
+
 
 class Connection(H11Protocol):
-    """Aborts a connection that sends no whole request, or reads nothing of a response, for `timeout_keep_alive`.
+    """Aborts a connection above the limit, or one that is idle for `timeout_keep_alive`.
 
-    uvicorn's own timer starts only after the first response and stops at the next byte received.
+    Idle connections send no whole request, or read nothing of a response. uvicorn's own limit only refuses requests,
+    and its timer starts after the first response and stops at the next byte received.
     """
 
+    limit = connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > self.limit:
+            host = self.client[0] if self.client else "a client"
+            log.warning("the live page refuses %s: %d connections are open, its limit", host, self.limit)
+            transport.abort()
         self._restart_timer()
 
     def on_response_complete(self) -> None:

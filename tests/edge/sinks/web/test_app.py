@@ -71,7 +71,7 @@ def test_a_stream_is_closed_when_its_client_leaves() -> None:
 
     async def serve() -> None:
         generator = chunks()  # referenced here, so that no garbage collection closes it
-        await Stream(generator, "text/plain")({"type": "http", "method": "GET"}, leave, send)
+        await Stream(generator)({"type": "http", "method": "GET"}, leave, send)
         assert closed == [True]
 
     closed: list[bool] = []

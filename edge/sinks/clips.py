@@ -2,7 +2,7 @@
 
 Continuous writing wears out SD cards. Frames therefore wait in memory as JPEGs until an alarm. The clip is encoded in
 /dev/shm if possible and copied to the disk whole. The folder is limited in bytes and age. A full or read-only disk
-costs the pictures, never the alarm.
+costs the snapshots and clips, never the alarm.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -31,8 +31,7 @@ from edge.sinks.video import VideoFile
 
 log = logging.getLogger(__name__)
 
-MAX_WIDTH_PX = 640
-"""Wider frames are scaled down: five seconds of 640 px take a few megabytes."""
+MAX_WIDTH_PX = 640  # wider frames are scaled down: five seconds of 640 px take a few megabytes
 MAX_BUFFER_BYTES = 24 << 20
 MIN_FPS, MAX_FPS = 0.5, 60.0
 MEMORY_DIR = Path("/dev/shm")
@@ -50,7 +49,7 @@ class Clip:
 
     id: str
     until_s: float
-    frames: list[BufferedFrame] = field(default_factory=list)
+    frames: list[BufferedFrame]
 
 
 class Clips(Sink):
@@ -65,10 +64,8 @@ class Clips(Sink):
     def __init__(
         self, section: ClipsSection, *, now: Callable[[], float] = time.time, grace_s: float = SHUTDOWN_GRACE_S
     ) -> None:
-        self._section = section
-        self._folder = Path(section.folder)
-        self._now = now
-        self._grace_s = grace_s
+        self._section, self._folder = section, Path(section.folder)
+        self._now, self._grace_s = now, grace_s
         self._buffer: deque[BufferedFrame] = deque()
         self._buffer_bytes = 0
         self._clips: list[Clip] = []
@@ -113,8 +110,8 @@ class Clips(Sink):
             try:
                 job()
                 prune(self._folder, self._section.max_mb * 1e6, self._section.max_days * 86400, self._now())
-            except Exception as error:  # any kind: the next pictures may succeed
-                log.error("pictures of a fire are lost (%s); the alarm is not affected", error)
+            except Exception as error:  # any kind: the next file may succeed
+                log.error("images of a fire are lost (%s); the alarm is not affected", error)
 
     def _write_snapshots(self, event: FireEvent) -> None:
         name = f"{event.id}-{event.kind}"

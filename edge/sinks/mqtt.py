@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from edge.config import MqttSection
@@ -22,12 +22,9 @@ from edge.sinks.homeassistant import device_id, discovery
 from edge.sinks.mqtt_client import OFFLINE, ONLINE, MqttClient, slug
 from edge.sinks.outbox import DiskQueue, Outbox
 
-STATE_INTERVAL_S = 5.0
-"""How often the state is published while nothing changes."""
-STALE_AFTER_S = 15.0
-"""A camera without a result for this long is offline, whatever its state."""
-BIRTH = b"online"
-"""Home Assistant's birth message."""
+STATE_INTERVAL_S = 5.0  # how often the state is published while nothing changes
+STALE_AFTER_S = 15.0  # a camera without a result for this long is offline, whatever its state
+BIRTH = b"online"  # Home Assistant's birth message
 
 
 class Mqtt(Sink):
@@ -44,8 +41,7 @@ class Mqtt(Sink):
     ) -> None:
         self._name = section.name or socket.gethostname()
         self._base = f"{section.topic}/{slug(self._name)}"
-        self._prefix = section.discovery
-        self._snapshots = section.snapshots
+        self._prefix, self._snapshots = section.discovery, section.snapshots
         self._version = version
         self._result: FrameResult | None = None
         self._status: RunStatus | None = None
@@ -53,8 +49,7 @@ class Mqtt(Sink):
         self._published: tuple[object, ...] | None = None
         """Alarms and camera state as published last; None to publish with the next result or status."""
         self._published_s = 0.0
-        self._discovered: tuple[object, ...] | None = None
-        """Zones and model as published last."""
+        self._discovered: tuple[object, ...] | None = None  # zones and model as published last
         self._config_topics: set[str] = set()
         """Retained discovery topics of this camera, including those of earlier runs."""
         self._encoder = ThreadPoolExecutor(1, "mqtt-snapshot")
@@ -68,7 +63,7 @@ class Mqtt(Sink):
             on_message=self._on_message,
             on_connect=self._republish,
         )
-        self._outbox = Outbox("MQTT", events, self._deliver, grace_s=grace_s)
+        self._outbox = Outbox("MQTT", events, partial(self._client.deliver, f"{self._base}/event"), grace_s=grace_s)
 
     def on_result(self, result: FrameResult) -> None:
         self._result = result
@@ -88,13 +83,10 @@ class Mqtt(Sink):
         self._client.close()
         self._encoder.shutdown(wait=False, cancel_futures=True)
 
-    def _deliver(self, document: bytes, stop: threading.Event) -> bool:
-        return self._client.deliver(f"{self._base}/event", document, stop)
-
     def _publish_state(self) -> None:
         """Publish discovery and state if they changed or are due, in the loop's thread; the client only queues them."""
         result, status = self._result, self._status
-        if status is None or not self._client.is_connected:
+        if status is None or not self._client.connected.is_set():
             return
         is_seeing = status.camera_state is CameraState.STREAMING and status.last_result_age_s < STALE_AFTER_S
         current = (dict(result.alarms) if result else None, is_seeing)

@@ -38,8 +38,7 @@ SHORT_SESSION_S = 4.0
 MAX_SHORT_SESSIONS = 6
 """More short sessions in a row mean that another client uses our id: each connection ends the other's."""
 POLL_S = 0.2
-ACKNOWLEDGE_GRACE_S = 0.2
-"""How long an event on its way may still be acknowledged when the run stops."""
+ACKNOWLEDGE_GRACE_S = 0.2  # how long an event on its way may still be acknowledged when the run stops
 DISCONNECT_GRACE_S = 0.4
 ONLINE, OFFLINE = "online", "offline"
 
@@ -71,17 +70,12 @@ class MqttClient:
         max_short_sessions: int = MAX_SHORT_SESSIONS,
     ) -> None:
         self._address = f"{broker.host}:{broker_port(broker)}"
-        self._status_topic = status_topic
-        self._subscriptions = subscriptions
-        self._on_connect = on_connect
-        self._max_short_sessions = max_short_sessions
-        self._short_sessions = 0
-        self._connected = threading.Event()
+        self._status_topic, self._subscriptions, self._on_connect = status_topic, subscriptions, on_connect
+        self._max_short_sessions, self._short_sessions = max_short_sessions, 0
+        self.connected = threading.Event()
         self._connected_s = 0.0
-        self._reported = ""
-        """The last problem that was logged."""
-        self._refused: int | None = None
-        """Id of the last message that the broker refused."""
+        self._reported = ""  # the last problem that was logged
+        self._refused: int | None = None  # id of the last message that the broker refused
         self._client = client = make_client(broker, f"fireseg-{name}-{machine_hash()}")
         client.will_set(status_topic, OFFLINE, qos=1, retain=True)
         client.reconnect_delay_set(1, MAX_RECONNECT_S)
@@ -92,18 +86,14 @@ class MqttClient:
         client.connect_async(broker.host, broker_port(broker), KEEPALIVE_S, clean_start=True)
         client.loop_start()
 
-    @property
-    def is_connected(self) -> bool:
-        return self._connected.is_set()
-
     def publish(self, topic: str, payload: str | bytes) -> None:
         """Publish a retained message if connected; `on_connect` publishes it again after a reconnection."""
-        if self.is_connected:
+        if self.connected.is_set():
             self._client.publish(topic, payload, qos=0, retain=True)
 
     def deliver(self, topic: str, payload: bytes, stop: threading.Event) -> bool:
         """Publish one event and return whether the broker acknowledged it, at the latest soon after `stop` is set."""
-        while not self._connected.wait(POLL_S):
+        while not self.connected.wait(POLL_S):
             if stop.is_set():
                 return False
         with suppress(RuntimeError):  # the connection was lost at this moment
@@ -116,7 +106,7 @@ class MqttClient:
 
     def close(self) -> None:
         """Publish that the camera is offline, and disconnect."""
-        if self.is_connected:
+        if self.connected.is_set():
             with suppress(RuntimeError, ValueError):  # the connection was lost at this moment
                 offline = self._client.publish(self._status_topic, OFFLINE, qos=1, retain=True)
                 offline.wait_for_publish(DISCONNECT_GRACE_S)
@@ -124,9 +114,7 @@ class MqttClient:
 
     # Paho's thread.
 
-    def _handle_connect(
-        self, client: paho.Client, _data: Any, _flags: paho.ConnectFlags, reason: ReasonCode, _properties: Any
-    ) -> None:
+    def _handle_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _: Any) -> None:
         if reason.is_failure:
             self._report(f"refuses the connection ({reason}): check [mqtt] user and password")
             return
@@ -137,19 +125,17 @@ class MqttClient:
         for topic in self._subscriptions:
             client.subscribe(topic)
         client.publish(self._status_topic, ONLINE, qos=0, retain=True)
-        self._connected.set()
+        self.connected.set()
         self._on_connect()
 
     def _handle_connect_failure(self, _client: paho.Client, _data: Any) -> None:
         self._short_sessions = 0  # the broker is down: short sessions were not another client's doing
         self._report("cannot be reached")
 
-    def _handle_disconnect(
-        self, client: paho.Client, _data: Any, _flags: paho.DisconnectFlags, reason: ReasonCode, _properties: Any
-    ) -> None:
-        if not self.is_connected:
+    def _handle_disconnect(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _: Any) -> None:
+        if not self.connected.is_set():
             return
-        self._connected.clear()
+        self.connected.clear()
         is_short = time.monotonic() - self._connected_s < SHORT_SESSION_S
         self._short_sessions = self._short_sessions + 1 if is_short else 0
         # Few brokers name the reason when a client with the same id connects.
@@ -160,11 +146,9 @@ class MqttClient:
         elif reason.is_failure:
             self._report(f"closed the connection ({reason})")
 
-    def _handle_acknowledgement(
-        self, _client: paho.Client, _data: Any, message_id: int, reason: ReasonCode, _properties: Any
-    ) -> None:
+    def _handle_acknowledgement(self, _client: Any, _data: Any, id_: int, reason: ReasonCode, _: Any) -> None:
         if reason.is_failure:
-            self._refused = message_id
+            self._refused = id_
             self._report(f"refuses events ({reason}): check its access rules")
 
     def _report(self, problem: str) -> None:

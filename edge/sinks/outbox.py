@@ -29,10 +29,8 @@ from edge.sinks import SHUTDOWN_GRACE_S
 log = logging.getLogger(__name__)
 
 FILE_NAME = re.compile(r"[0-9]{12}\.json")
-BLOCK_BYTES = 4096
-"""Disk space of a small file."""
-MAX_MEMORY_BYTES = 4e6
-"""Memory for events while the disk is not writable."""
+BLOCK_BYTES = 4096  # disk space of a small file
+MAX_MEMORY_BYTES = 4e6  # memory for events while the disk is not writable
 
 
 Deliver = Callable[[bytes, threading.Event], bool]
@@ -143,8 +141,7 @@ class DiskQueue:
     """
 
     def __init__(self, folder: Path, max_bytes: float, *, max_memory_bytes: float = MAX_MEMORY_BYTES) -> None:
-        self._folder = folder
-        self._max_bytes, self._max_memory_bytes = max_bytes, max_memory_bytes
+        self._folder, self._max_bytes, self._max_memory_bytes = folder, max_bytes, max_memory_bytes
         self._lock = threading.Lock()
         self._handle = _lock_folder(folder)
         self._items: deque[Item] = deque(self._stored_items() if self._handle is not None else ())
@@ -193,9 +190,9 @@ class DiskQueue:
 
     def close(self) -> None:
         """Unlock the folder."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
 
     def _path(self, item: Item) -> Path:
         return self._folder / f"{item.number:012d}.json"

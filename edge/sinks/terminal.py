@@ -13,10 +13,8 @@ from edge.sinks.stream_writer import LOG_GRACE_S, MAX_QUEUED, StreamWriter
 
 log = logging.getLogger(__name__)
 
-MAX_QUEUED_EVENTS = 5000
-"""Events are queued up to this number of lines, results up to `MAX_QUEUED`."""
-CALM_INTERVAL_S = 60.0
-"""How often plain lines report that there is no fire."""
+MAX_QUEUED_EVENTS = 5000  # events are queued up to this number of lines, results up to `MAX_QUEUED`
+CALM_INTERVAL_S = 60.0  # how often plain lines report that there is no fire
 EVENT_WORDS = {START: "FIRE", PEAK: "largest so far", END: "over"}
 CLEAR_LINE = "\r\x1b[2K"
 
@@ -64,10 +62,10 @@ class JsonLines(Terminal):
     """One JSON object per line for each result and event."""
 
     def on_result(self, result: FrameResult) -> None:
-        self._writer.put(json.dumps(result.as_json()) + "\n")
+        self._writer.write(json.dumps(result.as_json()) + "\n")
 
     def on_event(self, event: FireEvent) -> None:
-        self._writer.put(json.dumps(event.as_json()) + "\n", MAX_QUEUED_EVENTS)
+        self._writer.write(json.dumps(event.as_json()) + "\n", MAX_QUEUED_EVENTS)
 
 
 class StatusLine(Terminal):
@@ -76,13 +74,13 @@ class StatusLine(Terminal):
     max_queued = 1  # never queue outdated lines
 
     def on_result(self, result: FrameResult) -> None:
-        self._writer.put(CLEAR_LINE + status_text(result))
+        self._writer.write(CLEAR_LINE + status_text(result))
 
     def on_event(self, event: FireEvent) -> None:
-        self._writer.put(f"{CLEAR_LINE}{event_text(event)}\n", MAX_QUEUED_EVENTS)
+        self._writer.write(f"{CLEAR_LINE}{event_text(event)}\n", MAX_QUEUED_EVENTS)
 
     def close(self) -> None:
-        self._writer.put(CLEAR_LINE, MAX_QUEUED_EVENTS)
+        self._writer.write(CLEAR_LINE, MAX_QUEUED_EVENTS)
         super().close()
 
 
@@ -94,29 +92,22 @@ class PlainLines(Terminal):
     def on_result(self, result: FrameResult) -> None:
         if self._status_t_s is None or not 0 <= result.t_s - self._status_t_s < CALM_INTERVAL_S:
             self._status_t_s = result.t_s
-            self._writer.put(status_text(result) + "\n")
+            self._writer.write(status_text(result) + "\n")
 
     def on_event(self, event: FireEvent) -> None:
-        self._writer.put(event_text(event) + "\n", MAX_QUEUED_EVENTS)
+        self._writer.write(event_text(event) + "\n", MAX_QUEUED_EVENTS)
 
 
-class LogHandler(logging.Handler):
+class LogHandler(logging.StreamHandler[StreamWriter]):
     """Writes log lines without credentials, and clear of the status line."""
 
     def __init__(self, out: TextIO) -> None:
-        super().__init__()
-        self._writer = StreamWriter(out, "stderr")
+        super().__init__(StreamWriter(out, "stderr"))
         clear = CLEAR_LINE if out.isatty() else ""
         self.setFormatter(RedactingFormatter(f"{clear}%(asctime)s %(message)s", "%H:%M:%S"))
 
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._writer.put(self.format(record) + "\n")
-        except Exception:
-            self.handleError(record)
-
     def close(self) -> None:
-        self._writer.close(LOG_GRACE_S)
+        self.stream.close(LOG_GRACE_S)
         super().close()
 
 

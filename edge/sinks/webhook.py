@@ -23,8 +23,7 @@ from edge.sinks.outbox import DiskQueue, Outbox
 log = logging.getLogger(__name__)
 
 SIGNATURE = "X-FireSeg-Signature"
-RETRY_CODES = (408, 425, 429)
-"""4xx codes worth retrying; any other 4xx rejects the payload."""
+RETRY_CODES = (408, 425, 429)  # 4xx codes worth retrying; any other 4xx rejects the payload
 MAX_RESPONSE_BYTES = 1 << 16
 
 
@@ -64,6 +63,9 @@ class Webhook(Sink):
 
     def _post(self, body: bytes, _stop: threading.Event) -> bool:
         event = json.loads(body)
+        if not (isinstance(event, dict) and {"id", "number"} <= event.keys()):
+            log.error("a document in the outbox is not an event: dropped")
+            return True
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "fireseg-edge",

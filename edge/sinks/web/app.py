@@ -65,8 +65,8 @@ def make_app(
     async def snapshot(request: Request) -> Response:
         return jpeg_response(await live.snapshot(wants_overlay(request)), 503, "No current frame: /readyz says why.")
 
-    async def event_picture(request: Request) -> Response:
-        jpeg = history.picture(request.path_params["id"], request.path_params["kind"])
+    async def event_snapshot(request: Request) -> Response:
+        jpeg = history.snapshot(request.path_params["id"], request.path_params["kind"])
         return jpeg_response(jpeg, 404, f"Not found: the last {MAX_FIRES} fires are kept.")
 
     async def stream_state(_: Request) -> Response:
@@ -95,7 +95,7 @@ def make_app(
     routes = [
         Route("/live.mjpeg", stream_frames),
         Route("/snapshot.jpg", snapshot),
-        Route("/events/{id}/{kind}.jpg", event_picture),
+        Route("/events/{id}/{kind}.jpg", event_snapshot),
         Route("/state", stream_state),
         Route("/metrics", metrics),
         route("/api/state", lambda: JSONResponse(history.state())),

@@ -37,12 +37,7 @@ class FireRecord:
 
 
 class History:
-    """Written by the loop's thread, read by the server's.
-
-    Args:
-        config: zones, thresholds and frame rate of the run.
-        clock: seconds, monotonic.
-    """
+    """Written by the loop's thread, read by the server's."""
 
     def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
@@ -85,13 +80,13 @@ class History:
             self._config = config
             self._config_revision += 1
 
-    def add_picture(self, fire_id: str, kind: str, jpeg: bytes) -> None:
+    def add_snapshot(self, fire_id: str, kind: str, jpeg: bytes) -> None:
         with self._lock:
             if fire := self._fires.get(fire_id):
                 fire.pictures[kind] = jpeg
                 self._events_revision += 1
 
-    def picture(self, fire_id: str, kind: str) -> bytes | None:
+    def snapshot(self, fire_id: str, kind: str) -> bytes | None:
         with self._lock:
             fire = self._fires.get(fire_id)
             return fire.pictures.get(kind) if fire else None

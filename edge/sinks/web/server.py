@@ -71,7 +71,6 @@ class Server:
     """Serves an app on a listening socket. Clients that connect before `start` wait.
 
     Args:
-        listener: as `open_socket` gives it.
         make_app: called in the server's thread, since its imports take a while on a Pi.
         idle_s: closes connections that send no request, or read no response, for this long.
     """

@@ -23,8 +23,7 @@ if TYPE_CHECKING:  # loaded in the server's thread
 
 log = logging.getLogger(__name__)
 
-EVENT_WIDTH_PX = 480
-"""Sixty event pictures stay under two megabytes."""
+EVENT_WIDTH_PX = 480  # sixty snapshots of events stay under two megabytes
 
 
 class WebPage(Sink):
@@ -38,8 +37,8 @@ class WebPage(Sink):
     Args:
         config: `[web]`, `[[zones]]`, `[[ignored]]`, `[alarm]` and `[loop]` are used.
         metrics: answers `/metrics`.
-        idle_s: closes connections that send no request, or read no response, for this long.
-        clock: seconds, monotonic.
+        idle_s: as for `Server`.
+        clock: monotonic seconds.
 
     Example:
         >>> page = WebPage(load_config(None, {"web": {"listen": ":8080"}}), Prometheus())
@@ -66,7 +65,7 @@ class WebPage(Sink):
             log.info("the page's password is sent unencrypted: outside your own network, use a proxy with TLS")
         self._metrics = metrics
         # One worker: encoding must not take all cores from the model.
-        self._executor = ThreadPoolExecutor(1, "web-pictures")
+        self._executor = ThreadPoolExecutor(1, "web-jpegs")
         self._live, self._history = LiveFrames(self._executor, clock), History(config, clock)
         self._notifier = Notifier()
         self._has_status = False
@@ -87,7 +86,7 @@ class WebPage(Sink):
     def on_event(self, event: FireEvent) -> None:
         self._history.on_event(event)
         self._notifier.notify()
-        self._executor.submit(self._add_picture, event)
+        self._executor.submit(self._add_snapshot, event)
 
     def on_status(self, status: RunStatus) -> None:
         self._history.on_status(status)
@@ -106,8 +105,8 @@ class WebPage(Sink):
         self._server.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _add_picture(self, event: FireEvent) -> None:
-        self._history.add_picture(event.id, event.kind, render_jpeg(event.rgb, event.mask, EVENT_WIDTH_PX))
+    def _add_snapshot(self, event: FireEvent) -> None:
+        self._history.add_snapshot(event.id, event.kind, render_jpeg(event.rgb, event.mask, EVENT_WIDTH_PX))
         self._notifier.notify()
 
 

@@ -110,7 +110,7 @@ def test_the_state_is_sent_with_each_status_and_at_once_with_an_event(page: WebP
         assert viewer.response.headers["Content-Type"].startswith("text/event-stream")
         assert viewer.message()["alarm"] is False
         release = threading.Event()
-        page._executor.submit(release.wait, 5)  # the event's picture has to wait
+        page._executor.submit(release.wait, 5)  # the snapshot has to wait
         page.on_result(result(1.0, 0.25, on=True))
         page.on_event(event(START))
         state = viewer.message()
@@ -140,7 +140,7 @@ def test_the_history_keeps_ten_minutes() -> None:
     assert past.points()[0] == (100.0, {"stove": 0.2})
 
 
-def test_an_event_is_listed_with_its_picture_in_which_fire_is_tinted(page: WebPage) -> None:
+def test_an_event_is_listed_with_its_snapshot_in_which_fire_is_tinted(page: WebPage) -> None:
     start = replace(event(START), rgb=np.full((48, 64, 3), 60, np.uint8), mask=np.ones((12, 16), np.bool_))
     page.on_event(start)
     page.on_event(replace(event(PEAK, t_s=3.0), peak_share=0.2))
@@ -163,7 +163,7 @@ def test_an_event_is_listed_with_its_picture_in_which_fire_is_tinted(page: WebPa
     assert get_json(page, "/api/events")[0]["active"] is False
 
 
-def test_no_path_reaches_anything_but_pictures_of_events(page: WebPage) -> None:
+def test_no_path_reaches_anything_but_snapshots_of_events(page: WebPage) -> None:
     page.on_event(event(START))
     wait_until(lambda: get(page, f"/events/{FIRE}/start.jpg")[0] == 200)
     for path in (

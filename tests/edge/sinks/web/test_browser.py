@@ -146,7 +146,7 @@ def test_a_fire_is_shown_and_the_frame_moves(browser: Any, run_url: str) -> None
     assert re.fullmatch(r"window\s+0\.\d %\s+no fire", window)
 
 
-def test_the_fire_is_plotted_and_listed_with_its_picture(browser: Any, run_url: str) -> None:
+def test_the_fire_is_plotted_and_listed_with_its_snapshot(browser: Any, run_url: str) -> None:
     wait(lambda: has_alarm(browser))
     wait(lambda: each(browser, "#events li img", "naturalWidth")[:1] == [320])
     assert text(browser, "events").startswith("Fire: stove, ")

@@ -64,7 +64,7 @@ def test_each_frame_is_encoded_once_for_all_viewers_outside_the_loops_thread(
             page.on_result(noise(number))
             jpegs = {viewer.jpeg() for viewer in viewers} | {get(page, "/snapshot.jpg")[2]}
             assert len(jpegs) == 1
-            assert encoded_by == ["web-pictures_0"] * number
+            assert encoded_by == ["web-jpegs_0"] * number
 
 
 def test_viewers_get_at_most_ten_frames_per_second(page: WebPage) -> None:

@@ -16,7 +16,8 @@ from edge.messages import CameraState
 from edge.sinks.homeassistant import discovery
 from edge.sinks.mqtt_client import MqttClient, slug
 from tests.support.factories import MODEL_HASH, result, run_status
-from tests.support.mqtt_fixtures import BASE, fire, kitchen, listening, publish_until, publishing, wait_for
+from tests.support.mqtt_fixtures import BASE, fire, kitchen, listening, publish_until, publishing
+from tests.support.waiting import wait_for
 
 
 def entities(*zones: str) -> dict[str, dict[str, object]]:

@@ -14,7 +14,8 @@ from edge.errors import UserError
 from edge.sinks.mqtt import Mqtt
 from edge.sinks.mqtt_client import broker_port, make_client
 from edge.sinks.outbox import DiskQueue
-from tests.support.mqtt_fixtures import MAX_BYTES, fire, keys, kitchen, listening, mosquitto, publishing, wait_for
+from tests.support.mqtt_fixtures import MAX_BYTES, fire, keys, kitchen, listening, mosquitto, publishing
+from tests.support.waiting import wait_for
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TextIO
@@ -18,8 +17,7 @@ from edge.messages import END, START
 from edge.sinks.stream_writer import MAX_QUEUED
 from edge.sinks.terminal import CLEAR_LINE, JsonLines, PlainLines, StatusLine
 from tests.support.factories import event, result
-
-TIMEOUT_S = 10.0
+from tests.support.waiting import TIMEOUT_S, wait_for
 
 
 @dataclass
@@ -46,10 +44,7 @@ def test_a_terminal_has_one_overwritten_line_with_events_above_it() -> None:
     for number in range(5):
         sink.on_result(result(number / 10, 0.0, on=False))
     sink.on_event(event(START))
-    deadline_s = time.monotonic() + TIMEOUT_S
-    while "\n" not in out.getvalue():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.001)
+    wait_for(lambda: "\n" in out.getvalue())
     sink.on_result(result(1.0, 0.1, on=True))
     sink.close()
     assert out.getvalue().count("\n") == 1
@@ -162,11 +157,12 @@ def test_a_run_stops_without_its_reader_unless_it_has_other_sinks(
     sink = JsonLines(writer)
     sink.attend(run, lossless=False, is_only_sink=is_only_sink)
     reader.close()
-    deadline_s = time.monotonic() + TIMEOUT_S
-    while "nobody reads stdout any more" not in caplog.text:
-        assert time.monotonic() < deadline_s
+
+    def is_logged() -> bool:
         sink.on_result(result(0.0, 0.0, on=False))
-        time.sleep(0.001)
+        return "nobody reads stdout any more" in caplog.text
+
+    wait_for(is_logged)
     sink.close()
     assert run.stop == is_only_sink
 

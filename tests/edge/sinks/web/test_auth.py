@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.config import Listen, load_config, parse_listen
+from edge.config import Listen, parse_listen
 from edge.errors import UserError
 from edge.secrets import WEB_PASSWORD
 from edge.sinks.prometheus import Prometheus
@@ -49,23 +50,17 @@ WRONG = ["8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "::1:8080", "[127
 
 
 @pytest.mark.parametrize("text", [*WRONG, "http://127.0.0.1:80", "127.0.0.1:80/", "127.0.0.1:-1", "[::1%lo]:80"])
-def test_a_wrong_address_is_an_error_of_the_configuration(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "fireseg.toml"
-    path.write_text(f'[web]\nlisten = "{text}"\n')
-    with pytest.raises(UserError) as error:
-        load_config(path)
-    (line,) = error.value.lines
-    assert f'[web] listen = "{text}": expected an address and a port, such as "127.0.0.1:8080"' in line
+def test_a_wrong_address_is_an_error(text: str) -> None:
+    with pytest.raises(UserError, match=r'expected an address and a port, such as "127.0.0.1:8080"'):
+        parse_listen(text)
 
 
-@given(st.text(max_size=30) | st.from_regex(r"(\[[0-9a-f:.]*\]|[0-9.]*):[0-9]{1,6}", fullmatch=True))
+@given(st.text(max_size=30) | st.text("[]0123456789abcdef:.", max_size=20))
 def test_any_text_is_an_address_or_a_user_error(text: str) -> None:
-    try:
+    with suppress(UserError):
         listen = parse_listen(text)
-    except UserError:
-        return
-    assert 0 <= listen.port <= 65535
-    assert str(ipaddress.ip_address(listen.host)) == listen.host
+        assert 0 <= listen.port <= 65535
+        assert str(ipaddress.ip_address(listen.host)) == listen.host
 
 
 @given(st.ip_addresses(), st.integers(0, 65535))

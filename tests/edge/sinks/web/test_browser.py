@@ -17,8 +17,9 @@ import pytest
 from edge.detection.zones import Zone
 from edge.messages import START, CameraState
 from edge.sinks.web.sink import WebPage
-from tests.support.factories import event, result
-from tests.support.web_client import FrameFeeder, config, serving, status
+from tests.support.factories import event, result, run_status
+from tests.support.waiting import wait_for
+from tests.support.web_client import FrameFeeder, config, serving
 
 ROOT = Path(__file__).parents[4]
 SCREENSHOT = ROOT / "build" / "page.png"
@@ -93,19 +94,15 @@ def run_url(browser: Any, shipped_model: Path, tmp_path_factory: pytest.TempPath
             process.kill()
 
 
-def wait(is_true: Callable[[], Any], limit_s: float = WAIT_S) -> Any:
-    end_s = time.monotonic() + limit_s
-    while not (value := is_true()):
-        assert time.monotonic() < end_s, "timed out"
-        time.sleep(0.05)
-    return value
+def wait(condition: Callable[[], Any]) -> Any:
+    return wait_for(condition, WAIT_S)
 
 
 def wait_with_status(page: WebPage, is_true: Callable[[], Any], **changes: Any) -> None:
     """Send a status before each check."""
 
     def check() -> Any:
-        page.on_status(status(**changes))
+        page.on_status(run_status(**changes))
         return is_true()
 
     wait(check)
@@ -260,7 +257,7 @@ def test_a_lost_connection_covers_the_frame_until_the_run_is_back(browser: Any) 
             browser.get(page.url)
             # The server is up, but the loop hangs: no status arrives.
             wait(lambda: text(browser, "banner") == "Connection lost")
-            page.on_status(status())
+            page.on_status(run_status())
             wait(lambda: text(browser, "banner") == "FIRE")
             wait(lambda: live_width(browser) == 64)
         settings = config(f"127.0.0.1:{page.port}")

@@ -19,19 +19,9 @@ from edge.sinks.prometheus import Prometheus
 from edge.sinks.web.connection import MAX_CONNECTIONS, connection_limit
 from edge.sinks.web.server import IDLE_S, RateLimitFilter
 from edge.sinks.web.sink import WebPage
-from tests.support.web_client import (
-    LARGE,
-    TIMEOUT_S,
-    FrameFeeder,
-    Viewer,
-    config,
-    connections,
-    get,
-    gray,
-    serving,
-    status,
-    wait_until,
-)
+from tests.support.factories import run_status
+from tests.support.waiting import wait_for
+from tests.support.web_client import LARGE, TIMEOUT_S, FrameFeeder, Viewer, config, connections, get, gray, serving
 
 
 def connect(page: WebPage) -> socket.socket:
@@ -89,8 +79,8 @@ def test_viewers_and_clients_that_ask_again_in_time_stay_connected() -> None:
 @pytest.mark.slow
 def test_a_viewer_that_stops_reading_is_disconnected_and_the_others_stay() -> None:
     with serving(idle_s=1.0) as page, FrameFeeder(page, fps=20, size=LARGE), Viewer(page), Viewer(page) as reader:
-        wait_until(lambda: page._live.viewers == 2)
-        wait_until(lambda: bool(reader.jpeg()) and page._live.viewers == 1)
+        wait_for(lambda: page._live.viewers == 2)
+        wait_for(lambda: bool(reader.jpeg()) and page._live.viewers == 1)
         reader.jpeg()
 
 
@@ -101,14 +91,14 @@ def test_clients_above_the_limit_are_refused_while_viewers_go_on(
     with serving() as page, FrameFeeder(page, fps=20), Viewer(page) as viewer, ExitStack() as stack:
         viewer.jpeg()
         clients = [stack.enter_context(connect(page)) for _ in range(2 * MAX_CONNECTIONS)]
-        wait_until(lambda: sum(map(is_open, clients)) == MAX_CONNECTIONS - 1)
+        wait_for(lambda: sum(map(is_open, clients)) == MAX_CONNECTIONS - 1)
         with pytest.raises(OSError):
             get(page, "/healthz")
         for _ in range(3):
             viewer.jpeg()
         for client in clients:
             client.close()
-        wait_until(lambda: len(connections(page)) == 1)
+        wait_for(lambda: len(connections(page)) == 1)
         assert get(page, "/healthz")[0] == 200
         viewer.jpeg()
     (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
@@ -144,7 +134,7 @@ def test_crowds_do_not_slow_the_loop(count: int, sent: bytes, drip: bytes, reads
                         _ = reads and client.recv(1 << 20)
                 first = False
                 assert len(connections(page)) <= MAX_CONNECTIONS
-        wait_until(lambda: len(connections(page)) == 1)
+        wait_for(lambda: len(connections(page)) == 1)
         viewer.jpeg()
     assert feeder.cpu_s / feeder.number < 0.005
     assert feeder.longest_s < IDLE_S / 2  # a full buffer would hold up the loop for the idle time
@@ -202,11 +192,11 @@ def test_the_page_closes_whoever_is_connected(capfd: pytest.CaptureFixture[str])
     with serving() as page, ExitStack() as stack, FrameFeeder(page, fps=20, size=LARGE):
         stuck, state = (stack.enter_context(Viewer(page, path)) for path in ("/live.mjpeg", "/state"))
         state.message()
-        wait_until(lambda: any(connection.flow.write_paused for connection in connections(page)))  # stuck
+        wait_for(lambda: any(connection.flow.write_paused for connection in connections(page)))  # stuck
         page.close()
         assert stuck.status == 200
         assert state.response.read() == b""  # the stream ended properly
-        wait_until(lambda: not any(thread.name == "web" for thread in threading.enumerate()))
+        wait_for(lambda: not any(thread.name == "web" for thread in threading.enumerate()))
         with pytest.raises(OSError):
             get(page, "/")
     assert capfd.readouterr().err == ""
@@ -216,9 +206,9 @@ def test_the_server_starts_with_the_first_frame_or_second_status_unless_closed()
     for first in ("frame", "status"):
         page = WebPage(config(), Prometheus())
         try:
-            page.on_status(status())
+            page.on_status(run_status())
             assert not page._server.started
-            page.on_result(gray(1)) if first == "frame" else page.on_status(status())
+            page.on_result(gray(1)) if first == "frame" else page.on_status(run_status())
             assert get(page, "/healthz")[0] == 200
         finally:
             page.close()

@@ -44,10 +44,9 @@ class Sink:
 
 
 class Sinks:
-    """All sinks of a run. A sink that raises is logged and stops neither the others nor the loop.
+    """All sinks of a run, called in order. A sink that raises is logged and stops neither the others nor the loop.
 
     Args:
-        sinks: in the order in which they are called.
         clock: monotonic seconds, to limit how often a failing sink is logged.
     """
 

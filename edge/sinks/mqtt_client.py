@@ -212,11 +212,7 @@ def try_broker(broker: MqttSection, timeout_s: float) -> str:
 def slug(name: str) -> str:
     """Return the name as part of a topic or id: a-z, 0-9, - and _.
 
-    If that changes the name, a hash is appended so that two names stay distinct.
-
-    Example:
-        >>> slug("the stove")
-        'the-stove-fe3c4b'
+    If that changes the name, a hash is appended so that two names stay distinct: "the-stove-fe3c4b" for "the stove".
     """
     plain = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-")
     return plain if plain == name else f"{plain or 'name'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"

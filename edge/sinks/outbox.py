@@ -49,10 +49,6 @@ class Outbox:
         deliver: called in another thread.
         wait_s: seconds to wait after a number of failures in a row.
         grace_s: how long `close` takes at most; what is left is sent after the next start.
-
-    Example:
-        >>> outbox = Outbox("webhook", DiskQueue(Path("outbox"), max_bytes=1e6), deliver=post)
-        >>> outbox.put(b'{"id": "fire-1", "number": 1}')
     """
 
     def __init__(
@@ -242,11 +238,11 @@ def outbox_folder(configured: str) -> Path:
         return Path(configured)
     if service := os.environ.get("STATE_DIRECTORY"):
         return Path(service.split(":")[0]) / "spool"
-    state = os.environ.get("XDG_STATE_HOME")
     try:
-        return (Path(state) if state else Path.home() / ".local/state") / "fireseg-edge"
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
     except RuntimeError:  # users without a home directory, as in containers
-        return Path(tempfile.gettempdir()) / "fireseg-edge"
+        state = tempfile.gettempdir()
+    return Path(state) / "fireseg-edge"
 
 
 def _lock_folder(folder: Path) -> int | None:

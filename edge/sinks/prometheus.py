@@ -21,14 +21,6 @@ class Prometheus(Sink, Collector):
     """Keeps the metrics in a registry of this sink; `scrape` may be called from any thread.
 
     Gauges of zones that are no longer configured disappear; their event counters stay.
-
-    Args:
-        version: of this program, as a label of `fireseg_model_info`.
-
-    Example:
-        >>> metrics = Prometheus("0.1.0")
-        >>> metrics.on_result(result)
-        >>> body, content_type = metrics.scrape()
     """
 
     def __init__(self, version: str = "") -> None:

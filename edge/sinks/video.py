@@ -33,9 +33,10 @@ class VideoFile:
         if self._writer is None:
             self._size = (width - width % 2, height - height % 2)  # codecs need even sides
             codec = cv2.VideoWriter.fourcc(*CODECS[self._path.suffix.lower()])
-            self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, self._size)
-            if not self._writer.isOpened():
+            writer = cv2.VideoWriter(str(self._path), codec, self._fps, self._size)
+            if not writer.isOpened():
                 raise UserError(f"{self._path} could not be written as a video", "check the folder and the free space")
+            self._writer = writer
         self._writer.write(bgr if (width, height) == self._size else cv2.resize(bgr, self._size))
 
     def close(self) -> None:

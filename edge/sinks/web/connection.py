@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 64
-
-
-def connection_limit(descriptors: int) -> int:
-    """Return how many connections to allow a process: at most a quarter of its file descriptors."""
-    if descriptors == resource.RLIM_INFINITY:
-        return MAX_CONNECTIONS
-    return max(1, min(MAX_CONNECTIONS, descriptors // 4))
 
 
 class Connection(H11Protocol):
@@ -27,14 +19,13 @@ class Connection(H11Protocol):
     and its timer starts after the first response and stops at the next byte received.
     """
 
-    limit = connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.limit:
+        if len(self.connections) > MAX_CONNECTIONS:
             host = self.client[0] if self.client else "a client"
-            log.warning("the live page refuses %s: %d connections are open, its limit", host, self.limit)
+            log.warning("the live page refuses %s: %d connections are open, its limit", host, MAX_CONNECTIONS)
             transport.abort()
         self._restart_timer()
 

@@ -39,11 +39,6 @@ class WebPage(Sink):
         metrics: answers `/metrics`.
         idle_s: as for `Server`.
         clock: monotonic seconds.
-
-    Example:
-        >>> page = WebPage(load_config(None, {"web": {"listen": ":8080"}}), Prometheus())
-        >>> page.url
-        'http://127.0.0.1:8080/'
     """
 
     def __init__(

@@ -66,7 +66,7 @@ def test_unreadable_certificates_fail_at_the_start(tmp_path: Path) -> None:
             Mqtt(kitchen(0, tls=True, ca_file=str(tmp_path / name)), DiskQueue(tmp_path, MAX_BYTES))
 
 
-def test_user_and_password_come_from_the_environment_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_login_comes_from_the_environment_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "password").write_text("from file\n")
     section = MqttSection(host="broker", user="camera", password_file=str(tmp_path / "password"))
     client = make_client(section, "test")
@@ -75,10 +75,7 @@ def test_user_and_password_come_from_the_environment_or_a_file(tmp_path: Path, m
     monkeypatch.setenv("FIRESEG_MQTT_PASSWORD", "from environment")
     client = make_client(section, "test")
     assert (client.username, client.password) == ("other", "from environment")
-
-
-def test_the_default_port_depends_on_tls() -> None:
-    assert [broker_port(MqttSection(tls=tls)) for tls in (False, True)] == [1883, 8883]
+    assert [broker_port(replace(section, tls=tls)) for tls in (False, True)] == [1883, 8883]
 
 
 @pytest.mark.parametrize("content", ["", None])

@@ -110,26 +110,6 @@ def test_documents_that_did_not_arrive_are_sent_after_the_next_start(
         assert receiver.received_after(3) == documents(3)
 
 
-def test_documents_put_right_before_the_end_still_arrive(tmp_path: Path) -> None:
-    receiver = Receiver()
-    with sending(tmp_path, receiver, count=1, grace_s=TIMEOUT_S):
-        pass
-    assert receiver.received == [b"0"]
-
-
-def test_an_unexpected_exception_is_logged_and_retried(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    receiver = Receiver()
-
-    def fail_once(document: bytes, stop: threading.Event) -> bool:
-        if not caplog.records:
-            raise RuntimeError("boom")
-        return receiver(document, stop)
-
-    with sending(tmp_path, fail_once, count=1):
-        assert receiver.received_after(1) == [b"0"]
-    assert "test: delivery failed (RuntimeError: boom), will retry" in caplog.text
-
-
 def filled(folder: Path, count: int, max_bytes: float = MAX_BYTES, **options: float) -> DiskQueue:
     waiting = DiskQueue(folder, max_bytes, **options)
     for each in documents(count):

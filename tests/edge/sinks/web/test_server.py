@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import http.client
 import logging
-import resource
 import socket
 import subprocess
 import sys
@@ -16,8 +15,8 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from edge.sinks.prometheus import Prometheus
-from edge.sinks.web.connection import MAX_CONNECTIONS, connection_limit
-from edge.sinks.web.server import IDLE_S, RateLimitFilter
+from edge.sinks.web.connection import MAX_CONNECTIONS
+from edge.sinks.web.server import BACKLOG, IDLE_S
 from edge.sinks.web.sink import WebPage
 from tests.support.factories import run_status
 from tests.support.waiting import wait_for
@@ -133,18 +132,11 @@ def test_crowds_do_not_slow_the_loop(count: int, sent: bytes, drip: bytes, reads
                         client.send(sent if first else drip)
                         _ = reads and client.recv(1 << 20)
                 first = False
-                assert len(connections(page)) <= MAX_CONNECTIONS
+                assert len(connections(page)) <= MAX_CONNECTIONS + BACKLOG  # refused ones close a moment later
         wait_for(lambda: len(connections(page)) == 1)
         viewer.jpeg()
     assert feeder.cpu_s / feeder.number < 0.005
     assert feeder.longest_s < IDLE_S / 2  # a full buffer would hold up the loop for the idle time
-
-
-@pytest.mark.parametrize(
-    ("descriptors", "limit"), [(1024, 64), (256, 64), (100, 25), (2, 1), (resource.RLIM_INFINITY, 64)]
-)
-def test_connections_take_at_most_a_quarter_of_the_descriptors(descriptors: int, limit: int) -> None:
-    assert connection_limit(descriptors) == limit
 
 
 def test_without_descriptors_one_line_is_logged_and_the_page_recovers(
@@ -174,18 +166,6 @@ def test_small_messages_are_sent_without_delay() -> None:
     with serving() as page, Viewer(page, "/state"):
         (connection,) = connections(page)
         assert connection.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
-def test_errors_of_the_app_are_logged_with_a_traceback_at_a_limited_rate() -> None:
-    rate_limit = RateLimitFilter()
-    try:
-        raise ValueError("ours")
-    except ValueError as error:
-        exc_info = (ValueError, error, error.__traceback__)
-    record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "Exception in ASGI application\n", (), exc_info)
-    assert rate_limit.filter(record)
-    assert record.exc_info is exc_info
-    assert not rate_limit.filter(record)
 
 
 def test_the_page_closes_whoever_is_connected(capfd: pytest.CaptureFixture[str]) -> None:

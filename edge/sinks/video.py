@@ -18,10 +18,7 @@ CODECS = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 
 
 class VideoFile:
-    """A video with the size of its first frame. Other frames are scaled to it.
-
-    `write` raises `UserError` if the file cannot be written.
-    """
+    """A video with the size of its first frame, to which others are scaled. `write` may raise `UserError`."""
 
     def __init__(self, path: Path, fps: float) -> None:
         self._path, self._fps = path, fps

@@ -45,6 +45,15 @@ def encode_jpeg(frame: Frame, quality: int = 85) -> bytes:
     return data.tobytes()
 
 
+def shrink(frame: Frame, max_width_px: int) -> Frame:
+    """Return an RGB picture scaled down to at most `max_width_px`, or itself if it is not wider."""
+    height, width = frame.shape[:2]
+    if width <= max_width_px:
+        return frame
+    size = (max_width_px, round(height * max_width_px / width))
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
 def read_gray_or_colour(path: Path) -> Frame | Map:
     """Return a picture with its own channels: (H, W), or (H, W, C) in OpenCV's order. Raises `UserError`."""
     return _decode(path, cv2.IMREAD_UNCHANGED)

@@ -21,7 +21,7 @@ from benchmarks.soak.process import ROOT, run_to_end
 from benchmarks.soak.rig import free_port, viewers
 from edge.camera.pattern import PatternCamera
 from edge.model.latency import NETWORK
-from edge.sinks.video import open_writer
+from edge.sinks.video import VideoFile
 
 HD = (1280, 720)
 FPS = 30.0
@@ -66,10 +66,10 @@ def measure_cost(model: Path, threads: int, rounds: int, on_step: Callable[[], N
 
 def write_video(path: Path, seconds: float) -> None:
     """Write a 720p recording of the test pattern."""
-    pattern, writer = PatternCamera(fps=FPS), open_writer(path, HD, FPS)
+    pattern, video = PatternCamera(fps=FPS), VideoFile(path, FPS)
     for number in range(round(seconds * FPS)):
-        writer.write(cv2.cvtColor(cv2.resize(pattern.frame(number / FPS), HD), cv2.COLOR_RGB2BGR))
-    writer.release()
+        video.write(cv2.cvtColor(cv2.resize(pattern.frame(number / FPS), HD), cv2.COLOR_RGB2BGR))
+    video.close()
 
 
 def bare_ms(model: Path, threads: int) -> float:

@@ -146,11 +146,11 @@ def check_runtime(segmenter: Segmenter) -> Finding:
 
 def check_broker(config: Config) -> Finding:
     """Log in once."""
-    from edge.sinks.mqtt_client import broker_address, try_broker
+    from edge.sinks.mqtt_client import broker_port, try_broker
 
+    address = f"{config.mqtt.host}:{broker_port(config.mqtt)}"
     try:
-        address = broker_address(config.mqtt)
-        problem = try_broker(address, BROKER_WAIT_S)
+        problem = try_broker(config.mqtt, BROKER_WAIT_S)
     except UserError as error:
         return Finding("broker", error.problem, error.remedy)
     if problem:

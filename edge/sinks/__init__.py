@@ -11,10 +11,8 @@ from edge.messages import FireEvent, FrameResult, RunStatus
 
 log = logging.getLogger(__name__)
 
-SHUTDOWN_GRACE_S = 0.8
-"""How long a sink that closes waits for work under way."""
-LOG_INTERVAL_S = 60.0
-"""A sink that keeps failing is logged this often."""
+SHUTDOWN_GRACE_S = 0.8  # how long a sink that closes waits for work under way
+LOG_INTERVAL_S = 60.0  # a sink that keeps failing is logged this often
 
 
 class Sink:
@@ -46,10 +44,9 @@ class Sink:
 
 
 class Sinks:
-    """All sinks of a run. A sink that raises is logged and stops neither the others nor the loop.
+    """All sinks of a run, called in order. A sink that raises is logged and stops neither the others nor the loop.
 
     Args:
-        sinks: in the order in which they are called.
         clock: monotonic seconds, to limit how often a failing sink is logged.
     """
 

@@ -2,7 +2,7 @@
 
 Continuous writing wears out SD cards. Frames therefore wait in memory as JPEGs until an alarm. The clip is encoded in
 /dev/shm if possible and copied to the disk whole. The folder is limited in bytes and age. A full or read-only disk
-costs the pictures, never the alarm.
+costs the snapshots and clips, never the alarm.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -24,15 +24,14 @@ import numpy as np
 
 from edge.config import ClipsSection
 from edge.files import replacing, write_bytes, write_json
-from edge.images import Frame, encode_jpeg, overlay
+from edge.images import encode_jpeg, overlay, shrink
 from edge.messages import END, START, FireEvent, FrameResult
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
-from edge.sinks.video import open_writer
+from edge.sinks.video import VideoFile
 
 log = logging.getLogger(__name__)
 
-MAX_WIDTH_PX = 640
-"""Wider frames are scaled down: five seconds of 640 px take a few megabytes."""
+MAX_WIDTH_PX = 640  # wider frames are scaled down: five seconds of 640 px take a few megabytes
 MAX_BUFFER_BYTES = 24 << 20
 MIN_FPS, MAX_FPS = 0.5, 60.0
 MEMORY_DIR = Path("/dev/shm")
@@ -50,7 +49,7 @@ class Clip:
 
     id: str
     until_s: float
-    frames: list[BufferedFrame] = field(default_factory=list)
+    frames: list[BufferedFrame]
 
 
 class Clips(Sink):
@@ -65,10 +64,8 @@ class Clips(Sink):
     def __init__(
         self, section: ClipsSection, *, now: Callable[[], float] = time.time, grace_s: float = SHUTDOWN_GRACE_S
     ) -> None:
-        self._section = section
-        self._folder = Path(section.folder)
-        self._now = now
-        self._grace_s = grace_s
+        self._section, self._folder = section, Path(section.folder)
+        self._now, self._grace_s = now, grace_s
         self._buffer: deque[BufferedFrame] = deque()
         self._buffer_bytes = 0
         self._clips: list[Clip] = []
@@ -78,7 +75,7 @@ class Clips(Sink):
         self._writer.start()
 
     def on_result(self, result: FrameResult) -> None:
-        frame = BufferedFrame(result.t_s, encode_jpeg(_shrink(result.rgb)))
+        frame = BufferedFrame(result.t_s, encode_jpeg(shrink(result.rgb, MAX_WIDTH_PX)))
         self._buffer.append(frame)
         self._buffer_bytes += len(frame.jpeg)
         while self._buffer and (
@@ -113,8 +110,8 @@ class Clips(Sink):
             try:
                 job()
                 prune(self._folder, self._section.max_mb * 1e6, self._section.max_days * 86400, self._now())
-            except Exception as error:  # any kind: the next pictures may succeed
-                log.error("pictures of a fire are lost (%s); the alarm is not affected", error)
+            except Exception as error:  # any kind: the next file may succeed
+                log.error("images of a fire are lost (%s); the alarm is not affected", error)
 
     def _write_snapshots(self, event: FireEvent) -> None:
         name = f"{event.id}-{event.kind}"
@@ -129,14 +126,10 @@ class Clips(Sink):
         fps = min(max((len(frames) - 1) / span_s, MIN_FPS), MAX_FPS) if span_s > 0 else 1.0
         with tempfile.TemporaryDirectory(prefix="fireseg-", dir=MEMORY_DIR if MEMORY_DIR.is_dir() else None) as scratch:
             encoded = Path(scratch) / "clip.mp4"
-            height, width = (side - side % 2 for side in _decode(frames[0]).shape[:2])
-            writer = open_writer(encoded, (width, height), fps)
+            video = VideoFile(encoded, fps)
             for frame in frames:
-                bgr = _decode(frame)
-                if bgr.shape[:2] != (height, width):
-                    bgr = cv2.resize(bgr, (width, height)).astype(np.uint8)
-                writer.write(bgr)
-            writer.release()
+                video.write(cv2.imdecode(np.frombuffer(frame.jpeg, np.uint8), cv2.IMREAD_COLOR))
+            video.close()
             with replacing(self._folder / f"{clip.id}.mp4") as temporary:
                 shutil.copyfile(encoded, temporary)
 
@@ -161,18 +154,3 @@ def prune(folder: Path, max_bytes: float, max_age_s: float, now_s: float) -> lis
         total_bytes -= size
         deleted.append(path)
     return deleted
-
-
-def _shrink(rgb: Frame) -> Frame:
-    height, width = rgb.shape[:2]
-    if width <= MAX_WIDTH_PX:
-        return rgb
-    size = (MAX_WIDTH_PX, round(height * MAX_WIDTH_PX / width))
-    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-
-
-def _decode(frame: BufferedFrame) -> np.ndarray:
-    """Return the frame as BGR."""
-    bgr = cv2.imdecode(np.frombuffer(frame.jpeg, np.uint8), cv2.IMREAD_COLOR)
-    assert bgr is not None, "encoded by this class"
-    return bgr

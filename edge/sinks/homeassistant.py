@@ -16,13 +16,11 @@ EXPIRE_AFTER_S = 60
 """Values become unknown after this time without a message: a camera that hangs must not look like "no fire"."""
 MANUFACTURER = "FireSeg Edge"
 
-Message = tuple[str, str]  # topic and payload
-
 
 def discovery(
     prefix: str, base: str, name: str, zones: Iterable[str], *, version: str, model_sha256: str, snapshots: bool
-) -> list[Message]:
-    """Return the discovery messages of a camera.
+) -> list[tuple[str, str]]:
+    """Return the topics and payloads of a camera's discovery messages.
 
     Args:
         prefix: Home Assistant's discovery prefix.
@@ -31,7 +29,6 @@ def discovery(
         zones: names of the zones.
         snapshots: whether there is a snapshot topic.
     """
-    device_id = f"fireseg_{slug(name)}"
     online = [{"topic": f"{base}/status"}]
     seeing = [*online, {"topic": f"{base}/camera"}]
     entities: list[tuple[str, str, dict[str, Any]]] = []
@@ -43,13 +40,8 @@ def discovery(
             "device_class": "safety",
             "value_template": f"{{{{ 'ON' if {value}.alarm else 'OFF' }}}}",
         }
-        fire_share = {
-            "name": f"Fire area{name_suffix}",
-            "icon": "mdi:fire",
-            "unit_of_measurement": "%",
-            "state_class": "measurement",
-            "suggested_display_precision": 2,
-            "value_template": f"{{{{ 100 * {value}.share }}}}",
+        fire_share = _measurement(f"Fire area{name_suffix}", "%", icon="mdi:fire", suggested_display_precision=2) | {
+            "value_template": f"{{{{ 100 * {value}.share }}}}"
         }
         entities += [
             ("binary_sensor", f"fire{id_suffix}", fire | {"availability": seeing}),
@@ -57,8 +49,8 @@ def discovery(
         ]
     for object_id, key, availability, config in (
         ("fps", "fps", online, _measurement("Results per second", "1/s")),
-        ("frame_age", "age_ms", seeing, _measurement("Frame age", "ms", "duration")),
-        ("temperature", "temperature_c", online, _measurement("Temperature", "°C", "temperature")),
+        ("frame_age", "age_ms", seeing, _measurement("Frame age", "ms", device_class="duration")),
+        ("temperature", "temperature_c", online, _measurement("Temperature", "°C", device_class="temperature")),
         ("camera", "camera_state", online, {"name": "Camera", "icon": "mdi:cctv"}),
     ):
         diagnostic = {"entity_category": "diagnostic", "value_template": f"{{{{ value_json.{key} }}}}"}
@@ -66,30 +58,27 @@ def discovery(
     from_state = {"state_topic": f"{base}/state", "expire_after": EXPIRE_AFTER_S}
     entities = [(kind, object_id, config | from_state) for kind, object_id, config in entities]
     if snapshots:
-        entities.append(
-            ("camera", "snapshot", {"name": "Last fire", "topic": f"{base}/snapshot", "availability": online})
-        )
+        snapshot = {"name": "Last fire", "topic": f"{base}/snapshot", "availability": online}
+        entities.append(("camera", "snapshot", snapshot))
+    id_ = device_id(name)
     device = {
-        "identifiers": [device_id],
+        "identifiers": [id_],
         "name": name,
         "manufacturer": MANUFACTURER,
         "model": f"model {model_sha256[:12]}",
         "sw_version": version,
     }
-    shared = {
-        "availability_mode": "all",
-        "device": device,
-        "origin": {"name": MANUFACTURER, "sw": version},
-    }
-    return [
-        (
-            f"{prefix}/{kind}/{device_id}/{object_id}/config",
-            json.dumps({"unique_id": f"{device_id}_{object_id}", **config, **shared}, ensure_ascii=False),
-        )
-        for kind, object_id, config in entities
-    ]
+    shared = {"availability_mode": "all", "device": device, "origin": {"name": MANUFACTURER, "sw": version}}
+    messages = []
+    for kind, object_id, config in entities:
+        payload = {"unique_id": f"{id_}_{object_id}", **config, **shared}
+        messages.append((f"{prefix}/{kind}/{id_}/{object_id}/config", json.dumps(payload, ensure_ascii=False)))
+    return messages
 
 
-def _measurement(name: str, unit: str, device_class: str | None = None) -> dict[str, Any]:
-    config = {"name": name, "unit_of_measurement": unit, "state_class": "measurement"}
-    return config | ({"device_class": device_class} if device_class else {})
+def device_id(name: str) -> str:
+    return f"fireseg_{slug(name)}"
+
+
+def _measurement(name: str, unit: str, **config: Any) -> dict[str, Any]:
+    return {"name": name, "unit_of_measurement": unit, "state_class": "measurement", **config}

@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from edge.config import MqttSection
 from edge.images import encode_jpeg, overlay
 from edge.messages import CameraState, FireEvent, FrameResult, RunStatus
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
-from edge.sinks.homeassistant import discovery
-from edge.sinks.mqtt_client import OFFLINE, ONLINE, MqttClient, broker_address, slug
-from edge.sinks.outbox import Delivery, DiskQueue, Outbox
+from edge.sinks.homeassistant import device_id, discovery
+from edge.sinks.mqtt_client import OFFLINE, ONLINE, MqttClient, slug
+from edge.sinks.outbox import DiskQueue, Outbox
 
-STATE_INTERVAL_S = 5.0
-"""How often the state is published while nothing changes."""
-STALE_AFTER_S = 15.0
-"""A camera without a result for this long is offline, whatever its state."""
-BIRTH = b"online"
-"""Home Assistant's birth message."""
+STATE_INTERVAL_S = 5.0  # how often the state is published while nothing changes
+STALE_AFTER_S = 15.0  # a camera without a result for this long is offline, whatever its state
+BIRTH = b"online"  # Home Assistant's birth message
 
 
 class Mqtt(Sink):
@@ -44,34 +41,33 @@ class Mqtt(Sink):
     ) -> None:
         self._name = section.name or socket.gethostname()
         self._base = f"{section.topic}/{slug(self._name)}"
-        self._prefix = section.discovery
-        self._snapshots = section.snapshots
+        self._prefix, self._snapshots = section.discovery, section.snapshots
         self._version = version
         self._result: FrameResult | None = None
         self._status: RunStatus | None = None
         self._snapshot: bytes | None = None
-        # What was published last.
-        self._state_s = -STATE_INTERVAL_S
-        self._alarms: dict[str, bool] = {}
-        self._seeing: bool | None = None
-        self._discovered: tuple[object, ...] | None = None
+        self._published: tuple[object, ...] | None = None
+        """Alarms and camera state as published last; None to publish with the next result or status."""
+        self._published_s = 0.0
+        self._discovered: tuple[object, ...] | None = None  # zones and model as published last
         self._config_topics: set[str] = set()
         """Retained discovery topics of this camera, including those of earlier runs."""
         self._encoder = ThreadPoolExecutor(1, "mqtt-snapshot")
         self._client = MqttClient(
-            broker_address(section),
+            section,
             slug(self._name),
             status_topic=f"{self._base}/status",
-            subscriptions=(f"{self._prefix}/status", self._config_topic("+", "+")) if self._prefix else (),
+            subscriptions=(f"{self._prefix}/status", f"{self._prefix}/+/{device_id(self._name)}/+/config")
+            if self._prefix
+            else (),
             on_message=self._on_message,
             on_connect=self._republish,
         )
-        self._outbox = Outbox("MQTT", events, self._deliver, grace_s=grace_s)
+        self._outbox = Outbox("MQTT", events, partial(self._client.deliver, f"{self._base}/event"), grace_s=grace_s)
 
     def on_result(self, result: FrameResult) -> None:
         self._result = result
-        if result.alarms != self._alarms:
-            self._publish_state()
+        self._publish_state()
 
     def on_event(self, event: FireEvent) -> None:
         self._outbox.put(json.dumps(event.as_json()).encode())
@@ -80,56 +76,47 @@ class Mqtt(Sink):
 
     def on_status(self, status: RunStatus) -> None:
         self._status = status
-        if _is_seeing(status) != self._seeing or time.monotonic() - self._state_s >= STATE_INTERVAL_S:
-            self._publish_state()
+        self._publish_state()
 
     def close(self) -> None:
         self._outbox.close()
         self._client.close()
         self._encoder.shutdown(wait=False, cancel_futures=True)
 
-    def _deliver(self, document: bytes, stop: threading.Event) -> Delivery:
-        return self._client.deliver(f"{self._base}/event", document, stop)
-
     def _publish_state(self) -> None:
-        """Publish discovery and state, in the loop's thread; the client only queues them."""
-        if not self._client.is_connected or self._status is None:
+        """Publish discovery and state if they changed or are due, in the loop's thread; the client only queues them."""
+        result, status = self._result, self._status
+        if status is None or not self._client.connected.is_set():
             return
-        self._publish_discovery()
-        self._state_s = time.monotonic()
-        self._seeing = _is_seeing(self._status)
-        self._client.publish(f"{self._base}/camera", ONLINE if self._seeing else OFFLINE)
-        if self._result is not None:
-            self._alarms = dict(self._result.alarms)
-            self._client.publish(f"{self._base}/alarm", "ON" if self._result.alarm else "OFF")
-            self._client.publish(f"{self._base}/fire_share", f"{self._result.fire_share:.5f}")
-            self._client.publish(f"{self._base}/state", json.dumps(_state(self._result, self._status)))
+        is_seeing = status.camera_state is CameraState.STREAMING and status.last_result_age_s < STALE_AFTER_S
+        current = (dict(result.alarms) if result else None, is_seeing)
+        now_s = time.monotonic()
+        if current == self._published and now_s - self._published_s < STATE_INTERVAL_S:
+            return
+        self._published, self._published_s = current, now_s
+        if result is not None:
+            self._publish_discovery(result, status)
+        self._client.publish(f"{self._base}/camera", ONLINE if is_seeing else OFFLINE)
+        if result is not None:
+            self._client.publish(f"{self._base}/alarm", "ON" if result.alarm else "OFF")
+            self._client.publish(f"{self._base}/fire_share", f"{result.fire_share:.5f}")
+            self._client.publish(f"{self._base}/state", json.dumps(_state(result, status)))
 
-    def _publish_discovery(self) -> None:
+    def _publish_discovery(self, result: FrameResult, status: RunStatus) -> None:
         """Publish the discovery messages if they changed, and remove those of zones that are gone."""
-        if not self._prefix or self._result is None or self._status is None:
-            return
-        described = (tuple(self._result.alarms), self._status.model_sha256)
-        if described == self._discovered:
+        described = (tuple(result.alarms), status.model_sha256)
+        if not self._prefix or described == self._discovered:
             return
         self._discovered = described
         messages = discovery(
-            self._prefix,
-            self._base,
-            self._name,
-            self._result.alarms,
-            version=self._version,
-            model_sha256=self._status.model_sha256,
-            snapshots=self._snapshots,
-        )
+            self._prefix, self._base, self._name, result.alarms,
+            version=self._version, model_sha256=status.model_sha256, snapshots=self._snapshots,
+        )  # fmt: skip
         topics = {topic for topic, _ in messages}
         stale = self._config_topics - topics
         self._config_topics = topics  # before publishing: the broker sends these messages back to us
         for topic, payload in [*messages, *((topic, "") for topic in stale)]:
             self._client.publish(topic, payload)
-
-    def _config_topic(self, kind: str, object_id: str) -> str:
-        return f"{self._prefix}/{kind}/fireseg_{slug(self._name)}/{object_id}/config"
 
     def _publish_snapshot(self, event: FireEvent) -> None:
         self._snapshot = encode_jpeg(overlay(event.rgb, event.mask))
@@ -141,19 +128,15 @@ class Mqtt(Sink):
         if topic.endswith("/config"):
             if payload and topic not in self._config_topics:
                 self._config_topics = {*self._config_topics, topic}
-                self._discovered, self._state_s = None, -STATE_INTERVAL_S
+                self._published = self._discovered = None
         elif payload == BIRTH:
             self._republish()
 
     def _republish(self) -> None:
-        """Publish everything with the next status."""
-        self._discovered, self._alarms, self._seeing, self._state_s = None, {}, None, -STATE_INTERVAL_S
+        """Publish everything with the next result or status."""
+        self._published = self._discovered = None
         if self._snapshot is not None:
             self._client.publish(f"{self._base}/snapshot", self._snapshot)
-
-
-def _is_seeing(status: RunStatus) -> bool:
-    return status.camera_state is CameraState.STREAMING and status.last_result_age_s < STALE_AFTER_S
 
 
 def _state(result: FrameResult, status: RunStatus) -> dict[str, Any]:

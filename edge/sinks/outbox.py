@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum, auto
 from pathlib import Path
 
 from edge.errors import UserError
@@ -30,23 +29,15 @@ from edge.sinks import SHUTDOWN_GRACE_S
 log = logging.getLogger(__name__)
 
 FILE_NAME = re.compile(r"[0-9]{12}\.json")
-BLOCK_BYTES = 4096
-"""Disk space of a small file."""
-MAX_MEMORY_BYTES = 4e6
-"""Memory for events while the disk is not writable."""
+BLOCK_BYTES = 4096  # disk space of a small file
+MAX_MEMORY_BYTES = 4e6  # memory for events while the disk is not writable
 
 
-class Delivery(Enum):
-    """Outcome of one attempt to deliver an event."""
+Deliver = Callable[[bytes, threading.Event], bool]
+"""Delivers one document, and returns whether to remove it: it was accepted, or never will be.
 
-    DELIVERED = auto()
-    RETRY = auto()
-    REJECTED = auto()
-    """The receiver will never accept it: drop the event."""
-
-
-Deliver = Callable[[bytes, threading.Event], Delivery]
-"""Delivers one document. It may block, but returns within half of `SHUTDOWN_GRACE_S` once the event is set."""
+Otherwise it is retried; the outbox logs an exception. It may block, but returns soon after the event is set.
+"""
 
 
 class Outbox:
@@ -55,13 +46,9 @@ class Outbox:
     Args:
         name: of the receiver, for the log.
         waiting: documents still to be delivered; closed with the outbox.
-        deliver: called in the outbox's own thread.
+        deliver: called in another thread.
         wait_s: seconds to wait after a number of failures in a row.
-        grace_s: how long `close` lets deliveries finish; the rest is sent after the next start.
-
-    Example:
-        >>> outbox = Outbox("webhook", DiskQueue(Path("outbox"), max_bytes=1e6), deliver=post)
-        >>> outbox.put(b'{"id": "fire-1", "number": 1}')
+        grace_s: how long `close` takes at most; what is left is sent after the next start.
     """
 
     def __init__(
@@ -73,11 +60,8 @@ class Outbox:
         wait_s: Callable[[int], float] = backoff_s,
         grace_s: float = SHUTDOWN_GRACE_S,
     ) -> None:
-        self._name = name
-        self._waiting = waiting
-        self._deliver = deliver
-        self._wait_s = wait_s
-        self._grace_s = grace_s
+        self._name, self._waiting, self._deliver = name, waiting, deliver
+        self._wait_s, self._grace_s = wait_s, grace_s
         self._inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -118,13 +102,15 @@ class Outbox:
                     self._wake.wait()
                     continue
                 item, document = head
-                if self._deliver(document, self._stop) is not Delivery.RETRY:
+                if self._deliver(document, self._stop):
                     self._waiting.remove(item)
+                    if failures:
+                        log.info("%s accepts events again", self._name)
                     failures = 0
                     continue
             except Exception as error:  # any kind: the thread must survive
                 if not failures:
-                    log.error("%s failed (%s: %s): will retry", self._name, type(error).__name__, error)
+                    log.warning("%s: delivery failed (%s: %s), will retry", self._name, type(error).__name__, error)
             failures += 1
             self._stop.wait(self._wait_s(failures))
         self._waiting.close()  # not before: another run would also send the event that is on its way
@@ -136,16 +122,7 @@ class Item:
 
     number: int
     size_bytes: int
-    data: bytes | None = None
-    """Content, if it is not on disk."""
-
-    @property
-    def disk_bytes(self) -> int:
-        return -(-self.size_bytes // BLOCK_BYTES) * BLOCK_BYTES
-
-    @property
-    def memory_bytes(self) -> int:
-        return 0 if self.data is None else self.size_bytes
+    data: bytes | None = None  # if it is not on disk
 
 
 class DiskQueue:
@@ -160,8 +137,7 @@ class DiskQueue:
     """
 
     def __init__(self, folder: Path, max_bytes: float, *, max_memory_bytes: float = MAX_MEMORY_BYTES) -> None:
-        self._folder = folder
-        self._max_bytes, self._max_memory_bytes = max_bytes, max_memory_bytes
+        self._folder, self._max_bytes, self._max_memory_bytes = folder, max_bytes, max_memory_bytes
         self._lock = threading.Lock()
         self._handle = _lock_folder(folder)
         self._items: deque[Item] = deque(self._stored_items() if self._handle is not None else ())
@@ -200,7 +176,7 @@ class DiskQueue:
                     self._drop_oldest()
                 else:
                     return item, data
-            return None
+        return None
 
     def remove(self, item: Item) -> None:
         """Remove the oldest document after delivery; no effect if the limit already dropped it."""
@@ -210,9 +186,9 @@ class DiskQueue:
 
     def close(self) -> None:
         """Unlock the folder."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
 
     def _path(self, item: Item) -> Path:
         return self._folder / f"{item.number:012d}.json"
@@ -241,8 +217,8 @@ class DiskQueue:
     def _drop_excess(self) -> None:
         dropped = 0
         while (
-            sum(item.disk_bytes for item in self._items) > self._max_bytes
-            or sum(item.memory_bytes for item in self._items) > self._max_memory_bytes
+            sum(-(-item.size_bytes // BLOCK_BYTES) * BLOCK_BYTES for item in self._items) > self._max_bytes
+            or sum(len(item.data) for item in self._items if item.data) > self._max_memory_bytes
         ):
             self._drop_oldest()
             dropped += 1
@@ -262,25 +238,24 @@ def outbox_folder(configured: str) -> Path:
         return Path(configured)
     if service := os.environ.get("STATE_DIRECTORY"):
         return Path(service.split(":")[0]) / "spool"
-    state = os.environ.get("XDG_STATE_HOME")
     try:
-        return (Path(state) if state else Path.home() / ".local/state") / "fireseg-edge"
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
     except RuntimeError:  # users without a home directory, as in containers
-        return Path(tempfile.gettempdir()) / "fireseg-edge"
+        state = tempfile.gettempdir()
+    return Path(state) / "fireseg-edge"
 
 
 def _lock_folder(folder: Path) -> int | None:
     """Return a locked handle of the folder, or None if it cannot be used: events then stay in memory."""
+    handle = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        log.warning("%s cannot be used (%s): undelivered events are kept in memory", folder, error.strerror)
-        return None
-    try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        log.warning("%s is used by another run: undelivered events are kept in memory", folder)
+    except OSError as error:
+        reason = "another run uses it" if isinstance(error, BlockingIOError) else error.strerror
+        log.warning("%s cannot be used (%s): undelivered events are kept in memory", folder, reason)
+        if handle is not None:
+            os.close(handle)
         return None
     return handle

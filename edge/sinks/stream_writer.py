@@ -1,4 +1,4 @@
-"""Write to stdout or stderr in a thread of their own: a reader that hangs or goes away never blocks the loop."""
+"""Write to stdout or stderr in another thread: a reader that hangs or goes away never blocks the loop."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ import threading
 from collections.abc import Callable
 from typing import TextIO
 
-from edge.sinks import SHUTDOWN_GRACE_S
-
 log = logging.getLogger(__name__)
 
 MAX_QUEUED = 1000
-LOG_GRACE_S = 0.3
-"""How long log lines and the last line may take to be written on exit."""
+LOG_GRACE_S = 0.3  # how long log lines and the last line may take to be written on exit
 POLL_S = 0.1
 CLOSED_ERRNOS = {errno.EPIPE, errno.EIO, errno.ECONNRESET, errno.EBADF}
 """How a write fails when the reader is gone for good; EIO is a closed terminal."""
@@ -31,42 +28,32 @@ class StreamWriter:
 
     Args:
         name: of the stream, for the log.
-        max_queued: further texts are dropped.
-        log_dropped: whether to log how many texts were dropped.
+        max_queued: further texts are dropped; the log says how many, unless only one is queued at a time.
         on_closed: called when the reader is gone.
     """
 
     def __init__(
-        self,
-        out: TextIO,
-        name: str,
-        *,
-        max_queued: int = MAX_QUEUED,
-        log_dropped: bool = True,
-        on_closed: Callable[[], None] = lambda: None,
+        self, out: TextIO, name: str, *, max_queued: int = MAX_QUEUED, on_closed: Callable[[], None] = lambda: None
     ) -> None:
         self._out, self._name = out, name
         self._descriptor = _flushed_descriptor(out)
-        self._max_queued = max_queued
-        self._log_dropped = log_dropped
-        self._on_closed = on_closed
+        self._max_queued, self._on_closed = max_queued, on_closed
         self.wait_while: Callable[[], bool] = lambda: False
-        """While this returns true, `put` returns once the text is written, and nothing is dropped."""
+        """While this returns true, `write` returns once the text is written, and nothing is dropped."""
         self._queue: queue.Queue[str | None] = queue.Queue()
         self._dropped = 0
-        self._closed = False
-        self._failing = False
+        self._closed = self._failing = False
         self._thread = threading.Thread(target=self._run, name=f"{name} writer", daemon=True)
         self._thread.start()
 
-    def put(self, text: str, max_queued: int | None = None) -> None:
+    def write(self, text: str, max_queued: int | None = None) -> None:
         """Queue a text, or drop it if too many are queued; never blocks, except for `wait_while`."""
         if self._closed:
             return
         queued = self._queue.qsize()
         if queued >= (max_queued or self._max_queued) and not self.wait_while():
             self._dropped += 1
-            if self._dropped == 1 and self._log_dropped:
+            if self._dropped == 1 and self._max_queued > 1:
                 log.warning("%s is read too slowly: dropping lines", self._name)
             return
         if self._dropped and queued <= self._max_queued // 10:
@@ -78,7 +65,7 @@ class StreamWriter:
                 if written.wait_for(lambda: not self._queue.unfinished_tasks, POLL_S):
                     return
 
-    def close(self, grace_s: float = SHUTDOWN_GRACE_S) -> None:
+    def close(self, grace_s: float) -> None:
         """Let the reader take the queued texts, for at most `grace_s`."""
         if self._dropped:
             self._report_dropped("ends")
@@ -93,24 +80,21 @@ class StreamWriter:
     def _run(self) -> None:
         while not self._closed and (text := self._queue.get()) is not None:
             try:
-                self._write(text)
+                self._write_now(text)
                 self._failing = False
             except Exception as error:  # any kind: the thread must survive
-                self._handle(error)
+                if self._closed:  # `close` gave up on this write
+                    return
+                if isinstance(error, OSError) and error.errno in CLOSED_ERRNOS:
+                    self._closed = True
+                    self._redirect_to_null()
+                    self._on_closed()
+                elif not self._failing:  # such as a full disk
+                    self._failing = True
+                    log.error("%s could not be written (%s: %s)", self._name, type(error).__name__, error)
             self._queue.task_done()
 
-    def _handle(self, error: Exception) -> None:
-        if self._closed:  # `close` gave up on this write
-            return
-        if isinstance(error, OSError) and error.errno in CLOSED_ERRNOS:
-            self._closed = True
-            self._redirect_to_null()
-            self._on_closed()
-        elif not self._failing:  # such as a full disk
-            self._failing = True
-            log.error("%s could not be written (%s: %s)", self._name, type(error).__name__, error)
-
-    def _write(self, text: str) -> None:
+    def _write_now(self, text: str) -> None:
         if self._descriptor is None:
             self._out.write(text)
             self._out.flush()
@@ -124,7 +108,7 @@ class StreamWriter:
 
     def _report_dropped(self, state: str) -> None:
         dropped, self._dropped = self._dropped, 0
-        if self._log_dropped:
+        if self._max_queued > 1:
             log.warning("%s %s: %d lines were dropped", self._name, state, dropped)
 
     def _redirect_to_null(self) -> None:
@@ -137,7 +121,7 @@ class StreamWriter:
 def print_last_line(line: str, out: TextIO) -> None:
     """Print a line on exit if the reader takes it within `LOG_GRACE_S`."""
     writer = StreamWriter(out, "output")
-    writer.put(line + "\n")
+    writer.write(line + "\n")
     writer.close(LOG_GRACE_S)
 
 

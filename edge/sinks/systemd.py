@@ -17,8 +17,7 @@ from edge.messages import FrameResult, RunStatus
 from edge.sinks import Sink
 
 FEEDS_PER_TIMEOUT = 4
-STALE_AFTER_S = 3.0
-"""An older last result means that the camera is silent; it says nothing about fire."""
+STALE_AFTER_S = 3.0  # an older last result means that the camera is silent; it says nothing about fire
 
 
 class Systemd(Sink):
@@ -37,8 +36,8 @@ class Systemd(Sink):
         self._feed_interval_s = None if watchdog_s is None else watchdog_s / FEEDS_PER_TIMEOUT
         self._clock = clock
         self._fed_s: float | None = None
-        self._ready = False
         self._last: FrameResult | None = None
+        self._ready = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)  # a full socket must not block the loop; all messages are repeated
 

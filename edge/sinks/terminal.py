@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import sys
-from pathlib import Path
 from typing import Protocol, TextIO
 
 from edge.messages import END, PEAK, START, FireEvent, FrameResult
@@ -16,10 +13,8 @@ from edge.sinks.stream_writer import LOG_GRACE_S, MAX_QUEUED, StreamWriter
 
 log = logging.getLogger(__name__)
 
-MAX_QUEUED_EVENTS = 5000
-"""Events are queued up to this number of lines, results up to `MAX_QUEUED`."""
-CALM_INTERVAL_S = 60.0
-"""How often plain lines report that there is no fire."""
+MAX_QUEUED_EVENTS = 5000  # events are queued up to this number of lines, results up to `MAX_QUEUED`
+CALM_INTERVAL_S = 60.0  # how often plain lines report that there is no fire
 EVENT_WORDS = {START: "FIRE", PEAK: "largest so far", END: "over"}
 CLEAR_LINE = "\r\x1b[2K"
 
@@ -31,25 +26,14 @@ class Stoppable(Protocol):
 
 
 class Terminal(Sink):
-    """Base of the sinks that write to stdout.
-
-    Args:
-        out: stdout by default.
-        grace_s: how long `close` waits for the reader.
-    """
+    """Base of the sinks that write to stdout; `close` waits `grace_s` for the reader."""
 
     max_queued = MAX_QUEUED
-    is_lossy = False
-    """Whether lines may be dropped without a log line, even of a recording."""
 
-    def __init__(self, out: TextIO | None = None, *, grace_s: float = SHUTDOWN_GRACE_S) -> None:
+    def __init__(self, out: TextIO, *, grace_s: float = SHUTDOWN_GRACE_S) -> None:
         self._grace_s = grace_s
         self._run: Stoppable | None = None
-        if out is None:  # Python has no stdout if it was closed from the start
-            out = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
-        self._writer = StreamWriter(
-            out, "stdout", max_queued=self.max_queued, log_dropped=not self.is_lossy, on_closed=self._on_closed
-        )
+        self._writer = StreamWriter(out, "stdout", max_queued=self.max_queued, on_closed=self._on_closed)
 
     def attend(self, run: Stoppable, *, lossless: bool, is_only_sink: bool) -> None:
         """Connect to a run.
@@ -58,7 +42,7 @@ class Terminal(Sink):
             lossless: wait for a slow reader until the run stops; for recordings, of which no result may be dropped.
             is_only_sink: the run stops when the reader is gone.
         """
-        if lossless and not self.is_lossy:
+        if lossless and self.max_queued > 1:
             self._writer.wait_while = lambda: not run.stop
         if is_only_sink:
             self._run = run
@@ -78,26 +62,25 @@ class JsonLines(Terminal):
     """One JSON object per line for each result and event."""
 
     def on_result(self, result: FrameResult) -> None:
-        self._writer.put(json.dumps(result.as_json()) + "\n")
+        self._writer.write(json.dumps(result.as_json()) + "\n")
 
     def on_event(self, event: FireEvent) -> None:
-        self._writer.put(json.dumps(event.as_json()) + "\n", MAX_QUEUED_EVENTS)
+        self._writer.write(json.dumps(event.as_json()) + "\n", MAX_QUEUED_EVENTS)
 
 
 class StatusLine(Terminal):
     """One line on a terminal that is overwritten, with events above it."""
 
     max_queued = 1  # never queue outdated lines
-    is_lossy = True
 
     def on_result(self, result: FrameResult) -> None:
-        self._writer.put(CLEAR_LINE + status_text(result))
+        self._writer.write(CLEAR_LINE + status_text(result))
 
     def on_event(self, event: FireEvent) -> None:
-        self._writer.put(f"{CLEAR_LINE}{event_text(event)}\n", MAX_QUEUED_EVENTS)
+        self._writer.write(f"{CLEAR_LINE}{event_text(event)}\n", MAX_QUEUED_EVENTS)
 
     def close(self) -> None:
-        self._writer.put(CLEAR_LINE, MAX_QUEUED_EVENTS)
+        self._writer.write(CLEAR_LINE, MAX_QUEUED_EVENTS)
         super().close()
 
 
@@ -109,29 +92,22 @@ class PlainLines(Terminal):
     def on_result(self, result: FrameResult) -> None:
         if self._status_t_s is None or not 0 <= result.t_s - self._status_t_s < CALM_INTERVAL_S:
             self._status_t_s = result.t_s
-            self._writer.put(status_text(result) + "\n")
+            self._writer.write(status_text(result) + "\n")
 
     def on_event(self, event: FireEvent) -> None:
-        self._writer.put(event_text(event) + "\n", MAX_QUEUED_EVENTS)
+        self._writer.write(event_text(event) + "\n", MAX_QUEUED_EVENTS)
 
 
-class LogHandler(logging.Handler):
+class LogHandler(logging.StreamHandler[StreamWriter]):
     """Writes log lines without credentials, and clear of the status line."""
 
     def __init__(self, out: TextIO) -> None:
-        super().__init__()
-        self._writer = StreamWriter(out, "stderr")
+        super().__init__(StreamWriter(out, "stderr"))
         clear = CLEAR_LINE if out.isatty() else ""
         self.setFormatter(RedactingFormatter(f"{clear}%(asctime)s %(message)s", "%H:%M:%S"))
 
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._writer.put(self.format(record) + "\n")
-        except Exception:
-            self.handleError(record)
-
     def close(self) -> None:
-        self._writer.close(LOG_GRACE_S)
+        self.stream.close(LOG_GRACE_S)
         super().close()
 
 

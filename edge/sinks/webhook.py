@@ -9,28 +9,26 @@ import http.client
 import json
 import logging
 import threading
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from typing import IO, Any
+from typing import Any
 
 from edge.messages import FireEvent
 from edge.retry import backoff_s
 from edge.secrets import redact
 from edge.sinks import Sink
-from edge.sinks.outbox import Delivery, DiskQueue, Outbox
+from edge.sinks.outbox import DiskQueue, Outbox
 
 log = logging.getLogger(__name__)
 
 SIGNATURE = "X-FireSeg-Signature"
-RETRY_CODES = (408, 425, 429)
-"""4xx codes worth retrying; any other 4xx rejects the payload."""
+RETRY_CODES = (408, 425, 429)  # 4xx codes worth retrying; any other 4xx rejects the payload
 MAX_RESPONSE_BYTES = 1 << 16
 
 
 class Webhook(Sink):
-    """Posts each event; copies, sent when a response was lost, have the same Idempotency-Key.
+    """Posts each event; copies, sent after a lost response, have the same Idempotency-Key.
 
     Args:
         url: http or https; may contain user:password@.
@@ -50,11 +48,12 @@ class Webhook(Sink):
         wait_s: Callable[[int], float] = backoff_s,
     ) -> None:
         self._url, self._login = _split_login(url)
-        self._secret = secret
-        self._timeout_s = timeout_s
-        self._open = urllib.request.build_opener(_NoRedirects).open
-        self._failing = False
-        self._outbox = Outbox("webhook", events, self._post, wait_s=wait_s)
+        self._secret, self._timeout_s = secret, timeout_s
+        self._open = urllib.request.build_opener(_AnyStatus).open
+        # The log shows scheme and host alone: the path may be a secret, as with chat services.
+        parts = urllib.parse.urlsplit(redact(url))
+        self._name = f"{parts.scheme}://{parts.netloc}/…"
+        self._outbox = Outbox(self._name, events, self._post, wait_s=wait_s)
 
     def on_event(self, event: FireEvent) -> None:
         self._outbox.put(json.dumps(event.as_json()).encode())
@@ -62,11 +61,11 @@ class Webhook(Sink):
     def close(self) -> None:
         self._outbox.close()
 
-    def _post(self, body: bytes, _stop: threading.Event) -> Delivery:
+    def _post(self, body: bytes, _stop: threading.Event) -> bool:
         event = json.loads(body)
         if not (isinstance(event, dict) and {"id", "number"} <= event.keys()):
             log.error("a document in the outbox is not an event: dropped")
-            return Delivery.REJECTED
+            return True
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "fireseg-edge",
@@ -80,40 +79,24 @@ class Webhook(Sink):
         try:
             with self._open(request, timeout=self._timeout_s) as response:
                 response.read(MAX_RESPONSE_BYTES)
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code < 500 and error.code not in RETRY_CODES:
-                log.error("%s rejected an event (%s %s): dropped", self._name(), error.code, error.reason)
-                return Delivery.REJECTED
-            return self._retry(f"{error.code} {error.reason}")
         except (OSError, ValueError, http.client.HTTPException) as error:
             # A ValueError quotes the URL, which may be the secret.
             reason = "" if isinstance(error, ValueError) else str(getattr(error, "reason", error))
-            return self._retry(reason or type(error).__name__)
-        if self._failing:
-            log.info("%s accepts events again", self._name())
-        self._failing = False
-        return Delivery.DELIVERED
-
-    def _retry(self, reason: str) -> Delivery:
-        if not self._failing:  # log the first failure only
-            log.warning("%s does not accept events (%s): will retry", self._name(), reason)
-        self._failing = True
-        return Delivery.RETRY
-
-    def _name(self) -> str:
-        """Return scheme and host: the path may be a secret, as with chat services."""
-        parts = urllib.parse.urlsplit(redact(self._url))
-        return f"{parts.scheme}://{parts.netloc}/…"
+            raise ConnectionError(reason or type(error).__name__) from None
+        if response.status >= 500 or response.status in RETRY_CODES:
+            raise ConnectionError(f"{response.status} {response.reason}")
+        if response.status >= 300:
+            log.error("%s rejected an event (%s %s): dropped", self._name, response.status, response.reason)
+        return True
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Treat a redirect as an error: urllib would follow it with a GET and lose the event."""
+class _AnyStatus(urllib.request.HTTPErrorProcessor):
+    """Return every response. Redirects are not followed: urllib would send a GET and lose the event."""
 
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        return None
+    def http_response(self, request: urllib.request.Request, response: Any) -> Any:
+        return response
+
+    https_response = http_response
 
 
 def _split_login(url: str) -> tuple[str, str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ from edge.messages import END, PEAK, START, FireEvent
 from edge.sinks.mqtt import Mqtt
 from edge.sinks.outbox import DiskQueue
 from tests.support.factories import event, run_status
+from tests.support.waiting import wait_for
 
 MAX_BYTES = 1e6
-TIMEOUT_S = 20.0
 BASE = "fireseg/kitchen"
 
 
@@ -36,34 +35,16 @@ def mosquitto(folder: Path, **options: Any) -> Iterator[Broker]:
         broker.kill()
 
 
-@contextmanager
-def listening(broker: Broker, **options: Any) -> Iterator[Listener]:
-    listener = Listener(broker.port, **options)
-    try:
-        yield listener
-    finally:
-        listener.close()
+def listening(broker: Broker, **options: Any) -> closing[Listener]:
+    return closing(Listener(broker.port, **options))
 
 
 def kitchen(port: int, **options: Any) -> MqttSection:
     return MqttSection(host="127.0.0.1", port=port, name="kitchen", **options)
 
 
-@contextmanager
-def publishing(section: MqttSection, outbox: Path, **options: Any) -> Iterator[Mqtt]:
-    sink = Mqtt(section, DiskQueue(outbox, MAX_BYTES), **options)
-    try:
-        yield sink
-    finally:
-        sink.close()
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until `condition` holds; fail after `TIMEOUT_S`."""
-    deadline_s = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
+def publishing(section: MqttSection, outbox: Path, **options: Any) -> closing[Mqtt]:
+    return closing(Mqtt(section, DiskQueue(outbox, MAX_BYTES), **options))
 
 
 def publish_until(sink: Mqtt, condition: Callable[[], object]) -> None:

@@ -7,8 +7,8 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,50 +16,28 @@ import cv2
 import numpy as np
 
 from edge.config import Config, load_config
-from edge.host.machine import HostStatus, Throttling
 from edge.images import Frame
-from edge.messages import CameraState, FrameResult, RunStatus
+from edge.messages import FrameResult
 from edge.sinks.prometheus import Prometheus
 from edge.sinks.web.sink import WebPage
-from tests.support.factories import MODEL_HASH, result
+from tests.support.factories import result, run_status
 
 TIMEOUT_S = 10.0
 SMALL, LARGE = (48, 64), (720, 960)
 """A large frame of noise is a third of a megabyte as a JPEG: the kernel's buffers for a viewer are soon full."""
-STATUS = RunStatus(
-    source="test",
-    camera_state=CameraState.STREAMING,
-    connects=1,
-    running_s=12.3,
-    results=100,
-    dropped=7,
-    fps=9.9,
-    last_result_age_s=0.1,
-    machine=HostStatus("ondemand", 61.5, Throttling(0b0101), 1.5),  # under-voltage and throttled
-    model_sha256=MODEL_HASH,
-)
 
 
 def config(listen: str = "127.0.0.1:0", **sections: dict[str, Any]) -> Config:
     return load_config(None, {"web": {"listen": listen}, **sections})
 
 
-def status(**changes: Any) -> RunStatus:
-    return replace(STATUS, **changes)
-
-
 @contextmanager
 def serving(settings: Config | None = None, **options: Any) -> Iterator[WebPage]:
     """A page whose server has started."""
-    metrics = Prometheus()
-    page = WebPage(settings or config(), metrics, **options)
-    try:
+    with closing(WebPage(settings or config(), Prometheus(), **options)) as page:
         for _ in range(2):
-            metrics.on_status(STATUS)
-            page.on_status(STATUS)
+            page.on_status(run_status())
         yield page
-    finally:
-        page.close()
 
 
 class FrameFeeder:
@@ -134,13 +112,10 @@ def get(
     page: WebPage, path: str, *, method: str = "GET", headers: dict[str, str] | None = None
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     """Return status, headers and body of one request, on a new connection."""
-    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=TIMEOUT_S)
-    try:
+    with closing(http.client.HTTPConnection("127.0.0.1", page.port, timeout=TIMEOUT_S)) as connection:
         connection.request(method, path, headers=headers or {})
         response = connection.getresponse()
         return response.status, response.headers, response.read()
-    finally:
-        connection.close()
 
 
 def get_json(page: WebPage, path: str) -> Any:
@@ -168,14 +143,10 @@ class Viewer:
 
     def jpeg(self) -> bytes:
         """Read the next frame."""
-        assert self.response.readline().strip() in (b"--frame", b"")
-        head = {}
-        while line := self.response.readline().strip():
-            name, _, value = line.partition(b": ")
-            if value:
-                head[name.lower()] = value
-        assert head[b"content-type"] == b"image/jpeg"
-        jpeg = self.response.read(int(head[b"content-length"]))
+        assert self.response.readline() == b"--frame\r\n"
+        head = http.client.parse_headers(self.response)
+        assert head["Content-Type"] == "image/jpeg"
+        jpeg = self.response.read(int(head["Content-Length"]))
         assert self.response.readline() == b"\r\n"
         return jpeg
 
@@ -184,10 +155,3 @@ class Viewer:
         line = self.response.readline()
         assert self.response.readline() == b"\n"
         return json.loads(line.removeprefix(b"data: "))
-
-
-def wait_until(is_true: Callable[[], bool], limit_s: float = TIMEOUT_S) -> None:
-    end_s = time.monotonic() + limit_s
-    while not is_true():
-        assert time.monotonic() < end_s, "timed out"
-        time.sleep(0.01)

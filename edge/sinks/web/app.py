@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
@@ -31,74 +30,60 @@ FILES = {
 }
 
 
-@dataclass
-class PageContext:
-    """All that the page shows.
-
-    Args:
-        live, history: filled by the sink.
-        notifier: notified when `/state` changes.
-        scrape: returns the metrics and their content type for a request's Accept header.
-    """
-
-    live: LiveFrames
-    history: History
-    notifier: Notifier
-    scrape: Callable[[str], tuple[bytes, str]]
-
-
 class Stream(StreamingResponse):
     """Streams a generator and closes it at once when the client leaves, so that viewers are counted right.
 
     Starlette leaves the generator to the garbage collector if the client stopped reading, and streams to HEAD too.
     """
 
-    def __init__(self, chunks: AsyncGenerator[bytes, None], media_type: str) -> None:
-        super().__init__(chunks, media_type=media_type)
-        self._chunks = chunks
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD":
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body"})
             return
-        try:
+        assert isinstance(self.body_iterator, AsyncGenerator)
+        async with aclosing(self.body_iterator):
             await super().__call__(scope, receive, send)
-        finally:
-            await self._chunks.aclose()
 
 
-def make_app(context: PageContext) -> ASGIApp:
-    """Return the ASGI app of the page. It trusts every request: put `auth.Guard` before it."""
-    live, history = context.live, context.history
+def make_app(
+    live: LiveFrames, history: History, notifier: Notifier, scrape: Callable[[str], tuple[bytes, str]]
+) -> ASGIApp:
+    """Return the ASGI app of the page. It trusts every request: put `auth.Guard` before it.
+
+    Args:
+        live, history: filled by the sink.
+        notifier: notified when `/state` changes.
+        scrape: returns the metrics and their content type for a request's Accept header.
+    """
     state_viewers = 0
 
     async def stream_frames(request: Request) -> Response:
         check_viewers(live.viewers)
-        return Stream(mjpeg(live.jpegs(wants_overlay(request))), MJPEG)
+        return Stream(mjpeg(live.jpegs(wants_overlay(request))), media_type=MJPEG)
 
     async def snapshot(request: Request) -> Response:
         return jpeg_response(await live.snapshot(wants_overlay(request)), 503, "No current frame: /readyz says why.")
 
-    async def event_picture(request: Request) -> Response:
-        jpeg = history.picture(request.path_params["id"], request.path_params["kind"])
+    async def event_snapshot(request: Request) -> Response:
+        jpeg = history.snapshot(request.path_params["id"], request.path_params["kind"])
         return jpeg_response(jpeg, 404, f"Not found: the last {MAX_FIRES} fires are kept.")
 
     async def stream_state(_: Request) -> Response:
         check_viewers(state_viewers)
-        return Stream(states(), "text/event-stream")
+        return Stream(states(), media_type="text/event-stream")
 
     async def states() -> AsyncGenerator[bytes, None]:
         nonlocal state_viewers
         state_viewers += 1
         try:
-            async for _ in context.notifier.changes():
+            async for _ in notifier.changes():
                 yield f"data: {json.dumps(history.state())}\n\n".encode()
         finally:
             state_viewers -= 1
 
     async def metrics(request: Request) -> Response:
-        text, content_type = context.scrape(request.headers.get("accept", ""))
+        text, content_type = scrape(request.headers.get("accept", ""))
         return Response(text, headers={"content-type": content_type})
 
     def route(path: str, respond: Callable[[], Response]) -> Route:
@@ -110,7 +95,7 @@ def make_app(context: PageContext) -> ASGIApp:
     routes = [
         Route("/live.mjpeg", stream_frames),
         Route("/snapshot.jpg", snapshot),
-        Route("/events/{id}/{kind}.jpg", event_picture),
+        Route("/events/{id}/{kind}.jpg", event_snapshot),
         Route("/state", stream_state),
         Route("/metrics", metrics),
         route("/api/state", lambda: JSONResponse(history.state())),

@@ -1,22 +1,32 @@
-"""uvicorn's HTTP connection with one idle timer. Imports uvicorn, so only the server's thread imports this module."""
+"""uvicorn's HTTP connection, limited in number and idle time. Only the server's thread imports this module."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 64
+
 
 class Connection(H11Protocol):
-    """Aborts a connection that sends no whole request, or reads nothing of a response, for `timeout_keep_alive`.
+    """Aborts a connection above the limit, or one that is idle for `timeout_keep_alive`.
 
-    uvicorn's own timer starts only after the first response and stops at the next byte received.
+    Idle connections send no whole request, or read nothing of a response. uvicorn's own limit only refuses requests,
+    and its timer starts after the first response and stops at the next byte received.
     """
 
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            host = self.client[0] if self.client else "a client"
+            log.warning("the live page refuses %s: %d connections are open, its limit", host, MAX_CONNECTIONS)
+            transport.abort()
         self._restart_timer()
 
     def on_response_complete(self) -> None:

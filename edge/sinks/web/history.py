@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from edge.config import Config
 from edge.messages import END, WHOLE_FRAME, CameraState, FireEvent, FrameResult, RunStatus
 
 MAX_POINTS = 600  # ten minutes: one per status
+NO_POINT = -1.0
 MAX_FIRES = 20
 STALE_AFTER_S = 10.0  # without a frame or a status, which the loop publishes every second
 
 Point = tuple[float, dict[str, float]]
+"""Seconds since the run started, and the largest area fraction of each zone since the point before."""
 
 
 @dataclass
@@ -34,49 +33,12 @@ class FireRecord:
     peak_share: float = 0.0
     pictures: dict[str, bytes] = field(default_factory=dict)  # JPEGs by kind of event; of several peaks the last
 
-    def update(self, event: FireEvent) -> None:
-        self.active = self.active and event.kind != END
-        self.duration_s = round(event.t_s - event.started_t_s, 1)
-        self.peak_share = max(self.peak_share, round(event.peak_share, 5))
-
     def as_json(self) -> dict[str, Any]:
         return {**vars(self), "pictures": list(self.pictures)}
 
 
-class Points:
-    """Each zone's fire area fraction over time, oldest first. Memory does not grow while the zones stay."""
-
-    def __init__(self) -> None:
-        self._times_s = np.full(MAX_POINTS, np.nan)
-        self._shares: dict[str, npt.NDArray[np.float64]] = {}  # NaN without a result
-
-    def add(self, time_s: float, shares: Mapping[str, float]) -> None:
-        for zone in shares.keys() - self._shares.keys():
-            self._shares[zone] = np.full(MAX_POINTS, np.nan)
-        for values in (self._times_s, *self._shares.values()):
-            values[:-1] = values[1:]
-        self._times_s[-1] = time_s
-        for zone, values in self._shares.items():
-            values[-1] = shares.get(zone, np.nan)
-
-    def all(self) -> list[Point]:
-        return [self._at(index) for index in range(MAX_POINTS) if not np.isnan(self._times_s[index])]
-
-    def last(self) -> Point | None:
-        return None if np.isnan(self._times_s[-1]) else self._at(-1)
-
-    def _at(self, index: int) -> Point:
-        shares = {zone: float(values[index]) for zone, values in self._shares.items() if not np.isnan(values[index])}
-        return round(float(self._times_s[index]), 1), {zone: round(share, 5) for zone, share in shares.items()}
-
-
 class History:
-    """Written by the loop's thread, read by the server's.
-
-    Args:
-        config: zones, thresholds and frame rate of the run.
-        clock: seconds, monotonic.
-    """
+    """Written by the loop's thread, read by the server's."""
 
     def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
@@ -86,7 +48,11 @@ class History:
         self._status: RunStatus | None = None
         self._result_s = self._status_s = 0.0
         self._largest: dict[str, float] = {}
-        self._points = Points()
+        # Filled from the start, so that memory does not grow for ten minutes: growth is how a leak is recognized.
+        names = [zone.name for zone in config.zones] or [WHOLE_FRAME]
+        self._points: deque[Point] = deque(
+            ((NO_POINT, dict.fromkeys(names, 0.0)) for _ in range(MAX_POINTS)), MAX_POINTS
+        )
         self._fires: OrderedDict[str, FireRecord] = OrderedDict()
         self._events_revision = self._config_revision = 0
 
@@ -99,15 +65,19 @@ class History:
 
     def on_event(self, event: FireEvent) -> None:
         with self._lock:
-            self._fires.setdefault(event.id, FireRecord(event.id, event.zone, event.time)).update(event)
-            while len(self._fires) > MAX_FIRES:
+            fire = self._fires.setdefault(event.id, FireRecord(event.id, event.zone, event.time))
+            fire.active = fire.active and event.kind != END
+            fire.duration_s = round(event.t_s - event.started_t_s, 1)
+            fire.peak_share = max(fire.peak_share, round(event.peak_share, 5))
+            if len(self._fires) > MAX_FIRES:
                 self._fires.popitem(last=False)
             self._events_revision += 1
 
     def on_status(self, status: RunStatus) -> None:
         with self._lock:
             self._status, self._status_s = status, self._clock()
-            self._points.add(status.running_s, self._largest)
+            shares = {zone: round(share, 5) for zone, share in self._largest.items()}
+            self._points.append((round(status.running_s, 1), shares))
             self._largest = {}
 
     def on_config(self, config: Config) -> None:
@@ -115,15 +85,15 @@ class History:
             self._config = config
             self._config_revision += 1
 
-    def add_picture(self, id_: str, kind: str, jpeg: bytes) -> None:
+    def add_snapshot(self, fire_id: str, kind: str, jpeg: bytes) -> None:
         with self._lock:
-            if fire := self._fires.get(id_):
+            if fire := self._fires.get(fire_id):
                 fire.pictures[kind] = jpeg
                 self._events_revision += 1
 
-    def picture(self, id_: str, kind: str) -> bytes | None:
+    def snapshot(self, fire_id: str, kind: str) -> bytes | None:
         with self._lock:
-            fire = self._fires.get(id_)
+            fire = self._fires.get(fire_id)
             return fire.pictures.get(kind) if fire else None
 
     def events(self) -> list[dict[str, Any]]:
@@ -132,9 +102,9 @@ class History:
             return [fire.as_json() for fire in reversed(self._fires.values())]
 
     def points(self) -> list[Point]:
-        """Return (seconds since the run began, largest area fraction per zone since the point before)."""
+        """Return the last ten minutes, oldest first. A zone without a result is missing from its point."""
         with self._lock:
-            return self._points.all()
+            return [point for point in self._points if point[0] != NO_POINT]
 
     def areas(self) -> dict[str, Any]:
         """Return the polygons that the page draws over the frame, and the alarm threshold."""
@@ -158,7 +128,7 @@ class History:
                 "inference_ms": result["inference_ms"] if result else None,
                 "events_revision": self._events_revision,
                 "config_revision": self._config_revision,
-                "point": self._points.last(),
+                "point": self._points[-1] if self._points else None,
             }
         if status:
             throttling = status.machine.throttling

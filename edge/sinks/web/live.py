@@ -6,21 +6,16 @@ others share it. Slow viewers skip frames and cost the others nothing.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from functools import partial
 
-import cv2
-import numpy as np
-
-from edge.images import Frame, Mask, encode_jpeg, overlay
+from edge.images import Frame, Mask, encode_jpeg, overlay, shrink
 from edge.messages import FrameResult
-
-if TYPE_CHECKING:  # asyncio is loaded by the server's thread, so that the first frame does not wait for it
-    import asyncio
 
 MAX_WIDTH_PX = 960  # the page shows no more, and a Pi's network fills up soon
 MIN_INTERVAL_S = 0.1
@@ -31,17 +26,15 @@ class Notifier:
     """Wakes the coroutines of the server's event loop from any thread. Costs next to nothing when none waits."""
 
     def __init__(self) -> None:
-        self.count = 0
-        """Notifications so far."""
+        self.count = 0  # notifications so far
         self._closed = False
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._wakers: set[Callable[[], object]] = set()
 
     def notify(self) -> None:
-        # Count first, then wake: `changes` registers first, then reads the count, so none is missed.
-        self.count += 1
-        for waiting in tuple(self._waiting):
+        self.count += 1  # before waking: `changes` then reads the new count
+        for wake in tuple(self._wakers):
             with suppress(RuntimeError):  # the server's loop has just ended
-                waiting.get_loop().call_soon_threadsafe(_wake, waiting)
+                wake()
 
     def close(self) -> None:
         """End every `changes`, now and later."""
@@ -53,34 +46,23 @@ class Notifier:
 
         Changes that happen while the consumer is busy are merged into one.
         """
-        import asyncio
-
-        while True:
-            waiting = asyncio.get_running_loop().create_future()
-            self._waiting.add(waiting)
-            try:
-                if self.count == seen and not self._closed:
-                    await waiting
-            finally:
-                self._waiting.discard(waiting)
-            if self._closed:
-                return
-            seen = self.count
-            yield
-
-
-def _wake(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)
+        changed = asyncio.Event()
+        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, changed.set)
+        self._wakers.add(wake)
+        try:
+            while not self._closed:
+                if self.count == seen:
+                    changed.clear()
+                    await changed.wait()
+                else:
+                    seen = self.count
+                    yield
+        finally:
+            self._wakers.discard(wake)
 
 
 class LiveFrames:
-    """The newest result as a JPEG, with and without the fire overlay.
-
-    Args:
-        executor: runs the encoding.
-        clock: seconds, monotonic.
-    """
+    """The newest result as a JPEG, with and without the fire overlay, encoded in an executor."""
 
     def __init__(self, executor: Executor, clock: Callable[[], float] = time.monotonic) -> None:
         self._executor = executor
@@ -92,7 +74,6 @@ class LiveFrames:
         self.viewers = 0
 
     def publish(self, result: FrameResult) -> None:
-        """Called by the loop's thread."""
         self._newest, self._received_s = result, self._clock()
         self._notifier.notify()
 
@@ -124,10 +105,7 @@ class LiveFrames:
 
     async def _encode(self, with_overlay: bool) -> Variant:
         """Encode the newest result, unless another viewer has since this one asked."""
-        import asyncio
-
         variant, asked_at = self._variants[with_overlay], self._notifier.count
-        variant.lock = variant.lock or asyncio.Lock()
         async with variant.lock:
             if variant.number < asked_at:
                 await asyncio.sleep(variant.next_s - time.monotonic())
@@ -147,13 +125,10 @@ class Variant:
     number: int = -1  # of the result, as the notifier counts
     jpeg: bytes = b""
     next_s: float = 0.0  # when the next may be encoded
-    lock: asyncio.Lock | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def render_jpeg(rgb: Frame, mask: Mask | None, max_width_px: int) -> bytes:
     """Return an RGB frame as a JPEG of at most `max_width_px`, with the fire pixels of `mask` tinted."""
-    height, width = rgb.shape[:2]
-    if width > max_width_px:
-        size = (max_width_px, round(height * max_width_px / width))
-        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    rgb = shrink(rgb, max_width_px)
     return encode_jpeg(rgb if mask is None else overlay(rgb, mask), quality=80)

@@ -6,20 +6,24 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-from edge.config import Config, parse_listen
+from edge.config import LOOPBACK, Config, Listen, parse_listen
+from edge.errors import UserError
 from edge.messages import FireEvent, FrameResult, RunStatus
+from edge.secrets import WEB_PASSWORD, read_secret
 from edge.sinks import Sink
 from edge.sinks.prometheus import Prometheus
-from edge.sinks.web.auth import App, Guard, find_password
 from edge.sinks.web.history import History
 from edge.sinks.web.live import LiveFrames, Notifier, render_jpeg
 from edge.sinks.web.server import IDLE_S, Server, open_socket
 
+if TYPE_CHECKING:  # loaded in the server's thread
+    from starlette.types import ASGIApp
+
 log = logging.getLogger(__name__)
 
-EVENT_WIDTH_PX = 480
-"""Sixty event pictures stay under two megabytes."""
+EVENT_WIDTH_PX = 480  # sixty snapshots of events stay under two megabytes
 
 
 class WebPage(Sink):
@@ -33,13 +37,8 @@ class WebPage(Sink):
     Args:
         config: `[web]`, `[[zones]]`, `[[ignored]]`, `[alarm]` and `[loop]` are used.
         metrics: answers `/metrics`.
-        idle_s: closes connections that send no request, or read no response, for this long.
-        clock: seconds, monotonic.
-
-    Example:
-        >>> page = WebPage(load_config(None, {"web": {"listen": ":8080"}}), Prometheus())
-        >>> page.url
-        'http://127.0.0.1:8080/'
+        idle_s: as for `Server`.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -61,17 +60,18 @@ class WebPage(Sink):
             log.info("the page's password is sent unencrypted: outside your own network, use a proxy with TLS")
         self._metrics = metrics
         # One worker: encoding must not take all cores from the model.
-        self._executor = ThreadPoolExecutor(1, "web-pictures")
+        self._executor = ThreadPoolExecutor(1, "web-jpegs")
         self._live, self._history = LiveFrames(self._executor, clock), History(config, clock)
         self._notifier = Notifier()
-        self._statuses = 0
+        self._has_status = False
         self._server = Server(listener, self._make_app, idle_s=idle_s)
 
-    def _make_app(self) -> App:
-        from edge.sinks.web.app import PageContext, make_app
+    def _make_app(self) -> ASGIApp:
+        from edge.sinks.web.app import make_app
+        from edge.sinks.web.auth import Guard
 
-        context = PageContext(self._live, self._history, self._notifier, self._metrics.scrape)
-        return Guard(make_app(context), password=self._password, host=self._host)
+        app = make_app(self._live, self._history, self._notifier, self._metrics.scrape)
+        return Guard(app, password=self._password, host=self._host)
 
     def on_result(self, result: FrameResult) -> None:
         self._history.on_result(result)
@@ -81,14 +81,14 @@ class WebPage(Sink):
     def on_event(self, event: FireEvent) -> None:
         self._history.on_event(event)
         self._notifier.notify()
-        self._executor.submit(self._add_picture, event)
+        self._executor.submit(self._add_snapshot, event)
 
     def on_status(self, status: RunStatus) -> None:
         self._history.on_status(status)
         self._notifier.notify()
-        self._statuses += 1
-        if self._statuses > 1:
+        if self._has_status:
             self._server.start()
+        self._has_status = True
 
     def on_config(self, config: Config) -> None:
         self._history.on_config(config)
@@ -100,6 +100,20 @@ class WebPage(Sink):
         self._server.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _add_picture(self, event: FireEvent) -> None:
-        self._history.add_picture(event.id, event.kind, render_jpeg(event.rgb, event.mask, EVENT_WIDTH_PX))
+    def _add_snapshot(self, event: FireEvent) -> None:
+        self._history.add_snapshot(event.id, event.kind, render_jpeg(event.rgb, event.mask, EVENT_WIDTH_PX))
         self._notifier.notify()
+
+
+def find_password(listen: Listen, file: str) -> str | None:
+    """Return the page's password, or None on a loopback address without one.
+
+    Raises `UserError` if other machines could open the page without a password.
+    """
+    password = read_secret(WEB_PASSWORD, file)
+    if password is None and not listen.loopback:
+        raise UserError(
+            f"the live page at {listen.host} would be open to other machines without a password",
+            f"set {WEB_PASSWORD} or [web] password_file, or listen at {LOOPBACK}:{listen.port}",
+        )
+    return password

@@ -1,4 +1,4 @@
-"""An MQTT broker for the tests that need one."""
+"""An MQTT broker and a served page for the tests that need one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,18 @@ from pathlib import Path
 import pytest
 
 from benchmarks.soak.rig import Broker
+from edge.sinks.web.sink import WebPage
 from tests.support.mqtt_fixtures import mosquitto
+from tests.support.web_client import serving
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     with mosquitto(tmp_path) as broker:
         yield broker
+
+
+@pytest.fixture
+def page() -> Iterator[WebPage]:
+    with serving() as page:
+        yield page

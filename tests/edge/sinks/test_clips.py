@@ -82,13 +82,13 @@ def test_a_run_that_ends_during_a_fire_keeps_the_clip_so_far(tmp_path: Path) -> 
     assert len(grey_levels(tmp_path / f"{ID}.mp4")) == 8
 
 
-def test_an_unwritable_folder_costs_only_the_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unwritable_folder_costs_only_the_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
     record_fire(clips(tmp_path / "file" / "events"), 1.0, until_s=3)
-    assert "pictures of a fire are lost" in caplog.text
+    assert "images of a fire are lost" in caplog.text
 
 
-def test_pictures_are_written_again_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_written_again_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = threading.Event()
 
     def fail(*_: Any) -> None:

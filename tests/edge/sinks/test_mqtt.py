@@ -14,9 +14,10 @@ import pytest
 from benchmarks.soak.rig import Broker
 from edge.messages import CameraState
 from edge.sinks.homeassistant import discovery
-from edge.sinks.mqtt_client import BrokerAddress, MqttClient, slug
+from edge.sinks.mqtt_client import MqttClient, slug
 from tests.support.factories import MODEL_HASH, result, run_status
-from tests.support.mqtt_fixtures import BASE, fire, kitchen, listening, publish_until, publishing, wait_for
+from tests.support.mqtt_fixtures import BASE, fire, kitchen, listening, publish_until, publishing
+from tests.support.waiting import wait_for
 
 
 def entities(*zones: str) -> dict[str, dict[str, object]]:
@@ -109,8 +110,7 @@ def test_two_runs_with_one_name_are_reported_and_stop_fighting(
     broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
     clients = [
-        MqttClient(BrokerAddress("127.0.0.1", broker.port), "kitchen", status_topic="status", max_short_sessions=2)
-        for _ in range(2)
+        MqttClient(kitchen(broker.port), "kitchen", status_topic="status", max_short_sessions=2) for _ in range(2)
     ]
     wait_for(lambda: "give each run its own [mqtt] name" in caplog.text)
     time.sleep(2.5)

@@ -11,8 +11,9 @@ import pytest
 
 from benchmarks.soak.rig import Broker
 from edge.messages import FireEvent
-from tests.support.mqtt_fixtures import fire, keys, kitchen, listener_has, listening, mosquitto, publishing, wait_for
+from tests.support.mqtt_fixtures import fire, keys, kitchen, listener_has, listening, mosquitto, publishing
 from tests.support.tcp_proxy import TcpProxy
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 

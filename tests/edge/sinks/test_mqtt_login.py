@@ -12,9 +12,10 @@ import pytest
 from edge.config import MqttSection
 from edge.errors import UserError
 from edge.sinks.mqtt import Mqtt
-from edge.sinks.mqtt_client import broker_address
+from edge.sinks.mqtt_client import broker_port, make_client
 from edge.sinks.outbox import DiskQueue
-from tests.support.mqtt_fixtures import MAX_BYTES, fire, keys, kitchen, listening, mosquitto, publishing, wait_for
+from tests.support.mqtt_fixtures import MAX_BYTES, fire, keys, kitchen, listening, mosquitto, publishing
+from tests.support.waiting import wait_for
 
 
 @pytest.mark.slow
@@ -65,15 +66,16 @@ def test_unreadable_certificates_fail_at_the_start(tmp_path: Path) -> None:
             Mqtt(kitchen(0, tls=True, ca_file=str(tmp_path / name)), DiskQueue(tmp_path, MAX_BYTES))
 
 
-def test_user_and_password_come_from_the_environment_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_login_comes_from_the_environment_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "password").write_text("from file\n")
     section = MqttSection(host="broker", user="camera", password_file=str(tmp_path / "password"))
-    address = broker_address(section)
-    assert (address.user, address.password, str(address)) == ("camera", "from file", "broker:1883")
+    client = make_client(section, "test")
+    assert (client.username, client.password) == ("camera", "from file")
     monkeypatch.setenv("FIRESEG_MQTT_USER", "other")
     monkeypatch.setenv("FIRESEG_MQTT_PASSWORD", "from environment")
-    address = broker_address(replace(section, tls=True))
-    assert (address.user, address.password, str(address)) == ("other", "from environment", "broker:8883")
+    client = make_client(section, "test")
+    assert (client.username, client.password) == ("other", "from environment")
+    assert [broker_port(replace(section, tls=tls)) for tls in (False, True)] == [1883, 8883]
 
 
 @pytest.mark.parametrize("content", ["", None])
@@ -81,7 +83,7 @@ def test_an_empty_or_missing_password_file_is_an_error(tmp_path: Path, content: 
     if content is not None:
         (tmp_path / "password").write_text(content)
     with pytest.raises(UserError, match="expected a file with a secret"):
-        broker_address(MqttSection(host="broker", password_file=str(tmp_path / "password")))
+        make_client(MqttSection(host="broker", password_file=str(tmp_path / "password")), "test")
 
 
 def certify(folder: Path, name: str) -> Path:

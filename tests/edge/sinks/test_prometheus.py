@@ -7,7 +7,6 @@ import shutil
 import subprocess
 
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from edge.host.machine import Throttling
@@ -92,32 +91,6 @@ def test_unknown_values_of_the_machine_are_left_out() -> None:
     assert not re.search(rb"^fireseg_(throttled\{|temperature)", metrics.scrape()[0], re.MULTILINE)
     metrics.on_status(run_status(machine=THROTTLED))
     assert samples(metrics)["fireseg_temperature_celsius"] == 61.5
-
-
-def test_a_new_run_has_only_metrics_of_the_process_whatever_ran_before_in_it() -> None:
-    metrics_of_a_fire()
-    values = samples(Prometheus())
-    assert "process_cpu_seconds_total" in values
-    assert values["fireseg_frame_age_seconds_count"] == 0
-    assert not [name for name in values if "zone" in name or "camera_state" in name or "model" in name]
-
-
-def test_a_zone_may_have_any_name() -> None:
-    metrics = Prometheus()
-    name = 'a "b" \\ \n {c="d"}'
-    metrics.on_result(result(1.0, 0.5, on=False, zone=name))
-    (family,) = [each for each in parse(metrics.scrape()[0].decode()) if each.name == "fireseg_fire_area_ratio"]
-    assert [sample.labels["zone"] for sample in family.samples] == [name]
-
-
-def test_the_accept_header_chooses_the_format() -> None:
-    metrics = metrics_of_a_fire()
-    text, content_type = metrics.scrape()
-    assert content_type == "text/plain; version=0.0.4; charset=utf-8"
-    assert "fireseg_results" in {family.name for family in parse(text.decode())}
-    text, content_type = metrics.scrape("application/openmetrics-text; version=1.0.0")
-    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
-    assert "fireseg_model" in {family.name for family in parse_openmetrics(text.decode())}  # type: ignore[no-untyped-call]
 
 
 def test_promtool_accepts_the_metrics() -> None:

@@ -20,6 +20,7 @@ from edge.messages import CameraState
 from edge.sinks import Sinks
 from edge.sinks.systemd import Systemd, from_environment
 from tests.support.factories import result, run_status
+from tests.support.waiting import wait_for
 
 TIMEOUT_S = 60.0
 WATCHDOG_S = 4.0
@@ -49,11 +50,13 @@ class Manager:
 
     def wait_for(self, assignment: str, count: int = 1) -> list[float]:
         """Listen until an assignment was received `count` times; return the times."""
-        deadline_s = time.monotonic() + TIMEOUT_S
-        while len(times_s := [at_s for at_s, text in self.received if text.startswith(assignment)]) < count:
-            assert time.monotonic() < deadline_s, f"no {assignment}, but {self.received[-5:]}"
-            self.listen(0.05)
-        return times_s
+
+        def times_s() -> list[float]:
+            self.listen()
+            return [at_s for at_s, text in self.received if text.startswith(assignment)]
+
+        wait_for(lambda: len(times_s()) >= count, TIMEOUT_S)
+        return times_s()
 
 
 @pytest.fixture

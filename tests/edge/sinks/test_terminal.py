@@ -7,7 +7,6 @@ import io
 import json
 import os
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TextIO
@@ -16,10 +15,9 @@ import pytest
 
 from edge.messages import END, START
 from edge.sinks.stream_writer import MAX_QUEUED
-from edge.sinks.terminal import CLEAR_LINE, JsonLines, PlainLines, StatusLine
+from edge.sinks.terminal import CLEAR_LINE, JsonLines, PlainLines, StatusLine, Terminal
 from tests.support.factories import event, result
-
-TIMEOUT_S = 10.0
+from tests.support.waiting import TIMEOUT_S, wait_for
 
 
 @dataclass
@@ -29,6 +27,12 @@ class Run:
 
 def calm(t_s: float) -> dict[str, object]:
     return result(t_s, 0.0, on=False).as_json()
+
+
+def publish(sink: Terminal, count: int) -> None:
+    """Publish calm results, ten per second."""
+    for number in range(count):
+        sink.on_result(result(number / 10, 0.0, on=False))
 
 
 def test_json_is_one_object_per_line_in_order() -> None:
@@ -43,13 +47,9 @@ def test_json_is_one_object_per_line_in_order() -> None:
 def test_a_terminal_has_one_overwritten_line_with_events_above_it() -> None:
     out = io.StringIO()
     sink = StatusLine(out)
-    for number in range(5):
-        sink.on_result(result(number / 10, 0.0, on=False))
+    publish(sink, 5)
     sink.on_event(event(START))
-    deadline_s = time.monotonic() + TIMEOUT_S
-    while "\n" not in out.getvalue():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.001)
+    wait_for(lambda: "\n" in out.getvalue())
     sink.on_result(result(1.0, 0.1, on=True))
     sink.close()
     assert out.getvalue().count("\n") == 1
@@ -87,8 +87,7 @@ def test_a_reader_that_hangs_misses_results_but_no_events_and_the_log_counts_the
     reader, writer = pipe
     sink = JsonLines(writer)
     count = MAX_QUEUED + 500
-    for number in range(count):
-        sink.on_result(result(number / 10, 0.0, on=False))
+    publish(sink, count)
     sink.on_event(event(START))
     assert [record.getMessage() for record in caplog.records] == ["stdout is read too slowly: dropping lines"]
 
@@ -110,8 +109,7 @@ def test_close_does_not_wait_for_a_reader_that_hangs(
 ) -> None:
     reader, writer = pipe
     sink = JsonLines(writer, grace_s=0.1)
-    for number in range(100):
-        sink.on_result(result(number / 10, 0.0, on=False))
+    publish(sink, 100)
     sink.close()
     assert "stdout hangs: " in caplog.text
     print("printed later", file=writer, flush=True)  # neither blocks nor fails
@@ -121,8 +119,7 @@ def test_close_does_not_wait_for_a_reader_that_hangs(
 def test_close_waits_for_a_slow_reader(pipe: tuple[TextIO, TextIO]) -> None:
     reader, writer = pipe
     sink = JsonLines(writer, grace_s=TIMEOUT_S)
-    for number in range(100):
-        sink.on_result(result(number / 10, 0.0, on=False))
+    publish(sink, 100)
     closing = threading.Thread(target=sink.close)
     closing.start()
     lines = [json.loads(reader.readline()) for _ in range(100)]
@@ -132,20 +129,15 @@ def test_close_waits_for_a_slow_reader(pipe: tuple[TextIO, TextIO]) -> None:
 
 def test_a_lossless_run_waits_for_its_reader_until_it_stops(pipe: tuple[TextIO, TextIO]) -> None:
     reader, writer = pipe
-    run, published = Run(), []
+    run = Run()
     sink = JsonLines(writer, grace_s=0.1)
     sink.attend(run, lossless=True, is_only_sink=True)
 
-    def publish() -> None:
-        for number in range(2 * MAX_QUEUED):
-            sink.on_result(result(float(number), 0.0, on=False))
-            published.append(number)
-
-    loop = threading.Thread(target=publish, daemon=True)
+    loop = threading.Thread(target=publish, args=(sink, 2 * MAX_QUEUED), daemon=True)
     loop.start()
     lines = [json.loads(reader.readline()) for _ in range(MAX_QUEUED + 100)]
-    assert lines == [calm(float(number)) for number in range(MAX_QUEUED + 100)]
-    assert len(published) < 2 * MAX_QUEUED
+    assert lines == [calm(number / 10) for number in range(MAX_QUEUED + 100)]
+    assert loop.is_alive()
     run.stop = True
     loop.join(TIMEOUT_S)
     assert not loop.is_alive()
@@ -162,11 +154,12 @@ def test_a_run_stops_without_its_reader_unless_it_has_other_sinks(
     sink = JsonLines(writer)
     sink.attend(run, lossless=False, is_only_sink=is_only_sink)
     reader.close()
-    deadline_s = time.monotonic() + TIMEOUT_S
-    while "nobody reads stdout any more" not in caplog.text:
-        assert time.monotonic() < deadline_s
+
+    def is_logged() -> bool:
         sink.on_result(result(0.0, 0.0, on=False))
-        time.sleep(0.001)
+        return "nobody reads stdout any more" in caplog.text
+
+    wait_for(is_logged)
     sink.close()
     assert run.stop == is_only_sink
 
@@ -174,8 +167,7 @@ def test_a_run_stops_without_its_reader_unless_it_has_other_sinks(
 def test_a_terminal_that_hangs_shows_no_outdated_lines(pipe: tuple[TextIO, TextIO]) -> None:
     reader, writer = pipe
     sink = StatusLine(writer)
-    for number in range(1000):
-        sink.on_result(result(float(number), 0.0, on=False))
+    publish(sink, 1000)
     sink.on_event(event(START))
     shown = ""
     while "FIRE" not in shown:

@@ -21,7 +21,6 @@ let receivedAt = 0;
 let lost = true;
 let stream = null;
 let liveUrl = "";
-let attempts = 0;
 
 // Receiving.
 
@@ -52,14 +51,7 @@ function connect() {
   };
 }
 
-async function getJson(path) {
-  try {
-    const response = await fetch(path);
-    return response.ok ? await response.json() : null;
-  } catch {
-    return null;
-  }
-}
+const getJson = (path) => fetch(path).then((response) => (response.ok ? response.json() : null)).catch(() => null);
 
 async function refresh(revision, path, showNew) {
   if (revisions[revision] === state[revision]) return;
@@ -108,8 +100,8 @@ function show() {
 function showLive(url) {
   if (url === liveUrl) return;
   liveUrl = url;
-  // Removing src ends the connection; the number makes the browser open a new one.
-  if (url) $("live").src = `${url}&try=${++attempts}`;
+  // Removing src ends the connection; the time makes the browser open a new one.
+  if (url) $("live").src = `${url}&try=${Date.now()}`;
   else $("live").removeAttribute("src");
 }
 

@@ -7,21 +7,24 @@ import http.client
 import json
 import threading
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
 from starlette.types import Message
 
 from edge.config import load_config
-from edge.messages import END, PEAK, START, CameraState
+from edge.host.machine import Throttling
+from edge.messages import END, PEAK, START, CameraState, HostStatus
 from edge.sinks.web import history
 from edge.sinks.web.app import MAX_VIEWERS, Stream
 from edge.sinks.web.sink import WebPage
-from tests.support.factories import event, result
-from tests.support.web_client import Clock, Viewer, config, decode, get, get_json, gray, serving, status, wait_until
+from tests.support.factories import event, result, run_status
+from tests.support.waiting import wait_for
+from tests.support.web_client import Clock, Viewer, config, decode, get, get_json, gray, serving
 
 FIRE = event(START).id
 
@@ -40,18 +43,24 @@ def test_viewers_above_the_limit_are_refused_until_one_leaves(page: WebPage, pat
             with Viewer(page, path) as late:
                 return late.status == 200
 
-        wait_until(is_accepted)
+        wait_for(is_accepted)
 
 
 @pytest.mark.parametrize("path", ["/live.mjpeg", "/state"])
 def test_a_head_request_for_a_stream_ends_at_once(page: WebPage, path: str) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=5)
-    for method, url in (("HEAD", path), ("GET", "/healthz")):
-        connection.request(method, url)
-        response = connection.getresponse()
-        assert response.status == 200
-        response.read()
-    connection.close()
+    with closing(http.client.HTTPConnection("127.0.0.1", page.port, timeout=5)) as connection:
+        for method, url in (("HEAD", path), ("GET", "/healthz")):
+            connection.request(method, url)
+            response = connection.getresponse()
+            assert (response.status, response.read() == b"") == (200, method == "HEAD")
+
+
+def test_the_accept_header_chooses_the_format_of_the_metrics(page: WebPage) -> None:
+    openmetrics = "application/openmetrics-text; version=1.0.0"
+    _, headers, body = get(page, "/metrics", headers={"Accept": openmetrics})
+    assert headers["Content-Type"].startswith(openmetrics)
+    assert "fireseg_events" in {family.name for family in parse(body.decode())}  # type: ignore[no-untyped-call]
+    assert get(page, "/metrics")[1]["Content-Type"].startswith("text/plain; version=0.0.4")
 
 
 def test_a_stream_is_closed_when_its_client_leaves() -> None:
@@ -71,7 +80,7 @@ def test_a_stream_is_closed_when_its_client_leaves() -> None:
 
     async def serve() -> None:
         generator = chunks()  # referenced here, so that no garbage collection closes it
-        await Stream(generator, "text/plain")({"type": "http", "method": "GET"}, leave, send)
+        await Stream(generator)({"type": "http", "method": "GET"}, leave, send)
         assert closed == [True]
 
     closed: list[bool] = []
@@ -80,7 +89,8 @@ def test_a_stream_is_closed_when_its_client_leaves() -> None:
 
 def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
     page.on_result(result(1.0, 0.25, on=True, zone="stove"))
-    page.on_status(status(camera_state=CameraState.STALLED))
+    host = HostStatus(governor=None, temperature_c=55.0, throttling=Throttling(0b0001), load=0.1)
+    page.on_status(run_status(camera_state=CameraState.STALLED, machine=host))
     state = get_json(page, "/api/state")
     assert state.pop("frame_age_s") < 5
     assert state == {
@@ -97,10 +107,10 @@ def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
         "running_s": 12.3,
         "results": 100,
         "dropped": 7,
-        "fps": 9.9,
-        "temperature_c": 61.5,
-        "throttled": ["under-voltage", "throttled"],
-        "load": 1.5,
+        "fps": 9.5,
+        "temperature_c": 55.0,
+        "throttled": ["under-voltage"],
+        "load": 0.1,
         "model_sha256": "ab" * 32,
     }
 
@@ -110,40 +120,41 @@ def test_the_state_is_sent_with_each_status_and_at_once_with_an_event(page: WebP
         assert viewer.response.headers["Content-Type"].startswith("text/event-stream")
         assert viewer.message()["alarm"] is False
         release = threading.Event()
-        page._executor.submit(release.wait, 5)  # the event's picture has to wait
+        page._executor.submit(release.wait, 5)  # the snapshot has to wait
         page.on_result(result(1.0, 0.25, on=True))
         page.on_event(event(START))
         state = viewer.message()
         assert (state["alarm"], state["events_revision"]) == (True, 1)
         release.set()
         assert viewer.message()["events_revision"] == 2
-        page.on_status(status(results=101))
+        page.on_status(run_status(results=101))
         assert viewer.message()["results"] == 101
 
 
 def test_the_history_has_the_peak_of_each_second_and_gaps_without_results(page: WebPage) -> None:
     for share in (0.1, 0.4, 0.2):
         page.on_result(result(1.0, share, on=True))
-    page.on_status(status(running_s=3.0))
-    page.on_status(status(running_s=4.0))
+    page.on_status(run_status(running_s=3.0))
+    page.on_status(run_status(running_s=4.0))
     page.on_result(result(1.0, 0.1, on=True, zone="stove"))
-    page.on_status(status(running_s=5.0))
+    page.on_status(run_status(running_s=5.0))
     assert get_json(page, "/api/history")[2:] == [[3.0, {"frame": 0.4}], [4.0, {}], [5.0, {"stove": 0.1}]]
 
 
 def test_the_history_keeps_ten_minutes() -> None:
-    points = history.Points()
+    past = history.History(config())
     for second in range(history.MAX_POINTS + 100):
-        points.add(second, {"old": 0.1} if second < 50 else {"new": 0.2})
-    assert len(points.all()) == history.MAX_POINTS
-    assert points.all()[0] == (100.0, {"new": 0.2})
+        past.on_result(result(second, 0.2, on=False, zone="stove"))
+        past.on_status(run_status(running_s=second))
+    assert len(past.points()) == history.MAX_POINTS
+    assert past.points()[0] == (100.0, {"stove": 0.2})
 
 
-def test_an_event_is_listed_with_its_picture_in_which_fire_is_tinted(page: WebPage) -> None:
+def test_an_event_is_listed_with_its_snapshot_in_which_fire_is_tinted(page: WebPage) -> None:
     start = replace(event(START), rgb=np.full((48, 64, 3), 60, np.uint8), mask=np.ones((12, 16), np.bool_))
     page.on_event(start)
     page.on_event(replace(event(PEAK, t_s=3.0), peak_share=0.2))
-    wait_until(lambda: len(get_json(page, "/api/events")[0]["pictures"]) == 2)
+    wait_for(lambda: len(get_json(page, "/api/events")[0]["pictures"]) == 2)
     assert get_json(page, "/api/events") == [
         {
             "id": FIRE,
@@ -162,9 +173,9 @@ def test_an_event_is_listed_with_its_picture_in_which_fire_is_tinted(page: WebPa
     assert get_json(page, "/api/events")[0]["active"] is False
 
 
-def test_no_path_reaches_anything_but_pictures_of_events(page: WebPage) -> None:
+def test_no_path_reaches_anything_but_snapshots_of_events(page: WebPage) -> None:
     page.on_event(event(START))
-    wait_until(lambda: get(page, f"/events/{FIRE}/start.jpg")[0] == 200)
+    wait_for(lambda: get(page, f"/events/{FIRE}/start.jpg")[0] == 200)
     for path in (
         "/events/nobody/start.jpg",
         f"/events/{FIRE}/rgb.jpg",
@@ -180,7 +191,7 @@ def test_only_the_last_fires_are_kept(page: WebPage) -> None:
     last = history.MAX_FIRES + 4
     for number in range(last + 1):
         page.on_event(event(START, id_=f"fire-{number}"))
-    wait_until(lambda: get(page, f"/events/fire-{last}/start.jpg")[0] == 200)
+    wait_for(lambda: get(page, f"/events/fire-{last}/start.jpg")[0] == 200)
     assert [fire["id"] for fire in get_json(page, "/api/events")] == [f"fire-{n}" for n in range(last, 4, -1)]
     assert get(page, "/events/fire-4/start.jpg")[0] == 404
 
@@ -214,10 +225,10 @@ def test_the_run_is_ready_while_frames_arrive_and_alive_while_its_loop_runs() ->
         assert reasons() == [None, "no frame yet"]
         page.on_result(gray(1))
         assert reasons() == [None, None]
-        page.on_status(status(camera_state=CameraState.RECONNECTING))
+        page.on_status(run_status(camera_state=CameraState.RECONNECTING))
         assert reasons() == [None, "the camera is reconnecting"]
         clock.now_s += 11
-        page.on_status(status())
+        page.on_status(run_status())
         assert reasons() == [None, "no frame for 11 s"]
         page.on_config(config(loop={"max_fps": 0.1}))  # a result every ten seconds is as configured
         assert reasons() == [None, None]

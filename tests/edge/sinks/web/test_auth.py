@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.config import Listen, load_config, parse_listen
+from edge.config import Listen, parse_listen
 from edge.errors import UserError
 from edge.secrets import WEB_PASSWORD
 from edge.sinks.prometheus import Prometheus
-from edge.sinks.web.auth import HEADERS, OPEN_PATHS, find_password
-from edge.sinks.web.sink import WebPage
+from edge.sinks.web.auth import HEADERS, OPEN_PATHS
+from edge.sinks.web.sink import WebPage, find_password
 from tests.support.web_client import basic_auth, config, get, serving
 
-PASSWORD = "grün & geheim"
+PASSWORD = "grün : & geheim"
 
 
 @pytest.fixture(autouse=True)
@@ -28,50 +29,35 @@ def no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(WEB_PASSWORD, raising=False)
 
 
-@pytest.mark.parametrize(
-    ("text", "host", "port", "loopback"),
-    [
-        ("127.0.0.1:8080", "127.0.0.1", 8080, True),
-        (":8080", "127.0.0.1", 8080, True),
-        ("localhost:80", "127.0.0.1", 80, True),
-        ("[::1]:8080", "::1", 8080, True),
-        ("0.0.0.0:8080", "0.0.0.0", 8080, False),
-        ("[::]:8080", "::", 8080, False),
-        ("192.168.1.20:0", "192.168.1.20", 0, False),
-    ],
-)
-def test_an_address_is_parsed(text: str, host: str, port: int, loopback: bool) -> None:
-    assert parse_listen(text) == Listen(host, port)
-    assert parse_listen(text).loopback == loopback
+def test_an_address_is_parsed() -> None:
+    for text, host, port in (
+        ("127.0.0.1:8080", "127.0.0.1", 8080),
+        (":8080", "127.0.0.1", 8080),
+        ("localhost:80", "127.0.0.1", 80),
+        ("[::1]:8080", "::1", 8080),
+        ("0.0.0.0:8080", "0.0.0.0", 8080),
+        ("[::]:8080", "::", 8080),
+        ("192.168.1.20:0", "192.168.1.20", 0),
+    ):
+        assert parse_listen(text) == Listen(host, port)
+        assert parse_listen(text).loopback == (host in ("127.0.0.1", "::1"))
 
 
 WRONG = ["8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "::1:8080", "[127.0.0.1]:1", "1.2.3:80", "my.host:80"]
 
 
 @pytest.mark.parametrize("text", [*WRONG, "http://127.0.0.1:80", "127.0.0.1:80/", "127.0.0.1:-1", "[::1%lo]:80"])
-def test_a_wrong_address_is_an_error_of_the_configuration(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "fireseg.toml"
-    path.write_text(f'[web]\nlisten = "{text}"\n')
-    with pytest.raises(UserError) as error:
-        load_config(path)
-    (line,) = error.value.lines
-    assert f'[web] listen = "{text}": expected an address and a port, such as "127.0.0.1:8080"' in line
+def test_a_wrong_address_is_an_error(text: str) -> None:
+    with pytest.raises(UserError, match=r'expected an address and a port, such as "127.0.0.1:8080"'):
+        parse_listen(text)
 
 
-@given(st.text(max_size=30) | st.from_regex(r"(\[[0-9a-f:.]*\]|[0-9.]*):[0-9]{1,6}", fullmatch=True))
+@given(st.text(max_size=30) | st.text("[]0123456789abcdef:.", max_size=20))
 def test_any_text_is_an_address_or_a_user_error(text: str) -> None:
-    try:
+    with suppress(UserError):
         listen = parse_listen(text)
-    except UserError:
-        return
-    assert 0 <= listen.port <= 65535
-    assert str(ipaddress.ip_address(listen.host)) == listen.host
-
-
-@given(st.ip_addresses(), st.integers(0, 65535))
-def test_every_address_is_parsed_from_its_own_url(address: ipaddress.IPv4Address, port: int) -> None:
-    listen = Listen(str(address), port)
-    assert parse_listen(listen.url(port).removeprefix("http://").removesuffix("/")) == listen
+        assert 0 <= listen.port <= 65535
+        assert str(ipaddress.ip_address(listen.host)) == listen.host
 
 
 def test_a_taken_port_is_an_error_before_the_run_starts() -> None:
@@ -110,7 +96,7 @@ def test_the_password_comes_from_the_environment_before_the_file(
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "0.0.0.0:0"])
 def test_without_the_password_only_health_is_served(listen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WEB_PASSWORD, PASSWORD)
-    wrong = [basic_auth(password) for password in ("", PASSWORD[:-1], PASSWORD + "x")] + [
+    wrong = [basic_auth(password) for password in ("", PASSWORD[:-1], PASSWORD + "x", " & geheim")] + [
         {"Authorization": "Basic ???"}
     ]
     with serving(config(listen)) as page:
@@ -126,13 +112,6 @@ def test_without_the_password_only_health_is_served(listen: str, monkeypatch: py
             assert get(page, "/api/state", headers=basic_auth(PASSWORD, user))[0] == 200
         assert get(page, "/metrics", headers=basic_auth(PASSWORD))[0] == 200
         assert get(page, "/", headers={"Host": "pi.local", **basic_auth(PASSWORD)})[0] == 200
-
-
-def test_a_password_may_contain_colons(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(WEB_PASSWORD, "a:b:c")
-    with serving() as page:
-        assert get(page, "/", headers=basic_auth("a:b:c"))[0] == 200
-        assert get(page, "/", headers=basic_auth("c"))[0] == 401
 
 
 def test_without_a_password_the_host_header_must_name_this_machine() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,15 +15,15 @@ import pytest
 from edge.detection.zones import Zone
 from edge.messages import START, CameraState
 from edge.sinks.web.sink import WebPage
-from tests.support.factories import event, result
-from tests.support.web_client import FrameFeeder, config, serving, status
+from tests.support.edge_process import edge_process
+from tests.support.factories import event, result, run_status
+from tests.support.waiting import wait_for
+from tests.support.web_client import FrameFeeder, config, serving
 
 ROOT = Path(__file__).parents[4]
 SCREENSHOT = ROOT / "build" / "page.png"
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-WAIT_S = 40.0
-"""The test pattern shows ten seconds of fire every thirty."""
-# The flames of the test pattern rise right of the middle.
+# The flames of the test pattern rise right of the middle, ten seconds of every thirty.
 CONFIG = """
 [[zones]]
 name = "stove"
@@ -76,39 +74,21 @@ def run_url(browser: Any, shipped_model: Path, tmp_path_factory: pytest.TempPath
     """The address of a real run's page, open in the browser before the fire begins."""
     path = tmp_path_factory.mktemp("run") / "fireseg.toml"
     path.write_text(CONFIG)
-    command = [sys.executable, "-c", "from edge.cli import run; run()", "run", "--source", "test-pattern"]
-    with subprocess.Popen(
-        [*command, "--model", str(shipped_model), "--web", "127.0.0.1:0", "--config", str(path)],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stderr
-            match = next(filter(None, (re.search(r"the live page is at (\S+)", line) for line in process.stderr)))
-            browser.get(match[1])
-            yield match[1]
-        finally:
-            process.kill()
-
-
-def wait(is_true: Callable[[], Any], limit_s: float = WAIT_S) -> Any:
-    end_s = time.monotonic() + limit_s
-    while not (value := is_true()):
-        assert time.monotonic() < end_s, "timed out"
-        time.sleep(0.05)
-    return value
+    arguments = ("--source", "test-pattern", "--model", shipped_model, "--web", "127.0.0.1:0", "--config", path)
+    with edge_process(*arguments) as run:
+        url = run.wait_for_log("the live page is at").split()[-1]
+        browser.get(url)
+        yield url
 
 
 def wait_with_status(page: WebPage, is_true: Callable[[], Any], **changes: Any) -> None:
     """Send a status before each check."""
 
     def check() -> Any:
-        page.on_status(status(**changes))
+        page.on_status(run_status(**changes))
         return is_true()
 
-    wait(check)
+    wait_for(check)
 
 
 def text(browser: Any, element: str) -> str:
@@ -130,9 +110,9 @@ def has_alarm(browser: Any) -> bool:
 
 
 def test_a_fire_is_shown_and_the_frame_moves(browser: Any, run_url: str) -> None:
-    wait(lambda: text(browser, "banner") == "No fire")
+    wait_for(lambda: text(browser, "banner") == "No fire")
     assert browser.title == "FireSeg Edge"
-    wait(lambda: has_alarm(browser))
+    wait_for(lambda: has_alarm(browser))
     assert browser.title.startswith("FIRE: stove")
     frames = set()
     for _ in range(8):
@@ -146,22 +126,22 @@ def test_a_fire_is_shown_and_the_frame_moves(browser: Any, run_url: str) -> None
     assert re.fullmatch(r"window\s+0\.\d %\s+no fire", window)
 
 
-def test_the_fire_is_plotted_and_listed_with_its_picture(browser: Any, run_url: str) -> None:
-    wait(lambda: has_alarm(browser))
-    wait(lambda: each(browser, "#events li img", "naturalWidth")[:1] == [320])
+def test_the_fire_is_plotted_and_listed_with_its_snapshot(browser: Any, run_url: str) -> None:
+    wait_for(lambda: has_alarm(browser))
+    wait_for(lambda: each(browser, "#events li img", "naturalWidth")[:1] == [320])
     assert text(browser, "events").startswith("Fire: stove, ")
     assert re.search(r"(ongoing|lasted \d+ s), peak fire area \d+ %", text(browser, "events"))
     assert not browser.find_element("id", "no-events").is_displayed()
     desktop = {"width": 840, "height": 1090, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", desktop)
-    wait(lambda: has_alarm(browser) and browser.execute_script(PLOTTED_PIXELS) > 30)
+    wait_for(lambda: has_alarm(browser) and browser.execute_script(PLOTTED_PIXELS) > 30)
     SCREENSHOT.parent.mkdir(exist_ok=True)
     assert browser.save_screenshot(str(SCREENSHOT))
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_status_is_that_of_the_run(browser: Any, run_url: str) -> None:
-    wait(lambda: text(browser, "camera") == "streaming")
+    wait_for(lambda: text(browser, "camera") == "streaming")
     assert text(browser, "source") == "test-pattern"
     for element, pattern in {
         "frame-age": r"\d\.\d s ago",
@@ -190,7 +170,7 @@ def test_overlay_and_zones_are_switched_off_by_keyboard(browser: Any, run_url: s
     assert "overlay=1" in browser.find_element("id", "live").get_attribute("src")
     press("overlay")
     assert "overlay=0" in browser.find_element("id", "live").get_attribute("src")
-    wait(lambda: live_width(browser) == 320)
+    wait_for(lambda: live_width(browser) == 320)
     press("overlay")
 
 
@@ -201,12 +181,14 @@ def test_the_page_fits_a_phone_without_scrolling_sideways(browser: Any, run_url:
     media = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
     try:
-        wait(lambda: browser.execute_script("return innerWidth") == 360)
+        wait_for(lambda: browser.execute_script("return innerWidth") == 360)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
         wide = "return [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > 360.5)"
         assert browser.execute_script(f"{wide}.map((e) => e.id || e.tagName)") == []
         back = "return getComputedStyle(document.body).backgroundColor"
-        wait(lambda: (sum(map(int, re.findall(r"\d+", browser.execute_script(back))[:3])) > 380) == (scheme == "light"))
+        wait_for(
+            lambda: (sum(map(int, re.findall(r"\d+", browser.execute_script(back))[:3])) > 380) == (scheme == "light")
+        )
         browser.save_screenshot(str(SCREENSHOT.with_name(f"page-phone-{scheme}.png")))
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -214,8 +196,8 @@ def test_the_page_fits_a_phone_without_scrolling_sideways(browser: Any, run_url:
 
 
 def test_the_end_of_a_fire_is_shown(browser: Any, run_url: str) -> None:
-    wait(lambda: text(browser, "banner") == "No fire")
-    wait(lambda: "lasted" in text(browser, "events"))
+    wait_for(lambda: text(browser, "banner") == "No fire")
+    wait_for(lambda: "lasted" in text(browser, "events"))
 
 
 def test_nothing_is_loaded_from_elsewhere_and_the_console_is_empty(browser: Any, run_url: str) -> None:
@@ -234,7 +216,7 @@ def test_markup_in_a_zones_name_is_shown_as_text(browser: Any) -> None:
         page.on_event(replace(event(START), zone=name))
         browser.get(page.url)
         wait_with_status(page, lambda: text(browser, "banner") == f"FIRE: {name}")
-        wait(lambda: name in text(browser, "events"))
+        wait_for(lambda: name in text(browser, "events"))
         assert name in text(browser, "zones")
         assert browser.title == f"FIRE: {name} – FireSeg Edge"
         assert browser.execute_script("return document.querySelectorAll('img[onerror], body script').length") == 0
@@ -259,12 +241,12 @@ def test_a_lost_connection_covers_the_frame_until_the_run_is_back(browser: Any) 
         with FrameFeeder(page, fps=10):
             browser.get(page.url)
             # The server is up, but the loop hangs: no status arrives.
-            wait(lambda: text(browser, "banner") == "Connection lost")
-            page.on_status(status())
-            wait(lambda: text(browser, "banner") == "FIRE")
-            wait(lambda: live_width(browser) == 64)
+            wait_for(lambda: text(browser, "banner") == "Connection lost")
+            page.on_status(run_status())
+            wait_for(lambda: text(browser, "banner") == "FIRE")
+            wait_for(lambda: live_width(browser) == 64)
         settings = config(f"127.0.0.1:{page.port}")
-    wait(lambda: text(browser, "banner") == "Connection lost")
+    wait_for(lambda: text(browser, "banner") == "Connection lost")
     assert text(browser, "cover") == "Connection lost. The current state is unknown."
     cover, frame = (browser.find_element("id", name).rect for name in ("cover", "frame"))
     assert cover == frame

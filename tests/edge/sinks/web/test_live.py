@@ -13,19 +13,8 @@ import pytest
 from edge.images import Frame, encode_jpeg
 from edge.sinks.web import live
 from edge.sinks.web.sink import WebPage
-from tests.support.web_client import (
-    LARGE,
-    Clock,
-    FrameFeeder,
-    Viewer,
-    decode,
-    get,
-    get_json,
-    gray,
-    noise,
-    serving,
-    wait_until,
-)
+from tests.support.waiting import wait_for
+from tests.support.web_client import LARGE, Clock, FrameFeeder, Viewer, decode, get, get_json, gray, noise, serving
 
 
 @pytest.fixture
@@ -48,7 +37,7 @@ def test_nothing_is_encoded_without_viewers(page: WebPage, encoded_by: list[str]
     assert encoded_by == []
     with Viewer(page) as viewer:
         viewer.jpeg()
-    wait_until(lambda: page._live.viewers == 0)
+    wait_for(lambda: page._live.viewers == 0)
     for number in range(20, 40):
         page.on_result(noise(number))
     get(page, "/healthz")
@@ -64,7 +53,7 @@ def test_each_frame_is_encoded_once_for_all_viewers_outside_the_loops_thread(
             page.on_result(noise(number))
             jpegs = {viewer.jpeg() for viewer in viewers} | {get(page, "/snapshot.jpg")[2]}
             assert len(jpegs) == 1
-            assert encoded_by == ["web-pictures_0"] * number
+            assert encoded_by == ["web-jpegs_0"] * number
 
 
 def test_viewers_get_at_most_ten_frames_per_second(page: WebPage) -> None:
@@ -124,6 +113,6 @@ def test_a_stale_frame_is_not_served_as_current() -> None:
         clock.now_s += 11
         assert get(page, "/snapshot.jpg")[0] == 503
         with Viewer(page) as viewer:
-            wait_until(lambda: page._live.viewers == 1)
+            wait_for(lambda: page._live.viewers == 1)
             page.on_result(gray(200))
             assert decode(viewer.jpeg()).mean() == pytest.approx(200, abs=2)

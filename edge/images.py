@@ -50,7 +50,7 @@ def read_gray_or_colour(path: Path) -> Frame | Map:
     return _decode(path, cv2.IMREAD_UNCHANGED)
 
 
-def write_picture(path: Path, picture: Frame | Map) -> None:
+def write_image(path: Path, picture: Frame | Map) -> None:
     """Write an RGB picture or a one-channel map in the format of the suffix. Raises `UserError`."""
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise UserError(f"{path} has an unknown suffix", f"expected one of {', '.join(IMAGE_SUFFIXES)}")
@@ -92,8 +92,8 @@ def output_paths(images: Sequence[Path], out: Path) -> dict[Path, tuple[Path, Pa
 
 def write_mask(frame: Frame, mask: Mask, mask_path: Path, overlay_path: Path) -> None:
     """Write a mask as 0 and 255, and its overlay on the frame."""
-    write_picture(mask_path, mask.astype(np.uint8) * 255)
-    write_picture(overlay_path, overlay(frame, mask))
+    write_image(mask_path, mask.astype(np.uint8) * 255)
+    write_image(overlay_path, overlay(frame, mask))
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge.errors import UserError
-from edge.images import FIRE_COLOUR_RGB, Frame, list_images, overlay, read_gray_or_colour, read_rgb, write_picture
+from edge.images import FIRE_COLOUR_RGB, Frame, list_images, overlay, read_gray_or_colour, read_rgb, write_image
 
 JPEG_LOSS = 15  # mean difference in grey levels; the edges of the checkerboard compress worst
 
@@ -113,7 +113,7 @@ def test_a_photo_is_rotated_by_its_exif_orientation(tmp_path: Path) -> None:
 def test_a_grey_png_becomes_rgb_with_three_equal_channels(tmp_path: Path) -> None:
     path = tmp_path / "grey.png"
     grey = picture()[..., 0]
-    write_picture(path, grey)
+    write_image(path, grey)
     assert (read_rgb(path) == grey[..., None]).all()
     assert (read_gray_or_colour(path) == grey).all()
 
@@ -135,20 +135,20 @@ def test_a_16_bit_png_keeps_nonzero_values_nonzero(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
 def test_a_lossless_picture_is_read_back_the_same(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
-    write_picture(path, picture())
+    write_image(path, picture())
     assert (read_rgb(path) == picture()).all()
 
 
 def test_a_jpeg_written_and_read_back_keeps_red_red(tmp_path: Path) -> None:
     path = tmp_path / "red.jpg"
     red = np.full((16, 16, 3), (255, 0, 0), np.uint8)
-    write_picture(path, red)
+    write_image(path, red)
     assert np.abs(read_rgb(path).astype(int) - red).max() < 8
 
 
 def test_a_picture_is_written_only_with_a_known_suffix(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.jpg"):
-        write_picture(tmp_path / "a.keras", picture())
+        write_image(tmp_path / "a.keras", picture())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edge.errors import UserError
-from edge.images import read_rgb, write_picture
+from edge.images import read_rgb, write_image
 from edge.model.card import split_model
 from edge.model.segmenter import Segmenter
 from export.convert import KINDS, Kind, artefact_paths
@@ -170,7 +170,7 @@ def test_pictures_of_ones_own_are_not_told_as_a_splits(
     toy_keras: Path, split: Split, toy_options: Options, tmp_path: Path
 ) -> None:
     for number in range(7):
-        write_picture(tmp_path / "mine" / f"{number}.png", np.full((20, 20, 3), 30 * number, np.uint8))
+        write_image(tmp_path / "mine" / f"{number}.png", np.full((20, 20, 3), 30 * number, np.uint8))
     options = replace(toy_options, kinds=["int8"], calibration_folder=tmp_path / "mine")
     calibration = make_card(export(toy_keras, split, options, no_step), "int8", None)["calibration"]
     assert (calibration["images"], calibration["split"], calibration["split_sha256"]) == (7, None, None)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.images import read_gray_or_colour, read_rgb, write_picture
+from edge.images import read_gray_or_colour, read_rgb, write_image
 from edge.model.card import split_model
 from edge.model.segmenter import Segmenter
 from tests.support.run_cli import fireseg_edge, refused
@@ -25,7 +25,7 @@ def photo(tmp_path: Path) -> Path:
     """A picture of 120x80 px, about half of it fire for the tiny network."""
     path = tmp_path / "photos" / "campfire.jpg"
     noise = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
-    write_picture(path, cv2.resize(noise, (120, 80)).astype(np.uint8))
+    write_image(path, cv2.resize(noise, (120, 80)).astype(np.uint8))
     return path
 
 

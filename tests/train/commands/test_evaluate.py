@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge.files import sha256
-from edge.images import write_picture
+from edge.images import write_image
 from tests.support.run_cli import Here, refused
 from train.data.fireseg import content_hash
 from train.data.sources import find_data
@@ -43,8 +43,8 @@ def test_eval_judges_by_everything_it_is_given_at_once(
 ) -> None:
     extra = tmp_path / "barns"
     for number in range(12):
-        write_picture(extra / "images" / f"sun{number}.png", np.full((40, 40, 3), (255, 0, 0), np.uint8))
-        write_picture(extra / "masks" / f"sun{number}.png", np.full((40, 40), 255, np.uint8))
+        write_image(extra / "images" / f"sun{number}.png", np.full((40, 40, 3), (255, 0, 0), np.uint8))
+        write_image(extra / "masks" / f"sun{number}.png", np.full((40, 40), 255, np.uint8))
     path = model if kind == "keras" else SHIPPED
     arguments = ["eval", path, "--data", synthetic_dir, "--split", "all", "--negatives", negatives, "--extra", extra]
     arguments += ["--video", video, "--every", "2"]
@@ -106,15 +106,15 @@ def test_eval_refuses_what_it_cannot_judge_by(
     here: Here, model: Path, synthetic_dir: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     for number in range(12):
-        write_picture(tmp_path / "official-clean" / f"sun{number}.png", np.zeros((9, 9, 3), np.uint8))
-    write_picture(tmp_path / "few" / "sun0.png", np.zeros((9, 9, 3), np.uint8))
+        write_image(tmp_path / "official-clean" / f"sun{number}.png", np.zeros((9, 9, 3), np.uint8))
+    write_image(tmp_path / "few" / "sun0.png", np.zeros((9, 9, 3), np.uint8))
     (line,) = refused(here("eval", model, "--data", synthetic_dir, *arguments))
     assert message in line
 
 
 def test_all_splits_of_a_set_without_published_ones_are_refused(here: Here, model: Path, tmp_path: Path) -> None:
-    write_picture(tmp_path / "mine" / "images" / "a.png", np.zeros((9, 9, 3), np.uint8))
-    write_picture(tmp_path / "mine" / "masks" / "a.png", np.zeros((9, 9), np.uint8))
+    write_image(tmp_path / "mine" / "images" / "a.png", np.zeros((9, 9, 3), np.uint8))
+    write_image(tmp_path / "mine" / "masks" / "a.png", np.zeros((9, 9), np.uint8))
     (line,) = refused(here("eval", model, "--data", tmp_path / "mine", "--split", "all"))
     assert "use --split by-video" in line
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge.errors import UserError
-from edge.images import write_picture
+from edge.images import write_image
 from train.data.fireseg import content_hash, find_broken, load_dataset, load_negatives, read_mask
 
 HEIGHT, WIDTH = 12, 16
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*has no groups.csv")
 
 
 def write_image(path: Path, *, height: int = HEIGHT, width: int = WIDTH) -> None:
-    write_picture(path, np.full((height, width, 3), 90, np.uint8))
+    write_image(path, np.full((height, width, 3), 90, np.uint8))
 
 
 def write_mask(path: Path, *, fire: int = 255, height: int = HEIGHT, width: int = WIDTH) -> None:
     mask = np.zeros((height, width), np.uint8)
     mask[2:5, 3:7] = fire
-    write_picture(path, mask)
+    write_image(path, mask)
 
 
 def write_fireseg(root: Path, train: list[int], test: list[int], *, masks: str = "annotations_prepped") -> None:
@@ -85,7 +85,7 @@ def test_masks_of_0_and_1_or_255_in_any_number_of_channels_are_equal(tmp_path: P
 def test_fire_in_a_single_colour_channel_is_fire(tmp_path: Path) -> None:
     red = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     red[2:5, 3:7, 0] = 255
-    write_picture(tmp_path / "mask.png", red)
+    write_image(tmp_path / "mask.png", red)
     assert read_mask(tmp_path / "mask.png").sum() == 12
 
 
@@ -94,7 +94,7 @@ def test_intermediate_values_are_fire_with_a_warning_that_names_the_file(
     tmp_path: Path, levels: tuple[int, ...]
 ) -> None:
     values = np.resize(np.array(levels, np.uint8), (HEIGHT, WIDTH))
-    write_picture(tmp_path / "soft.png", values)
+    write_image(tmp_path / "soft.png", values)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert (read_mask(tmp_path / "soft.png") == (values > 0)).all()
@@ -195,7 +195,7 @@ def test_the_content_hash_depends_on_content_and_not_on_order_or_names(tmp_path:
 
 def test_swapping_two_masks_changes_the_content_hash(tmp_path: Path) -> None:
     write_folders(tmp_path, ["a", "b"])
-    write_picture(tmp_path / "images" / "a.jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    write_image(tmp_path / "images" / "a.jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     pairs, hashes = load_dataset(tmp_path).pairs, set()
     for fire_of_a, fire_of_b in ((0, 255), (255, 0)):
         write_mask(tmp_path / "masks" / "a.png", fire=fire_of_a)

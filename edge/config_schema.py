@@ -22,7 +22,6 @@ from edge.secrets import redact
 Section = TypeVar("Section")
 LINE = 110
 
-
 PathKind = Literal["any", "required", "if-exists"]
 """required: a file that must exist, such as a secret; if-exists: otherwise the text means something else."""
 
@@ -41,11 +40,8 @@ def field(
 
     Args:
         low, high: inclusive bounds of a number.
-        path: the key names a path, which is resolved against the directory of the file.
-        check: raises `UserError` for a text other than the default; its remedy becomes the message.
-
-    Example:
-        >>> max_fps: float = field(10.0, "Results per second at most.", low=0, high=1000)
+        path: the key names a path, relative to the directory of the file.
+        check: raises `UserError` for an invalid text; its remedy becomes the message.
     """
     key = {"doc": doc, "low": low, "high": high, "choices": choices, "path": path, "check": check}
     return dataclasses.field(default=default, metadata=key)
@@ -56,14 +52,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(
-            f"configuration {path} could not be read ({error.strerror})",
-            "check the path, or write one with `fireseg-edge config init`",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"configuration {path} is not UTF-8 text", "save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"configuration {path} is not TOML ({error})", "correct it there") from error
+        remedy = "check the path, or write one with `fireseg-edge config init`"
+        raise UserError(f"configuration {path} could not be read ({error.strerror})", remedy) from error
+    except ValueError as error:  # neither UTF-8 nor TOML
+        raise UserError(f"configuration {path} is not TOML in UTF-8 ({error})", "correct it there") from error
 
 
 def read_section(
@@ -79,14 +71,14 @@ def read_section(
     for key, value in values.items():
         if key not in keys:
             errors.append(unknown_key(key, where, keys))
-            continue
-        error = validation_error(value, hints[key], keys[key])
-        if error is None and folder is not None and value and (path_kind := keys[key].metadata["path"]):
-            value, error = _resolve(folder / value, value, path_kind)
-        if error is None:
-            valid[key] = hints[key](value)
-        else:
+        elif error := validation_error(value, hints[key], keys[key]):
             errors.append(f"{where} {key} = {show(value)}: {error}")
+        elif folder and value and (path_kind := keys[key].metadata["path"]):
+            valid[key] = _resolve(folder / value, value, path_kind)
+            if path_kind == "required" and not _may_be_file(folder / value):
+                errors.append(f"{where} {key} = {show(valid[key])}: expected a file, but there is none")
+        else:
+            valid[key] = hints[key](value)
     return kind(**valid)
 
 
@@ -98,7 +90,7 @@ def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> st
     if type_ is bool:
         return None if isinstance(value, bool) else "expected true or false"
     if type_ is str:
-        if not isinstance(value, str) or not (value.isprintable() or not value):
+        if not isinstance(value, str) or not value.isprintable():
             return 'expected a text in quotes, such as "…", without control characters'
         try:
             if check and value != key.default:
@@ -140,13 +132,17 @@ def show(value: Any) -> str:
     return redact(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def _resolve(path: Path, value: str, kind: PathKind) -> tuple[str, str | None]:
-    """Return the value that the key takes, and what was expected if the path is wrong."""
-    if kind == "if-exists":
-        with suppress(OSError):  # such as a URL longer than a file name may be
-            return (str(path) if path.exists() else value), None
-        return value, None
-    with suppress(OSError):  # a service's secrets lie where other users may not look
-        if kind == "required" and not path.is_file():
-            return str(path), "expected a file, but there is none"
-    return str(path), None
+def _resolve(path: Path, value: str, kind: PathKind) -> str:
+    """Return the value of a path key; `value` itself if it may be something else and no such file exists."""
+    with suppress(OSError):  # such as a URL longer than a file name may be
+        if kind != "if-exists" or path.exists():
+            return str(path)
+    return value
+
+
+def _may_be_file(path: Path) -> bool:
+    """Return False if there is no such file; True if its folder is unreadable, as that of a service's secrets."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True

@@ -18,9 +18,6 @@ class UserError(Exception):
     Args:
         problem: what is wrong, and where.
         remedy: what was expected, or what to do.
-
-    Example:
-        >>> raise UserError("masks/a.png is missing", "add it or remove images/a.jpg")
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:

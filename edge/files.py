@@ -19,10 +19,6 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` when the block ends, and is deleted if it fails.
 
     It keeps the suffix, by which Keras and OpenCV choose the format. Raises `UserError` if it cannot be written.
-
-    Example:
-        >>> with replacing(Path("model.keras")) as temporary:
-        ...     model.save(temporary)
     """
     make_folder(path.parent)
     try:

@@ -46,12 +46,7 @@ _VALUE = re.compile(r"=[^&;]*")
 
 
 def redact(text: str) -> str:
-    """Return the text with the credentials of every URL replaced by ***.
-
-    Example:
-        >>> redact("rtsp://admin:secret@camera/live?token=1")
-        'rtsp://***@camera/live?token=***'
-    """
+    """Return the text with the credentials of every URL replaced by ***."""
     return _URL.sub(lambda url: url[1] + _without_credentials(url[2]), text)
 
 

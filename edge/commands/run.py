@@ -57,7 +57,7 @@ def run_command(
     ] = None,
     webhook: Annotated[str | None, typer.Option(help="Post each event to this URL.")] = None,
     record: Annotated[Path | None, typer.Option(help="Record the video, fire highlighted, to this .mp4.")] = None,
-    clips: Annotated[Path | None, typer.Option(help="Save pictures and clips of fires in this folder.")] = None,
+    clips: Annotated[Path | None, typer.Option(help="Save images and clips of fires in this folder.")] = None,
     verbose: Annotated[bool, typer.Option(help="Log more.")] = False,
 ) -> None:
     """Detect fire in a camera stream or a recording.

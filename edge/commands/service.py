@@ -10,6 +10,7 @@ import grp
 import os
 import pwd
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -41,6 +42,8 @@ for request in sys.argv[1:]:
         print(request)
 """
 """Prints which of its arguments, R or W and a path, the user may not access."""
+USER_HELP = """User of the service; by default the owner of the configuration, or if that is root, a user that systemd
+creates."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,7 @@ class Service:
 
 def install_service_command(
     config: Annotated[Path | None, typer.Option(help="The configuration that the service uses.")] = None,
-    user: Annotated[
-        str | None,
-        typer.Option(
-            help="User of the service; by default the owner of the configuration, or if that is root, a user that "
-            "systemd creates."
-        ),
-    ] = None,
+    user: Annotated[str | None, typer.Option(help=USER_HELP)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the unit and change nothing.")] = False,
 ) -> None:
     """Install a systemd service that starts at boot and restarts after any failure."""
@@ -83,8 +80,7 @@ def install_service_command(
     if os.geteuid():
         raise UserError(f"only root can write {UNIT}", "run this with sudo, or print the unit with --dry-run")
     check_access(service)
-    for folder in service.writes:
-        make_owned(folder, service)
+    make_folders(service)
     write_text(UNIT, render_unit(service))
     UNIT.chmod(0o644)
     print(f"{UNIT} written; it runs as {service.user or 'a dynamic user'}. To start it now and at each boot:")
@@ -94,7 +90,7 @@ def install_service_command(
 def plan_service(config: Config, path: Path | None, user: str | None) -> Service:
     """Return what the service needs. Raises `UserError`."""
     if user is not None:
-        user_id(user)
+        check_user(user)
     elif path is not None:
         user = owner_name(path)
     model = Path(config.model.path)
@@ -162,34 +158,33 @@ def escape_percent(text: str) -> str:
 
 def find_program() -> Path:
     """Return the `fireseg-edge` of this Python. Raises `UserError`."""
-    program = Path(sysconfig.get_path("scripts")) / NAME
-    for path in (Path(sys.argv[0]).absolute(), program):
-        if path.name == NAME and os.access(path, os.X_OK):
-            return path
-    raise UserError(f"{program} is missing", "install fireseg-edge with `pip install .` first")
+    installed = Path(sysconfig.get_path("scripts")) / NAME
+    for program in (Path(sys.argv[0]).absolute(), installed):
+        if program.name == NAME and os.access(program, os.X_OK):
+            return program
+    raise UserError(f"{installed} is missing", "install fireseg-edge with `pip install .` first")
 
 
 def owner_name(path: Path) -> str | None:
     """Return the owner of a file; None for root or an unknown user."""
-    uid = path.stat().st_uid
     try:
-        return pwd.getpwuid(uid).pw_name if uid else None
+        owner = path.owner()
     except KeyError:
         return None
+    return None if owner == "root" else owner
 
 
-def user_id(user: str) -> int:
-    """Return the id of a user. Raises `UserError` if there is none, or for root."""
+def check_user(user: str) -> None:
+    """Raise `UserError` if the user does not exist, or is root."""
     try:
-        uid = pwd.getpwnam(user).pw_uid
+        if pwd.getpwnam(user).pw_uid:
+            return
     except KeyError:
         raise UserError(
             f"user {user!r} does not exist",
             f"create it with `useradd --system --groups {CAMERA_GROUP} {user}`, or omit --user",
         ) from None
-    if not uid:
-        raise UserError("the service does not need root", "name another --user, or none")
-    return uid
+    raise UserError("the service does not need root", "name another --user, or none")
 
 
 def check_access(service: Service) -> None:
@@ -213,12 +208,11 @@ def check_access(service: Service) -> None:
 
 def run_as(user: str | None, command: Sequence[str]) -> str:
     """Return what a command prints when run with the rights of the service. Raises OSError."""
-    gid = pwd.getpwnam(user).pw_gid if user else NOBODY
     groups = [group.gr_gid for group in grp.getgrall() if group.gr_name == CAMERA_GROUP or user in group.gr_mem]
     done = subprocess.run(
         command,
-        user=user_id(user) if user else NOBODY,
-        group=gid,
+        user=user or NOBODY,
+        group=pwd.getpwnam(user).pw_gid if user else NOBODY,
         extra_groups=groups,
         cwd="/",
         capture_output=True,
@@ -230,12 +224,12 @@ def run_as(user: str | None, command: Sequence[str]) -> str:
     return done.stdout
 
 
-def make_owned(folder: Path, service: Service) -> None:
-    """Create a folder that the service's user may write, if it is missing. Raises `UserError`."""
-    if folder.is_dir() or service.user is None:
-        return
-    try:
-        folder.mkdir(parents=True, mode=0o700)
-        os.chown(folder, user_id(service.user), -1)
-    except OSError as error:
-        raise UserError(f"{folder} could not be created ({error.strerror})", "choose another folder") from error
+def make_folders(service: Service) -> None:
+    """Create missing folders, owned by the service's user. Raises `UserError`."""
+    for folder in service.writes:
+        try:
+            if service.user and not folder.is_dir():
+                folder.mkdir(parents=True, mode=0o700)
+                shutil.chown(folder, service.user)
+        except OSError as error:
+            raise UserError(f"{folder} could not be created ({error.strerror})", "choose another folder") from error

@@ -72,12 +72,7 @@ class AlarmState:
 
 
 def step(state: AlarmState, observation: Observation, rules: AlarmRules) -> AlarmState:
-    """Return the state after one more observation. Observations come in time order.
-
-    Example:
-        >>> step(AlarmState(), Observation(t_s=0.0, share=0.1, flicker=0.3), AlarmRules(on_results=1)).raised
-        True
-    """
+    """Return the state after one more observation. Observations come in time order."""
     last = (*state.recent, observation)[-rules.of_results :]
     recent = tuple(past for past in last if 0 <= observation.t_s - past.t_s <= rules.memory_s)
     if not state.raised:

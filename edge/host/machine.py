@@ -58,23 +58,21 @@ class HostStatus:
 
 
 def read_state(root: Path = ROOT, *, firmware_timeout_s: float = 2.0) -> HostStatus:
-    """Return the current status. Takes a few milliseconds on a Pi.
-
-    Example:
-        >>> read_state().temperature_c
-        52.0
-    """
+    """Return the current status. Takes a few milliseconds on a Pi."""
+    millidegrees = _first_number(_read(root / "sys/class/thermal/thermal_zone0/temp"))
+    vcgencmd = output_of("vcgencmd", "get_throttled", timeout_s=firmware_timeout_s)
+    throttled = re.fullmatch(r"throttled=(0x[0-9a-fA-F]+)", vcgencmd.strip())
     return HostStatus(
         _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or None,
-        parse_temperature(_read(root / "sys/class/thermal/thermal_zone0/temp")),
-        parse_throttled(_query_firmware("get_throttled", firmware_timeout_s)),
-        parse_load(_read(root / "proc/loadavg")),
+        millidegrees and millidegrees / 1000,
+        Throttling(int(throttled[1], 16)) if throttled else None,
+        _first_number(_read(root / "proc/loadavg")),
     )
 
 
 def cpu_name() -> str:
     """Return the board, if the machine reports one, else the processor."""
-    return board_model() or cpu_model() or platform.processor() or platform.machine()
+    return board_model() or cpu_model()
 
 
 def board_model(root: Path = ROOT) -> str | None:
@@ -82,9 +80,17 @@ def board_model(root: Path = ROOT) -> str | None:
     return _read(root / "proc/device-tree/model") or None
 
 
-def cpu_model(root: Path = ROOT) -> str | None:
-    """Return the processor, such as "Cortex-A76"; None if the kernel does not report it."""
-    return parse_cpu(_read(root / "proc/cpuinfo"))
+def cpu_model(root: Path = ROOT) -> str:
+    """Return the first processor, such as "Cortex-A76", by what the kernel reports: Arm core, model name, machine type.
+
+    32-bit Arm kernels also print a model name ("ARMv7 Processor rev 3 (v7l)"), but several cores share it.
+    """
+    facts: dict[str, str] = {}
+    for line in _read(root / "proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    core = ARM_PARTS.get(facts.get("CPU part", "")) if facts.get("CPU implementer") == ARM else None
+    return core or facts.get("model name") or platform.processor() or platform.machine()
 
 
 def trouble(before: HostStatus, after: HostStatus) -> list[str]:
@@ -108,7 +114,7 @@ def conditions(before: HostStatus, after: HostStatus) -> dict[str, Any]:
     throttling = after.throttling
     return {
         "board": board_model(),
-        "cpu": cpu_model() or platform.processor() or platform.machine(),
+        "cpu": cpu_model(),
         "governor": after.governor,
         "temperature_before_c": before.temperature_c,
         "temperature_after_c": after.temperature_c,
@@ -120,34 +126,13 @@ def conditions(before: HostStatus, after: HostStatus) -> dict[str, Any]:
     }
 
 
-def parse_throttled(text: str) -> Throttling | None:
-    """Parse `throttled=0x50005` as the Pi's firmware prints it; None for any other text."""
-    match = re.fullmatch(r"throttled=(0x[0-9a-fA-F]+)", text.strip())
-    return Throttling(int(match[1], 16)) if match else None
-
-
-def parse_temperature(text: str) -> float | None:
-    """Parse millidegrees, as Linux thermal zones print them, into °C."""
-    return int(text) / 1000 if re.fullmatch(r"-?\d+", text) else None
-
-
-def parse_load(text: str) -> float | None:
-    """Parse the first number of /proc/loadavg."""
-    match = re.match(r"\d+\.\d+", text)
-    return float(match[0]) if match else None
-
-
-def parse_cpu(cpuinfo: str) -> str | None:
-    """Return the first processor of /proc/cpuinfo: a known Arm core, else the model name, else None.
-
-    32-bit Arm kernels also print a model name ("ARMv7 Processor rev 3 (v7l)"), but several cores share it.
-    """
-    facts: dict[str, str] = {}
-    for line in cpuinfo.splitlines():
-        key, _, value = line.partition(":")
-        facts.setdefault(key.strip(), value.strip())
-    core = ARM_PARTS.get(facts.get("CPU part", "")) if facts.get("CPU implementer") == ARM else None
-    return core or facts.get("model name") or None
+def output_of(*command: str, timeout_s: float) -> str:
+    """Return what a command prints; empty if it is not installed or does not end in time."""
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode(errors="replace")
 
 
 def _read(path: Path) -> str:
@@ -157,9 +142,6 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _query_firmware(command: str, timeout_s: float) -> str:
-    try:
-        done = subprocess.run(["vcgencmd", command], capture_output=True, timeout=timeout_s, check=False)
-    except (OSError, subprocess.TimeoutExpired):  # not a Pi, or its firmware does not respond
-        return ""
-    return done.stdout.decode(errors="replace")
+def _first_number(text: str) -> float | None:
+    match = re.match(r"-?\d+(\.\d+)?", text)
+    return float(match[0]) if match else None

@@ -48,10 +48,10 @@ def test_a_recording_is_processed_whole_with_its_own_time_and_a_summary(run_fold
 
 def test_a_run_ends_after_max_frames_and_records_them(run_folder: Path, tmp_path: Path) -> None:
     record, clips = tmp_path / "seen.mp4", tmp_path / "events"
-    arguments = ("--model", "tiny.tflite", "--source", "pictures", "--replay", "every-frame", "--max-frames", "3")
+    arguments = ("--model", "tiny.tflite", "--source", "images", "--replay", "every-frame", "--max-frames", "3")
     done = fireseg_edge("run", *arguments, "--record", record, "--clips", clips, cwd=run_folder)
     assert done.code == 0
-    assert done.out.splitlines()[-1].startswith("pictures: 3 frames in ")
+    assert done.out.splitlines()[-1].startswith("images: 3 frames in ")
     assert cv2.VideoCapture(str(record)).get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
@@ -190,7 +190,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_full_disk_costs_the_pictures_but_no_alarm_and_no_event(shipped_model: Path, tmp_path: Path) -> None:
+def test_a_full_disk_costs_the_images_but_no_alarm_and_no_event(shipped_model: Path, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         arguments = ("--model", shipped_model, "--source", "test-pattern", "--clips", disk / "events")
         replay = ("--replay", "every-frame", "--max-frames", FIRE_FRAMES, "--log", "json")

@@ -22,7 +22,7 @@ def files_in(folder: Path) -> list[str]:
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """A picture of 120x80 px, about half of it fire for the tiny network."""
+    """An image of 120x80 px, about half of it fire for the tiny network."""
     path = tmp_path / "photos" / "campfire.jpg"
     noise = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
     write_image(path, cv2.resize(noise, (120, 80)).astype(np.uint8))
@@ -70,10 +70,10 @@ def test_a_model_without_a_card_is_used_with_a_warning_of_one_line(
 MISTAKES = {
     "missing model": (["segment", "gone.tflite", "photos/campfire.jpg"], "gone.tflite could not be read"),
     "not a model": (["segment", "notes.png", "photos/campfire.jpg"], "notes.png is not a TFLite model"),
-    "missing picture": (["segment", "model.tflite", "gone.jpg"], "gone.jpg could not be read"),
-    "truncated picture": (["segment", "model.tflite", "half.jpg"], "half.jpg is cut short"),
-    "text named as a picture": (["segment", "model.tflite", "notes.png"], "notes.png is not a picture"),
-    "two pictures of one name": (
+    "missing image": (["segment", "model.tflite", "gone.jpg"], "gone.jpg could not be read"),
+    "truncated image": (["segment", "model.tflite", "half.jpg"], "half.jpg is cut short"),
+    "text named as an image": (["segment", "model.tflite", "notes.png"], "notes.png is not a readable image"),
+    "two images of one name": (
         ["segment", "model.tflite", "photos/campfire.jpg", "again/campfire.jpg"],
         "would both be written as campfire",
     ),
@@ -95,7 +95,7 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2_and_writes_nothing(
     shutil.copy(models["int8"], tmp_path / "model.tflite")
     (tmp_path / "half.tflite").write_bytes(models["int8"].read_bytes()[:2000])
     (tmp_path / "half.jpg").write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
-    (tmp_path / "notes.png").write_text("not a picture")
+    (tmp_path / "notes.png").write_text("not an image")
     shutil.copytree(photo.parent, tmp_path / "again")
     before = files_in(tmp_path)
     done = fireseg_edge(*arguments, cwd=tmp_path)
@@ -105,9 +105,7 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2_and_writes_nothing(
     assert files_in(tmp_path) == before
 
 
-def test_a_broken_picture_leaves_the_results_of_the_others(
-    models: dict[str, Path], photo: Path, tmp_path: Path
-) -> None:
+def test_a_broken_image_leaves_the_results_of_the_others(models: dict[str, Path], photo: Path, tmp_path: Path) -> None:
     broken = photo.with_name("broken.jpg")
     broken.write_bytes(photo.read_bytes()[:-100])
     done = fireseg_edge("segment", models["int8"], photo, broken, "--out", "masks", cwd=tmp_path)

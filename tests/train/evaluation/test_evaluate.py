@@ -103,7 +103,7 @@ def test_progress_is_told_once_an_image(pairs: tuple[Pair, ...]) -> None:
 
 def test_a_broken_image_is_named(pairs: tuple[Pair, ...]) -> None:
     pairs[2].image.write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"f2\.png is not a picture"):
+    with pytest.raises(UserError, match=r"f2\.png is not a readable image"):
         evaluate(Painter(32, 32), pairs)
 
 

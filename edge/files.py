@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,18 +21,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
     It keeps the suffix, by which Keras and OpenCV choose the format. Raises `UserError` if it cannot be written.
     """
-    make_folder(path.parent)
+    temporary = make_folder(path.parent) / f".{path.stem}-{secrets.token_hex(4)}{path.suffix}"
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
+        temporary.touch(exist_ok=False)  # with the umask's permissions
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would hide the result from other users
         temporary.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error

@@ -69,7 +69,7 @@ MISTAKES = {
     "missing model": (["--model", "gone.tflite"], "gone.tflite could not be read"),
     "missing source": (["--source", "gone.mp4"], "source 'gone.mp4' is"),
     "missing configuration": (["--config", "gone.toml"], "write one with `fireseg-edge config init`"),
-    "not a video": (["--source", "tiny.tflite"], "tiny.tflite is not a video"),
+    "not a video": (["--source", "tiny.tflite"], "tiny.tflite is not a readable video"),
     "unknown recording format": (["--record", "seen.txt"], "expected .mp4, .avi or .mkv"),
     "recording below a file": (["--record", "tiny.tflite/seen.mp4"], "could not be written"),
     "unreachable camera": (["--config", "impatient.toml"], "gave up after 2 failures in a row"),

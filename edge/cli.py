@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import warnings
-from typing import NoReturn
 
 import typer
 
@@ -45,21 +44,16 @@ def main() -> None:
 
 
 def run() -> None:
-    """Entry point."""
-    try:
-        run_app(app)
-    except SystemExit as ending:
-        leave(ending)
-
-
-def leave(ending: SystemExit) -> NoReturn:
-    """End the process; at once if a daemon thread still hangs in a camera driver or on a slow disk.
+    """Entry point. Ends the process at once if a daemon thread still hangs in a camera driver or on a slow disk.
 
     A normal shutdown kills such a thread when it returns to Python. Inside C++ that aborts the process with "FATAL:
     exception not rethrown".
     """
-    if any(thread.daemon for thread in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(ending.code if isinstance(ending.code, int) else 0 if ending.code is None else 1)
-    raise ending
+    try:
+        run_app(app)
+    except SystemExit as ending:
+        if any(thread.daemon for thread in threading.enumerate()):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(ending.code if isinstance(ending.code, int) else int(ending.code is not None))
+        raise

@@ -6,9 +6,6 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-
 
 class UserError(Exception):
     """An error that a person can fix. Commands print it as one line and exit with code 2.
@@ -52,7 +49,7 @@ def run_app(app: Callable[[], Any]) -> None:
     except UserError as error:
         for line in error.lines:
             print(f"error: {line}", file=sys.stderr)
-        raise SystemExit(EXIT_USER_ERROR) from None
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        raise SystemExit(EXIT_INTERRUPTED) from None
+        raise SystemExit(130) from None  # 128 + SIGINT, as in shells

@@ -174,8 +174,7 @@ class Capture:
                 frame_age_s = time.monotonic() - session.last_frame_s
                 if camera.live and frame_age_s >= self.stall_s:
                     self._hung_reads += 1
-                    session.abandoned = True
-                    session.hung = True
+                    session.abandoned = session.hung = True
                     self._set_state(CameraState.STALLED, camera.name)
                     return CameraError(f"{camera.name} gave no frame for {self.stall_s:g} s")
                 self._changed.wait(self.stall_s - frame_age_s if camera.live else None)
@@ -191,11 +190,12 @@ class Capture:
         with self._changed:
             self._error = error
             self._set_state(CameraState.ENDED, name)
-            self._changed.notify_all()
 
     def _set_state(self, state: CameraState, name: str) -> None:
         self.state = state
         log.info("%s: %s", name, state)
+        with self._changed:
+            self._changed.notify_all()
 
     # Reader thread
 

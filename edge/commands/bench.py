@@ -38,7 +38,16 @@ def bench_command(
     timed = time_stages(segmenter, seconds, full=full)
     machine = conditions(before, read_state())
     whole = timed[WHOLE]
-    rows = {name: latency_row(latency) for name, latency in timed.items()}
+    rows = {
+        name: {
+            "runs": latency.runs,
+            "median_ms": round(latency.median_ms, 3),
+            "p90_ms": round(latency.p90_ms, 3),
+            "p99_ms": round(latency.p99_ms, 3),
+            "frames_per_s": round(latency.frames_per_s, 1),
+        }
+        for name, latency in timed.items()
+    }
     for reason in machine["trouble"]:
         show_warning(f"{reason}: these times are not comparable; cool it, use the official power supply, measure again")
     if as_json:
@@ -98,14 +107,3 @@ def conditions_line(machine: dict[str, Any]) -> str:
         machine["load"] is not None and f"load {machine['load']:.1f} before",
     ]
     return "; ".join(filter(None, parts))
-
-
-def latency_row(latency: Latency) -> dict[str, float]:
-    """Return a latency as JSON, rounded to microseconds."""
-    return {
-        "runs": latency.runs,
-        "median_ms": round(latency.median_ms, 3),
-        "p90_ms": round(latency.p90_ms, 3),
-        "p99_ms": round(latency.p99_ms, 3),
-        "frames_per_s": round(latency.frames_per_s, 1),
-    }

@@ -48,7 +48,7 @@ class ActiveFire:
         return self.peak.shares[self.zone]
 
     def has_new_peak(self) -> bool:
-        return self.peak_share > self.published_share * (GROWTH if self.published_share else 1)
+        return self.peak_share > self.published_share * GROWTH
 
 
 @dataclass(eq=False)

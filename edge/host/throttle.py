@@ -63,13 +63,12 @@ class Throttle:
 
     def poll(self) -> None:
         """Read the machine's status, if that is due, and adapt the rate."""
-        now_s = self.clock()
-        if now_s - self._polled_s >= MACHINE_POLL_S:
-            self._polled_s, self.machine = now_s, self.read_machine()
-            if self.slow_when_hot:
-                self._adapt(self.machine)
-
-    def _adapt(self, machine: HostStatus) -> None:
+        if self.clock() - self._polled_s < MACHINE_POLL_S:
+            return
+        self._polled_s, self.machine = self.clock(), self.read_machine()
+        if not self.slow_when_hot:
+            return
+        machine = self.machine
         throttled = machine.throttling.now if machine.throttling else []
         is_hot = machine.temperature_c is not None and machine.temperature_c >= HOT_C
         is_cool = machine.temperature_c is None or machine.temperature_c < COOL_C

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -207,13 +207,14 @@ SECTIONS: dict[str, Any] = {key.name: type(key.default) for key in fields(Config
 
 
 def load_config(path: Path | None, overrides: Overrides | None = None) -> Config:
-    """Return the configuration in a file, or the defaults; `overrides` take precedence.
+    """Return the configuration in a file, or the defaults; `overrides` that are not None take precedence.
 
     Raises `UserError` with one line for each mistake.
     """
     errors: list[str] = []
     config = _read_config(path, errors) if path else Config()
-    for name, values in (overrides or {}).items():
+    for name, options in (overrides or {}).items():
+        values = {key: value for key, value in options.items() if value is not None}
         section = read_section(SECTIONS[name], values, "the option for", errors)
         changed = {key: getattr(section, key) for key in values}
         config = replace(config, **{name: replace(getattr(config, name), **changed)})
@@ -232,37 +233,31 @@ def _read_config(path: Path, errors: list[str]) -> Config:
         name: read_section(kind, tables.get(name, {}), f"{path}: [{name}]", errors, folder=path.parent)
         for name, kind in SECTIONS.items()
     }
-    zones = tuple(_zone(table, f"{path}: [[zones]]", errors) for table in _list(tables, "zones", path, errors))
-    where = f"{path}: [[ignored]]"
-    ignored = tuple(_polygon(table, ("polygon",), where, errors) for table in _list(tables, "ignored", path, errors))
+    zones = tuple(Zone(*area) for area in _areas(tables, "zones", ("name", "polygon"), path, errors))
+    ignored = tuple(polygon for _, polygon in _areas(tables, "ignored", ("polygon",), path, errors))
     return Config(**sections, zones=zones, ignored=ignored)
 
 
-def _list(tables: dict[str, Any], name: str, path: Path, errors: list[str]) -> list[Any]:
-    value = tables.get(name, [])
-    if isinstance(value, list):
-        return value
-    errors.append(f"{path}: {name} is {show(value)}: expected [[{name}]] tables")
-    return []
-
-
-def _zone(table: Any, where: str, errors: list[str]) -> Zone:
-    name = table.get("name") if isinstance(table, dict) else None
-    if not isinstance(name, str) or not name.strip():
-        errors.append(f'{where} name = {show(name)}: expected a name, such as name = "stove"')
-        name = "?"
-    return Zone(name, _polygon(table, ("name", "polygon"), f"{where} {name}:", errors))
-
-
-def _polygon(table: Any, known: tuple[str, ...], where: str, errors: list[str]) -> tuple[Point, ...]:
-    table = table if isinstance(table, dict) else {}
-    errors += [unknown_key(key, where, known) for key in table if key not in known]
-    corners: Any = table.get("polygon")
-    try:
-        return tuple((float(x), float(y)) for x, y in corners)
-    except (TypeError, ValueError):
-        errors.append(f"{where} polygon = {show(corners)}: expected corners, such as [[0.1, 0.4], [0.5, 0.4], …]")
-        return ()
+def _areas(
+    tables: dict[str, Any], kind: str, keys: tuple[str, ...], path: Path, errors: list[str]
+) -> Iterator[tuple[str, tuple[Point, ...]]]:
+    """Yield name and polygon of each [[zones]] or [[ignored]] table."""
+    areas, where = tables.get(kind, []), f"{path}: [[{kind}]]"
+    if not isinstance(areas, list) or not all(isinstance(area, dict) for area in areas):
+        errors.append(f"{path}: {kind} is {show(areas)}: expected [[{kind}]] tables")
+        return
+    for area in areas:
+        name, corners = area.get("name"), area.get("polygon")
+        if "name" in keys:
+            if not isinstance(name, str) or not name.strip():
+                errors.append(f'{where} name = {show(name)}: expected a name, such as name = "stove"')
+                name = "?"
+            where = f"{path}: [[{kind}]] {name}:"
+        errors += [unknown_key(key, where, keys) for key in area if key not in keys]
+        try:
+            yield name, tuple((float(x), float(y)) for x, y in corners)
+        except (TypeError, ValueError):
+            errors.append(f"{where} polygon = {show(corners)}: expected corners, such as [[0.1, 0.4], [0.5, 0.4], …]")
 
 
 def _contradictions(config: Config) -> list[str]:

@@ -1,7 +1,6 @@
-"""The loop: newest frame -> detector -> sinks, until the source ends or the run is stopped. Read this first.
+"""The loop: newest frame -> detector -> sinks, until the camera ends or the run is stopped. Read this first.
 
-A camera thread keeps the newest frame (`edge.camera.capture`), the detector turns it into a result and events
-(`edge.detection.detector`), and each sink receives both (`edge.sinks`).
+Read on in `edge.camera.capture`, `edge.detection.detector` and `edge.sinks`.
 """
 
 from __future__ import annotations
@@ -36,13 +35,10 @@ def run_loop(
     max_frames: int | None = None,
     reporter: StatusReporter | None = None,
 ) -> Summary:
-    """Run until the source ends, `max_frames` results are out or `control.stop` is set; return the totals.
+    """Run until the camera ends, `max_frames` results are out or `control.stop` is set; return the totals.
 
-    Args:
-        reload: loads the configuration again when `control.reload` is set; may raise `UserError`.
-        reporter: sends statuses; by default one per second.
-
-    Raises the `UserError` of a source that cannot be read.
+    `reload` loads the configuration again when `control.reload` is set; may raise `UserError`. Raises the `UserError`
+    of a camera that cannot be read.
     """
     summary, started_s = Summary(), time.monotonic()
     reporter = reporter or StatusReporter(capture, sinks, throttle, detector.events)

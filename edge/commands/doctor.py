@@ -13,7 +13,7 @@ import typer
 
 from edge.camera import CAMERA_KINDS, build_camera
 from edge.camera.capture import Capture
-from edge.commands.options import camera_settings, load_model, overrides
+from edge.commands.options import camera_settings, load_model
 from edge.config import Config, load_config
 from edge.errors import UserError
 from edge.host.machine import HOT_C, HostStatus, cpu_name, output_of, read_state
@@ -38,7 +38,7 @@ def doctor_command(
     config: Annotated[Path | None, typer.Option(help="The configuration of the run.")] = None,
 ) -> None:
     """Check camera, model, runtime, temperature, disk, clock and broker; exit code 1 if a check fails."""
-    options = overrides(source={"address": source}, model={"path": str(model) if model else None})
+    options = {"source": {"address": source}, "model": {"path": model and str(model)}}
     failures = 0
     for name, check in checks(load_config(config, options)):
         try:

@@ -1,10 +1,10 @@
-"""What several commands share: arguments, options as configuration overrides, and what a configuration asks to load."""
+"""What several commands share: arguments, and what a configuration asks to load."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,12 +21,6 @@ RuntimeOption = Annotated[
 
 CAMERA_TIMEOUT_SHARE = 0.8
 """Time-outs of a camera as a share of the stall time: its own error says more than that no frame arrived."""
-
-
-def overrides(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the options that are not None, by table and key."""
-    tables = {name: {key: value for key, value in keys.items() if value is not None} for name, keys in sections.items()}
-    return {name: keys for name, keys in tables.items() if keys}
 
 
 def load_model(config: Config) -> tuple[Segmenter, ZoneMap, str]:

@@ -16,7 +16,7 @@ import typer
 from edge import __version__
 from edge.camera import CAMERA_KINDS, Camera, build_camera
 from edge.camera.capture import Capture, Replay
-from edge.commands.options import camera_settings, load_model, overrides
+from edge.commands.options import camera_settings, load_model
 from edge.config import DEFAULT_MODEL, Overrides, load_config
 from edge.detection.detector import Detector
 from edge.detection.events import EventTracker
@@ -66,15 +66,15 @@ def run_command(
 
     SIGTERM and Ctrl-C stop it; SIGHUP reloads its configuration and its model.
     """
-    options = overrides(
-        source={"address": source, "replay": replay.value if replay else None},
-        model={"path": str(model) if model else None, "threads": threads},
-        loop={"max_fps": max_fps},
-        clips={"folder": str(clips) if clips else None},
-        web={"listen": web},
-        mqtt={"host": mqtt},
-        webhook={"url": webhook},
-    )
+    options: Overrides = {
+        "source": {"address": source, "replay": replay and replay.value},
+        "model": {"path": model and str(model), "threads": threads},
+        "loop": {"max_fps": max_fps},
+        "clips": {"folder": clips and str(clips)},
+        "web": {"listen": web},
+        "mqtt": {"host": mqtt},
+        "webhook": {"url": webhook},
+    }
     as_json = log_kind is LogKind.JSON
     try:
         with log_to_stderr(verbose):

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -42,13 +43,11 @@ for request in sys.argv[1:]:
         print(request)
 """
 """Prints which of its arguments, R or W and a path, the user may not access."""
-USER_HELP = """User of the service; by default the owner of the configuration, or if that is root, a user that systemd
-creates."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """What a unit is rendered from. All paths are absolute."""
+    """What a unit is rendered from. Paths are absolute."""
 
     program: Path
     config: Path | None
@@ -68,20 +67,23 @@ class Service:
 
 def install_service_command(
     config: Annotated[Path | None, typer.Option(help="The configuration that the service uses.")] = None,
-    user: Annotated[str | None, typer.Option(help=USER_HELP)] = None,
+    user: Annotated[
+        str | None, typer.Option(help="User; default: the configuration's owner, or a dynamic user if that is root.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the unit and change nothing.")] = False,
 ) -> None:
     """Install a systemd service that starts at boot and restarts after any failure."""
     path = config and config.absolute()
     service = plan_service(load_config(path), path, user)
+    text = render_unit(service)
     if dry_run:
-        print(render_unit(service), end="")
+        print(text, end="")
         return
     if os.geteuid():
         raise UserError(f"only root can write {UNIT}", "run this with sudo, or print the unit with --dry-run")
     check_access(service)
     make_folders(service)
-    write_text(UNIT, render_unit(service))
+    write_text(UNIT, text)
     UNIT.chmod(0o644)
     print(f"{UNIT} written; it runs as {service.user or 'a dynamic user'}. To start it now and at each boot:")
     print(f"  systemctl daemon-reload\n  systemctl enable --now {NAME}")
@@ -89,10 +91,7 @@ def install_service_command(
 
 def plan_service(config: Config, path: Path | None, user: str | None) -> Service:
     """Return what the service needs. Raises `UserError`."""
-    if user is not None:
-        check_user(user)
-    elif path is not None:
-        user = owner_name(path)
+    user = service_user(user, path)
     model = Path(config.model.path)
     split_model(model)  # refuses a file that is not a model before anything is written
     folders = [Path(folder).absolute() for folder in (config.clips.folder, config.spool.folder) if folder]
@@ -100,12 +99,12 @@ def plan_service(config: Config, path: Path | None, user: str | None) -> Service
     if user is None and writes:
         problem = f"{writes[0]} would belong to a user that changes with each start"
         raise UserError(problem, f"choose a folder in {STATE}, or name a --user")
-    reads = (model.absolute(), *(file.absolute() for file in config.files("required")))
+    reads = [*([path] if path else []), model, *config.files("required")]
     return Service(
         program=find_program(),
         config=path,
         user=user,
-        reads=(path, *reads) if path else reads,
+        reads=tuple(file.absolute() for file in reads),
         writes=writes,
         # The default model is relative to the working directory of this command, so the service needs the same.
         folder=None if model.is_absolute() else Path.cwd(),
@@ -137,16 +136,16 @@ def render_unit(service: Service) -> str:
         # The minus lets the service start without the folder; the run then reports the error itself.
         "writable": " ".join(quote(f"-{folder}") for folder in service.writes),
     }
-    text = TEMPLATE.read_text(encoding="utf-8")
-    for name in (name for name, value in values.items() if not value):
-        text = re.sub(f"(?m)^.*@{name}@\n", "", text)
+    empty = "|".join(name for name, value in values.items() if not value)
+    text = re.sub(f"(?m)^.*@({empty})@\n", "", TEMPLATE.read_text(encoding="utf-8"))
     return re.sub("@([a-z_]+)@", lambda placeholder: values[placeholder[1]], text)
 
 
 def quote(word: str) -> str:
     """Return one word in systemd's quoting."""
-    is_plain = word and all(char.isalnum() or char in "/._-+=:@" for char in word)
-    return escape_percent(word if is_plain else '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"')
+    if not re.fullmatch(r"[\w/.+=:@-]+", word):
+        word = '"' + re.sub(r'(["\\])', r"\\\1", word) + '"'
+    return escape_percent(word)
 
 
 def escape_percent(text: str) -> str:
@@ -165,26 +164,20 @@ def find_program() -> Path:
     raise UserError(f"{installed} is missing", "install fireseg-edge with `pip install .` first")
 
 
-def owner_name(path: Path) -> str | None:
-    """Return the owner of a file; None for root or an unknown user."""
-    try:
-        owner = path.owner()
-    except KeyError:
+def service_user(user: str | None, config: Path | None) -> str | None:
+    """Return `user`, else the owner of `config`; None for root, for whom systemd creates a user. Raises `UserError`."""
+    if user is None:
+        with suppress(KeyError):  # an owner without a name
+            return config.owner() if config and config.owner() != "root" else None
         return None
-    return None if owner == "root" else owner
-
-
-def check_user(user: str) -> None:
-    """Raise `UserError` if the user does not exist, or is root."""
     try:
-        if pwd.getpwnam(user).pw_uid:
-            return
+        uid = pwd.getpwnam(user).pw_uid
     except KeyError:
-        raise UserError(
-            f"user {user!r} does not exist",
-            f"create it with `useradd --system --groups {CAMERA_GROUP} {user}`, or omit --user",
-        ) from None
-    raise UserError("the service does not need root", "name another --user, or none")
+        remedy = f"create it with `useradd --system --groups {CAMERA_GROUP} {user}`, or omit --user"
+        raise UserError(f"user {user!r} does not exist", remedy) from None
+    if not uid:
+        raise UserError("the service does not need root", "name another --user, or none")
+    return user
 
 
 def check_access(service: Service) -> None:

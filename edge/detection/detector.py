@@ -20,10 +20,7 @@ from edge.model.segmenter import Segmenter
 
 
 class Detector:
-    """Processes frames in time order.
-
-    Args:
-        clock: must match `TimedFrame.captured_s`.
+    """Processes frames in time order; `clock` is that of `TimedFrame.captured_s`.
 
     Example:
         >>> segmenter = Segmenter("models/fireseg-base-int8.tflite")

@@ -1,7 +1,7 @@
 """Read the host: board, processor, governor, temperature, throttling and load.
 
-A measurement on a hot or under-powered Pi says nothing about the code, and a throttled camera misses frames. Facts come
-from Linux or the Pi's firmware; a fact that the machine does not report is None.
+A measurement on a hot or under-powered Pi says nothing about the code, and a throttled camera misses frames. What
+neither Linux nor the Pi's firmware reports is None.
 """
 
 from __future__ import annotations
@@ -99,11 +99,10 @@ def trouble(before: HostStatus, after: HostStatus) -> list[str]:
     if before.throttling and after.throttling:
         # Throttling since boot counts only if it appeared between the two statuses.
         appeared = set(after.throttling.since_boot) - set(before.throttling.since_boot)
-        throttled = {*before.throttling.now, *after.throttling.now, *appeared}
-        if throttled:
+        if throttled := {*before.throttling.now, *after.throttling.now, *appeared}:
             names = ", ".join(name for name in THROTTLE_BITS.values() if name in throttled)
             reasons.append(f"the machine was throttled ({names})")
-    hottest_c = max((state.temperature_c for state in (before, after) if state.temperature_c is not None), default=0.0)
+    hottest_c = max(state.temperature_c or 0.0 for state in (before, after))
     if hottest_c >= HOT_C:
         reasons.append(f"the machine was {hottest_c:.0f} °C hot (it throttles from {HOT_C:.0f} °C)")
     return reasons

@@ -12,7 +12,6 @@ import math
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
@@ -74,8 +73,9 @@ def read_section(
         elif error := validation_error(value, hints[key], keys[key]):
             errors.append(f"{where} {key} = {show(value)}: {error}")
         elif folder and value and (path_kind := keys[key].metadata["path"]):
-            valid[key] = _resolve(folder / value, value, path_kind)
-            if path_kind == "required" and not _may_be_file(folder / value):
+            is_there = _exists(folder / value)
+            valid[key] = value if path_kind == "if-exists" and not is_there else str(folder / value)
+            if path_kind == "required" and is_there is False:
                 errors.append(f"{where} {key} = {show(valid[key])}: expected a file, but there is none")
         else:
             valid[key] = hints[key](value)
@@ -132,17 +132,9 @@ def show(value: Any) -> str:
     return redact(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def _resolve(path: Path, value: str, kind: PathKind) -> str:
-    """Return the value of a path key; `value` itself if it may be something else and no such file exists."""
-    with suppress(OSError):  # such as a URL longer than a file name may be
-        if kind != "if-exists" or path.exists():
-            return str(path)
-    return value
-
-
-def _may_be_file(path: Path) -> bool:
-    """Return False if there is no such file; True if its folder is unreadable, as that of a service's secrets."""
+def _exists(path: Path) -> bool | None:
+    """Return whether there is such a file; None if unknown, as for a URL that is too long, or a service's secret."""
     try:
-        return path.is_file()
+        return path.exists()
     except OSError:
-        return True
+        return None

@@ -77,8 +77,7 @@ def check_writable(folder: Path) -> None:
     """Raise `UserError` if `folder` could not be created or written to, without creating it."""
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        reason = "is not writable" if existing.is_dir() else "is not a folder"
-        raise UserError(f"{folder} could not be written ({existing} {reason})", "choose a folder that you may write to")
+        raise _unwritable(folder, f"{existing} {'is not writable' if existing.is_dir() else 'is not a folder'}")
 
 
 def sha256(path: Path) -> str:
@@ -87,7 +86,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{path} could not be written ({error.strerror or error})", "choose a folder that you may write to"
-    )
+def _unwritable(path: Path, reason: OSError | str) -> UserError:
+    reason = reason if isinstance(reason, str) else reason.strerror or str(reason)
+    return UserError(f"{path} could not be written ({reason})", "choose a folder that you may write to")

@@ -81,11 +81,9 @@ def output_paths(images: Sequence[Path], out: Path) -> dict[Path, tuple[Path, Pa
     """Return the paths of mask and overlay for each image; create `out`. Raises `UserError` if two names collide."""
     by_stem: dict[str, Path] = {}
     for path in images:
-        if path.stem in by_stem:
-            raise UserError(
-                f"{path} and {by_stem[path.stem]} would both be written as {path.stem}", "segment them separately"
-            )
-        by_stem[path.stem] = path
+        if by_stem.setdefault(path.stem, path) != path:
+            problem = f"{path} and {by_stem[path.stem]} would both be written as {path.stem}"
+            raise UserError(problem, "segment them separately")
     make_folder(out)
     return {path: (out / f"{path.stem}-mask.png", out / f"{path.stem}-overlay.jpg") for path in images}
 

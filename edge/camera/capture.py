@@ -91,6 +91,7 @@ class Capture:
         self._slot: TimedFrame | None = None
         self._stop = False
         self._error: UserError | None = None
+        self._name = "camera"
         self._began_s = time.monotonic()
         self._hung_reads = 0
         self._supervisor = threading.Thread(target=self._supervise, name="capture", daemon=True)
@@ -134,40 +135,38 @@ class Capture:
                 raise self._error
             return frame
 
-    # Supervisor thread
-
     def _supervise(self) -> None:
+        """Run sessions until the end; the supervisor thread."""
+        try:
+            self._run_sessions()
+        except UserError as error:
+            self._error = error
+        self._set_state(CameraState.ENDED)
+
+    def _run_sessions(self) -> None:
         failures = 0
-        while True:
-            try:
-                session = Session(self.make_camera())
-            except UserError as error:
-                self._end(error)
-                return
-            name = session.camera.name
+        while not self._stop:
+            session = Session(self.make_camera())
+            self._name = session.camera.name
             self.connects += 1
-            self._set_state(CameraState.RECONNECTING if failures else CameraState.CONNECTING, name)
+            self._set_state(CameraState.RECONNECTING if failures else CameraState.CONNECTING)
             self._reader = threading.Thread(target=self._read, args=(session,), name="camera", daemon=True)
             self._reader.start()
             failure = self._wait_for_failure(session)
             if failure is None or self._stop:
-                self._end(session.error if isinstance(session.error, UserError) else None, name)
                 return
             failures = 1 if session.frames else failures + 1
             if self.reconnect_limit is not None and failures > self.reconnect_limit:
                 gave_up = f"; gave up after {failures} failures in a row" if failures > 1 else ""
-                self._end(UserError(redact(failure.problem) + gave_up, failure.remedy), name)
-                return
+                raise UserError(redact(failure.problem) + gave_up, failure.remedy)
             wait_s = self.retry_wait_s(failures)
             log.warning("%s; trying again in %.0f s", redact(str(failure)), wait_s)
             with self._changed:
                 self._changed.wait_for(lambda: self._stop, wait_s)
                 self._changed.wait_for(lambda: self._stop or self._hung_reads < self.max_hung_reads)
-                if self._stop:
-                    return
 
     def _wait_for_failure(self, session: Session) -> CameraError | None:
-        """Wait for the session to end and return its failure; None at a recording's end or on shutdown."""
+        """Wait for the session to end and return its failure; None at a recording's end. Raises `UserError`."""
         camera = session.camera
         with self._changed:
             while not (session.done or self._stop):
@@ -175,31 +174,25 @@ class Capture:
                 if camera.live and frame_age_s >= self.stall_s:
                     self._hung_reads += 1
                     session.abandoned = session.hung = True
-                    self._set_state(CameraState.STALLED, camera.name)
+                    self._set_state(CameraState.STALLED)
                     return CameraError(f"{camera.name} gave no frame for {self.stall_s:g} s")
                 self._changed.wait(self.stall_s - frame_age_s if camera.live else None)
             session.abandoned = True
             self._changed.notify_all()
-            if self._stop or isinstance(session.error, UserError):
-                return None
+            if isinstance(session.error, UserError):
+                raise session.error
             if session.error is None and camera.live:
                 return CameraError(f"{camera.name} ended")
             return session.error
 
-    def _end(self, error: UserError | None, name: str = "camera") -> None:
+    def _set_state(self, state: CameraState) -> None:
+        log.info("%s: %s", self._name, state)
         with self._changed:
-            self._error = error
-            self._set_state(CameraState.ENDED, name)
-
-    def _set_state(self, state: CameraState, name: str) -> None:
-        self.state = state
-        log.info("%s: %s", name, state)
-        with self._changed:
+            self.state = state
             self._changed.notify_all()
 
-    # Reader thread
-
     def _read(self, session: Session) -> None:
+        """Read the frames of a session; the reader thread."""
         camera = session.camera
         try:
             camera.open()
@@ -228,7 +221,7 @@ class Capture:
         with self._changed:
             if not session.frames:
                 session.last_frame_s = time.monotonic()
-                self._set_state(CameraState.STREAMING, session.camera.name)
+                self._set_state(CameraState.STREAMING)
                 session.replay_start_s = session.last_frame_s - (frame.t_s or 0.0)
             if frame.t_s is not None:
                 self._wait_until_due(session, frame.t_s)

@@ -14,7 +14,7 @@ import typer
 from edge.camera import CAMERA_KINDS, build_camera
 from edge.camera.capture import Capture
 from edge.commands.options import camera_settings, load_model
-from edge.config import Config, load_config
+from edge.config import Config, Overrides, load_config
 from edge.errors import UserError
 from edge.host.machine import HOT_C, HostStatus, cpu_name, output_of, read_state
 from edge.model.latency import time_runs
@@ -26,8 +26,7 @@ WARM_C = HOT_C - 10
 MIN_FREE_BYTES = 200e6
 CAMERA_WAIT_S = 15.0
 SLOW_MS = 500.0
-COMMAND_WAIT_S = 5.0
-BROKER_WAIT_S = 5.0
+ANSWER_WAIT_S = 5.0
 RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
 """A clock before this date is wrong."""
 
@@ -38,7 +37,7 @@ def doctor_command(
     config: Annotated[Path | None, typer.Option(help="The configuration of the run.")] = None,
 ) -> None:
     """Check camera, model, runtime, temperature, disk, clock and broker; exit code 1 if a check fails."""
-    options = {"source": {"address": source}, "model": {"path": model and str(model)}}
+    options: Overrides = {"source": {"address": source}, "model": {"path": model and str(model)}}
     failures = 0
     for name, check in checks(load_config(config, options)):
         try:
@@ -110,7 +109,7 @@ def check_clock(now: datetime, synchronised: bool | None) -> str:
 
 def is_clock_synchronised() -> bool | None:
     """Return what systemd reports; None if it reports nothing."""
-    text = output_of("timedatectl", "show", "--property=NTPSynchronized", "--value", timeout_s=COMMAND_WAIT_S)
+    text = output_of("timedatectl", "show", "--property=NTPSynchronized", "--value", timeout_s=ANSWER_WAIT_S)
     return {"yes": True, "no": False}.get(text.strip())
 
 
@@ -129,7 +128,7 @@ def check_broker(config: Config) -> str:
     from edge.sinks.mqtt_client import broker_address, try_broker
 
     address = broker_address(config.mqtt)
-    if problem := try_broker(address, BROKER_WAIT_S):
+    if problem := try_broker(address, ANSWER_WAIT_S):
         raise UserError(f"{address} {problem}", "check [mqtt] host, port, tls, user and password")
     return f"{address} accepts the login"
 

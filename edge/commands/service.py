@@ -188,15 +188,11 @@ def check_access(service: Service) -> None:
     try:
         refused = run_as(service.user, [str(service.python), "-c", ACCESS_PROBE, *requests])
     except OSError as error:
-        raise UserError(
-            f"{user} cannot run {service.python} ({error.strerror})",
-            f"name a --user who can, or install fireseg-edge where every user can run it, such as /opt/{NAME}",
-        ) from error
+        remedy = f"name a --user who can, or install fireseg-edge where every user can run it, such as /opt/{NAME}"
+        raise UserError(f"{user} cannot run {service.python} ({error.strerror})", remedy) from error
     for line in refused.splitlines():
-        raise UserError(
-            f"{user} cannot {'read' if line[0] == 'R' else 'write'} {line[1:]}",
-            f"name a --user who can, or permit the group {CAMERA_GROUP} with `chgrp` and `chmod`",
-        )
+        remedy = f"name a --user who can, or permit the group {CAMERA_GROUP} with `chgrp` and `chmod`"
+        raise UserError(f"{user} cannot {'read' if line[0] == 'R' else 'write'} {line[1:]}", remedy)
 
 
 def run_as(user: str | None, command: Sequence[str]) -> str:

@@ -71,9 +71,8 @@ class ZoneMap:
                 raise UserError(f"two zones are named {zone.name!r}", "choose unique names")
             cells = cells_inside(zone.polygon, height, width).astype(np.uint8) & self.monitored
             if not cells.any():
-                raise UserError(
-                    f"nothing of zone {zone.name!r} is left at {width}x{height} cells", "draw it larger, or ignore less"
-                )
+                problem = f"nothing of zone {zone.name!r} is left at {width}x{height} cells"
+                raise UserError(problem, "draw it larger, or ignore less")
             self.cells[zone.name] = cells
         if not zones:
             self.cells[WHOLE_FRAME] = self.monitored

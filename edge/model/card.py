@@ -75,10 +75,8 @@ def check_card(card: Any, path: Path) -> Card:
         ("input.range", input_.get("range"), INPUT_RANGE),
     ):
         if actual != expected:
-            raise UserError(
-                f"the card in {path} states {key} {actual!r}, but this fireseg-edge serves {expected!r}",
-                "install the matching fireseg-edge, or export the model again",
-            )
+            problem = f"the card in {path} states {key} {actual!r}, but this fireseg-edge serves {expected!r}"
+            raise UserError(problem, "install the matching fireseg-edge, or export the model again")
     threshold = card.get("threshold")
     if not isinstance(threshold, int | float) or not 0 < threshold < 1:
         raise UserError(f"the card in {path} states threshold {threshold!r}", "expected a probability between 0 and 1")

@@ -73,7 +73,7 @@ def read_section(
         elif error := validation_error(value, hints[key], keys[key]):
             errors.append(f"{where} {key} = {show(value)}: {error}")
         elif folder and value and (path_kind := keys[key].metadata["path"]):
-            is_there = _exists(folder / value)
+            is_there = _exists(folder / value, path_kind)
             valid[key] = value if path_kind == "if-exists" and not is_there else str(folder / value)
             if path_kind == "required" and is_there is False:
                 errors.append(f"{where} {key} = {show(valid[key])}: expected a file, but there is none")
@@ -132,9 +132,9 @@ def show(value: Any) -> str:
     return redact(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def _exists(path: Path) -> bool | None:
+def _exists(path: Path, kind: PathKind) -> bool | None:
     """Return whether there is such a file; None if unknown, as for a URL that is too long, or a service's secret."""
     try:
-        return path.exists()
+        return path.is_file() if kind == "required" else path.exists()
     except OSError:
         return None

@@ -22,8 +22,7 @@ from rich.table import Table
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads; all cores by default.")]
 
-# Takes a description and a total; returns a function to call after each step.
-OnStep = Callable[[str, int], Callable[[], None]]
+OnStep = Callable[[str, int], Callable[[], None]]  # description and total -> function to call after each step
 
 
 def no_steps(_description: str, _total: int) -> Callable[[], None]:

@@ -19,12 +19,9 @@ class UserError(Exception):
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         self.problem, self.remedy = (" ".join(text.split()) for text in (problem, remedy))
-        super().__init__(problem, remedy)
-
-    @property
-    def lines(self) -> tuple[str, ...]:
+        self.lines: tuple[str, ...] = (": ".join(filter(None, (self.problem, self.remedy))),)
         """One line per error."""
-        return (f"{self.problem}: {self.remedy}" if self.remedy else self.problem,)
+        super().__init__(problem, remedy)
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -34,12 +31,9 @@ class UserErrors(UserError):
     """Several errors found in one pass, such as all those of a configuration file."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self._lines = tuple(" ".join(line.split()) for line in lines)
-        super().__init__(*self._lines[:1])
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        return self._lines
+        lines = tuple(" ".join(line.split()) for line in lines)
+        super().__init__(lines[0])
+        self.lines = lines
 
 
 def run_app(app: Callable[[], Any]) -> None:

@@ -60,7 +60,7 @@ def write_image(path: Path, image: Frame | Map) -> None:
             raise OSError(f"OpenCV could not encode {path.suffix}")
 
 
-def overlay(frame: Frame, mask: Mask, *, opacity: float = 0.5) -> Frame:
+def overlay(frame: Frame, mask: Mask) -> Frame:
     """Return a copy of an RGB frame with fire pixels tinted and outlined. `mask` may be of any size.
 
     Example:
@@ -68,10 +68,9 @@ def overlay(frame: Frame, mask: Mask, *, opacity: float = 0.5) -> Frame:
     """
     height, width = frame.shape[:2]
     full = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    colour = np.array(FIRE_COLOUR_RGB, np.float32)
-    drawn = frame.copy()
     fire = full.astype(bool)
-    drawn[fire] = (frame[fire] * (1 - opacity) + colour * opacity).astype(np.uint8)
+    drawn = frame.copy()
+    drawn[fire] = (frame[fire] / 2 + np.divide(FIRE_COLOUR_RGB, 2)).astype(np.uint8)
     contours, _ = cv2.findContours(full, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(drawn, contours, -1, FIRE_COLOUR_RGB, thickness=max(1, round(max(height, width) / 400)))
     return drawn
@@ -81,9 +80,10 @@ def output_paths(images: Sequence[Path], out: Path) -> dict[Path, tuple[Path, Pa
     """Return the paths of mask and overlay for each image; create `out`. Raises `UserError` if two names collide."""
     by_stem: dict[str, Path] = {}
     for path in images:
-        if by_stem.setdefault(path.stem, path) != path:
+        if path.stem in by_stem:
             problem = f"{path} and {by_stem[path.stem]} would both be written as {path.stem}"
             raise UserError(problem, "segment them separately")
+        by_stem[path.stem] = path
     make_folder(out)
     return {path: (out / f"{path.stem}-mask.png", out / f"{path.stem}-overlay.jpg") for path in images}
 

@@ -1,7 +1,4 @@
-"""What the loop publishes: a result per frame, fire events, and a status about once a second.
-
-A sink needs to know nothing else about the rest of the package.
-"""
+"""What the loop publishes, and all that a sink needs to know: a result per frame, fire events, and a status."""
 
 from __future__ import annotations
 

@@ -31,10 +31,8 @@ class Summary:
         age = f", median age {statistics.median(self.ages_ms):.0f} ms" if self.ages_ms else ""
         fires = "no fire" if not self.fires else "1 fire" if self.fires == 1 else f"{self.fires} fires"
         rate = self.results / self.seconds if self.seconds else 0.0
-        return (
-            f"{source}: {self.results} frames in {self.seconds:.1f} s ({rate:.1f} per second, {self.dropped} dropped"
-            f"{age}), {fires}"
-        )
+        totals = f"{rate:.1f} per second, {self.dropped} dropped{age}"
+        return f"{source}: {self.results} frames in {self.seconds:.1f} s ({totals}), {fires}"
 
 
 @dataclass(eq=False)

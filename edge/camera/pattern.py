@@ -5,6 +5,8 @@ The flames rise and flicker, so that the model detects them and the alarm is rai
 
 from __future__ import annotations
 
+from itertools import count
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -32,18 +34,16 @@ class PatternCamera:
 
     def __init__(self, *, fps: float) -> None:
         self._fps = fps
-        self._number = 0
-        self._room = room()
+        self._room = _room()
         self._light = np.power(self._room.astype(np.float32) / 255, GAMMA)
         rng = np.random.default_rng(7)
         self._eddies = [_noise(rng, NOISE_ROWS, WIDTH, cell) for cell in EDDY_PX]
 
     def open(self) -> None:
-        self._number = 0
+        self._numbers = count()
 
     def read(self) -> CameraFrame:
-        t_s = self._number / self._fps
-        self._number += 1
+        t_s = next(self._numbers) / self._fps
         return CameraFrame(self.frame(t_s), t_s=t_s)
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ def add_flame(backdrop: Field, intensity: Field) -> Frame:
     return np.rint(shown).astype(np.uint8)
 
 
-def room() -> Frame:
+def _room() -> Frame:
     """Return the backdrop: a grey wall with a window, a dark floor."""
     shade = 1 - 0.35 * np.linspace(0, 1, HEIGHT)[:, None, None]
     wall = np.array([96, 92, 84]) * shade * np.ones((HEIGHT, WIDTH, 1))

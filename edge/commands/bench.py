@@ -66,12 +66,7 @@ def bench_command(
 
 
 def time_stages(
-    segmenter: Segmenter,
-    seconds: float,
-    *,
-    full: bool,
-    full_runs: int = FULL_RUNS,
-    full_seconds: float = FULL_SECONDS,
+    segmenter: Segmenter, seconds: float, *, full: bool, full_runs: int = FULL_RUNS, full_seconds: float = FULL_SECONDS
 ) -> dict[str, Latency]:
     """Return the latency of each stage; with `full`, that of whole frames by MLPerf's single-stream rule."""
     timed = {}

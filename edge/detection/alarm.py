@@ -42,10 +42,7 @@ class AlarmRules:
         high=1,
     )
     memory_s: float = field(
-        30.0,
-        "Ignore results older than this many seconds when raising an alarm, as after an outage.",
-        low=0,
-        high=86_400,
+        30.0, "Results older than this many seconds raise no alarm, as after an outage.", low=0, high=86_400
     )
 
 

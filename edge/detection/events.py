@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 
 from edge.messages import END, PEAK, START, FireEvent, FrameResult
 
@@ -19,8 +18,6 @@ PEAK_HOLD_S = 3.0
 """A largest area is a peak after this long without a larger one."""
 GROWTH = 1.5
 """Least growth from one published peak to the next, as a factor."""
-
-utc_now = partial(datetime.now, UTC)
 
 
 def fire_id(now: datetime, zone: str) -> str:
@@ -47,9 +44,6 @@ class ActiveFire:
     def peak_share(self) -> float:
         return self.peak.shares[self.zone]
 
-    def has_new_peak(self) -> bool:
-        return self.peak_share > self.published_share * GROWTH
-
 
 @dataclass(eq=False)
 class EventTracker:
@@ -57,7 +51,7 @@ class EventTracker:
 
     model_sha256: str
     source: str
-    now: Callable[[], datetime] = utc_now
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     new_id: Callable[[datetime, str], str] = fire_id
     """Makes a fire's id from time and zone."""
     _fires: dict[str, ActiveFire] = field(default_factory=dict, init=False)
@@ -74,7 +68,8 @@ class EventTracker:
             elif fire is not None:
                 if alarm and result.shares[zone] > fire.peak_share:
                     fire.peak = result
-                if fire.has_new_peak() and (not alarm or result.t_s - fire.peak.t_s >= PEAK_HOLD_S):
+                has_grown = fire.peak_share > GROWTH * fire.published_share
+                if has_grown and (not alarm or result.t_s - fire.peak.t_s >= PEAK_HOLD_S):
                     fire.published_share = fire.peak_share
                     events.append(self._event(fire, PEAK, fire.peak, fire.peak_share))
                 if not alarm:

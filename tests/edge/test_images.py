@@ -164,7 +164,7 @@ def test_an_overlay_tints_and_outlines_the_mask_and_nothing_else() -> None:
     frame = np.full((40, 60, 3), 100, np.uint8)
     mask = np.zeros((40, 60), np.bool_)
     mask[10:20, 20:40] = True
-    drawn = overlay(frame, mask, opacity=0.5)
+    drawn = overlay(frame, mask)
     assert (drawn[~mask] == 100).all()
     assert (drawn[12:18, 22:38] == [177, 80, 50]).all()  # halfway from grey to the fire colour
     assert (drawn[10, 20:40] == FIRE_COLOUR_RGB).all()

@@ -25,8 +25,7 @@ from edge.secrets import MQTT_PASSWORD, MQTT_USER, WEB_PASSWORD, WEBHOOK_SECRET,
 
 DEFAULT_MODEL = "models/fireseg-base-int8.tflite"
 LOOPBACK = "127.0.0.1"
-CHECK_GRID = 224
-"""Side of the grid on which zones are validated before a model is loaded, in cells."""
+CHECK_GRID = 224  # cells per side of the grid on which zones are validated before a model is loaded
 _OVERRIDES = "; overridden by the environment variable"
 
 Overrides = Mapping[str, Mapping[str, Any]]  # values by table and key, from command-line options
@@ -50,19 +49,13 @@ class Listen:
 
 def parse_listen(text: str) -> Listen:
     """Return the address in `127.0.0.1:80`, `[::1]:80`, `localhost:80` or `:80` (loopback). Raises `UserError`."""
-    match = re.fullmatch(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[0-9.]+|localhost)?):(?P<port>[0-9]{1,5})", text)
-    try:
-        if match is None or int(match["port"]) > 65535:
-            raise ValueError
-        if match["six"]:
-            return Listen(str(ipaddress.IPv6Address(match["six"])), int(match["port"]))
-        host = match["four"] or LOOPBACK
-        return Listen(str(ipaddress.IPv4Address(LOOPBACK if host == "localhost" else host)), int(match["port"]))
-    except ValueError:
-        remedy = (
-            'expected an address and a port, such as "127.0.0.1:8080", or "0.0.0.0:8080" for other machines to reach'
-        )
-        raise UserError(f'[web] listen = "{text}"', remedy) from None
+    with suppress(ValueError):
+        parts = urllib.parse.urlsplit(f"//{text}")
+        if parts.netloc == text and not set("@%") & set(text) and parts.port is not None:
+            host = parts.hostname if parts.hostname != "localhost" else None
+            return Listen(str(ipaddress.ip_address(host or LOOPBACK)), parts.port)
+    remedy = 'expected an address and a port, such as "127.0.0.1:8080", or "0.0.0.0:8080" for other machines to reach'
+    raise UserError(f'[web] listen = "{text}"', remedy)
 
 
 def check_url(url: str) -> None:
@@ -150,9 +143,7 @@ class MqttSection:
     name: str = field("", "Name of this camera in topics and in Home Assistant; empty for the host name.")
     topic: str = field("fireseg", "Topics begin with this, followed by the name of the camera.", check=check_topic)
     discovery: str = field(
-        "homeassistant",
-        "Home Assistant's discovery prefix; empty for no discovery.",
-        check=lambda text: text and check_topic(text),
+        "homeassistant", "Home Assistant's prefix; empty for none.", check=lambda text: text and check_topic(text)
     )
     snapshots: bool = field(True, "Send an image with each event.")
 

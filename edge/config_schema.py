@@ -8,10 +8,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import math
 import textwrap
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
@@ -38,7 +37,7 @@ def field(
     """Return a dataclass field that describes one key.
 
     Args:
-        low, high: inclusive bounds of a number.
+        low, high: inclusive bounds; every number has both.
         path: the key names a path, relative to the directory of the file.
         check: raises `UserError` for an invalid text; its remedy becomes the message.
     """
@@ -98,21 +97,16 @@ def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> st
         except UserError as error:
             return error.remedy
         return None
-    name = "a whole number" if type_ is int else "a number"
     is_number = isinstance(value, int if type_ is int else int | float) and not isinstance(value, bool)
-    # Written so that nan, which compares false with everything, is refused.
-    if is_number and math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high):
+    if is_number and low <= value <= high:  # false for nan
         return None
-    if low is None:
-        return f"expected {name}"
-    return f"expected {name} of at least {low:g}" if high is None else f"expected {name} from {low:g} to {high:g}"
+    return f"expected {'a whole number' if type_ is int else 'a number'} from {low:g} to {high:g}"
 
 
-def unknown_key(key: str, where: str, known: Iterable[str]) -> str:
+def unknown_key(key: str, where: str, known: Collection[str]) -> str:
     """Return the error for an unknown key, with the nearest known name."""
-    names = list(known)
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    advice = f"did you mean {near[0]}?" if near else f"expected {', '.join(names)}"
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    advice = f"did you mean {near[0]}?" if near else f"expected {', '.join(known)}"
     return f"{where} has no key {key}: {advice}"
 
 

@@ -20,8 +20,7 @@ from edge.status import StatusReporter, Summary
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.1
-"""Longest wait before the loop checks again whether it should stop."""
+POLL_S = 0.1  # longest wait before the loop checks again whether it should stop
 
 
 def run_loop(

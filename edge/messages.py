@@ -14,8 +14,7 @@ __all__ = [
     "RunStatus",
 ]  # fmt: skip
 
-WHOLE_FRAME = "frame"
-"""Name of the only zone of a run without configured zones."""
+WHOLE_FRAME = "frame"  # the only zone of a run without configured zones
 START, PEAK, END = "start", "peak", "end"
 
 

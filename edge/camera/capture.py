@@ -62,12 +62,7 @@ class Session:
 
 @dataclass(eq=False)
 class Capture:
-    """Reads a camera in the background. A context manager.
-
-    Example:
-        >>> with Capture(lambda: build_camera("0", CameraSettings())) as capture:
-        ...     frame = capture.newest(timeout_s=5)
-    """
+    """Reads a camera in the background. A context manager."""
 
     make_camera: Callable[[], Camera]
     """Builds the camera for each connection."""

@@ -19,8 +19,7 @@ from edge.images import to_rgb
 from edge.secrets import redact
 
 MAX_JPEG_BYTES = 32 << 20
-MAX_BROKEN = 10
-"""Consecutive broken JPEGs before the stream counts as failed; single ones are radio errors."""
+MAX_BROKEN = 10  # consecutive broken JPEGs before the stream counts as failed; single ones are radio errors
 
 
 class MjpegCamera:

@@ -16,9 +16,7 @@ from edge.images import Frame
 
 HEIGHT, WIDTH = 240, 320
 PERIOD_S = 30.0
-FLAMES_FROM_S, FLAMES_TO_S = 5.0, 15.0
-"""When the pattern shows flames, in each period."""
-
+FLAMES_FROM_S, FLAMES_TO_S = 5.0, 15.0  # in each period
 GAMMA = 2.2
 GLOW_SHRINK = 8  # the glow is blurred, so that computing it at an eighth of the size looks the same
 NOISE_ROWS = 512

@@ -27,8 +27,7 @@ MIN_FREE_BYTES = 200e6
 CAMERA_WAIT_S = 15.0
 SLOW_MS = 500.0
 ANSWER_WAIT_S = 5.0
-RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
-"""A clock before this date is wrong."""
+RELEASED = datetime(2026, 11, 1, tzinfo=UTC)  # a clock before this date is wrong
 
 
 def doctor_command(

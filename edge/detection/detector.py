@@ -26,7 +26,8 @@ class Detector:
         >>> segmenter = Segmenter("models/fireseg-base-int8.tflite")
         >>> zones = ZoneMap([], [], segmenter.height, segmenter.width)
         >>> detector = Detector(segmenter, zones, AlarmRules(), EventTracker(sha256(path), "camera 1"))
-        >>> result, events = detector.process(capture.newest(timeout_s=5))
+        >>> with Capture(lambda: build_camera("0", CameraSettings())) as capture:
+        ...     result, events = detector.process(capture.newest(timeout_s=5))
     """
 
     def __init__(

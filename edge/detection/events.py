@@ -14,10 +14,8 @@ from datetime import UTC, datetime
 
 from edge.messages import END, PEAK, START, FireEvent, FrameResult
 
-PEAK_HOLD_S = 3.0
-"""A largest area is a peak after this long without a larger one."""
-GROWTH = 1.5
-"""Least growth from one published peak to the next, as a factor."""
+PEAK_HOLD_S = 3.0  # a largest area is a peak after this long without a larger one
+GROWTH = 1.5  # least factor from one published peak to the next
 
 
 def fire_id(now: datetime, zone: str) -> str:

@@ -22,13 +22,11 @@ ROUNDING_S = 0.001  # frame times are not exact in floating point
 REACH_PX = 24
 """Search distance in model pixels: an orange lorry that crosses the frame in 3 s moves that far between two frames."""
 MARGIN_PX = 2
-MIN_AREA_PX = 12
-"""Smaller regions have too little texture to compare."""
+MIN_AREA_PX = 12  # smaller regions have too little texture to compare
 MIN_PERSISTENCE = 0.25
 """Minimum fraction of a patch that is still fire in the newer mask. Most of a pale brazier reach it after 0.2 s; a bag
 that is carried past mostly does not after 0.17 s, and has 0 left after 0.33 s."""
-MIN_CONTRAST = 2.0
-"""Standard deviation in grey levels: a patch below it shows only sensor noise, which never correlates."""
+MIN_CONTRAST = 2.0  # standard deviation in grey levels; below it is only sensor noise, which never correlates
 
 
 class FlickerTracker:

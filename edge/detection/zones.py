@@ -51,10 +51,6 @@ class ZoneMap:
         height, width: size of the model grid.
 
     Raises `UserError` for an invalid polygon, or a zone without cells.
-
-    Example:
-        >>> zones = ZoneMap([Zone("stove", ((0, 0), (0.5, 0), (0.5, 1), (0, 1)))], [], 224, 224)
-        >>> zones.fire_areas(segmenter.mask(frame))["stove"].share
     """
 
     def __init__(self, zones: Sequence[Zone], ignored: Sequence[Polygon], height: int, width: int) -> None:

@@ -16,8 +16,7 @@ from typing import Any
 ROOT = Path("/")
 # Bits of `vcgencmd get_throttled`; the same 16 bits higher: happened since boot.
 THROTTLE_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
-HOT_C = 80.0
-"""Temperature at which a Raspberry Pi starts to throttle."""
+HOT_C = 80.0  # from here a Raspberry Pi throttles
 # 64-bit Arm kernels report only implementer and part. These are the Pi's.
 ARM_PARTS = {
     "0xb76": "ARM1176",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -11,24 +10,19 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import cv2
 import pytest
 
 from edge.camera.pattern import FLAMES_FROM_S
-from tests.support.edge_process import edge_process
+from tests.support.edge_process import edge_process, lines
 from tests.support.run_cli import fireseg_edge, refused
 
 FIRE_FRAMES = 290
 """The fire of the test pattern has ended by then."""
 RECORDING = ("--model", "tiny.tflite", "--source", "noise.avi", "--replay", "every-frame")
-
-
-def lines(stdout: str, kind: str) -> list[dict[str, Any]]:
-    return [line for line in map(json.loads, stdout.splitlines()) if line["type"] == kind]
 
 
 def test_a_recording_is_processed_whole_with_its_own_time_and_a_summary(run_folder: Path) -> None:
@@ -178,12 +172,9 @@ def small_disk(folder: Path) -> Iterator[Path]:
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("only root can mount a small disk")
     try:
-        with (folder / "ballast").open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                pass
+        with (folder / "ballast").open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)])

@@ -42,16 +42,15 @@ def test_a_recording_is_processed_whole_with_its_own_time_and_a_summary(run_fold
 
 def test_a_run_ends_after_max_frames_and_records_them(run_folder: Path, tmp_path: Path) -> None:
     record, clips = tmp_path / "seen.mp4", tmp_path / "events"
-    arguments = ("--model", "tiny.tflite", "--source", "images", "--replay", "every-frame", "--max-frames", "3")
-    done = fireseg_edge("run", *arguments, "--record", record, "--clips", clips, cwd=run_folder)
+    arguments = ("--source", "images", "--max-frames", "3", "--record", record, "--clips", clips)
+    done = fireseg_edge("run", *RECORDING, *arguments, cwd=run_folder)
     assert done.code == 0
     assert done.out.splitlines()[-1].startswith("images: 3 frames in ")
     assert cv2.VideoCapture(str(record)).get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
 def test_in_real_time_max_fps_drops_frames_but_not_the_last(run_folder: Path) -> None:
-    arguments = ("--model", "tiny.tflite", "--source", "noise.avi", "--max-fps", "5", "--log", "json")
-    done = fireseg_edge("run", *arguments, cwd=run_folder)
+    done = fireseg_edge("run", *RECORDING, "--replay", "realtime", "--max-fps", "5", "--log", "json", cwd=run_folder)
     assert done.code == 0
     results = lines(done.out, "result")
     assert 1 <= len(results) < 30
@@ -76,9 +75,8 @@ def test_a_mistake_is_one_line_and_exit_code_2_without_a_password(
 ) -> None:
     monkeypatch.setattr("edge.retry.FIRST_WAIT_S", 0.01)
     arguments, expected = MISTAKES[mistake]
-    defaults = [] if "--model" in arguments else ["--model", "tiny.tflite"]
-    defaults += [] if {"--source", "--config"} & set(arguments) else ["--source", "noise.avi"]
-    done = fireseg_edge("run", *defaults, *arguments, "--log", "json", cwd=run_folder)
+    source = [] if "--config" in arguments else ["--source", "noise.avi"]
+    done = fireseg_edge("run", "--model", "tiny.tflite", *source, *arguments, "--log", "json", cwd=run_folder)
     (line,) = refused(done)
     assert expected in line
     assert "hunter2" not in done.err + done.out

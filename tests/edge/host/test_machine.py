@@ -126,6 +126,7 @@ def test_heat_before_or_after_is_trouble() -> None:
 def test_the_conditions_have_both_statuses_and_the_trouble() -> None:
     after = HostStatus("ondemand", 85.0, Throttling(0x40004), 2.0)
     facts = conditions(CALM, after)
+    assert facts.keys() > {"board", "cpu"}
     assert (facts["temperature_before_c"], facts["temperature_after_c"]) == (52.0, 85.0)
     assert (facts["governor"], facts["throttle_bits"], facts["load"]) == ("ondemand", "0x40004", 0.1)
     assert facts["throttled_now"] == facts["throttled_since_boot"] == ["throttled"]

@@ -51,10 +51,8 @@ def test_the_error_for_an_unknown_runtime_lists_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("machine", "remedy"),
     [
-        ("x86_64", "run `pip install ai-edge-litert`"),
         ("aarch64", "run `pip install ai-edge-litert`"),
         ("armv7l", "use a 64-bit Raspberry Pi OS, or the 32-bit Bookworm one .*`pip install tflite-runtime`"),
-        ("armv6l", "use a 64-bit Raspberry Pi OS, or the 32-bit Bookworm one .*`pip install tflite-runtime`"),
     ],
 )
 def test_without_an_interpreter_the_error_says_what_to_install(

@@ -37,13 +37,10 @@ def test_tflite_runtime_is_used_without_litert(monkeypatch: pytest.MonkeyPatch) 
     assert runtime.module is module
 
 
-def test_a_named_runtime_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_runtime_that_is_not_installed_or_unknown_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     uninstall(monkeypatch, LITERT)
     with pytest.raises(UserError, match=r"runtime litert is not installed: run `pip install ai-edge-litert`"):
         find_runtime("litert")
-
-
-def test_the_error_for_an_unknown_runtime_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"'onnx': expected one of litert, tflite-runtime$"):
         find_runtime("onnx")
 

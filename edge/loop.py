@@ -1,6 +1,6 @@
 """The loop: newest frame -> detector -> sinks, until the camera ends or the run is stopped. Read this first.
 
-Read on in `edge.camera.capture`, `edge.detection.detector` and `edge.sinks`.
+See `edge.camera.capture`, `edge.detection.detector` and `edge.sinks`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ def run_loop(
 ) -> Summary:
     """Run until the camera ends, `max_frames` results are out or `control.stop` is set; return the totals.
 
-    `reload` loads the configuration again when `control.reload` is set; may raise `UserError`. Raises the `UserError`
-    of a camera that cannot be read.
+    `reload` is called when `control.reload` is set; its `UserError` is logged. Raises the `UserError` of the camera.
     """
     summary, started_s = Summary(), time.monotonic()
     reporter = reporter or StatusReporter(capture, sinks, throttle, detector.events)

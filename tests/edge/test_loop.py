@@ -62,7 +62,7 @@ class Recorder(Sink):
         self.messages.append(message)
         self._on_message(len(self.messages))
 
-    on_event = on_status = on_result
+    on_event = on_status = on_result  # type: ignore[assignment]
 
     def of(self, kind: type[Message]) -> list[Message]:
         return [message for message in self.messages if isinstance(message, kind)]

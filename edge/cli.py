@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import warnings
-from typing import NoReturn
 
 import typer
 
@@ -20,21 +19,19 @@ from edge.console import show_warning
 from edge.errors import run_app
 
 app = typer.Typer(
-    help="Detect fire with a Raspberry Pi camera. Not a life-safety device: never rely on it in place of a smoke "
-    "alarm.",
+    help="Detect fire with a Raspberry Pi camera. Not a life-safety device: it never replaces a smoke alarm.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
 for name, command, example in (
-    ("run", run_command, "--source test-pattern --max-frames 300"),
-    ("segment", segment_command, "models/fireseg-base-int8.tflite photo.jpg --out masks"),
-    ("bench", bench_command, "models/fireseg-base-int8.tflite --threads 1"),
-    ("doctor", doctor_command, "--source /dev/video0"),
-    ("install-service", install_service_command, "--config fireseg.toml"),
+    ("run", run_command, "fireseg-edge run --source test-pattern --max-frames 300"),
+    ("segment", segment_command, "fireseg-edge segment models/fireseg-base-int8.tflite photo.jpg --out masks"),
+    ("bench", bench_command, "fireseg-edge bench models/fireseg-base-int8.tflite --threads 1"),
+    ("doctor", doctor_command, "fireseg-edge doctor --source /dev/video0"),
+    ("install-service", install_service_command, "sudo fireseg-edge install-service --config fireseg.toml"),
 ):
-    sudo = "sudo " if name == "install-service" else ""
-    app.command(name, epilog=f"Example: `{sudo}fireseg-edge {name} {example}`")(command)
+    app.command(name, epilog=f"Example: `{example}`")(command)
 app.add_typer(config_app, name="config")
 
 
@@ -45,21 +42,16 @@ def main() -> None:
 
 
 def run() -> None:
-    """Entry point."""
-    try:
-        run_app(app)
-    except SystemExit as ending:
-        leave(ending)
-
-
-def leave(ending: SystemExit) -> NoReturn:
-    """End the process; at once if a daemon thread still hangs in a camera driver or on a slow disk.
+    """Entry point. Ends the process at once if a daemon thread still hangs in a camera driver or on a slow disk.
 
     A normal shutdown kills such a thread when it returns to Python. Inside C++ that aborts the process with "FATAL:
     exception not rethrown".
     """
-    if any(thread.daemon for thread in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(ending.code if isinstance(ending.code, int) else 0 if ending.code is None else 1)
-    raise ending
+    try:
+        run_app(app)
+    except SystemExit as ending:
+        if any(thread.daemon for thread in threading.enumerate()):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(ending.code if isinstance(ending.code, int) else int(ending.code is not None))
+        raise

@@ -1,74 +1,211 @@
-"""Read and validate the configuration file, and write its documented template.
+"""The configuration: every key of a table is one field with its default, its limits and its sentence.
 
-Standard-library TOML and dataclasses: no dependency, and the template documents each key by the definition that
-validates it (`edge.config_tables`).
+Standard-library TOML and dataclasses: no dependency, and `fireseg-edge config init` documents each key by the
+definition that validates it. The table [alarm] is `edge.detection.alarm.AlarmRules`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import ipaddress
+import re
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edge.config_schema import read_section, read_toml, section_template, show, unknown_key
-from edge.config_tables import (
-    DEFAULT_MODEL,
-    LOOPBACK,
-    SECTIONS,
-    ClipsSection,
-    Config,
-    Listen,
-    MqttSection,
-    check_url,
-    parse_listen,
-)
+from edge.camera import CAMERA_KINDS
+from edge.camera.capture import Replay
+from edge.config_schema import PathKind, field, read_section, read_toml, show, unknown_key
+from edge.detection.alarm import AlarmRules
 from edge.detection.zones import Point, Zone, ZoneMap
 from edge.errors import UserError, UserErrors
+from edge.secrets import MQTT_PASSWORD, MQTT_USER, WEB_PASSWORD, WEBHOOK_SECRET, redact
 
-__all__ = [
-    "DEFAULT_MODEL", "LOOPBACK", "SECTIONS", "ClipsSection", "Config", "Listen", "MqttSection", "Overrides",
-    "check_url", "documented_config", "load_config", "parse_listen",
-]  # fmt: skip
-
-CHECK_GRID = 224
-"""Side of the grid on which zones are validated before a model is loaded, in cells."""
-
-HEADER = """\
-# Configuration of `fireseg-edge run --config THIS-FILE`. Command-line options override this file. Commented lines show
-# defaults. Relative paths start at this file's directory. `fireseg-edge config check THIS-FILE` checks the file, and
-# `kill -HUP` makes a running process reload it.
-#
-# Not a life-safety device: never rely on it in place of a smoke alarm.
-"""
-ZONES_TEXT = """\
-# Each zone has its own alarm; without zones the whole frame is one. Corners are fractions of the frame, [x, y] from the
-# top left.
-#[[zones]]
-#name = "stove"
-#polygon = [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9], [0.1, 0.9]]
-
-# Areas where fire never counts, such as a television.
-#[[ignored]]
-#polygon = [[0.8, 0.0], [1.0, 0.0], [1.0, 0.3], [0.8, 0.3]]
-"""
+DEFAULT_MODEL = "models/fireseg-base-int8.tflite"
+LOOPBACK = "127.0.0.1"
+CHECK_GRID = 224  # cells per side of the grid on which zones are validated before a model is loaded
+_OVERRIDES = "; overridden by the environment variable"
 
 Overrides = Mapping[str, Mapping[str, Any]]  # values by table and key, from command-line options
 
 
+@dataclass(frozen=True)
+class Listen:
+    """The address where the web page is served."""
+
+    host: str
+    port: int
+    """0 for any free port."""
+
+    @property
+    def loopback(self) -> bool:
+        return ipaddress.ip_address(self.host).is_loopback
+
+    def url(self, port: int) -> str:
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{port}/"
+
+
+def parse_listen(text: str) -> Listen:
+    """Return the address in `127.0.0.1:80`, `[::1]:80`, `localhost:80` or `:80` (loopback). Raises `UserError`."""
+    with suppress(ValueError):
+        parts = urllib.parse.urlsplit(f"//{text}")
+        if parts.netloc == text and not set("@%") & set(text) and parts.port is not None:
+            host = parts.hostname if parts.hostname != "localhost" else None
+            return Listen(str(ipaddress.ip_address(host or LOOPBACK)), parts.port)
+    remedy = 'expected an address and a port, such as "127.0.0.1:8080", or "0.0.0.0:8080" for other machines to reach'
+    raise UserError(f'[web] listen = "{text}"', remedy)
+
+
+def check_url(url: str) -> None:
+    """Raise `UserError` unless `url` is an http or https address with a host."""
+    with suppress(ValueError):
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and re.fullmatch("[!-~]+", url):
+            return
+    remedy = "expected http:// or https:// and a host, other letters written as %XX"
+    raise UserError(f"[webhook] url {redact(url)!r} is not an address", remedy)
+
+
+def check_host(text: str) -> None:
+    """Raise `UserError` unless `text` is a host name or an IP address, without a port."""
+    with suppress(ValueError):
+        ipaddress.ip_address(text)
+        return
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", text):
+        remedy = 'expected a name or an address alone, such as "broker.local"; the port has its own key'
+        raise UserError(f"[mqtt] host {redact(text)!r}", remedy)
+
+
+def check_topic(text: str) -> str:
+    """Return `text` if it can begin an MQTT topic. Raises `UserError`."""
+    if not re.fullmatch(r"[^#+/]+(/[^#+/]+)*", text):
+        raise UserError(f"[mqtt] topic {text!r}", 'expected a topic without # and +, such as "fireseg"')
+    return text
+
+
+@dataclass(frozen=True)
+class SourceSection:
+    address: str = field("picamera2", f"Where frames come from: {CAMERA_KINDS}.", path="if-exists")
+    replay: str = field(
+        Replay.REALTIME.value,
+        "How a recording is played: realtime drops frames as a camera does, every-frame processes them all.",
+        choices=list(Replay),
+    )
+    width: int = field(640, "Requested camera width in pixels; used for snapshots and clips.", low=64, high=8192)
+    height: int = field(480, "Requested camera height in pixels.", low=64, high=8192)
+    fps: float = field(10.0, "Frames per second of a camera, the pattern or an image folder.", low=0.01, high=240)
+    stall_s: float = field(10.0, "A camera without a frame for this many seconds is reopened.", low=0.5, high=3600)
+    reconnect_limit: int = field(0, "Camera failures in a row before giving up; 0 for no limit.", low=0, high=1_000_000)
+
+
+@dataclass(frozen=True)
+class ModelSection:
+    path: str = field(DEFAULT_MODEL, "The .tflite model.", path="any")
+    threads: int = field(0, "CPU threads; 0 for all cores.", low=0, high=256)
+
+
+@dataclass(frozen=True)
+class LoopSection:
+    max_fps: float = field(10.0, "Results per second at most; 0 for no limit. Alarms need no more.", low=0, high=1000)
+    slow_when_hot: bool = field(True, "Halve the rate while hot or throttled, down to one result per second.")
+
+
+@dataclass(frozen=True)
+class ClipsSection:
+    folder: str = field("", 'Where images and clips of fires go, such as "events"; empty for none.', path="any")
+    before_s: float = field(5.0, "A clip begins this many seconds before the alarm.", low=0, high=30)
+    after_s: float = field(10.0, "A clip ends this many seconds after the alarm.", low=0, high=60)
+    max_mb: float = field(500.0, "Size limit of the folder in megabytes; the oldest files go first.", low=1, high=1e6)
+    max_days: float = field(30.0, "Age limit of images and clips in days.", low=0.01, high=36_500)
+
+
+@dataclass(frozen=True)
+class WebSection:
+    listen: str = field(
+        "",
+        'Where the web page is served, such as "127.0.0.1:8080"; empty for no page. Other machines cannot reach '
+        "127.0.0.1; any other address needs a password.",
+        check=parse_listen,
+    )
+    password_file: str = field("", f"A file with the page's password{_OVERRIDES} {WEB_PASSWORD}.", path="required")
+
+
+@dataclass(frozen=True)
+class MqttSection:
+    host: str = field("", "The MQTT broker; empty for none.", check=check_host)
+    port: int = field(0, "The broker's port; 0 for 1883, or 8883 with tls.", low=0, high=65535)
+    tls: bool = field(False, "Encrypt the connection and verify the broker's certificate.")
+    ca_file: str = field("", "CA certificates to verify the broker; empty for the system's.", path="required")
+    user: str = field("", f"The user{_OVERRIDES} {MQTT_USER}.")
+    password_file: str = field("", f"A file with only the password{_OVERRIDES} {MQTT_PASSWORD}.", path="required")
+    name: str = field("", "Name of this camera in topics and in Home Assistant; empty for the host name.")
+    topic: str = field("fireseg", "Topics begin with this, followed by the name of the camera.", check=check_topic)
+    discovery: str = field(
+        "homeassistant", "Home Assistant's prefix; empty for none.", check=lambda text: text and check_topic(text)
+    )
+    snapshots: bool = field(True, "Send an image with each event.")
+
+
+@dataclass(frozen=True)
+class WebhookSection:
+    url: str = field("", "Where each event is posted as JSON; empty for nowhere.", check=check_url)
+    secret_file: str = field(
+        "",
+        "A file with a secret that signs each post by HMAC-SHA256 in the header X-FireSeg-Signature"
+        f"{_OVERRIDES} {WEBHOOK_SECRET}.",
+        path="required",
+    )
+    timeout_s: float = field(10.0, "How long to wait for a response, in seconds.", low=0.1, high=300)
+
+
+@dataclass(frozen=True)
+class SpoolSection:
+    folder: str = field(
+        "",
+        "Where undelivered events wait; empty for the state folder of the service, or ~/.local/state/fireseg-edge.",
+        path="any",
+    )
+    max_mb: float = field(50.0, "Size limit of the folder in megabytes; the oldest events go first.", low=0.1, high=1e6)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that `fireseg-edge run` can be configured to do: one attribute for each table of the file."""
+
+    source: SourceSection = SourceSection()
+    model: ModelSection = ModelSection()
+    alarm: AlarmRules = AlarmRules()  # noqa: RUF009 (frozen)
+    loop: LoopSection = LoopSection()
+    clips: ClipsSection = ClipsSection()
+    web: WebSection = WebSection()
+    mqtt: MqttSection = MqttSection()
+    webhook: WebhookSection = WebhookSection()
+    spool: SpoolSection = SpoolSection()
+    zones: tuple[Zone, ...] = ()
+    ignored: tuple[tuple[Point, ...], ...] = ()
+
+    def files(self, kind: PathKind) -> list[Path]:
+        """Return the paths that are set, of one kind, in the order of the file."""
+        sections = (getattr(self, name) for name in SECTIONS)
+        keys = ((section, key) for section in sections for key in fields(section) if key.metadata["path"] == kind)
+        return [Path(value) for section, key in keys if (value := getattr(section, key.name))]
+
+
+SECTIONS: dict[str, Any] = {key.name: type(key.default) for key in fields(Config) if key.default != ()}
+"""The dataclass of each table, by its name."""
+
+
 def load_config(path: Path | None, overrides: Overrides | None = None) -> Config:
-    """Return the configuration in a file, or the defaults; `overrides` take precedence.
+    """Return the configuration in a file, or the defaults; `overrides` that are not None take precedence.
 
     Raises `UserError` with one line for each mistake.
-
-    Example:
-        >>> config = load_config(Path("fireseg.toml"), {"source": {"address": "test-pattern"}})
-        >>> config.alarm.on_results
-        5
     """
     errors: list[str] = []
     config = _read_config(path, errors) if path else Config()
-    for name, values in (overrides or {}).items():
+    for name, options in (overrides or {}).items():
+        values = {key: value for key, value in options.items() if value is not None}
         section = read_section(SECTIONS[name], values, "the option for", errors)
         changed = {key: getattr(section, key) for key in values}
         config = replace(config, **{name: replace(getattr(config, name), **changed)})
@@ -79,11 +216,6 @@ def load_config(path: Path | None, overrides: Overrides | None = None) -> Config
     return config
 
 
-def documented_config() -> str:
-    """Return the text of a configuration file that documents every key and changes nothing."""
-    return "\n".join([HEADER, *(section_template(kind, name) for name, kind in SECTIONS.items()), ZONES_TEXT])
-
-
 def _read_config(path: Path, errors: list[str]) -> Config:
     tables = read_toml(path)
     known = (*SECTIONS, "zones", "ignored")
@@ -92,39 +224,31 @@ def _read_config(path: Path, errors: list[str]) -> Config:
         name: read_section(kind, tables.get(name, {}), f"{path}: [{name}]", errors, folder=path.parent)
         for name, kind in SECTIONS.items()
     }
-    zones = tuple(_zone(table, f"{path}: [[zones]]", errors) for table in _list(tables, "zones", path, errors))
-    where = f"{path}: [[ignored]]"
-    ignored = tuple(_polygon(table, ("polygon",), where, errors) for table in _list(tables, "ignored", path, errors))
+    zones = tuple(Zone(*area) for area in _areas(tables, "zones", ("name", "polygon"), path, errors))
+    ignored = tuple(polygon for _, polygon in _areas(tables, "ignored", ("polygon",), path, errors))
     return Config(**sections, zones=zones, ignored=ignored)
 
 
-def _list(tables: dict[str, Any], name: str, path: Path, errors: list[str]) -> list[Any]:
-    value = tables.get(name, [])
-    if isinstance(value, list):
-        return value
-    errors.append(f"{path}: {name} is {show(value)}: expected [[{name}]] tables")
-    return []
-
-
-def _zone(table: Any, where: str, errors: list[str]) -> Zone:
-    name = table.get("name") if isinstance(table, dict) else None
-    if not isinstance(name, str) or not name.strip():
-        errors.append(f'{where} name = {show(name)}: expected a name, such as name = "stove"')
-        name = "?"
-    return Zone(name, _polygon(table, ("name", "polygon"), f"{where} {name}:", errors))
-
-
-def _polygon(table: Any, known: tuple[str, ...], where: str, errors: list[str]) -> tuple[Point, ...]:
-    table = table if isinstance(table, dict) else {}
-    errors += [unknown_key(key, where, known) for key in table if key not in known]
-    corners: Any = table.get("polygon")
-    try:
-        return tuple((float(x), float(y)) for x, y in corners)
-    except (TypeError, ValueError):
-        errors.append(
-            f"{where} polygon = {show(corners)}: expected corners, such as [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9]]"
-        )
-        return ()
+def _areas(
+    tables: dict[str, Any], kind: str, keys: tuple[str, ...], path: Path, errors: list[str]
+) -> Iterator[tuple[str, tuple[Point, ...]]]:
+    """Yield name and polygon of each [[zones]] or [[ignored]] table."""
+    areas, where = tables.get(kind, []), f"{path}: [[{kind}]]"
+    if not isinstance(areas, list) or not all(isinstance(area, dict) for area in areas):
+        errors.append(f"{path}: {kind} is {show(areas)}: expected [[{kind}]] tables")
+        return
+    for area in areas:
+        name, corners = area.get("name"), area.get("polygon")
+        if "name" in keys:
+            if not isinstance(name, str) or not name.strip():
+                errors.append(f'{where} name = {show(name)}: expected a name, such as name = "stove"')
+                name = "?"
+            where = f"{path}: [[{kind}]] {name}:"
+        errors += [unknown_key(key, where, keys) for key in area if key not in keys]
+        try:
+            yield name, tuple((float(x), float(y)) for x, y in corners)
+        except (TypeError, ValueError):
+            errors.append(f"{where} polygon = {show(corners)}: expected corners, such as [[0.1, 0.4], [0.5, 0.4], …]")
 
 
 def _contradictions(config: Config) -> list[str]:

@@ -8,11 +8,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import math
 import textwrap
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
@@ -21,7 +19,6 @@ from edge.secrets import redact
 
 Section = TypeVar("Section")
 LINE = 110
-
 
 PathKind = Literal["any", "required", "if-exists"]
 """required: a file that must exist, such as a secret; if-exists: otherwise the text means something else."""
@@ -40,12 +37,9 @@ def field(
     """Return a dataclass field that describes one key.
 
     Args:
-        low, high: inclusive bounds of a number.
-        path: the key names a path, which is resolved against the directory of the file.
-        check: raises `UserError` for a text other than the default; its remedy becomes the message.
-
-    Example:
-        >>> max_fps: float = field(10.0, "Results per second at most.", low=0, high=1000)
+        low, high: inclusive bounds; every number has both.
+        path: the key names a path, relative to the directory of the file.
+        check: raises `UserError` for an invalid text; its remedy becomes the message.
     """
     key = {"doc": doc, "low": low, "high": high, "choices": choices, "path": path, "check": check}
     return dataclasses.field(default=default, metadata=key)
@@ -56,14 +50,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(
-            f"configuration {path} could not be read ({error.strerror})",
-            "check the path, or write one with `fireseg-edge config init`",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"configuration {path} is not UTF-8 text", "save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"configuration {path} is not TOML ({error})", "correct it there") from error
+        remedy = "check the path, or write one with `fireseg-edge config init`"
+        raise UserError(f"configuration {path} could not be read ({error.strerror})", remedy) from error
+    except ValueError as error:  # neither UTF-8 nor TOML
+        raise UserError(f"configuration {path} is not TOML in UTF-8 ({error})", "correct it there") from error
 
 
 def read_section(
@@ -79,14 +69,15 @@ def read_section(
     for key, value in values.items():
         if key not in keys:
             errors.append(unknown_key(key, where, keys))
-            continue
-        error = validation_error(value, hints[key], keys[key])
-        if error is None and folder is not None and value and (path_kind := keys[key].metadata["path"]):
-            value, error = _resolve(folder / value, value, path_kind)
-        if error is None:
-            valid[key] = hints[key](value)
-        else:
+        elif error := validation_error(value, hints[key], keys[key]):
             errors.append(f"{where} {key} = {show(value)}: {error}")
+        elif folder and value and (path_kind := keys[key].metadata["path"]):
+            is_there = _exists(folder / value, path_kind)
+            valid[key] = value if path_kind == "if-exists" and not is_there else str(folder / value)
+            if path_kind == "required" and is_there is False:
+                errors.append(f"{where} {key} = {show(valid[key])}: expected a file, but there is none")
+        else:
+            valid[key] = hints[key](value)
     return kind(**valid)
 
 
@@ -98,7 +89,7 @@ def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> st
     if type_ is bool:
         return None if isinstance(value, bool) else "expected true or false"
     if type_ is str:
-        if not isinstance(value, str) or not (value.isprintable() or not value):
+        if not isinstance(value, str) or not value.isprintable():
             return 'expected a text in quotes, such as "…", without control characters'
         try:
             if check and value != key.default:
@@ -106,21 +97,16 @@ def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> st
         except UserError as error:
             return error.remedy
         return None
-    name = "a whole number" if type_ is int else "a number"
     is_number = isinstance(value, int if type_ is int else int | float) and not isinstance(value, bool)
-    # Written so that nan, which compares false with everything, is refused.
-    if is_number and math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high):
+    if is_number and low <= value <= high:  # false for nan
         return None
-    if low is None:
-        return f"expected {name}"
-    return f"expected {name} of at least {low:g}" if high is None else f"expected {name} from {low:g} to {high:g}"
+    return f"expected {'a whole number' if type_ is int else 'a number'} from {low:g} to {high:g}"
 
 
-def unknown_key(key: str, where: str, known: Iterable[str]) -> str:
+def unknown_key(key: str, where: str, known: Collection[str]) -> str:
     """Return the error for an unknown key, with the nearest known name."""
-    names = list(known)
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    advice = f"did you mean {near[0]}?" if near else f"expected {', '.join(names)}"
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    advice = f"did you mean {near[0]}?" if near else f"expected {', '.join(known)}"
     return f"{where} has no key {key}: {advice}"
 
 
@@ -140,13 +126,9 @@ def show(value: Any) -> str:
     return redact(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def _resolve(path: Path, value: str, kind: PathKind) -> tuple[str, str | None]:
-    """Return the value that the key takes, and what was expected if the path is wrong."""
-    if kind == "if-exists":
-        with suppress(OSError):  # such as a URL longer than a file name may be
-            return (str(path) if path.exists() else value), None
-        return value, None
-    with suppress(OSError):  # a service's secrets lie where other users may not look
-        if kind == "required" and not path.is_file():
-            return str(path), "expected a file, but there is none"
-    return str(path), None
+def _exists(path: Path, kind: PathKind) -> bool | None:
+    """Return whether there is such a file; None if unknown, as for a URL that is too long, or a service's secret."""
+    try:
+        return path.is_file() if kind == "required" else path.exists()
+    except OSError:
+        return None

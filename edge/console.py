@@ -22,8 +22,7 @@ from rich.table import Table
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads; all cores by default.")]
 
-# Takes a description and a total; returns a function to call after each step.
-OnStep = Callable[[str, int], Callable[[], None]]
+OnStep = Callable[[str, int], Callable[[], None]]  # description and total -> function to call after each step
 
 
 def no_steps(_description: str, _total: int) -> Callable[[], None]:
@@ -92,16 +91,14 @@ def print_metrics(rows: Mapping[str, Mapping[str, float]], title: str) -> None:
     """Print one column per split and one row per metric."""
     table = Table("metric", *rows, title=title)
     for name in next(iter(rows.values())):
-        table.add_row(name, *(_shown(metrics[name]) for metrics in rows.values()))
+        values = [metrics[name] for metrics in rows.values()]
+        table.add_row(name, *(f"{value:.4f}" if isinstance(value, float) else str(value) for value in values))
     Console().print(table)
 
 
 def print_table(table: Table) -> None:
     """Print a table at full width if stdout is a pipe, which has no width."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def print_shares(rows: Mapping[str, Mapping[str, Any]], title: str) -> None:
@@ -114,7 +111,3 @@ def print_shares(rows: Mapping[str, Mapping[str, Any]], title: str) -> None:
         cells = (f"{values[name] * 100:.1f} %" if isinstance(values[name], float) else values[name] for name in names)
         table.add_row(row, *map(str, cells))
     Console().print(table)
-
-
-def _shown(value: float) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -6,9 +6,6 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-
 
 class UserError(Exception):
     """An error that a person can fix. Commands print it as one line and exit with code 2.
@@ -18,19 +15,13 @@ class UserError(Exception):
     Args:
         problem: what is wrong, and where.
         remedy: what was expected, or what to do.
-
-    Example:
-        >>> raise UserError("masks/a.png is missing", "add it or remove images/a.jpg")
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         self.problem, self.remedy = (" ".join(text.split()) for text in (problem, remedy))
-        super().__init__(problem, remedy)
-
-    @property
-    def lines(self) -> tuple[str, ...]:
+        self.lines: tuple[str, ...] = (": ".join(filter(None, (self.problem, self.remedy))),)
         """One line per error."""
-        return (f"{self.problem}: {self.remedy}" if self.remedy else self.problem,)
+        super().__init__(problem, remedy)
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -40,12 +31,9 @@ class UserErrors(UserError):
     """Several errors found in one pass, such as all those of a configuration file."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self._lines = tuple(" ".join(line.split()) for line in lines)
-        super().__init__(*self._lines[:1])
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        return self._lines
+        lines = tuple(" ".join(line.split()) for line in lines)
+        super().__init__(lines[0])
+        self.lines = lines
 
 
 def run_app(app: Callable[[], Any]) -> None:
@@ -55,7 +43,7 @@ def run_app(app: Callable[[], Any]) -> None:
     except UserError as error:
         for line in error.lines:
             print(f"error: {line}", file=sys.stderr)
-        raise SystemExit(EXIT_USER_ERROR) from None
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        raise SystemExit(EXIT_INTERRUPTED) from None
+        raise SystemExit(130) from None  # 128 + SIGINT, as in shells

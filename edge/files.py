@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,23 +20,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` when the block ends, and is deleted if it fails.
 
     It keeps the suffix, by which Keras and OpenCV choose the format. Raises `UserError` if it cannot be written.
-
-    Example:
-        >>> with replacing(Path("model.keras")) as temporary:
-        ...     model.save(temporary)
     """
-    make_folder(path.parent)
+    temporary = make_folder(path.parent) / f".{path.stem}-{secrets.token_hex(4)}{path.suffix}"
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
+        temporary.touch(exist_ok=False)  # with the umask's permissions
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would hide the result from other users
         temporary.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -88,8 +77,7 @@ def check_writable(folder: Path) -> None:
     """Raise `UserError` if `folder` could not be created or written to, without creating it."""
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        reason = "is not writable" if existing.is_dir() else "is not a folder"
-        raise UserError(f"{folder} could not be written ({existing} {reason})", "choose a folder that you may write to")
+        raise _unwritable(folder, f"{existing} {'is not writable' if existing.is_dir() else 'is not a folder'}")
 
 
 def sha256(path: Path) -> str:
@@ -98,7 +86,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{path} could not be written ({error.strerror or error})", "choose a folder that you may write to"
-    )
+def _unwritable(path: Path, reason: OSError | str) -> UserError:
+    reason = reason if isinstance(reason, str) else reason.strerror or str(reason)
+    return UserError(f"{path} could not be written ({reason})", "choose a folder that you may write to")

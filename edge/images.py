@@ -1,6 +1,6 @@
-"""Read and write pictures, and draw masks over frames.
+"""Read and write images, and draw masks over frames.
 
-OpenCV silently decodes truncated JPEGs; here a picture is complete or an error names the file.
+OpenCV silently decodes truncated JPEGs; here an image is complete or an error names the file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Mask = npt.NDArray[np.bool_]  # H x W, True where fire is predicted
 
 
 def read_rgb(path: Path) -> Frame:
-    """Return a picture as RGB `uint8` (H, W, 3), rotated by its EXIF orientation. Raises `UserError`.
+    """Return an image as RGB `uint8` (H, W, 3), rotated by its EXIF orientation. Raises `UserError`.
 
     Example:
         >>> read_rgb(Path("photo.jpg")).shape
@@ -35,12 +35,12 @@ def read_rgb(path: Path) -> Frame:
 
 
 def to_rgb(bgr: npt.NDArray[Any]) -> Frame:
-    """Return a BGR picture as RGB, in a new array."""
+    """Return a BGR image as RGB, in a new array."""
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
 def encode_jpeg(frame: Frame, quality: int = 85) -> bytes:
-    """Return an RGB picture as JPEG; `quality` is 0..100."""
+    """Return an RGB image as JPEG; `quality` is 0..100."""
     _, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return data.tobytes()
 
@@ -55,45 +55,43 @@ def shrink(frame: Frame, max_width_px: int) -> Frame:
 
 
 def read_gray_or_colour(path: Path) -> Frame | Map:
-    """Return a picture with its own channels: (H, W), or (H, W, C) in OpenCV's order. Raises `UserError`."""
+    """Return an image with its own channels: (H, W), or (H, W, C) in OpenCV's order. Raises `UserError`."""
     return _decode(path, cv2.IMREAD_UNCHANGED)
 
 
-def write_picture(path: Path, picture: Frame | Map) -> None:
-    """Write an RGB picture or a one-channel map in the format of the suffix. Raises `UserError`."""
+def write_image(path: Path, image: Frame | Map) -> None:
+    """Write an RGB image or a one-channel map in the format of the suffix. Raises `UserError`."""
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise UserError(f"{path} has an unknown suffix", f"expected one of {', '.join(IMAGE_SUFFIXES)}")
-    encoded = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    encoded = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     with replacing(path) as temporary:
         if not cv2.imwrite(str(temporary), encoded):
             raise OSError(f"OpenCV could not encode {path.suffix}")
 
 
-def overlay(frame: Frame, mask: Mask, *, opacity: float = 0.5) -> Frame:
+def overlay(frame: Frame, mask: Mask) -> Frame:
     """Return a copy of an RGB frame with fire pixels tinted and outlined. `mask` may be of any size.
 
     Example:
-        >>> write_picture(Path("overlay.jpg"), overlay(frame, segmenter.mask(frame)))
+        >>> write_image(Path("overlay.jpg"), overlay(frame, segmenter.mask(frame)))
     """
     height, width = frame.shape[:2]
     full = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    colour = np.array(FIRE_COLOUR_RGB, np.float32)
-    drawn = frame.copy()
     fire = full.astype(bool)
-    drawn[fire] = (frame[fire] * (1 - opacity) + colour * opacity).astype(np.uint8)
+    drawn = frame.copy()
+    drawn[fire] = (frame[fire] / 2 + np.divide(FIRE_COLOUR_RGB, 2)).astype(np.uint8)
     contours, _ = cv2.findContours(full, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(drawn, contours, -1, FIRE_COLOUR_RGB, thickness=max(1, round(max(height, width) / 400)))
     return drawn
 
 
 def output_paths(images: Sequence[Path], out: Path) -> dict[Path, tuple[Path, Path]]:
-    """Return the paths of mask and overlay for each picture; create `out`. Raises `UserError` if two names collide."""
+    """Return the paths of mask and overlay for each image; create `out`. Raises `UserError` if two names collide."""
     by_stem: dict[str, Path] = {}
     for path in images:
         if path.stem in by_stem:
-            raise UserError(
-                f"{path} and {by_stem[path.stem]} would both be written as {path.stem}", "segment them separately"
-            )
+            problem = f"{path} and {by_stem[path.stem]} would both be written as {path.stem}"
+            raise UserError(problem, "segment them separately")
         by_stem[path.stem] = path
     make_folder(out)
     return {path: (out / f"{path.stem}-mask.png", out / f"{path.stem}-overlay.jpg") for path in images}
@@ -101,12 +99,12 @@ def output_paths(images: Sequence[Path], out: Path) -> dict[Path, tuple[Path, Pa
 
 def write_mask(frame: Frame, mask: Mask, mask_path: Path, overlay_path: Path) -> None:
     """Write a mask as 0 and 255, and its overlay on the frame."""
-    write_picture(mask_path, mask.astype(np.uint8) * 255)
-    write_picture(overlay_path, overlay(frame, mask))
+    write_image(mask_path, mask.astype(np.uint8) * 255)
+    write_image(overlay_path, overlay(frame, mask))
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the pictures directly in a folder, sorted by name."""
+    """Return the images directly in a folder, sorted by name."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
@@ -117,17 +115,15 @@ def _decode(path: Path, flags: int) -> Frame | Map:
         raise UserError(f"{path} could not be read ({error.strerror})", "check the path") from error
     if _is_truncated(data):
         raise UserError(f"{path} is cut short ({len(data)} bytes)", "get the whole file again")
-    picture = None
-    if data:
-        try:
-            picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        except cv2.error:  # corrupt headers with absurd sizes
-            picture = None
-    if picture is None:
-        raise UserError(f"{path} is not a picture that can be read", "expected a whole JPEG, PNG, BMP, WebP or TIFF")
-    if picture.dtype != np.uint8:
-        picture = np.clip(picture, 0, 255)  # a cast alone would wrap 256 of a 16-bit mask to 0
-    return picture.astype(np.uint8, copy=False)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # an empty file, or a corrupt header with an absurd size
+        image = None
+    if image is None:
+        raise UserError(f"{path} is not a readable image", "expected a whole JPEG, PNG, BMP, WebP or TIFF")
+    if image.dtype != np.uint8:
+        image = np.clip(image, 0, 255)  # a cast alone would wrap 256 of a 16-bit mask to 0
+    return image.astype(np.uint8, copy=False)
 
 
 def _is_truncated(data: bytes) -> bool:

@@ -1,7 +1,6 @@
-"""The loop: newest frame -> detector -> sinks, until the source ends or the run is stopped. Read this first.
+"""The loop: newest frame -> detector -> sinks, until the camera ends or the run is stopped. Read this first.
 
-A camera thread keeps the newest frame (`edge.camera.capture`), the detector turns it into a result and events
-(`edge.detection.detector`), and each sink receives both (`edge.sinks`).
+See `edge.camera.capture`, `edge.detection.detector` and `edge.sinks`.
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ from edge.status import StatusReporter, Summary
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.1
-"""Longest wait before the loop checks again whether it should stop."""
+POLL_S = 0.1  # longest wait before the loop checks again whether it should stop
 
 
 def run_loop(
@@ -36,13 +34,9 @@ def run_loop(
     max_frames: int | None = None,
     reporter: StatusReporter | None = None,
 ) -> Summary:
-    """Run until the source ends, `max_frames` results are out or `control.stop` is set; return the totals.
+    """Run until the camera ends, `max_frames` results are out or `control.stop` is set; return the totals.
 
-    Args:
-        reload: loads the configuration again when `control.reload` is set; may raise `UserError`.
-        reporter: sends statuses; by default one per second.
-
-    Raises the `UserError` of a source that cannot be read.
+    `reload` is called when `control.reload` is set; its `UserError` is logged. Raises the `UserError` of the camera.
     """
     summary, started_s = Summary(), time.monotonic()
     reporter = reporter or StatusReporter(capture, sinks, throttle, detector.events)

@@ -1,7 +1,4 @@
-"""What the loop publishes: a result per frame, fire events, and a status about once a second.
-
-A sink needs to know nothing else about the rest of the package.
-"""
+"""What the loop publishes, and all that a sink needs to know: a result per frame, fire events, and a status."""
 
 from __future__ import annotations
 
@@ -17,8 +14,7 @@ __all__ = [
     "RunStatus",
 ]  # fmt: skip
 
-WHOLE_FRAME = "frame"
-"""Name of the only zone of a run without configured zones."""
+WHOLE_FRAME = "frame"  # the only zone of a run without configured zones
 START, PEAK, END = "start", "peak", "end"
 
 

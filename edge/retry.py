@@ -7,10 +7,5 @@ LONGEST_WAIT_S = 60.0
 
 
 def backoff_s(failures: int) -> float:
-    """Return the seconds to wait after `failures` in a row: 1 s, doubling, at most a minute.
-
-    Example:
-        >>> [backoff_s(failures) for failures in (1, 2, 3, 10)]
-        [1.0, 2.0, 4.0, 60.0]
-    """
+    """Return the seconds to wait after `failures` in a row: 1 s, doubling, at most a minute."""
     return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(failures - 1, 30))

@@ -1,8 +1,7 @@
 """Secrets: read from the environment or a file, and redacted from everything that is shown or sent.
 
-Never from the command line, where every local user can read them. A camera's URL can hold a user, a password or a
-token (rtsp://user:password@host/path?token=…); the redacted URL keeps its host and path, but
-no query value: each manufacturer names the password parameter differently.
+Never from the command line, where every local user can read them. A redacted URL keeps its host and path, but no query
+value: each camera manufacturer names the password parameter differently.
 """
 
 from __future__ import annotations
@@ -28,15 +27,14 @@ def read_secret(variable: str, file: str) -> str | None:
         return secret
     if not file:
         return None
+    remedy = "expected a file with a secret and nothing else"
     try:
         secret = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(
-            f"{file} could not be read ({reason})", "expected a file with a secret and nothing else"
-        ) from error
+        raise UserError(f"{file} could not be read ({reason})", remedy) from error
     if not secret:
-        raise UserError(f"{file} is empty", "expected a file with a secret and nothing else")
+        raise UserError(f"{file} is empty", remedy)
     return secret
 
 
@@ -46,12 +44,7 @@ _VALUE = re.compile(r"=[^&;]*")
 
 
 def redact(text: str) -> str:
-    """Return the text with the credentials of every URL replaced by ***.
-
-    Example:
-        >>> redact("rtsp://admin:secret@camera/live?token=1")
-        'rtsp://***@camera/live?token=***'
-    """
+    """Return the text with the credentials of every URL replaced by ***."""
     return _URL.sub(lambda url: url[1] + _without_credentials(url[2]), text)
 
 

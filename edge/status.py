@@ -14,8 +14,6 @@ from edge.host.throttle import Throttle
 from edge.messages import RunStatus
 from edge.sinks import Sinks
 
-INTERVAL_S = 1.0
-
 
 @dataclass
 class Summary:
@@ -33,57 +31,47 @@ class Summary:
         age = f", median age {statistics.median(self.ages_ms):.0f} ms" if self.ages_ms else ""
         fires = "no fire" if not self.fires else "1 fire" if self.fires == 1 else f"{self.fires} fires"
         rate = self.results / self.seconds if self.seconds else 0.0
-        return (
-            f"{source}: {self.results} frames in {self.seconds:.1f} s ({rate:.1f} per second, {self.dropped} dropped"
-            f"{age}), {fires}"
-        )
+        totals = f"{rate:.1f} per second, {self.dropped} dropped{age}"
+        return f"{source}: {self.results} frames in {self.seconds:.1f} s ({totals}), {fires}"
 
 
+@dataclass(eq=False)
 class StatusReporter:
-    """Sends the status of a run to the sinks: at the start, then once per interval, with or without frames.
+    """Sends the status of a run to the sinks: at the start, then once per interval, with or without frames."""
 
-    Args:
-        clock: monotonic seconds.
-        interval_s: shortest time between two statuses.
-    """
+    capture: Capture
+    sinks: Sinks
+    throttle: Throttle
+    events: EventTracker
+    clock: Callable[[], float] = time.monotonic
+    interval_s: float = 1.0
 
-    def __init__(
-        self,
-        capture: Capture,
-        sinks: Sinks,
-        throttle: Throttle,
-        events: EventTracker,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        interval_s: float = INTERVAL_S,
-    ) -> None:
-        self._capture, self._sinks, self._throttle, self._events = capture, sinks, throttle, events
-        self._clock, self._interval_s = clock, interval_s
-        self._started_s = self._last_result_s = clock()
+    def __post_init__(self) -> None:
+        self._started_s = self._last_result_s = self.clock()
         self._reported_s: float | None = None
         self._reported_results = 0
 
     def result_done(self) -> None:
         """Note that a result reached the sinks."""
-        self._last_result_s = self._clock()
+        self._last_result_s = self.clock()
 
     def report(self, summary: Summary) -> None:
         """Send a status, if one is due."""
-        now_s = self._clock()
+        now_s = self.clock()
         elapsed_s = float("inf") if self._reported_s is None else now_s - self._reported_s
-        if elapsed_s < self._interval_s:
+        if elapsed_s < self.interval_s:
             return
         status = RunStatus(
-            source=self._events.source,
-            camera_state=self._capture.state,
-            connects=self._capture.connects,
+            source=self.events.source,
+            camera_state=self.capture.state,
+            connects=self.capture.connects,
             running_s=now_s - self._started_s,
             results=summary.results,
             dropped=summary.dropped,
             fps=(summary.results - self._reported_results) / elapsed_s,
             last_result_age_s=now_s - self._last_result_s,
-            machine=self._throttle.machine,
-            model_sha256=self._events.model_sha256,
+            machine=self.throttle.machine,
+            model_sha256=self.events.model_sha256,
         )
         self._reported_s, self._reported_results = now_s, summary.results
-        self._sinks.on_status(status)
+        self.sinks.on_status(status)

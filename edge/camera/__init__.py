@@ -37,7 +37,18 @@ def build_camera(source: str, settings: CameraSettings) -> Camera:
 
         return PiCamera(settings)
     if url := re.match(r"([A-Za-z][A-Za-z0-9+.\-]*)://", source):
-        return _network_camera(source, url[1].lower(), settings)
+        scheme = url[1].lower()
+        if re.search(r"\s", source):  # `redact` relies on this
+            raise UserError(f"the {scheme}:// address of the source contains a space", "write it as %20")
+        if scheme in ("http", "https"):
+            from edge.camera.mjpeg import MjpegCamera
+
+            return MjpegCamera(source, settings)
+        if scheme in ("rtsp", "rtsps"):
+            from edge.camera.opencv import RtspCamera
+
+            return RtspCamera(source, settings)
+        raise UserError(f"source type {scheme}:// is not supported", f"expected {CAMERA_KINDS}")
     if re.fullmatch(r"\d+|/dev/video\S*", source):
         from edge.camera.opencv import V4l2Camera
 
@@ -52,17 +63,3 @@ def build_camera(source: str, settings: CameraSettings) -> Camera:
 
         return VideoFile(path)
     raise UserError(f"source {source!r} is neither a file nor a folder nor a camera", f"expected {CAMERA_KINDS}")
-
-
-def _network_camera(url: str, scheme: str, settings: CameraSettings) -> Camera:
-    if re.search(r"\s", url):  # `redact` relies on this
-        raise UserError(f"the {scheme}:// address of the source contains a space", "write it as %20")
-    if scheme in ("http", "https"):
-        from edge.camera.mjpeg import MjpegCamera
-
-        return MjpegCamera(url, settings)
-    if scheme in ("rtsp", "rtsps"):
-        from edge.camera.opencv import RtspCamera
-
-        return RtspCamera(url, settings)
-    raise UserError(f"source type {scheme}:// is not supported", f"expected {CAMERA_KINDS}")

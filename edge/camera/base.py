@@ -10,10 +10,7 @@ from edge.images import Frame
 
 
 class CameraError(Exception):
-    """A camera failure worth retrying, in the form of `UserError`. The message contains no credentials.
-
-    Failures that a retry cannot fix, such as a missing file, raise `edge.errors.UserError`.
-    """
+    """A camera failure worth retrying; others, such as a missing file, are a `UserError`. Contains no credentials."""
 
     def __init__(self, problem: str, remedy: str = "check that the camera is on and connected") -> None:
         self.problem, self.remedy = problem, remedy

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 
 from edge.camera.base import Camera, CameraError, CameraFrame, CameraState
@@ -60,48 +60,33 @@ class Session:
     error: CameraError | UserError | None = None
 
 
+@dataclass(eq=False)
 class Capture:
-    """Reads a camera in the background. A context manager.
+    """Reads a camera in the background. A context manager."""
 
-    Args:
-        make_camera: builds the camera for each connection.
-        replay: how to play a recording.
-        stall_s: a camera without a frame for this long has stalled.
-        reconnect_limit: consecutive failures to tolerate; None for any number.
-        retry_wait_s: seconds to wait after n consecutive failures.
-        prepare: makes `TimedFrame.model_rgb` in the reader thread, beside inference. Used with `Replay.EVERY_FRAME`.
-        max_hung_reads: abandoned reads to tolerate before waiting for one to return; each costs memory.
-        shutdown_grace_s: time for the threads to end.
+    make_camera: Callable[[], Camera]
+    """Builds the camera for each connection."""
+    _: KW_ONLY
+    replay: Replay = Replay.REALTIME
+    stall_s: float = 10.0
+    """A camera without a frame for this long has stalled."""
+    reconnect_limit: int | None = None
+    """Consecutive failures to tolerate; None for any number."""
+    retry_wait_s: Callable[[int], float] = backoff_s
+    """Returns the seconds to wait after n consecutive failures."""
+    prepare: Callable[[Frame], Frame] | None = None
+    """With `Replay.EVERY_FRAME`, makes `TimedFrame.model_rgb` in the reader thread, beside inference."""
+    max_hung_reads: int = 3
+    """Abandoned reads to tolerate before waiting for one to return; each costs memory."""
+    shutdown_grace_s: float = 0.7
+    """Time for the threads to end."""
 
-    Example:
-        >>> with Capture(lambda: build_camera("0", CameraSettings())) as capture:
-        ...     frame = capture.newest(timeout_s=5)
-    """
-
-    def __init__(
-        self,
-        make_camera: Callable[[], Camera],
-        *,
-        replay: Replay = Replay.REALTIME,
-        stall_s: float = 10.0,
-        reconnect_limit: int | None = None,
-        retry_wait_s: Callable[[int], float] = backoff_s,
-        prepare: Callable[[Frame], Frame] | None = None,
-        max_hung_reads: int = 3,
-        shutdown_grace_s: float = 0.7,
-    ) -> None:
-        self._make_camera = make_camera
-        self._replay = replay
-        self._stall_s = stall_s
-        self._reconnect_limit = reconnect_limit
-        self._retry_wait_s = retry_wait_s
-        self._prepare = prepare if replay is Replay.EVERY_FRAME else None
-        self._max_hung_reads = max_hung_reads
-        self._shutdown_grace_s = shutdown_grace_s
+    def __post_init__(self) -> None:
         self._changed = threading.Condition()
         self._slot: TimedFrame | None = None
         self._stop = False
         self._error: UserError | None = None
+        self._name = "camera"
         self._began_s = time.monotonic()
         self._hung_reads = 0
         self._supervisor = threading.Thread(target=self._supervise, name="capture", daemon=True)
@@ -121,7 +106,7 @@ class Capture:
             self._stop = True
             self._changed.notify_all()
         # Wait for the reader too, so that it closes the camera; a hung one is left behind.
-        deadline_s = time.monotonic() + self._shutdown_grace_s
+        deadline_s = time.monotonic() + self.shutdown_grace_s
         for thread in (self._supervisor, self._reader):
             if thread is not None:
                 thread.join(max(0.0, deadline_s - time.monotonic()))
@@ -145,72 +130,64 @@ class Capture:
                 raise self._error
             return frame
 
-    # Supervisor thread
-
     def _supervise(self) -> None:
+        """Run sessions until the end; the supervisor thread."""
+        try:
+            self._run_sessions()
+        except UserError as error:
+            self._error = error
+        self._set_state(CameraState.ENDED)
+
+    def _run_sessions(self) -> None:
         failures = 0
-        while True:
-            try:
-                session = Session(self._make_camera())
-            except UserError as error:
-                self._end(error)
-                return
-            name = session.camera.name
+        while not self._stop:
+            session = Session(self.make_camera())
+            self._name = session.camera.name
             self.connects += 1
-            self._set_state(CameraState.RECONNECTING if failures else CameraState.CONNECTING, name)
+            self._set_state(CameraState.RECONNECTING if failures else CameraState.CONNECTING)
             self._reader = threading.Thread(target=self._read, args=(session,), name="camera", daemon=True)
             self._reader.start()
             failure = self._wait_for_failure(session)
             if failure is None or self._stop:
-                self._end(session.error if isinstance(session.error, UserError) else None, name)
                 return
             failures = 1 if session.frames else failures + 1
-            if self._reconnect_limit is not None and failures > self._reconnect_limit:
+            if self.reconnect_limit is not None and failures > self.reconnect_limit:
                 gave_up = f"; gave up after {failures} failures in a row" if failures > 1 else ""
-                self._end(UserError(redact(failure.problem) + gave_up, failure.remedy), name)
-                return
-            wait_s = self._retry_wait_s(failures)
+                raise UserError(redact(failure.problem) + gave_up, failure.remedy)
+            wait_s = self.retry_wait_s(failures)
             log.warning("%s; trying again in %.0f s", redact(str(failure)), wait_s)
             with self._changed:
                 self._changed.wait_for(lambda: self._stop, wait_s)
-                self._changed.wait_for(lambda: self._stop or self._hung_reads < self._max_hung_reads)
-                if self._stop:
-                    return
+                self._changed.wait_for(lambda: self._stop or self._hung_reads < self.max_hung_reads)
 
     def _wait_for_failure(self, session: Session) -> CameraError | None:
-        """Wait for the session to end and return its failure; None at a recording's end or on shutdown."""
+        """Wait for the session to end and return its failure; None at a recording's end. Raises `UserError`."""
         camera = session.camera
         with self._changed:
             while not (session.done or self._stop):
                 frame_age_s = time.monotonic() - session.last_frame_s
-                if camera.live and frame_age_s >= self._stall_s:
+                if camera.live and frame_age_s >= self.stall_s:
                     self._hung_reads += 1
-                    session.abandoned = True
-                    session.hung = True
-                    self._set_state(CameraState.STALLED, camera.name)
-                    return CameraError(f"{camera.name} gave no frame for {self._stall_s:g} s")
-                self._changed.wait(self._stall_s - frame_age_s if camera.live else None)
+                    session.abandoned = session.hung = True
+                    self._set_state(CameraState.STALLED)
+                    return CameraError(f"{camera.name} gave no frame for {self.stall_s:g} s")
+                self._changed.wait(self.stall_s - frame_age_s if camera.live else None)
             session.abandoned = True
             self._changed.notify_all()
-            if self._stop or isinstance(session.error, UserError):
-                return None
+            if isinstance(session.error, UserError):
+                raise session.error
             if session.error is None and camera.live:
                 return CameraError(f"{camera.name} ended")
             return session.error
 
-    def _end(self, error: UserError | None, name: str = "camera") -> None:
+    def _set_state(self, state: CameraState) -> None:
+        log.info("%s: %s", self._name, state)
         with self._changed:
-            self._error = error
-            self._set_state(CameraState.ENDED, name)
+            self.state = state
             self._changed.notify_all()
 
-    def _set_state(self, state: CameraState, name: str) -> None:
-        self.state = state
-        log.info("%s: %s", name, state)
-
-    # Reader thread
-
     def _read(self, session: Session) -> None:
+        """Read the frames of a session; the reader thread."""
         camera = session.camera
         try:
             camera.open()
@@ -234,12 +211,12 @@ class Capture:
     def _publish(self, session: Session, frame: CameraFrame) -> None:
         """Put a frame into the slot, a recording's frame when it is due."""
         model_rgb = frame.model_rgb
-        if model_rgb is None and self._prepare is not None:
-            model_rgb = self._prepare(frame.rgb)
+        if model_rgb is None and self.prepare and self.replay is Replay.EVERY_FRAME:
+            model_rgb = self.prepare(frame.rgb)
         with self._changed:
             if not session.frames:
                 session.last_frame_s = time.monotonic()
-                self._set_state(CameraState.STREAMING, session.camera.name)
+                self._set_state(CameraState.STREAMING)
                 session.replay_start_s = session.last_frame_s - (frame.t_s or 0.0)
             if frame.t_s is not None:
                 self._wait_until_due(session, frame.t_s)
@@ -255,7 +232,7 @@ class Capture:
 
     def _wait_until_due(self, session: Session, t_s: float) -> None:
         """Wait until the slot is free, or in real time until the recording reaches `t_s`."""
-        if self._replay is Replay.EVERY_FRAME:
+        if self.replay is Replay.EVERY_FRAME:
             self._changed.wait_for(lambda: self._slot is None or session.abandoned)
             return
         due_s = session.replay_start_s + t_s

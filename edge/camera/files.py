@@ -20,21 +20,18 @@ class VideoFile:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        self._capture: cv2.VideoCapture | None = None
-        self._frame_s = 1 / FALLBACK_FPS
+        self._capture = cv2.VideoCapture()
         self._t_s: float | None = None
         """Time of the last frame; None before the first."""
 
     def open(self) -> None:
-        self._capture = cv2.VideoCapture(self.name)
-        if not self._capture.isOpened():
-            raise UserError(f"{self.name} is not a video that can be read", "expected a whole MP4, AVI, MKV or similar")
+        if not self._capture.open(self.name):
+            raise UserError(f"{self.name} is not a readable video", "expected a whole MP4, AVI, MKV or similar")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self._frame_s = 1 / (fps if 0 < fps <= MAX_FPS else FALLBACK_FPS)
         self._t_s = None
 
     def read(self) -> CameraFrame | None:
-        assert self._capture is not None, "read before open"
         success, bgr = self._capture.read()
         if not success:
             if self._t_s is None:
@@ -42,16 +39,12 @@ class VideoFile:
             return None
         # The file's timestamps keep an uneven frame rate; where they do not advance, the nominal rate fills in.
         stamp_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if self._t_s is None:
-            self._t_s = max(stamp_s, 0.0)
-        else:
-            self._t_s = stamp_s if stamp_s > self._t_s else self._t_s + self._frame_s
+        next_s = 0.0 if self._t_s is None else self._t_s + self._frame_s
+        self._t_s = stamp_s if stamp_s > (self._t_s or 0.0) else next_s
         return CameraFrame(to_rgb(bgr), t_s=self._t_s)
 
     def close(self) -> None:
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
+        self._capture.release()
 
 
 class ImageFolder:
@@ -61,8 +54,7 @@ class ImageFolder:
 
     def __init__(self, path: Path, *, fps: float) -> None:
         self.name = str(path)
-        self._path = path
-        self._fps = fps
+        self._path, self._fps = path, fps
         self._remaining: Iterator[tuple[int, Path]] = iter(())
 
     def open(self) -> None:

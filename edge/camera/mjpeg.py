@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPException, HTTPResponse, parse_headers
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -18,8 +19,7 @@ from edge.images import to_rgb
 from edge.secrets import redact
 
 MAX_JPEG_BYTES = 32 << 20
-MAX_BROKEN = 10
-"""Consecutive broken JPEGs before the stream counts as failed; single ones are radio errors."""
+MAX_BROKEN = 10  # consecutive broken JPEGs before the stream counts as failed; single ones are radio errors
 
 
 class MjpegCamera:
@@ -32,11 +32,10 @@ class MjpegCamera:
         self._timeout_s = settings.timeout_s
         try:
             parts = urlsplit(url)
-            netloc = parts.netloc.rpartition("@")[2]
             _ = parts.port  # raises ValueError if invalid
         except ValueError as error:
             raise UserError(f"the address {self.name} is not valid", "expected http://host:port/path") from error
-        self._url = urlunsplit(parts._replace(netloc=netloc))
+        self._url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
         self._user = unquote(parts.username or ""), unquote(parts.password or "")
         self._response: HTTPResponse | None = None
         self._jpegs: Iterator[bytes] = iter(())
@@ -49,10 +48,8 @@ class MjpegCamera:
             remedy = "check user and password" if error.code in (401, 403) else "check the path"
             raise CameraError(f"{self.name} answered {error.code} {error.reason}", remedy) from None
         except (OSError, HTTPException, ValueError) as error:
-            reason = redact(str(getattr(error, "reason", error)))
-            raise CameraError(
-                f"{self.name} does not answer ({reason})", "check the address and that it is on"
-            ) from None
+            problem = f"{self.name} does not answer ({redact(str(getattr(error, 'reason', error)))})"
+            raise CameraError(problem, "check the address and that it is on") from None
         self._response = response
         kind = response.headers.get_content_type()
         if kind != "multipart/x-mixed-replace":
@@ -67,8 +64,8 @@ class MjpegCamera:
                 raise CameraError(f"{self.name} broke off ({redact(str(error))})") from None
             if jpeg is None:
                 raise CameraError(f"{self.name} ended its stream")
-            if (bgr := decode_bgr(jpeg)) is not None:
-                return CameraFrame(to_rgb(bgr))
+            with suppress(cv2.error):  # raised for an empty JPEG, and by `to_rgb` for None
+                return CameraFrame(to_rgb(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)))
         raise CameraError(f"{self.name} sent {MAX_BROKEN} broken JPEGs in a row")
 
     def close(self) -> None:
@@ -82,17 +79,8 @@ class MjpegCamera:
             return urllib.request.build_opener()
         passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
         passwords.add_password(None, self._url, *self._user)
-        return urllib.request.build_opener(
-            urllib.request.HTTPBasicAuthHandler(passwords), urllib.request.HTTPDigestAuthHandler(passwords)
-        )
-
-
-def decode_bgr(jpeg: bytes) -> np.ndarray | None:
-    """Return the decoded JPEG in OpenCV's BGR order; None if it is broken."""
-    try:
-        return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None
-    except cv2.error:
-        return None
+        handlers = urllib.request.HTTPBasicAuthHandler, urllib.request.HTTPDigestAuthHandler
+        return urllib.request.build_opener(*(handler(passwords) for handler in handlers))
 
 
 def multipart_bodies(stream: BinaryIO | HTTPResponse, boundary: object) -> Iterator[bytes]:
@@ -101,31 +89,27 @@ def multipart_bodies(stream: BinaryIO | HTTPResponse, boundary: object) -> Itera
     Raises ValueError or HTTPException if the stream is malformed, OSError if the connection fails.
     """
     marker = b"--" + str(boundary or "").encode().removeprefix(b"--")  # many cameras declare the dashes too
-    line = stream.readline()
+    _, line = _read_until(stream, marker)
     while line:
-        if not line.startswith(marker):
-            line = stream.readline()
-            continue
-        length = parse_headers(stream).get("Content-Length")
-        if length is None:
+        if (length := parse_headers(stream).get("Content-Length")) is None:
             body, line = _read_until(stream, marker)
+            yield body
         else:
             size_bytes = int(length)
             if not 0 <= size_bytes <= MAX_JPEG_BYTES:
                 raise ValueError(f"a JPEG of {size_bytes} bytes")
-            body, line = stream.read(size_bytes), stream.readline()
+            body = stream.read(size_bytes)
             if len(body) < size_bytes:
                 return
-        yield body
+            yield body
+            _, line = _read_until(stream, marker)
 
 
 def _read_until(stream: BinaryIO | HTTPResponse, marker: bytes) -> tuple[bytes, bytes]:
-    """Return the bytes before the next marker line, and that line. For parts without Content-Length."""
-    lines: list[bytes] = []
-    size_bytes = 0
+    """Return the bytes before the next marker line, and that line; empty at the end of the stream."""
+    body = bytearray()
     while (line := stream.readline()) and not line.startswith(marker):
-        lines.append(line)
-        size_bytes += len(line)
-        if size_bytes > MAX_JPEG_BYTES:
-            raise ValueError(f"no end of a JPEG after {size_bytes} bytes")
-    return b"".join(lines), line
+        body += line
+        if len(body) > MAX_JPEG_BYTES:
+            raise ValueError(f"no end of a JPEG after {len(body)} bytes")
+    return bytes(body), line

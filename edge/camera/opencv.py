@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -21,29 +20,23 @@ class OpenCvCamera:
     def __init__(self, name: str, settings: CameraSettings) -> None:
         self.name = name
         self._settings = settings
-        self._capture: cv2.VideoCapture | None = None
+        self._capture = cv2.VideoCapture()
         cv2.setLogLevel(0)  # OpenCV would log addresses with their passwords
 
-    def start(self, capture: cv2.VideoCapture, properties: Mapping[int, float], *, remedy: str) -> None:
-        """Keep an opened capture and request its `properties`. Raises `CameraError`."""
-        if not capture.isOpened():
-            capture.release()
-            raise CameraError(f"{self.name} could not be opened", remedy)
-        for key, value in properties.items():
-            capture.set(key, value)
+    def start(self, capture: cv2.VideoCapture, remedy: str) -> None:
+        """Keep an opened capture. Raises `CameraError`."""
         self._capture = capture
+        if not capture.isOpened():
+            raise CameraError(f"{self.name} could not be opened", remedy)
 
     def read(self) -> CameraFrame:
-        assert self._capture is not None, "read before open"
         success, bgr = self._capture.read()
         if not success:
             raise CameraError(f"{self.name} returns no more frames")
         return CameraFrame(to_rgb(bgr))
 
     def close(self) -> None:
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
+        self._capture.release()
 
 
 class V4l2Camera(OpenCvCamera):
@@ -60,17 +53,13 @@ class V4l2Camera(OpenCvCamera):
             raise CameraError(f"no permission for {self.name}", "run `sudo usermod -aG video $USER` and log in again")
         # OpenCV's own time-out for a frame is 10 s.
         os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] = str(max(1, round(self._settings.timeout_s)))
+        remedy = "another program may use it, or it is not a camera; see `v4l2-ctl --list-devices`"
+        self.start(cv2.VideoCapture(self.name, cv2.CAP_V4L2), remedy)
         width, height = self._settings.size
-        self.start(
-            cv2.VideoCapture(self.name, cv2.CAP_V4L2),
-            {
-                cv2.CAP_PROP_FRAME_WIDTH: width,
-                cv2.CAP_PROP_FRAME_HEIGHT: height,
-                cv2.CAP_PROP_FPS: self._settings.fps,
-                cv2.CAP_PROP_BUFFERSIZE: 1,
-            },
-            remedy="another program may use it, or it is not a camera; see `v4l2-ctl --list-devices`",
-        )
+        self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
+        self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
+        self._capture.set(cv2.CAP_PROP_FPS, self._settings.fps)
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
 
     def read(self) -> CameraFrame:
         if not Path(self.name).exists():  # fail at once: OpenCV would wait for its time-out
@@ -91,9 +80,6 @@ class RtspCamera(OpenCvCamera):
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent
         timeout_ms = round(1000 * self._settings.timeout_s)
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
-        self.start(
-            # FFmpeg only: OpenCV's image backend would print the address with its password.
-            cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts),
-            {},
-            remedy="check that the camera is on, and its address, user and password (write @ as %40)",
-        )
+        remedy = "check that the camera is on, and its address, user and password (write @ as %40)"
+        # FFmpeg only: OpenCV's image backend would print the address with its password.
+        self.start(cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts), remedy)

@@ -5,6 +5,8 @@ The flames rise and flicker, so that the model detects them and the alarm is rai
 
 from __future__ import annotations
 
+from itertools import count
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +16,7 @@ from edge.images import Frame
 
 HEIGHT, WIDTH = 240, 320
 PERIOD_S = 30.0
-FLAMES_FROM_S, FLAMES_TO_S = 5.0, 15.0
-"""When the pattern shows flames, in each period."""
-
+FLAMES_FROM_S, FLAMES_TO_S = 5.0, 15.0  # in each period
 GAMMA = 2.2
 GLOW_SHRINK = 8  # the glow is blurred, so that computing it at an eighth of the size looks the same
 NOISE_ROWS = 512
@@ -26,28 +26,22 @@ EDDY_PX = (64, 24, 10)
 Field = npt.NDArray[np.float32]
 
 
-def has_flames(t_s: float) -> bool:
-    return FLAMES_FROM_S <= t_s % PERIOD_S < FLAMES_TO_S
-
-
 class PatternCamera:
     live = False
     name = "test-pattern"
 
     def __init__(self, *, fps: float) -> None:
         self._fps = fps
-        self._number = 0
-        self._room = room()
+        self._room = _room()
         self._light = np.power(self._room.astype(np.float32) / 255, GAMMA)
         rng = np.random.default_rng(7)
         self._eddies = [_noise(rng, NOISE_ROWS, WIDTH, cell) for cell in EDDY_PX]
 
     def open(self) -> None:
-        self._number = 0
+        self._numbers = count()
 
     def read(self) -> CameraFrame:
-        t_s = self._number / self._fps
-        self._number += 1
+        t_s = next(self._numbers) / self._fps
         return CameraFrame(self.frame(t_s), t_s=t_s)
 
     def close(self) -> None:
@@ -55,7 +49,8 @@ class PatternCamera:
 
     def frame(self, t_s: float) -> Frame:
         """Return the frame at a time."""
-        return add_flame(self._light, self._flame(t_s)) if has_flames(t_s) else self._room.copy()
+        has_flames = FLAMES_FROM_S <= t_s % PERIOD_S < FLAMES_TO_S
+        return add_flame(self._light, self._flame(t_s)) if has_flames else self._room.copy()
 
     def _flame(self, t_s: float) -> Field:
         """Return the flame's intensity: 0 outside, about 1 in its core."""
@@ -66,9 +61,8 @@ class PatternCamera:
         x = np.arange(WIDTH, dtype=np.float32)[None, :]
         y = np.arange(HEIGHT, dtype=np.float32)[:, None]
         above = (0.82 * HEIGHT - y) / (0.62 * HEIGHT)  # 0 at the base, 1 at the usual tip
-        half_width = 0.17 * WIDTH
         sway = (middle - 0.5) * 1.8 * np.clip(above + 0.1, 0, 1)
-        across = (x - 0.6 * WIDTH) / half_width + sway
+        across = (x - 0.6 * WIDTH) / (0.17 * WIDTH) + sway
         lick = 0.5 * large + 0.3 * middle + 0.2 * small
         body = 1.15 * np.sqrt(np.clip(1 - across * across, 0, 1))
         body -= above * (0.75 + 0.9 * (1 - lick)) + 0.7 * (0.5 - lick)
@@ -78,18 +72,17 @@ class PatternCamera:
 
 def add_flame(backdrop: Field, intensity: Field) -> Frame:
     """Add flames and their glow to linear light. Saturation turns orange to yellow and near white."""
-    i = intensity
-    emitted = cv2.merge([2.4 * i**1.1, 1.05 * i**1.9, 0.3 * i**3.5])
+    emitted = cv2.merge([2.4 * intensity**1.1, 1.05 * intensity**1.9, 0.3 * intensity**3.5])
     soft = cv2.resize(emitted, (WIDTH // GLOW_SHRINK, HEIGHT // GLOW_SHRINK), interpolation=cv2.INTER_AREA)
     soft = cv2.GaussianBlur(np.minimum(soft, 2), (0, 0), HEIGHT / 9 / GLOW_SHRINK)
     glow = 0.35 * cv2.resize(soft, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
-    soot = np.clip(3 * i, 0, 0.85)[..., None]
+    soot = np.clip(3 * intensity, 0, 0.85)[..., None]
     light = backdrop * (1 - soot) + emitted + glow * (0.15 + 0.5 * backdrop)
     shown: Field = np.power(np.clip(light, 0, 1), np.float32(1 / GAMMA)) * 255
     return np.rint(shown).astype(np.uint8)
 
 
-def room() -> Frame:
+def _room() -> Frame:
     """Return the backdrop: a grey wall with a window, a dark floor."""
     shade = 1 - 0.35 * np.linspace(0, 1, HEIGHT)[:, None, None]
     wall = np.array([96, 92, 84]) * shade * np.ones((HEIGHT, WIDTH, 1))

@@ -27,10 +27,7 @@ class PiCamera:
             self._picamera2 = importlib.import_module("picamera2")
             self._libcamera = importlib.import_module("libcamera")
         except ImportError as error:
-            remedy = (
-                "run `sudo apt install -y python3-picamera2`, and create the virtual environment with "
-                "--system-site-packages"
-            )
+            remedy = "run `sudo apt install -y python3-picamera2`, and `python3 -m venv --system-site-packages`"
             raise UserError(f"picamera2 cannot be imported ({error})", remedy) from error
         except ValueError as error:  # simplejpeg, a dependency of picamera2, was built for another numpy
             remedy = "run `pip install --ignore-installed simplejpeg` in the virtual environment, to match its numpy"
@@ -77,22 +74,12 @@ class PiCamera:
 def yuv420_to_rgb(planes: Map, size: tuple[int, int]) -> Frame:
     """Convert picamera2's YUV420 array, whose rows may be padded, to RGB of `size` (width, height)."""
     width, height = size
-    stride = planes.shape[1]
-    if stride != width:
-        data = planes.reshape(-1)
-        luma, chroma = height * stride, (height // 2) * (stride // 2)
-        y = data[:luma].reshape(height, stride)[:, :width]
-        u, v = (
-            data[start : start + chroma].reshape(height // 2, stride // 2)[:, : width // 2]
-            for start in (luma, luma + chroma)
-        )
-        planes = np.concatenate([y.reshape(-1), u.reshape(-1), v.reshape(-1)]).reshape(height * 3 // 2, width)
+    y, chroma = planes[:height, :width], planes[height:].reshape(height, -1)[:, : width // 2]
+    planes = np.concatenate([y.reshape(-1), chroma.reshape(-1)]).reshape(height * 3 // 2, width)
     return cv2.cvtColor(planes, cv2.COLOR_YUV2RGB_I420).astype(np.uint8, copy=False)
 
 
 def captured_s(metadata: dict[str, Any]) -> float | None:
     """Return the capture time on the `time.monotonic` clock. libcamera stamps frames with the boot-time clock."""
     stamp_ns = metadata.get("SensorTimestamp")
-    if stamp_ns is None:
-        return None
-    return time.monotonic() - (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - int(stamp_ns)) / 1e9
+    return stamp_ns and time.monotonic() - (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - int(stamp_ns)) / 1e9

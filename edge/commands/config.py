@@ -7,13 +7,32 @@ from typing import Annotated
 
 import typer
 
-from edge.config import documented_config, load_config
+from edge.config import SECTIONS, load_config
+from edge.config_schema import section_template
 from edge.errors import UserError
 from edge.files import replacing
 
 config_app = typer.Typer(help="Write a configuration file, or check one.", no_args_is_help=True)
 
 PRIVATE = 0o600  # camera addresses contain passwords
+HEADER = """\
+# Configuration of `fireseg-edge run --config THIS-FILE`. Command-line options override this file. Commented lines show
+# defaults. Relative paths start at this file's directory. `fireseg-edge config check THIS-FILE` checks the file, and
+# `kill -HUP` makes a running process reload it.
+#
+# Not a life-safety device: never rely on it in place of a smoke alarm.
+"""
+ZONES_TEXT = """\
+# Each zone has its own alarm; without zones the whole frame is one. Corners are fractions of the frame, [x, y] from the
+# top left.
+#[[zones]]
+#name = "stove"
+#polygon = [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9], [0.1, 0.9]]
+
+# Areas where fire never counts, such as a television.
+#[[ignored]]
+#polygon = [[0.8, 0.0], [1.0, 0.0], [1.0, 0.3], [0.8, 0.3]]
+"""
 
 
 @config_app.command(epilog="Example: `fireseg-edge config init fireseg.toml`")
@@ -33,3 +52,8 @@ def check(path: Annotated[Path, typer.Argument(help="The file to check.")] = Pat
     config = load_config(path)
     zones = ", ".join(zone.name for zone in config.zones) or "the whole frame"
     print(f"{path} is valid; zones: {zones}")
+
+
+def documented_config() -> str:
+    """Return the text of a configuration file that documents every key and changes nothing."""
+    return "\n".join([HEADER, *(section_template(kind, name) for name, kind in SECTIONS.items()), ZONES_TEXT])

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -16,39 +13,21 @@ import typer
 
 from edge.camera import CAMERA_KINDS, build_camera
 from edge.camera.capture import Capture
-from edge.commands.options import camera_settings, load_model, overrides
-from edge.config import Config, load_config
+from edge.commands.options import camera_settings, load_model
+from edge.config import Config, Overrides, load_config
 from edge.errors import UserError
-from edge.host.machine import HOT_C, HostStatus, cpu_name, read_state
+from edge.host.machine import HOT_C, HostStatus, cpu_name, output_of, read_state
+from edge.model.latency import time_runs
 from edge.model.segmenter import Segmenter
 from edge.secrets import redact
 
+NOT_REPORTED = "not reported by this machine"
 WARM_C = HOT_C - 10
 MIN_FREE_BYTES = 200e6
 CAMERA_WAIT_S = 15.0
 SLOW_MS = 500.0
-COMMAND_WAIT_S = 5.0
-BROKER_WAIT_S = 5.0
-RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
-"""A clock before this date is wrong."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Result of one check."""
-
-    check: str
-    detail: str
-    remedy: str | None = None
-    """None if the check passed; empty if it failed and the detail says what to do."""
-
-    @property
-    def failed(self) -> bool:
-        return self.remedy is not None
-
-    def __str__(self) -> str:
-        remedy = f": {self.remedy}" if self.remedy else ""
-        return f"{'FAIL' if self.failed else 'OK':5}  {self.check:12} {self.detail}{remedy}"
+ANSWER_WAIT_S = 5.0
+RELEASED = datetime(2026, 11, 1, tzinfo=UTC)  # a clock before this date is wrong
 
 
 def doctor_command(
@@ -57,118 +36,110 @@ def doctor_command(
     config: Annotated[Path | None, typer.Option(help="The configuration of the run.")] = None,
 ) -> None:
     """Check camera, model, runtime, temperature, disk, clock and broker; exit code 1 if a check fails."""
-    options = overrides(source={"address": source}, model={"path": str(model) if model else None})
-    failed = False
-    for finding in run_checks(load_config(config, options)):
-        print(redact(str(finding)), flush=True)
-        failed |= finding.failed
-    if failed:
+    options: Overrides = {"source": {"address": source}, "model": {"path": model and str(model)}}
+    failures = 0
+    for name, check in checks(load_config(config, options)):
+        try:
+            result, detail = "OK", check()
+        except UserError as error:
+            result, detail = "FAIL", str(error)
+            failures += 1
+        print(redact(f"{result:5}  {name:12} {detail}"), flush=True)
+    if failures:
         raise typer.Exit(1)
 
 
-def run_checks(config: Config) -> Iterator[Finding]:
-    """Yield the result of each check, the slow ones last."""
+def checks(config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Yield the checks by name, the slow ones last. A check returns a detail, or raises `UserError` if it fails."""
     machine = read_state()
-    yield check_temperature(machine)
-    yield check_power(machine)
-    yield check_disk(Path(config.clips.folder) if config.clips.folder else Path())
-    yield check_clock(datetime.now(UTC), is_clock_synchronised())
-    segmenter = None
-    try:
+    loaded: list[Segmenter] = []
+
+    def check_model() -> str:
         segmenter, _, model_sha256 = load_model(config)
-        yield Finding("model", f"{config.model.path}, {segmenter.width}x{segmenter.height} px, {model_sha256[:12]}")
-        yield check_runtime(segmenter)
-    except UserError as error:
-        yield Finding("model", error.problem, error.remedy)
+        loaded.append(segmenter)
+        return f"{config.model.path}, {segmenter.width}x{segmenter.height} px, {model_sha256[:12]}"
+
+    yield "temperature", lambda: check_temperature(machine)
+    yield "power", lambda: check_power(machine)
+    yield "disk", lambda: check_disk(Path(config.clips.folder))
+    yield "clock", lambda: check_clock(datetime.now(UTC), is_clock_synchronised())
+    yield "model", check_model
+    if loaded:
+        yield "runtime", lambda: check_runtime(*loaded)
     if config.mqtt.host:
-        yield check_broker(config)
-    yield check_camera(config, segmenter)
+        yield "broker", lambda: check_broker(config)
+    yield "camera", lambda: check_camera(config, *loaded)
 
 
-def check_temperature(machine: HostStatus) -> Finding:
+def check_temperature(machine: HostStatus) -> str:
     if machine.temperature_c is None:
-        return Finding("temperature", "not reported by this machine")
-    is_warm = machine.temperature_c >= WARM_C
-    remedy = f"it throttles from {HOT_C:.0f} °C; add a heat sink, a fan or ventilation" if is_warm else None
-    return Finding("temperature", f"{machine.temperature_c:.0f} °C", remedy)
+        return NOT_REPORTED
+    detail = f"{machine.temperature_c:.0f} °C"
+    if machine.temperature_c >= WARM_C:
+        raise UserError(detail, f"it throttles from {HOT_C:.0f} °C; add a heat sink, a fan or ventilation")
+    return detail
 
 
-def check_power(machine: HostStatus) -> Finding:
+def check_power(machine: HostStatus) -> str:
     if machine.throttling is None:
-        return Finding("power", "not reported by this machine")
+        return NOT_REPORTED
     if reasons := machine.throttling.now or machine.throttling.since_boot:
         when = "now" if machine.throttling.now else "since boot"
         remedy = "use the official power supply of this Pi and a short cable, and cool the Pi"
-        return Finding("power", f"throttled {when} ({', '.join(reasons)})", remedy)
-    return Finding("power", "not throttled since boot")
+        raise UserError(f"throttled {when} ({', '.join(reasons)})", remedy)
+    return "not throttled since boot"
 
 
-def check_disk(folder: Path, *, min_free_bytes: float = MIN_FREE_BYTES) -> Finding:
+def check_disk(folder: Path, *, min_free_bytes: float = MIN_FREE_BYTES) -> str:
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
     free_bytes = shutil.disk_usage(existing).free
-    is_full = free_bytes < min_free_bytes
-    remedy = "pictures of fires would be lost; free some space, or lower [clips] max_mb" if is_full else None
-    return Finding("disk", f"{free_bytes / 1e9:.1f} GB free at {existing}", remedy)
+    detail = f"{free_bytes / 1e9:.1f} GB free at {existing}"
+    if free_bytes < min_free_bytes:
+        raise UserError(detail, "images of fires would be lost; free some space, or lower [clips] max_mb")
+    return detail
 
 
-def check_clock(now: datetime, synchronised: bool | None) -> Finding:
+def check_clock(now: datetime, synchronised: bool | None) -> str:
     detail = f"{now:%Y-%m-%d %H:%M:%S} UTC"
     if now < RELEASED or synchronised is False:
-        return Finding("clock", f"{detail}, not synchronised", "events would carry a wrong time; see `timedatectl`")
-    return Finding("clock", detail + (", synchronised" if synchronised else ""))
+        raise UserError(f"{detail}, not synchronised", "events would carry a wrong time; see `timedatectl`")
+    return detail + (", synchronised" if synchronised else "")
 
 
-def is_clock_synchronised(
-    run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run,
-) -> bool | None:
+def is_clock_synchronised() -> bool | None:
     """Return what systemd reports; None if it reports nothing."""
-    command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
-    try:
-        done = run(command, capture_output=True, text=True, timeout=COMMAND_WAIT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return {"yes": True, "no": False}.get(done.stdout.strip())
+    text = output_of("timedatectl", "show", "--property=NTPSynchronized", "--value", timeout_s=ANSWER_WAIT_S)
+    return {"yes": True, "no": False}.get(text.strip())
 
 
-def check_runtime(segmenter: Segmenter) -> Finding:
+def check_runtime(segmenter: Segmenter) -> str:
     """Time the second of two frames; the first warms the model up."""
     frame = np.zeros((segmenter.height, segmenter.width, 3), np.uint8)
-    for _ in range(2):
-        started_s = time.perf_counter()
-        segmenter.mask(frame)
-        latency_ms = 1000 * (time.perf_counter() - started_s)
+    latency_ms = time_runs(lambda: segmenter.mask(frame), min_runs=1, min_seconds=0, warm_up=1).median_ms
     detail = f"{segmenter.runtime}, {segmenter.threads} threads, {latency_ms:.0f} ms per frame on {cpu_name()}"
-    is_slow = latency_ms > SLOW_MS
-    return Finding(
-        "runtime", detail, "alarms need several frames; use the int8 or the small model" if is_slow else None
-    )
+    if latency_ms > SLOW_MS:
+        raise UserError(detail, "alarms need several frames; use the int8 or the small model")
+    return detail
 
 
-def check_broker(config: Config) -> Finding:
+def check_broker(config: Config) -> str:
     """Log in once."""
     from edge.sinks.mqtt_client import broker_port, try_broker
 
     address = f"{config.mqtt.host}:{broker_port(config.mqtt)}"
-    try:
-        problem = try_broker(config.mqtt, BROKER_WAIT_S)
-    except UserError as error:
-        return Finding("broker", error.problem, error.remedy)
-    if problem:
-        return Finding("broker", f"{address} {problem}", "check [mqtt] host, port, tls, user and password")
-    return Finding("broker", f"{address} accepts the login")
+    if problem := try_broker(config.mqtt, ANSWER_WAIT_S):
+        raise UserError(f"{address} {problem}", "check [mqtt] host, port, tls, user and password")
+    return f"{address} accepts the login"
 
 
-def check_camera(config: Config, segmenter: Segmenter | None) -> Finding:
+def check_camera(config: Config, segmenter: Segmenter | None = None) -> str:
     """Wait for one frame."""
-    try:
-        settings = camera_settings(config, segmenter)
-        name = build_camera(config.source.address, settings).name
-        with Capture(lambda: build_camera(config.source.address, settings), reconnect_limit=0) as capture:
-            frame = capture.newest(CAMERA_WAIT_S)
-    except UserError as error:
-        return Finding("camera", error.problem, error.remedy)
+    settings = camera_settings(config, segmenter)
+    name = build_camera(config.source.address, settings).name
+    with Capture(lambda: build_camera(config.source.address, settings), reconnect_limit=0) as capture:
+        frame = capture.newest(CAMERA_WAIT_S)
     if frame is None:
         remedy = "check that it is on and that no other program uses it"
-        return Finding("camera", f"{name} gave no frame in {CAMERA_WAIT_S:.0f} s", remedy)
+        raise UserError(f"{name} gave no frame in {CAMERA_WAIT_S:.0f} s", remedy)
     height, width = frame.rgb.shape[:2]
-    return Finding("camera", f"{name}, {width}x{height} px")
+    return f"{name}, {width}x{height} px"

@@ -1,10 +1,9 @@
-"""What several commands share: arguments, options as configuration overrides, and what a configuration asks to load."""
+"""What several commands share: arguments, and what a configuration asks to load."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,18 +14,10 @@ from edge.files import sha256
 from edge.model.segmenter import Segmenter
 
 ModelArgument = Annotated[Path, typer.Argument(help="A .tflite model, such as models/fireseg-base-int8.tflite.")]
-RuntimeOption = Annotated[
-    str | None, typer.Option(help="litert or tflite-runtime; the fastest one installed by default.")
-]
+RuntimeOption = Annotated[str | None, typer.Option(help="litert or tflite-runtime; the fastest installed by default.")]
 
 CAMERA_TIMEOUT_SHARE = 0.8
 """Time-outs of a camera as a share of the stall time: its own error says more than that no frame arrived."""
-
-
-def overrides(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the options that are not None, by table and key."""
-    tables = {name: {key: value for key, value in keys.items() if value is not None} for name, keys in sections.items()}
-    return {name: keys for name, keys in tables.items() if keys}
 
 
 def load_model(config: Config) -> tuple[Segmenter, ZoneMap, str]:
@@ -39,7 +30,5 @@ def load_model(config: Config) -> tuple[Segmenter, ZoneMap, str]:
 def camera_settings(config: Config, segmenter: Segmenter | None) -> CameraSettings:
     """Return how to open the source; without a model, at the default model size."""
     source = config.source
-    settings = CameraSettings(
-        size=(source.width, source.height), fps=source.fps, timeout_s=CAMERA_TIMEOUT_SHARE * source.stall_s
-    )
-    return replace(settings, model_size=(segmenter.width, segmenter.height)) if segmenter else settings
+    model_size = (segmenter.width, segmenter.height) if segmenter else CameraSettings.model_size
+    return CameraSettings((source.width, source.height), model_size, source.fps, CAMERA_TIMEOUT_SHARE * source.stall_s)

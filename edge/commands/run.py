@@ -16,8 +16,8 @@ import typer
 from edge import __version__
 from edge.camera import CAMERA_KINDS, Camera, build_camera
 from edge.camera.capture import Capture, Replay
-from edge.commands.options import camera_settings, load_model, overrides
-from edge.config import DEFAULT_MODEL, Config, Overrides, load_config
+from edge.commands.options import camera_settings, load_model
+from edge.config import DEFAULT_MODEL, Overrides, load_config
 from edge.detection.detector import Detector
 from edge.detection.events import EventTracker
 from edge.errors import UserError, UserErrors
@@ -57,7 +57,7 @@ def run_command(
     ] = None,
     webhook: Annotated[str | None, typer.Option(help="Post each event to this URL.")] = None,
     record: Annotated[Path | None, typer.Option(help="Record the video, fire highlighted, to this .mp4.")] = None,
-    clips: Annotated[Path | None, typer.Option(help="Save pictures and clips of fires in this folder.")] = None,
+    clips: Annotated[Path | None, typer.Option(help="Save images and clips of fires in this folder.")] = None,
     verbose: Annotated[bool, typer.Option(help="Log more.")] = False,
 ) -> None:
     """Detect fire in a camera stream or a recording.
@@ -66,15 +66,15 @@ def run_command(
 
     SIGTERM and Ctrl-C stop it; SIGHUP reloads its configuration and its model.
     """
-    options = overrides(
-        source={"address": source, "replay": replay.value if replay else None},
-        model={"path": str(model) if model else None, "threads": threads},
-        loop={"max_fps": max_fps},
-        clips={"folder": str(clips) if clips else None},
-        web={"listen": web},
-        mqtt={"host": mqtt},
-        webhook={"url": webhook},
-    )
+    options: Overrides = {
+        "source": {"address": source, "replay": replay and replay.value},
+        "model": {"path": model and str(model), "threads": threads},
+        "loop": {"max_fps": max_fps},
+        "clips": {"folder": clips and str(clips)},
+        "web": {"listen": web},
+        "mqtt": {"host": mqtt},
+        "webhook": {"url": webhook},
+    }
     as_json = log_kind is LogKind.JSON
     try:
         with log_to_stderr(verbose):
@@ -96,8 +96,7 @@ def run(
         return build_camera(config.source.address, camera_settings(config, segmenter))
 
     camera = open_camera()  # refuses a wrong address before anything starts
-    replay = Replay(config.source.replay)
-    every_frame = replay is Replay.EVERY_FRAME
+    every_frame = config.source.replay == Replay.EVERY_FRAME
     events = EventTracker(model_sha256, camera.name)
     detector = Detector(segmenter, zones, config.alarm, events)
     max_fps = 0 if every_frame else config.loop.max_fps
@@ -110,7 +109,9 @@ def run(
         if not every_frame:
             throttle.max_fps, throttle.slow_when_hot = new.loop.max_fps, new.loop.slow_when_hot
         sinks.on_config(new)
-        warn_of_restart(config, new)
+        for name in NEEDS_RESTART:
+            if getattr(new, name) != getattr(config, name):
+                log.warning("[%s] has changed: restart to apply it", name)
         log.info("configuration reloaded; the model is %s", new.model.path)
 
     built = build_sinks(config, as_json=as_json, record=record, version=__version__)
@@ -120,7 +121,7 @@ def run(
     sinks = Sinks(built, time.monotonic)
     capture = Capture(
         open_camera,
-        replay=replay,
+        replay=Replay(config.source.replay),
         stall_s=config.source.stall_s,
         reconnect_limit=config.source.reconnect_limit or None,
         prepare=detector.prepare,
@@ -131,13 +132,6 @@ def run(
     finally:
         sinks.close()
     return summary.line(camera.name)
-
-
-def warn_of_restart(old: Config, new: Config) -> None:
-    """Log the tables whose changes need a restart."""
-    for name in NEEDS_RESTART:
-        if getattr(new, name) != getattr(old, name):
-            log.warning("[%s] has changed: restart to apply it", name)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`fireseg-edge segment`: masks and overlays of pictures."""
+"""`fireseg-edge segment`: masks and overlays of images."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from edge.model.segmenter import Segmenter
 
 def segment_command(
     model: ModelArgument,
-    images: Annotated[list[Path], typer.Argument(help="Pictures to segment.")],
+    images: Annotated[list[Path], typer.Argument(help="Images to segment.")],
     out: Annotated[Path, typer.Option(help="Folder for NAME-mask.png and NAME-overlay.jpg.")] = Path("build/segment"),
     threads: ThreadsOption = None,
     runtime: RuntimeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Segment the fire in pictures: write a mask and an overlay of each."""
+    """Segment the fire in images: write a mask and an overlay of each."""
     segmenter = Segmenter(model, threads=threads, runtime=runtime)
     outputs = output_paths(images, out)
     rows: list[dict[str, Any]] = []

@@ -10,10 +10,12 @@ import grp
 import os
 import pwd
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -45,7 +47,7 @@ for request in sys.argv[1:]:
 
 @dataclass(frozen=True)
 class Service:
-    """What a unit is rendered from. All paths are absolute."""
+    """What a unit is rendered from. Paths are absolute."""
 
     program: Path
     config: Path | None
@@ -66,26 +68,22 @@ class Service:
 def install_service_command(
     config: Annotated[Path | None, typer.Option(help="The configuration that the service uses.")] = None,
     user: Annotated[
-        str | None,
-        typer.Option(
-            help="User of the service; by default the owner of the configuration, or if that is root, a user that "
-            "systemd creates."
-        ),
+        str | None, typer.Option(help="User; default: the configuration's owner, or a dynamic user if that is root.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the unit and change nothing.")] = False,
 ) -> None:
     """Install a systemd service that starts at boot and restarts after any failure."""
     path = config and config.absolute()
     service = plan_service(load_config(path), path, user)
+    text = render_unit(service)
     if dry_run:
-        print(render_unit(service), end="")
+        print(text, end="")
         return
     if os.geteuid():
         raise UserError(f"only root can write {UNIT}", "run this with sudo, or print the unit with --dry-run")
     check_access(service)
-    for folder in service.writes:
-        make_owned(folder, service)
-    write_text(UNIT, render_unit(service))
+    make_folders(service)
+    write_text(UNIT, text)
     UNIT.chmod(0o644)
     print(f"{UNIT} written; it runs as {service.user or 'a dynamic user'}. To start it now and at each boot:")
     print(f"  systemctl daemon-reload\n  systemctl enable --now {NAME}")
@@ -93,10 +91,7 @@ def install_service_command(
 
 def plan_service(config: Config, path: Path | None, user: str | None) -> Service:
     """Return what the service needs. Raises `UserError`."""
-    if user is not None:
-        user_id(user)
-    elif path is not None:
-        user = owner_name(path)
+    user = service_user(user, path)
     model = Path(config.model.path)
     split_model(model)  # refuses a file that is not a model before anything is written
     folders = [Path(folder).absolute() for folder in (config.clips.folder, config.spool.folder) if folder]
@@ -104,12 +99,12 @@ def plan_service(config: Config, path: Path | None, user: str | None) -> Service
     if user is None and writes:
         problem = f"{writes[0]} would belong to a user that changes with each start"
         raise UserError(problem, f"choose a folder in {STATE}, or name a --user")
-    reads = (model.absolute(), *(file.absolute() for file in config.files("required")))
+    reads = [*([path] if path else []), model, *config.files("required")]
     return Service(
         program=find_program(),
         config=path,
         user=user,
-        reads=(path, *reads) if path else reads,
+        reads=tuple(file.absolute() for file in reads),
         writes=writes,
         # The default model is relative to the working directory of this command, so the service needs the same.
         folder=None if model.is_absolute() else Path.cwd(),
@@ -141,16 +136,16 @@ def render_unit(service: Service) -> str:
         # The minus lets the service start without the folder; the run then reports the error itself.
         "writable": " ".join(quote(f"-{folder}") for folder in service.writes),
     }
-    text = TEMPLATE.read_text(encoding="utf-8")
-    for name in (name for name, value in values.items() if not value):
-        text = re.sub(f"(?m)^.*@{name}@\n", "", text)
+    empty = "|".join(name for name, value in values.items() if not value)
+    text = re.sub(f"(?m)^.*@({empty})@\n", "", TEMPLATE.read_text(encoding="utf-8"))
     return re.sub("@([a-z_]+)@", lambda placeholder: values[placeholder[1]], text)
 
 
 def quote(word: str) -> str:
     """Return one word in systemd's quoting."""
-    is_plain = word and all(char.isalnum() or char in "/._-+=:@" for char in word)
-    return escape_percent(word if is_plain else '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"')
+    if not re.fullmatch(r"[\w/.+=:@-]+", word):
+        word = '"' + re.sub(r'(["\\])', r"\\\1", word) + '"'
+    return escape_percent(word)
 
 
 def escape_percent(text: str) -> str:
@@ -162,34 +157,27 @@ def escape_percent(text: str) -> str:
 
 def find_program() -> Path:
     """Return the `fireseg-edge` of this Python. Raises `UserError`."""
-    program = Path(sysconfig.get_path("scripts")) / NAME
-    for path in (Path(sys.argv[0]).absolute(), program):
-        if path.name == NAME and os.access(path, os.X_OK):
-            return path
-    raise UserError(f"{program} is missing", "install fireseg-edge with `pip install .` first")
+    installed = Path(sysconfig.get_path("scripts")) / NAME
+    for program in (Path(sys.argv[0]).absolute(), installed):
+        if program.name == NAME and os.access(program, os.X_OK):
+            return program
+    raise UserError(f"{installed} is missing", "install fireseg-edge with `pip install .` first")
 
 
-def owner_name(path: Path) -> str | None:
-    """Return the owner of a file; None for root or an unknown user."""
-    uid = path.stat().st_uid
-    try:
-        return pwd.getpwuid(uid).pw_name if uid else None
-    except KeyError:
+def service_user(user: str | None, config: Path | None) -> str | None:
+    """Return `user`, else the owner of `config`; None for root, for whom systemd creates a user. Raises `UserError`."""
+    if user is None:
+        with suppress(KeyError):  # an owner without a name
+            return config.owner() if config and config.owner() != "root" else None
         return None
-
-
-def user_id(user: str) -> int:
-    """Return the id of a user. Raises `UserError` if there is none, or for root."""
     try:
         uid = pwd.getpwnam(user).pw_uid
     except KeyError:
-        raise UserError(
-            f"user {user!r} does not exist",
-            f"create it with `useradd --system --groups {CAMERA_GROUP} {user}`, or omit --user",
-        ) from None
+        remedy = f"create it with `useradd --system --groups {CAMERA_GROUP} {user}`, or omit --user"
+        raise UserError(f"user {user!r} does not exist", remedy) from None
     if not uid:
         raise UserError("the service does not need root", "name another --user, or none")
-    return uid
+    return user
 
 
 def check_access(service: Service) -> None:
@@ -200,25 +188,20 @@ def check_access(service: Service) -> None:
     try:
         refused = run_as(service.user, [str(service.python), "-c", ACCESS_PROBE, *requests])
     except OSError as error:
-        raise UserError(
-            f"{user} cannot run {service.python} ({error.strerror})",
-            f"name a --user who can, or install fireseg-edge where every user can run it, such as /opt/{NAME}",
-        ) from error
+        remedy = f"name a --user who can, or install fireseg-edge where every user can run it, such as /opt/{NAME}"
+        raise UserError(f"{user} cannot run {service.python} ({error.strerror})", remedy) from error
     for line in refused.splitlines():
-        raise UserError(
-            f"{user} cannot {'read' if line[0] == 'R' else 'write'} {line[1:]}",
-            f"name a --user who can, or permit the group {CAMERA_GROUP} with `chgrp` and `chmod`",
-        )
+        remedy = f"name a --user who can, or permit the group {CAMERA_GROUP} with `chgrp` and `chmod`"
+        raise UserError(f"{user} cannot {'read' if line[0] == 'R' else 'write'} {line[1:]}", remedy)
 
 
 def run_as(user: str | None, command: Sequence[str]) -> str:
     """Return what a command prints when run with the rights of the service. Raises OSError."""
-    gid = pwd.getpwnam(user).pw_gid if user else NOBODY
     groups = [group.gr_gid for group in grp.getgrall() if group.gr_name == CAMERA_GROUP or user in group.gr_mem]
     done = subprocess.run(
         command,
-        user=user_id(user) if user else NOBODY,
-        group=gid,
+        user=user or NOBODY,
+        group=pwd.getpwnam(user).pw_gid if user else NOBODY,
         extra_groups=groups,
         cwd="/",
         capture_output=True,
@@ -230,12 +213,12 @@ def run_as(user: str | None, command: Sequence[str]) -> str:
     return done.stdout
 
 
-def make_owned(folder: Path, service: Service) -> None:
-    """Create a folder that the service's user may write, if it is missing. Raises `UserError`."""
-    if folder.is_dir() or service.user is None:
-        return
-    try:
-        folder.mkdir(parents=True, mode=0o700)
-        os.chown(folder, user_id(service.user), -1)
-    except OSError as error:
-        raise UserError(f"{folder} could not be created ({error.strerror})", "choose another folder") from error
+def make_folders(service: Service) -> None:
+    """Create missing folders, owned by the service's user. Raises `UserError`."""
+    for folder in service.writes:
+        try:
+            if service.user and not folder.is_dir():
+                folder.mkdir(parents=True, mode=0o700)
+                shutil.chown(folder, service.user)
+        except OSError as error:
+            raise UserError(f"{folder} could not be created ({error.strerror})", "choose another folder") from error

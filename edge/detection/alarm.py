@@ -42,10 +42,7 @@ class AlarmRules:
         high=1,
     )
     memory_s: float = field(
-        30.0,
-        "Ignore results older than this many seconds when raising an alarm, as after an outage.",
-        low=0,
-        high=86_400,
+        30.0, "Results older than this many seconds raise no alarm, as after an outage.", low=0, high=86_400
     )
 
 
@@ -72,16 +69,11 @@ class AlarmState:
 
 
 def step(state: AlarmState, observation: Observation, rules: AlarmRules) -> AlarmState:
-    """Return the state after one more observation. Observations come in time order.
-
-    Example:
-        >>> step(AlarmState(), Observation(t_s=0.0, share=0.1, flicker=0.3), AlarmRules(on_results=1)).raised
-        True
-    """
+    """Return the state after one more observation. Observations come in time order."""
     last = (*state.recent, observation)[-rules.of_results :]
     recent = tuple(past for past in last if 0 <= observation.t_s - past.t_s <= rules.memory_s)
     if not state.raised:
-        return AlarmState(raised=_is_fire(recent, rules), recent=recent)
+        return AlarmState(raised=is_fire(recent, rules), recent=recent)
     if observation.share > rules.off_share:
         return replace(state, recent=recent, below_since_s=None)
     below_since_s = observation.t_s if state.below_since_s is None else state.below_since_s
@@ -90,12 +82,13 @@ def step(state: AlarmState, observation: Observation, rules: AlarmRules) -> Alar
     return replace(state, recent=recent, below_since_s=below_since_s)
 
 
-def is_flickering(recent: tuple[Observation, ...], rules: AlarmRules) -> bool:
-    """Return whether the fire region flickers like flame. The median ignores a single camera jump or flash."""
-    scores = [past.flicker for past in recent if past.flicker is not None and past.share >= rules.on_share]
-    return len(scores) >= rules.on_results and statistics.median(scores) >= rules.flicker_threshold
-
-
-def _is_fire(recent: tuple[Observation, ...], rules: AlarmRules) -> bool:
-    results_with_fire = sum(past.share >= rules.on_share for past in recent)
-    return results_with_fire >= rules.on_results and (not rules.require_flicker or is_flickering(recent, rules))
+def is_fire(recent: tuple[Observation, ...], rules: AlarmRules) -> bool:
+    """Return whether enough results count as fire and flicker. The median ignores a single camera jump or flash."""
+    fire = [past for past in recent if past.share >= rules.on_share]
+    if rules.require_flicker:
+        fire = [past for past in fire if past.flicker is not None]
+    if len(fire) < rules.on_results:
+        return False
+    return (
+        not rules.require_flicker or statistics.median(past.flicker or 0.0 for past in fire) >= rules.flicker_threshold
+    )

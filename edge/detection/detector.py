@@ -20,16 +20,14 @@ from edge.model.segmenter import Segmenter
 
 
 class Detector:
-    """Processes frames in time order.
-
-    Args:
-        clock: must match `TimedFrame.captured_s`.
+    """Processes frames in time order; `clock` is that of `TimedFrame.captured_s`.
 
     Example:
         >>> segmenter = Segmenter("models/fireseg-base-int8.tflite")
         >>> zones = ZoneMap([], [], segmenter.height, segmenter.width)
         >>> detector = Detector(segmenter, zones, AlarmRules(), EventTracker(sha256(path), "camera 1"))
-        >>> result, events = detector.process(capture.newest(timeout_s=5))
+        >>> with Capture(lambda: build_camera("0", CameraSettings())) as capture:
+        ...     result, events = detector.process(capture.newest(timeout_s=5))
     """
 
     def __init__(

@@ -9,19 +9,13 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 
 from edge.messages import END, PEAK, START, FireEvent, FrameResult
 
-PEAK_HOLD_S = 3.0
-"""A largest area is a peak after this long without a larger one."""
-GROWTH = 1.5
-"""Least growth from one published peak to the next, as a factor."""
-
-
-utc_now = partial(datetime.now, UTC)
+PEAK_HOLD_S = 3.0  # a largest area is a peak after this long without a larger one
+GROWTH = 1.5  # least factor from one published peak to the next
 
 
 def fire_id(now: datetime, zone: str) -> str:
@@ -48,32 +42,17 @@ class ActiveFire:
     def peak_share(self) -> float:
         return self.peak.shares[self.zone]
 
-    def has_new_peak(self) -> bool:
-        return self.peak_share > self.published_share * (GROWTH if self.published_share else 1)
 
-
+@dataclass(eq=False)
 class EventTracker:
-    """Turns results into events, for each zone.
+    """Turns results into events, for each zone."""
 
-    Args:
-        model_sha256, source: copied into every event.
-        now: wall clock.
-        new_id: makes a fire's id from time and zone.
-    """
-
-    def __init__(
-        self,
-        model_sha256: str,
-        source: str,
-        *,
-        now: Callable[[], datetime] = utc_now,
-        new_id: Callable[[datetime, str], str] = fire_id,
-    ) -> None:
-        self.model_sha256 = model_sha256
-        self.source = source
-        self._now = now
-        self._new_id = new_id
-        self._fires: dict[str, ActiveFire] = {}
+    model_sha256: str
+    source: str
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    new_id: Callable[[datetime, str], str] = fire_id
+    """Makes a fire's id from time and zone."""
+    _fires: dict[str, ActiveFire] = field(default_factory=dict, init=False)
 
     def update(self, result: FrameResult) -> list[FireEvent]:
         """Return the events of a result. The fire of a removed zone ends."""
@@ -82,12 +61,13 @@ class EventTracker:
             alarm = result.alarms.get(zone, False)
             fire = self._fires.get(zone)
             if alarm and fire is None:
-                fire = self._fires[zone] = ActiveFire(self._new_id(self._now(), zone), zone, result.t_s, result)
+                fire = self._fires[zone] = ActiveFire(self.new_id(self.now(), zone), zone, result.t_s, result)
                 events.append(self._event(fire, START, result, result.shares[zone]))
             elif fire is not None:
                 if alarm and result.shares[zone] > fire.peak_share:
                     fire.peak = result
-                if fire.has_new_peak() and (not alarm or result.t_s - fire.peak.t_s >= PEAK_HOLD_S):
+                has_grown = fire.peak_share > GROWTH * fire.published_share
+                if has_grown and (not alarm or result.t_s - fire.peak.t_s >= PEAK_HOLD_S):
                     fire.published_share = fire.peak_share
                     events.append(self._event(fire, PEAK, fire.peak, fire.peak_share))
                 if not alarm:
@@ -102,7 +82,7 @@ class EventTracker:
             number=fire.events,
             kind=kind,
             zone=fire.zone,
-            time=self._now().isoformat(timespec="milliseconds"),
+            time=self.now().isoformat(timespec="milliseconds"),
             t_s=result.t_s,
             started_t_s=fire.started_t_s,
             share=share,

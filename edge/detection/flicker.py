@@ -3,9 +3,7 @@
 Flames change shape within 0.2 s; lamps, sunsets and red vehicles do not. The older image patch is searched for in the
 neighbourhood of the newer image, so that mere motion is not flicker. Correlation ignores brightness, so that exposure
 changes are not flicker either. Flames also persist in place: a carried orange bag swings and turns, but leaves its
-former position free of fire pixels, and scores 0.
-
-The image is compared rather than the mask, which flickers by itself at the edge of a detection.
+former position free of fire pixels, and scores 0. The mask is not compared: it flickers at the edge of any detection.
 """
 
 from __future__ import annotations
@@ -22,16 +20,13 @@ COMPARE_S = 0.2
 """Minimum age of the older image: consecutive frames of a fast camera resemble each other even in a fire."""
 ROUNDING_S = 0.001  # frame times are not exact in floating point
 REACH_PX = 24
-"""Search distance in model pixels: an orange lorry that crosses the frame in 3 s moves 16 to 25 between two frames of a
-slow camera. A larger distance does not make flames match better."""
+"""Search distance in model pixels: an orange lorry that crosses the frame in 3 s moves that far between two frames."""
 MARGIN_PX = 2
-MIN_AREA_PX = 12
-"""Smaller regions have too little texture to compare."""
+MIN_AREA_PX = 12  # smaller regions have too little texture to compare
 MIN_PERSISTENCE = 0.25
-"""Minimum fraction of a patch that is still fire in the newer mask. Of the largest patches of a pale brazier by day,
-four fifths reach it after 0.2 s. A bag that is carried past has 0 left after 0.33 s, and mostly less after 0.17 s."""
-MIN_CONTRAST = 2.0
-"""Standard deviation in grey levels: a patch below it shows only sensor noise, which never correlates."""
+"""Minimum fraction of a patch that is still fire in the newer mask. Most of a pale brazier reach it after 0.2 s; a bag
+that is carried past mostly does not after 0.17 s, and has 0 left after 0.33 s."""
+MIN_CONTRAST = 2.0  # standard deviation in grey levels; below it is only sensor noise, which never correlates
 
 
 class FlickerTracker:

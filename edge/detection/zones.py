@@ -51,10 +51,6 @@ class ZoneMap:
         height, width: size of the model grid.
 
     Raises `UserError` for an invalid polygon, or a zone without cells.
-
-    Example:
-        >>> zones = ZoneMap([Zone("stove", ((0, 0), (0.5, 0), (0.5, 1), (0, 1)))], [], 224, 224)
-        >>> zones.fire_areas(segmenter.mask(frame))["stove"].share
     """
 
     def __init__(self, zones: Sequence[Zone], ignored: Sequence[Polygon], height: int, width: int) -> None:
@@ -71,9 +67,8 @@ class ZoneMap:
                 raise UserError(f"two zones are named {zone.name!r}", "choose unique names")
             cells = cells_inside(zone.polygon, height, width).astype(np.uint8) & self.monitored
             if not cells.any():
-                raise UserError(
-                    f"nothing of zone {zone.name!r} is left at {width}x{height} cells", "draw it larger, or ignore less"
-                )
+                problem = f"nothing of zone {zone.name!r} is left at {width}x{height} cells"
+                raise UserError(problem, "draw it larger, or ignore less")
             self.cells[zone.name] = cells
         if not zones:
             self.cells[WHOLE_FRAME] = self.monitored

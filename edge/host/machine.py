@@ -1,7 +1,7 @@
 """Read the host: board, processor, governor, temperature, throttling and load.
 
-A measurement on a hot or under-powered Pi says nothing about the code, and a throttled camera misses frames. Facts come
-from Linux or the Pi's firmware; a fact that the machine does not report is None.
+A measurement on a hot or under-powered Pi says nothing about the code, and a throttled camera misses frames. What
+neither Linux nor the Pi's firmware reports is None.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import Any
 ROOT = Path("/")
 # Bits of `vcgencmd get_throttled`; the same 16 bits higher: happened since boot.
 THROTTLE_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
-HOT_C = 80.0
-"""Temperature at which a Raspberry Pi starts to throttle."""
+HOT_C = 80.0  # from here a Raspberry Pi throttles
 # 64-bit Arm kernels report only implementer and part. These are the Pi's.
 ARM_PARTS = {
     "0xb76": "ARM1176",
@@ -58,23 +57,21 @@ class HostStatus:
 
 
 def read_state(root: Path = ROOT, *, firmware_timeout_s: float = 2.0) -> HostStatus:
-    """Return the current status. Takes a few milliseconds on a Pi.
-
-    Example:
-        >>> read_state().temperature_c
-        52.0
-    """
+    """Return the current status. Takes a few milliseconds on a Pi."""
+    millidegrees = _first_number(_read(root / "sys/class/thermal/thermal_zone0/temp"))
+    vcgencmd = output_of("vcgencmd", "get_throttled", timeout_s=firmware_timeout_s)
+    throttled = re.fullmatch(r"throttled=(0x[0-9a-fA-F]+)", vcgencmd.strip())
     return HostStatus(
         _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or None,
-        parse_temperature(_read(root / "sys/class/thermal/thermal_zone0/temp")),
-        parse_throttled(_query_firmware("get_throttled", firmware_timeout_s)),
-        parse_load(_read(root / "proc/loadavg")),
+        millidegrees and millidegrees / 1000,
+        Throttling(int(throttled[1], 16)) if throttled else None,
+        _first_number(_read(root / "proc/loadavg")),
     )
 
 
 def cpu_name() -> str:
     """Return the board, if the machine reports one, else the processor."""
-    return board_model() or cpu_model() or platform.processor() or platform.machine()
+    return board_model() or cpu_model()
 
 
 def board_model(root: Path = ROOT) -> str | None:
@@ -82,9 +79,17 @@ def board_model(root: Path = ROOT) -> str | None:
     return _read(root / "proc/device-tree/model") or None
 
 
-def cpu_model(root: Path = ROOT) -> str | None:
-    """Return the processor, such as "Cortex-A76"; None if the kernel does not report it."""
-    return parse_cpu(_read(root / "proc/cpuinfo"))
+def cpu_model(root: Path = ROOT) -> str:
+    """Return the first processor, such as "Cortex-A76", by what the kernel reports: Arm core, model name, machine type.
+
+    32-bit Arm kernels also print a model name ("ARMv7 Processor rev 3 (v7l)"), but several cores share it.
+    """
+    facts: dict[str, str] = {}
+    for line in _read(root / "proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    core = ARM_PARTS.get(facts.get("CPU part", "")) if facts.get("CPU implementer") == ARM else None
+    return core or facts.get("model name") or platform.processor() or platform.machine()
 
 
 def trouble(before: HostStatus, after: HostStatus) -> list[str]:
@@ -93,11 +98,10 @@ def trouble(before: HostStatus, after: HostStatus) -> list[str]:
     if before.throttling and after.throttling:
         # Throttling since boot counts only if it appeared between the two statuses.
         appeared = set(after.throttling.since_boot) - set(before.throttling.since_boot)
-        throttled = {*before.throttling.now, *after.throttling.now, *appeared}
-        if throttled:
+        if throttled := {*before.throttling.now, *after.throttling.now, *appeared}:
             names = ", ".join(name for name in THROTTLE_BITS.values() if name in throttled)
             reasons.append(f"the machine was throttled ({names})")
-    hottest_c = max((state.temperature_c for state in (before, after) if state.temperature_c is not None), default=0.0)
+    hottest_c = max(state.temperature_c or 0.0 for state in (before, after))
     if hottest_c >= HOT_C:
         reasons.append(f"the machine was {hottest_c:.0f} °C hot (it throttles from {HOT_C:.0f} °C)")
     return reasons
@@ -108,7 +112,7 @@ def conditions(before: HostStatus, after: HostStatus) -> dict[str, Any]:
     throttling = after.throttling
     return {
         "board": board_model(),
-        "cpu": cpu_model() or platform.processor() or platform.machine(),
+        "cpu": cpu_model(),
         "governor": after.governor,
         "temperature_before_c": before.temperature_c,
         "temperature_after_c": after.temperature_c,
@@ -120,34 +124,13 @@ def conditions(before: HostStatus, after: HostStatus) -> dict[str, Any]:
     }
 
 
-def parse_throttled(text: str) -> Throttling | None:
-    """Parse `throttled=0x50005` as the Pi's firmware prints it; None for any other text."""
-    match = re.fullmatch(r"throttled=(0x[0-9a-fA-F]+)", text.strip())
-    return Throttling(int(match[1], 16)) if match else None
-
-
-def parse_temperature(text: str) -> float | None:
-    """Parse millidegrees, as Linux thermal zones print them, into °C."""
-    return int(text) / 1000 if re.fullmatch(r"-?\d+", text) else None
-
-
-def parse_load(text: str) -> float | None:
-    """Parse the first number of /proc/loadavg."""
-    match = re.match(r"\d+\.\d+", text)
-    return float(match[0]) if match else None
-
-
-def parse_cpu(cpuinfo: str) -> str | None:
-    """Return the first processor of /proc/cpuinfo: a known Arm core, else the model name, else None.
-
-    32-bit Arm kernels also print a model name ("ARMv7 Processor rev 3 (v7l)"), but several cores share it.
-    """
-    facts: dict[str, str] = {}
-    for line in cpuinfo.splitlines():
-        key, _, value = line.partition(":")
-        facts.setdefault(key.strip(), value.strip())
-    core = ARM_PARTS.get(facts.get("CPU part", "")) if facts.get("CPU implementer") == ARM else None
-    return core or facts.get("model name") or None
+def output_of(*command: str, timeout_s: float) -> str:
+    """Return what a command prints; empty if it is not installed or does not end in time."""
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode(errors="replace")
 
 
 def _read(path: Path) -> str:
@@ -157,9 +140,6 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _query_firmware(command: str, timeout_s: float) -> str:
-    try:
-        done = subprocess.run(["vcgencmd", command], capture_output=True, timeout=timeout_s, check=False)
-    except (OSError, subprocess.TimeoutExpired):  # not a Pi, or its firmware does not respond
-        return ""
-    return done.stdout.decode(errors="replace")
+def _first_number(text: str) -> float | None:
+    match = re.match(r"-?\d+(\.\d+)?", text)
+    return float(match[0]) if match else None

@@ -1,7 +1,6 @@
 """Limit the frame rate, and lower it while the machine is too hot.
 
-A throttled Pi slows down in steps and drops frames unpredictably; halving the rate first keeps results recent. The rate
-returns step by step once the machine is clearly cooler.
+A throttled Pi slows down in steps and drops frames unpredictably; halving the rate first keeps results recent.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 
 from edge.host.machine import HOT_C, HostStatus, read_state
 
@@ -20,43 +20,29 @@ SLOWEST_S = 1.0
 """Longest interval that heat causes: an alarm takes several results and must still be raised within seconds."""
 
 
+@dataclass(eq=False)
 class Throttle:
-    """Decides when the next frame may be processed.
+    """Decides when the next frame may be processed."""
 
-    Args:
-        max_fps: results per second at most; 0 for no limit.
-        slow_when_hot: halve the rate while the machine is hot or throttled.
-        clock: monotonic seconds.
-        read_machine: reads temperature and throttling.
+    max_fps: float
+    """Results per second at most; 0 for no limit."""
+    _: KW_ONLY
+    slow_when_hot: bool
+    """Halve the rate while the machine is hot or throttled."""
+    clock: Callable[[], float] = time.monotonic
+    read_machine: Callable[[], HostStatus] = read_state
 
-    Example:
-        >>> throttle = Throttle(10, slow_when_hot=True)
-        >>> throttle.wait_s()
-        0.0
-    """
-
-    def __init__(
-        self,
-        max_fps: float,
-        *,
-        slow_when_hot: bool,
-        clock: Callable[[], float] = time.monotonic,
-        read_machine: Callable[[], HostStatus] = read_state,
-    ) -> None:
-        self.max_fps = max_fps
-        self.slow_when_hot = slow_when_hot
-        self._clock = clock
-        self._read_machine = read_machine
+    def __post_init__(self) -> None:
         self._halvings = 0
-        self._polled_s = clock()
-        self.machine = read_machine()
+        self._polled_s = self.clock()
+        self.machine = self.read_machine()
         """Status of the machine at the last poll."""
-        self._started_s = clock() - SLOWEST_S
+        self._started_s = self.clock() - SLOWEST_S
         self._busy_s = 0.0
 
     def wait_s(self) -> float:
         """Return the seconds until the next frame may be processed."""
-        return max(0.0, self._started_s + self.interval_s() - self._clock())
+        return max(0.0, self._started_s + self.interval_s() - self.clock())
 
     def interval_s(self) -> float:
         """Return the shortest time from one frame to the next."""
@@ -68,21 +54,20 @@ class Throttle:
 
     def start(self) -> None:
         """Note that processing of a frame starts."""
-        self._started_s = self._clock()
+        self._started_s = self.clock()
 
     def finish(self) -> None:
         """Note that its result is out."""
-        self._busy_s = self._clock() - self._started_s
+        self._busy_s = self.clock() - self._started_s
 
     def poll(self) -> None:
         """Read the machine's status, if that is due, and adapt the rate."""
-        now_s = self._clock()
-        if now_s - self._polled_s >= MACHINE_POLL_S:
-            self._polled_s, self.machine = now_s, self._read_machine()
-            if self.slow_when_hot:
-                self._adapt(self.machine)
-
-    def _adapt(self, machine: HostStatus) -> None:
+        if self.clock() - self._polled_s < MACHINE_POLL_S:
+            return
+        self._polled_s, self.machine = self.clock(), self.read_machine()
+        if not self.slow_when_hot:
+            return
+        machine = self.machine
         throttled = machine.throttling.now if machine.throttling else []
         is_hot = machine.temperature_c is not None and machine.temperature_c >= HOT_C
         is_cool = machine.temperature_c is None or machine.temperature_c < COOL_C

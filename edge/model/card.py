@@ -18,12 +18,9 @@ from edge.errors import UserError
 
 CARD_NAME = "fireseg.json"
 CARD_FORMAT = 1
-# Field numbers of the tables Model and Buffer in TFLite's schema.
-BUFFERS_FIELD, DATA_FIELD = 4, 0
+BUFFERS_FIELD, DATA_FIELD = 4, 0  # numbers in the tables Model and Buffer of TFLite's schema
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # constant, so that the same card gives the same bytes on any day
-
-INPUT_LAYOUT = "RGB"
-INPUT_RANGE = [0, 255]
+INPUT_LAYOUT, INPUT_RANGE = "RGB", [0, 255]
 
 Card = dict[str, Any]
 
@@ -75,10 +72,8 @@ def check_card(card: Any, path: Path) -> Card:
         ("input.range", input_.get("range"), INPUT_RANGE),
     ):
         if actual != expected:
-            raise UserError(
-                f"the card in {path} states {key} {actual!r}, but this fireseg-edge serves {expected!r}",
-                "install the matching fireseg-edge, or export the model again",
-            )
+            problem = f"the card in {path} states {key} {actual!r}, but this fireseg-edge serves {expected!r}"
+            raise UserError(problem, "install the matching fireseg-edge, or export the model again")
     threshold = card.get("threshold")
     if not isinstance(threshold, int | float) or not 0 < threshold < 1:
         raise UserError(f"the card in {path} states threshold {threshold!r}", "expected a probability between 0 and 1")
@@ -89,12 +84,11 @@ def attach(flatbuffer: bytes, card: Card) -> bytes:
     """Return the bytes of a model file with the card. Deterministic."""
     file = io.BytesIO(flatbuffer)
     # Mode "a" keeps the flatbuffer and counts offsets from the file's start, as unzip expects.
-    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "a") as archive:
         entry = zipfile.ZipInfo(CARD_NAME, ZIP_DATE)
-        entry.compress_type = zipfile.ZIP_DEFLATED
         entry.external_attr = 0o644 << 16
         entry.create_system = 3  # unix on every platform, for the same bytes
-        archive.writestr(entry, json.dumps(card, indent=1, sort_keys=True))
+        archive.writestr(entry, json.dumps(card, indent=1, sort_keys=True), zipfile.ZIP_DEFLATED)
     return file.getvalue()
 
 

@@ -52,19 +52,9 @@ class Latency:
 
 
 def time_runs(
-    run: Callable[[], object],
-    *,
-    min_runs: int = MIN_RUNS,
-    min_seconds: float = 1.0,
-    warm_up: int = WARM_UP,
-    on_run: Callable[[], None] | None = None,
+    run: Callable[[], object], *, min_runs: int = MIN_RUNS, min_seconds: float = 1.0, warm_up: int = WARM_UP
 ) -> Latency:
-    """Call `run` until both minimums are reached, after `warm_up` uncounted calls.
-
-    Example:
-        >>> segmenter = Segmenter("models/fireseg-small-int8.tflite")
-        >>> time_runs(lambda: segmenter(frame)).median_ms
-    """
+    """Call `run` until both minimums are reached, after `warm_up` uncounted calls."""
     for _ in range(warm_up):
         run()
     times_ms: list[float] = []
@@ -73,7 +63,5 @@ def time_runs(
         started_ns = time.perf_counter_ns()
         run()
         times_ms.append((time.perf_counter_ns() - started_ns) / 1e6)
-        if on_run:
-            on_run()
     median, p90, p99 = np.percentile(times_ms, [50, 90, 99])
     return Latency(len(times_ms), float(median), float(p90), float(p99), sum(times_ms) / 1000)

@@ -83,10 +83,9 @@ def probability_to_u8(probability: npt.NDArray[np.floating]) -> Map:
 def _halved(frame: Frame, height: int, width: int) -> Frame:
     """Halve the frame while a side exceeds three times the model's, none falls below it, and both are even."""
     while _exceeds(frame, 3 * height, 3 * width) and _covers(frame, 2 * height, 2 * width):
-        rows, columns = frame.shape[:2]
-        if rows % 2 or columns % 2:
+        rows, columns = frame.shape[0] // 2, frame.shape[1] // 2
+        if frame.shape[:2] != (2 * rows, 2 * columns):
             break
-        rows, columns = rows // 2, columns // 2
         frame = _resized(frame, rows, columns, cv2.INTER_AREA, _scratch.take(rows, columns))
     return frame
 

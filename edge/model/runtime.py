@@ -67,12 +67,11 @@ def find_runtime(name: str | None = None) -> Runtime:
             return Runtime(package, "unknown version", module)
     if name:
         raise UserError(f"runtime {name} is not installed", f"run `pip install {RUNTIMES[name][1]}`")
-    machine = platform.machine()
-    problem = f"no TFLite interpreter is installed for Python {sys.version_info[0]}.{sys.version_info[1]} on {machine}"
-    if machine in ("armv7l", "armv6l"):
-        raise UserError(
-            problem,
+    remedy = "run `pip install ai-edge-litert`"
+    if platform.machine() in ("armv7l", "armv6l"):
+        remedy = (
             "use a 64-bit Raspberry Pi OS, or the 32-bit Bookworm one with its Python 3.11 and "
-            "`pip install tflite-runtime`, which has no wheel for newer Pythons",
+            "`pip install tflite-runtime`, which has no wheel for newer Pythons"
         )
-    raise UserError(problem, "run `pip install ai-edge-litert`")
+    python = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {platform.machine()}"
+    raise UserError(f"no TFLite interpreter is installed for {python}", remedy)

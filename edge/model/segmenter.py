@@ -54,10 +54,9 @@ class Segmenter:
         if self.card is None:
             assumed = f"RGB frames in 0..255, threshold {DEFAULT_THRESHOLD} and the quantisation of its tensors"
             warnings.warn(f"{path} carries no card: assuming {assumed}", stacklevel=2)
-        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        input_, output = _only_tensor(inputs, "input", path), _only_tensor(outputs, "output", path)
-        _, self.height, self.width, _ = _shape(input_)
-        _check_shapes(input_, output, self.card, path)
+        input_ = _only_tensor(self._interpreter.get_input_details(), "input", path)
+        output = _only_tensor(self._interpreter.get_output_details(), "output", path)
+        self.height, self.width = _size(input_, output, self.card, path)
         self._input = self._interpreter.tensor(input_["index"])
         self._output = self._interpreter.tensor(output["index"])
         self._frame = np.empty((self.height, self.width, 3), np.uint8)
@@ -113,8 +112,8 @@ def _only_tensor(details: list[dict[str, Any]], kind: str, path: Path) -> dict[s
     """Return the details of the model's one input or output. Raises `UserError`."""
     if len(details) != 1:
         raise UserError(f"{path} has {len(details)} {kind}s", "expected one, as in a FireSeg segmentation model")
-    detail = details[0]
-    dtype, shape = np.dtype(detail["dtype"]), _shape(detail)
+    (detail,) = details
+    dtype, shape = np.dtype(detail["dtype"]), tuple(map(int, detail["shape"]))
     if dtype not in (np.uint8, np.int8, np.float32) or len(shape) != 4:
         remedy = "expected uint8, int8 or float32 of shape (1, H, W, channels)"
         raise UserError(f"{path} has the {kind} {dtype} {shape}", remedy)
@@ -123,22 +122,18 @@ def _only_tensor(details: list[dict[str, Any]], kind: str, path: Path) -> dict[s
     return detail
 
 
-def _check_shapes(input_: dict[str, Any], output: dict[str, Any], card: Card | None, path: Path) -> None:
-    """Raise `UserError` unless the model maps an RGB frame to one probability per pixel, at the card's size."""
-    _, height, width, _ = _shape(input_)
-    if _shape(input_) != (1, height, width, 3) or _shape(output) != (1, height, width, 1):
-        raise UserError(
-            f"{path} maps {_shape(input_)} to {_shape(output)}",
-            "expected an RGB frame (1, H, W, 3) to one probability per pixel (1, H, W, 1)",
-        )
+def _size(input_: dict[str, Any], output: dict[str, Any], card: Card | None, path: Path) -> tuple[int, int]:
+    """Return height and width. Raises `UserError` unless the model maps RGB to one map of the card's size."""
+    shapes = tuple(map(int, input_["shape"])), tuple(map(int, output["shape"]))
+    _, height, width, _ = shapes[0]
+    if shapes != ((1, height, width, 3), (1, height, width, 1)):
+        remedy = "expected an RGB frame (1, H, W, 3) to one probability per pixel (1, H, W, 1)"
+        raise UserError(f"{path} maps {shapes[0]} to {shapes[1]}", remedy)
     stated = card and (card["input"].get("width"), card["input"].get("height"))
     if stated and stated != (width, height):
         problem = f"the card in {path} states {stated[0]}x{stated[1]} px but its input is {width}x{height} px"
         raise UserError(problem, "export the model again")
-
-
-def _shape(detail: dict[str, Any]) -> tuple[int, ...]:
-    return tuple(int(size) for size in detail["shape"])
+    return height, width
 
 
 def _output_table(output: dict[str, Any]) -> npt.NDArray[np.uint8] | None:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.config import SECTIONS, Config, documented_config, load_config
+from edge.commands.config import documented_config
+from edge.config import SECTIONS, Config, load_config
 from edge.config_schema import validation_error
 from edge.errors import UserError
 from tests.support.run_cli import fireseg_edge, refused

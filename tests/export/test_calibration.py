@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import UserError
-from edge.images import write_picture
+from edge.images import write_image
 from export.calibration import (
     BRIGHTNESSES,
     FIRE_SHARES,
@@ -152,8 +152,8 @@ def test_an_images_strata_are_its_fire_share_and_brightness(
 ) -> None:
     mask = np.zeros(1000, np.uint8)
     mask[:fire_pixels] = 255
-    write_picture(tmp_path / "a.png", np.full((20, 50, 3), grey, np.uint8))
-    write_picture(tmp_path / "mask.png", mask.reshape(20, 50))
+    write_image(tmp_path / "a.png", np.full((20, 50, 3), grey, np.uint8))
+    write_image(tmp_path / "mask.png", mask.reshape(20, 50))
     (image,) = candidates_from_pairs([Pair("a", tmp_path / "a.png", tmp_path / "mask.png", "train", "v1")])
     assert (image.name, image.video, image.fire_share, image.brightness) == ("a", "v1", fire, brightness)
 
@@ -168,7 +168,7 @@ def test_progress_is_reported_for_every_image(synthetic_dir: Path) -> None:
 @pytest.mark.parametrize("value", [0, 40, 128, 255])
 def test_frames_span_0_to_255_even_if_every_image_is_grey(tmp_path: Path, value: int) -> None:
     for number in range(3):
-        write_picture(tmp_path / f"{number}.png", np.full((30, 40, 3), value, np.uint8))
+        write_image(tmp_path / f"{number}.png", np.full((30, 40, 3), value, np.uint8))
     images = tuple(
         Candidate(path.name, path, str(number), "v", UNKNOWN, "dark")
         for number, path in enumerate(sorted(tmp_path.iterdir()))
@@ -184,7 +184,7 @@ def test_frames_span_0_to_255_even_if_every_image_is_grey(tmp_path: Path, value:
 def test_frames_that_span_the_range_stay_unchanged(tmp_path: Path) -> None:
     picture = np.full((16, 24, 3), 90, np.uint8)
     picture[5, 5], picture[6, 6] = 0, 255
-    write_picture(tmp_path / "a.png", picture)
+    write_image(tmp_path / "a.png", picture)
     images = (Candidate("a", tmp_path / "a.png", "1", "v", UNKNOWN, "dark"),)
     assert np.array_equal(CalibrationSet(images, 0).frames(16, 24)[0], picture)
 
@@ -202,8 +202,8 @@ def test_training_and_test_images_of_the_set_are_disjoint(synthetic_dir: Path) -
 
 
 def test_pictures_without_masks_have_an_unknown_fire_share(tmp_path: Path) -> None:
-    write_picture(tmp_path / "night.jpg", np.full((20, 30, 3), 10, np.uint8))
-    write_picture(tmp_path / "noon.png", np.full((20, 30, 3), 240, np.uint8))
+    write_image(tmp_path / "night.jpg", np.full((20, 30, 3), 10, np.uint8))
+    write_image(tmp_path / "noon.png", np.full((20, 30, 3), 240, np.uint8))
     (tmp_path / "notes.txt").write_text("not a picture")
     pictures = candidates_from_folder(tmp_path)
     assert [(c.name, c.fire_share, c.brightness) for c in pictures] == [
@@ -226,7 +226,7 @@ def test_a_calibration_folder_without_pictures_is_an_error(tmp_path: Path) -> No
 
 def test_a_broken_picture_in_the_calibration_folder_is_named(tmp_path: Path) -> None:
     whole = tmp_path / "whole.jpg"
-    write_picture(whole, np.random.default_rng(0).integers(0, 255, (60, 60, 3)).astype(np.uint8))
+    write_image(whole, np.random.default_rng(0).integers(0, 255, (60, 60, 3)).astype(np.uint8))
     (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:800])
     with pytest.raises(UserError, match=r"cut\.jpg is cut short"):
         candidates_from_folder(tmp_path)

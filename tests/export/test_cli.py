@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from edge.images import write_picture
+from edge.images import write_image
 from edge.model.card import split_model
 from export import cli
 from export.int8.graph import Graph
@@ -288,7 +288,7 @@ def test_test_images_may_not_calibrate(run_here: Run, toy_keras: Path, synthetic
 
 def test_a_broken_calibration_picture_is_named(run_here: Run, toy_keras: Path, tmp_path: Path) -> None:
     out, pictures = tmp_path / "out", tmp_path / "pictures"
-    write_picture(pictures / "whole.png", np.random.default_rng(0).integers(0, 255, (40, 40, 3)).astype(np.uint8))
+    write_image(pictures / "whole.png", np.random.default_rng(0).integers(0, 255, (40, 40, 3)).astype(np.uint8))
     (pictures / "cut.png").write_bytes((pictures / "whole.png").read_bytes()[:500])
     ran = run_here("convert", toy_keras, "--to", "int8", "--out", out, "--calibration-folder", pictures)
     assert_refused(ran, "cut.png is cut short")

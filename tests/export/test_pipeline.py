@@ -14,7 +14,7 @@ import pytest
 
 from edge.errors import UserError
 from edge.files import sha256
-from edge.images import read_rgb, write_picture
+from edge.images import read_rgb, write_image
 from edge.model.card import split_model
 from edge.model.segmenter import Segmenter
 from export.convert import KINDS, Kind, artefact_paths
@@ -172,7 +172,7 @@ def test_the_card_has_the_training_sets_of_the_keras_model(toy_keras: Path, tmp_
 
 def test_a_calibration_folder_is_not_recorded_as_a_split(toy_keras: Path, split: Split, tmp_path: Path) -> None:
     for number in range(7):
-        write_picture(tmp_path / f"{number}.png", np.full((20, 20, 3), 30 * number, np.uint8))
+        write_image(tmp_path / f"{number}.png", np.full((20, 20, 3), 30 * number, np.uint8))
     plain = Refinement(weight_rounding=False, bias_correction=False)
     options = replace(OPTIONS, kinds=["int8"], calibration_folder=tmp_path, refinement=plain)
     calibration = make_card(export_models(toy_keras, split, options, no_step), "int8", None)["calibration"]

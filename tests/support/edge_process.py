@@ -21,6 +21,11 @@ ENVIRONMENT = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "PYTHONPATH": str
 WAIT_S = 60.0  # for what takes a second on an idle machine
 
 
+def lines(stdout: str, kind: str) -> list[dict[str, Any]]:
+    """Return the results or events of a run with `--log json`."""
+    return [line for line in map(json.loads, stdout.splitlines()) if line["type"] == kind]
+
+
 @dataclass
 class EdgeProcess:
     """A run with `--log json`."""

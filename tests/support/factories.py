@@ -60,7 +60,7 @@ def lamp(t_s: float) -> Frame:
 
 
 def result(t_s: float, share: float, *, on: bool, number: int = 1, zone: str = "frame", level: int = 60) -> FrameResult:
-    """Return a result of the detector; the grey `level` of its picture identifies it."""
+    """Return a result of the detector; the grey `level` of its image identifies it."""
     return FrameResult(
         frame=number,
         t_s=t_s,

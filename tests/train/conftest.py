@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from edge.images import write_picture
+from edge.images import write_image
 from tests.support import tiny_run
 from tests.support.run_cli import Done, Here
 from train.cli import run
@@ -50,7 +50,7 @@ def broken_dir(synthetic_dir: Path, tmp_path: Path) -> Path:
 def negatives(tmp_path: Path) -> Path:
     """Twelve pictures without flames."""
     for number in range(12):
-        write_picture(tmp_path / "sunsets" / f"sun{number}.png", np.full((40, 40, 3), 100 + number, np.uint8))
+        write_image(tmp_path / "sunsets" / f"sun{number}.png", np.full((40, 40, 3), 100 + number, np.uint8))
     return tmp_path / "sunsets"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from edge.camera import Camera, CameraSettings, build_camera
 from edge.errors import UserError
-from edge.images import Frame, write_picture
+from edge.images import Frame, write_image
 
 SETTINGS = CameraSettings(fps=4.0)
 FPS = 12.5
@@ -67,7 +67,7 @@ def test_a_truncated_video_plays_what_it_contains_or_is_refused(video: Path, tmp
 
 def test_an_image_folder_plays_in_name_order(tmp_path: Path) -> None:
     for number in (2, 0, 1):
-        write_picture(tmp_path / f"frame-{number}.png", image(number))
+        write_image(tmp_path / f"frame-{number}.png", image(number))
     (tmp_path / "notes.txt").write_text("not an image")
     frames = read_all(build_camera(str(tmp_path), SETTINGS))
     assert [t_s for t_s, _ in frames] == [0, 0.25, 0.5]

@@ -37,13 +37,11 @@ class Request:
         width, height = self.camera.config[name]["size"]
         if name == "main":
             return scene(width, height)
-        planes = cv2.cvtColor(scene(width, height), cv2.COLOR_RGB2YUV_I420).reshape(-1)
-        area = width * height
-        chroma = (planes[area : area * 5 // 4], planes[area * 5 // 4 :])
-        padded = [planes[:area].reshape(height, width)]
-        padded += [plane.reshape(height // 2, width // 2) for plane in chroma]
-        rows = [np.pad(p, ((0, 0), (0, PADDED * p.shape[1] // width - p.shape[1])), constant_values=77) for p in padded]
-        return np.concatenate([row.reshape(-1) for row in rows]).reshape(height * 3 // 2, PADDED)
+        planes = cv2.cvtColor(scene(width, height), cv2.COLOR_RGB2YUV_I420)
+        luma, chroma = planes[:height], planes[height:].reshape(height, width // 2)
+        luma = np.pad(luma, ((0, 0), (0, PADDED - width)), constant_values=77)
+        chroma = np.pad(chroma, ((0, 0), (0, (PADDED - width) // 2)), constant_values=77)
+        return np.concatenate([luma.reshape(-1), chroma.reshape(-1)]).reshape(height * 3 // 2, PADDED)
 
     def get_metadata(self) -> dict[str, Any]:
         return {"SensorTimestamp": time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 40_000_000}

@@ -12,11 +12,11 @@ from pathlib import Path
 import cv2
 import pytest
 
-from benchmarks.soak.process import start_run
 from benchmarks.soak.rig import free_port, wait_for_port
 from edge.camera.files import VideoFile
 from edge.camera.pattern import FLAMES_FROM_S, PatternCamera
 from edge.images import Frame
+from tests.support.edge_process import edge_process
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 SERVER = Path(__file__).parents[2] / "support" / "rtsp_server.py"
@@ -25,7 +25,6 @@ USER, PASSWORD = "me", "hunter2"
 FPS, FRAMES = 15, 300
 SIZE = (320, 240)
 WAIT_S = 60.0
-BACK_WITHIN_S = 20.0
 STALL_S = 4.0
 
 
@@ -81,24 +80,18 @@ def test_a_killed_or_hanging_camera_is_reconnected_without_showing_its_password(
     address = f"rtsp://{USER}:{PASSWORD}@127.0.0.1:{port}/live"
     config = tmp_path / "fireseg.toml"
     config.write_text(f'[source]\naddress = "{address}"\nstall_s = {STALL_S}\n[model]\npath = "{shipped_model}"\n')
-    with start_run("--config", config) as watched:
-
-        def wait_for_loss(heard: int) -> None:
-            lost = "trying again"
-            watched.wait_for(lambda: any(lost in line for line in watched.log_lines[heard:]), "a loss", BACK_WITHIN_S)
-
+    with edge_process("--config", config) as run:
         with served(recording, port):
-            watched.wait_for(lambda: bool(watched.events), "a fire", WAIT_S)
-        wait_for_loss(0)
+            run.wait_for(lambda: bool(run.events))
+        run.wait_for_log("trying again")
         with served(recording, port) as process:
-            watched.wait_for_results(10, BACK_WITHIN_S)
-            heard = len(watched.log_lines)
+            run.wait_for_results(10)
+            since = len(run.log)
             process.send_signal(signal.SIGSTOP)
-            wait_for_loss(heard)
+            run.wait_for_log("trying again", since=since)
             process.send_signal(signal.SIGCONT)
-            watched.wait_for_results(10, BACK_WITHIN_S)
-        assert watched.terminate() < 2
-    assert watched.process.returncode == 0
-    everything = "\n".join([*watched.log_lines, *map(str, watched.events)])
+            run.wait_for_results(10)
+        assert run.stop() == 0
+    everything = "\n".join([*run.log, *map(str, run.events)])
     assert f"rtsp://***@127.0.0.1:{port}/live" in everything
     assert PASSWORD not in everything

@@ -12,17 +12,17 @@ import pytest
 
 @pytest.fixture(scope="session")
 def run_folder(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny model, a short video, five pictures and a configuration. Shared."""
+    """A folder with a tiny model, a short video, five images and a configuration. Shared."""
     folder = tmp_path_factory.mktemp("run")
     shutil.copy(models["int8"], folder / "tiny.tflite")
     writer = cv2.VideoWriter(str(folder / "noise.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 50, (64, 48))
-    (folder / "pictures").mkdir()
+    (folder / "images").mkdir()
     rng = np.random.default_rng(0)
     for number in range(30):
-        picture = cv2.resize(rng.integers(0, 256, (12, 16, 3), np.uint8), (64, 48))
-        writer.write(picture)
+        image = cv2.resize(rng.integers(0, 256, (12, 16, 3), np.uint8), (64, 48))
+        writer.write(image)
         if number < 5:
-            cv2.imwrite(str(folder / "pictures" / f"{number}.png"), picture)
+            cv2.imwrite(str(folder / "images" / f"{number}.png"), image)
     writer.release()
     (folder / "impatient.toml").write_text(
         '[source]\naddress = "http://me:hunter2@127.0.0.1:9/live?key=hunter2"\nreconnect_limit = 1\n'

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import edge.commands.doctor
 from edge.commands.doctor import check_clock, check_disk, check_power, check_temperature, is_clock_synchronised
+from edge.errors import UserError
 from edge.host.machine import HostStatus, Throttling
 from tests.support.mqtt_fixtures import mosquitto
 from tests.support.run_cli import fireseg_edge
@@ -56,45 +55,42 @@ def test_a_missing_model_and_camera_fail_with_their_remedies_and_no_password(hea
 
 
 def test_heat_fails_before_the_machine_throttles() -> None:
-    assert not check_temperature(status(60)).failed
-    assert "heat sink" in str(check_temperature(status(71)))
-    assert not check_temperature(status(None)).failed
+    assert check_temperature(status(60)) == "60 °C"
+    assert check_temperature(status(None)) == check_power(status(bits=None)) == "not reported by this machine"
+    with pytest.raises(UserError, match=r"71 °C: .*heat sink"):
+        check_temperature(status(71))
 
 
 def test_a_weak_power_supply_fails_even_if_it_was_long_ago() -> None:
-    assert not check_power(status(bits=0)).failed
-    assert not check_power(status(bits=None)).failed
-    assert "since boot (under-voltage): use the official power supply" in str(check_power(status(bits=0x10000)))
-    assert "throttled now" in str(check_power(status(bits=0x1)))
+    assert check_power(status(bits=0)) == "not throttled since boot"
+    with pytest.raises(UserError, match=r"since boot \(under-voltage\): use the official power supply"):
+        check_power(status(bits=0x10000))
+    with pytest.raises(UserError, match="throttled now"):
+        check_power(status(bits=0x1))
 
 
 def test_a_nearly_full_disk_fails(tmp_path: Path) -> None:
-    assert not check_disk(tmp_path / "not" / "made" / "yet").failed
-    assert "free some space" in str(check_disk(tmp_path, min_free_bytes=1e18))
+    assert str(tmp_path) in check_disk(tmp_path / "not" / "made" / "yet")
+    with pytest.raises(UserError, match="free some space"):
+        check_disk(tmp_path, min_free_bytes=1e18)
 
 
 def test_a_clock_that_is_early_or_not_synchronised_fails() -> None:
-    assert not check_clock(NOW, True).failed
-    assert not check_clock(NOW, None).failed
-    assert "timedatectl" in str(check_clock(NOW, False))
-    assert "wrong time" in str(check_clock(datetime(1970, 1, 1, tzinfo=UTC), None))
+    assert check_clock(NOW, True) == check_clock(NOW, None) + ", synchronised"
+    for now, synchronised in ((NOW, False), (datetime(1970, 1, 1, tzinfo=UTC), None)):
+        with pytest.raises(UserError, match="wrong time; see `timedatectl`"):
+            check_clock(now, synchronised)
 
 
-@pytest.mark.parametrize(
-    ("output", "expected"), [("yes\n", True), ("no\n", False), ("", None), ("Failed to connect", None)]
-)
-def test_the_answer_of_timedatectl_is_parsed(output: str, expected: bool | None) -> None:
-    def run(*_: Any, **__: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess([], 0, output)
-
-    assert is_clock_synchronised(run) is expected
-
-
-def test_a_machine_without_systemd_reports_nothing_of_its_clock() -> None:
-    def run(*_: Any, **__: Any) -> subprocess.CompletedProcess[str]:
-        raise FileNotFoundError
-
-    assert is_clock_synchronised(run) is None
+@pytest.mark.parametrize(("answer", "expected"), [("yes", True), ("no", False), ("", None), ("Failed", None)])
+def test_the_answer_of_timedatectl_is_parsed(
+    answer: str, expected: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert is_clock_synchronised() is None  # a machine without systemd
+    (tmp_path / "timedatectl").write_text(f"#!/bin/sh\necho {answer}\n")
+    (tmp_path / "timedatectl").chmod(0o755)
+    assert is_clock_synchronised() is expected
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -11,24 +10,19 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import cv2
 import pytest
 
 from edge.camera.pattern import FLAMES_FROM_S
-from tests.support.edge_process import edge_process
+from tests.support.edge_process import edge_process, lines
 from tests.support.run_cli import fireseg_edge, refused
 
 FIRE_FRAMES = 290
 """The fire of the test pattern has ended by then."""
 RECORDING = ("--model", "tiny.tflite", "--source", "noise.avi", "--replay", "every-frame")
-
-
-def lines(stdout: str, kind: str) -> list[dict[str, Any]]:
-    return [line for line in map(json.loads, stdout.splitlines()) if line["type"] == kind]
 
 
 def test_a_recording_is_processed_whole_with_its_own_time_and_a_summary(run_folder: Path) -> None:
@@ -48,16 +42,15 @@ def test_a_recording_is_processed_whole_with_its_own_time_and_a_summary(run_fold
 
 def test_a_run_ends_after_max_frames_and_records_them(run_folder: Path, tmp_path: Path) -> None:
     record, clips = tmp_path / "seen.mp4", tmp_path / "events"
-    arguments = ("--model", "tiny.tflite", "--source", "pictures", "--replay", "every-frame", "--max-frames", "3")
-    done = fireseg_edge("run", *arguments, "--record", record, "--clips", clips, cwd=run_folder)
+    arguments = ("--source", "images", "--max-frames", "3", "--record", record, "--clips", clips)
+    done = fireseg_edge("run", *RECORDING, *arguments, cwd=run_folder)
     assert done.code == 0
-    assert done.out.splitlines()[-1].startswith("pictures: 3 frames in ")
+    assert done.out.splitlines()[-1].startswith("images: 3 frames in ")
     assert cv2.VideoCapture(str(record)).get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
 def test_in_real_time_max_fps_drops_frames_but_not_the_last(run_folder: Path) -> None:
-    arguments = ("--model", "tiny.tflite", "--source", "noise.avi", "--max-fps", "5", "--log", "json")
-    done = fireseg_edge("run", *arguments, cwd=run_folder)
+    done = fireseg_edge("run", *RECORDING, "--replay", "realtime", "--max-fps", "5", "--log", "json", cwd=run_folder)
     assert done.code == 0
     results = lines(done.out, "result")
     assert 1 <= len(results) < 30
@@ -69,7 +62,7 @@ MISTAKES = {
     "missing model": (["--model", "gone.tflite"], "gone.tflite could not be read"),
     "missing source": (["--source", "gone.mp4"], "source 'gone.mp4' is"),
     "missing configuration": (["--config", "gone.toml"], "write one with `fireseg-edge config init`"),
-    "not a video": (["--source", "tiny.tflite"], "tiny.tflite is not a video"),
+    "not a video": (["--source", "tiny.tflite"], "tiny.tflite is not a readable video"),
     "unknown recording format": (["--record", "seen.txt"], "expected .mp4, .avi or .mkv"),
     "recording below a file": (["--record", "tiny.tflite/seen.mp4"], "could not be written"),
     "unreachable camera": (["--config", "impatient.toml"], "gave up after 2 failures in a row"),
@@ -82,9 +75,8 @@ def test_a_mistake_is_one_line_and_exit_code_2_without_a_password(
 ) -> None:
     monkeypatch.setattr("edge.retry.FIRST_WAIT_S", 0.01)
     arguments, expected = MISTAKES[mistake]
-    defaults = [] if "--model" in arguments else ["--model", "tiny.tflite"]
-    defaults += [] if {"--source", "--config"} & set(arguments) else ["--source", "noise.avi"]
-    done = fireseg_edge("run", *defaults, *arguments, "--log", "json", cwd=run_folder)
+    source = [] if "--config" in arguments else ["--source", "noise.avi"]
+    done = fireseg_edge("run", "--model", "tiny.tflite", *source, *arguments, "--log", "json", cwd=run_folder)
     (line,) = refused(done)
     assert expected in line
     assert "hunter2" not in done.err + done.out
@@ -178,19 +170,16 @@ def small_disk(folder: Path) -> Iterator[Path]:
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("only root can mount a small disk")
     try:
-        with (folder / "ballast").open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                pass
+        with (folder / "ballast").open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)])
 
 
 @pytest.mark.slow
-def test_a_full_disk_costs_the_pictures_but_no_alarm_and_no_event(shipped_model: Path, tmp_path: Path) -> None:
+def test_a_full_disk_costs_the_images_but_no_alarm_and_no_event(shipped_model: Path, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         arguments = ("--model", shipped_model, "--source", "test-pattern", "--clips", disk / "events")
         replay = ("--replay", "every-frame", "--max-frames", FIRE_FRAMES, "--log", "json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import subprocess
@@ -14,16 +13,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pytest
 
-from tests.support.edge_process import ENVIRONMENT, RUN, WAIT_S
+from tests.support.edge_process import ENVIRONMENT, RUN, WAIT_S, lines
 
 pytestmark = pytest.mark.slow
 FILLER = "every reader of this pipe is slow\n"
 """Fills stderr, so that the next line blocks."""
-EVERY_FRAME = ("--source", "test-pattern", "--replay", "every-frame")
 
 
 @contextmanager
@@ -68,16 +66,12 @@ def wait_until_full(pipe: IO[str]) -> None:
     time.sleep(0.5)
 
 
-def results(stdout: str) -> list[dict[str, Any]]:
-    return [line for line in map(json.loads, stdout.splitlines()) if line["type"] == "result"]
-
-
 def test_a_hanging_reader_of_stdout_does_not_delay_the_run(models: dict[str, Path]) -> None:
     arguments = ("--source", "test-pattern", "--log", "json", "--max-frames", "60")
     with run_into_small_pipes(models["int8"], *arguments) as (process, stdout, stderr):
         assert process.wait(WAIT_S) == 0
         assert "test-pattern: 60 frames in" in stderr.read()
-        numbers = [line["frame"] for line in results(stdout.read())]
+        numbers = [line["frame"] for line in lines(stdout.read(), "result")]
     assert 5 < len(numbers) < 60
     assert numbers == sorted(numbers)
 
@@ -89,16 +83,26 @@ def test_a_recording_waits_for_its_reader_and_loses_nothing(run_folder: Path) ->
         out = stdout.read()
         assert process.wait(WAIT_S) == 0
         assert "Traceback" not in stderr.read()
-    assert [line["frame"] for line in results(out)] == list(range(1, 31))
+    assert [line["frame"] for line in lines(out, "result")] == list(range(1, 31))
 
 
 def test_a_hanging_reader_of_stderr_does_not_delay_the_run(models: dict[str, Path]) -> None:
-    arguments = (*EVERY_FRAME, "--max-frames", "30", "--log", "json", "--verbose")
+    arguments = (
+        "--source",
+        "test-pattern",
+        "--replay",
+        "every-frame",
+        "--max-frames",
+        "30",
+        "--log",
+        "json",
+        "--verbose",
+    )
     with run_into_small_pipes(models["int8"], *arguments, full_stderr=True) as (process, stdout, stderr):
         out = stdout.read()
         assert process.wait(WAIT_S) == 0
         assert set(stderr.read()[: 2 * len(FILLER)].splitlines()) == {FILLER.strip()}
-    assert len(results(out)) == 30
+    assert len(lines(out, "result")) == 30
 
 
 @pytest.mark.parametrize("replay", ["realtime", "every-frame"])
@@ -111,25 +115,9 @@ def test_sigterm_ends_a_run_whose_reader_hangs(models: dict[str, Path], replay: 
         assert stderr.read().splitlines()[-1].startswith("test-pattern: ")
 
 
-@pytest.mark.parametrize("replay", ["realtime", "every-frame"])
-def test_a_run_for_stdout_alone_ends_when_its_reader_is_gone(models: dict[str, Path], replay: str) -> None:
-    arguments = ("--source", "test-pattern", "--log", "json", "--replay", replay)
-    with run_into_small_pipes(models["int8"], *arguments) as (process, stdout, stderr):
-        stdout.readline()
-        stdout.close()
-        assert process.wait(WAIT_S) == 0
-        log = stderr.read()
-    assert log.count("stdout") == 1
-    assert "Traceback" not in log
-    assert log.splitlines()[-1].startswith("test-pattern: ")
-
-
-@pytest.mark.parametrize("kind", ["json", "text"])
-def test_a_run_with_other_sinks_continues_without_a_reader_of_stdout(
-    models: dict[str, Path], tmp_path: Path, kind: str
-) -> None:
-    arguments = (*EVERY_FRAME, "--max-frames", "70", "--log", kind, "--clips", tmp_path / "events")
-    with run_into_small_pipes(models["int8"], *arguments) as (process, stdout, stderr):
+def log_without_a_reader(model: Path, *arguments: str | Path) -> str:
+    """Return what a run logs whose reader of stdout goes away after the first line."""
+    with run_into_small_pipes(model, "--source", "test-pattern", *arguments) as (process, stdout, stderr):
         stdout.readline()
         stdout.close()
         assert process.wait(WAIT_S) == 0
@@ -137,4 +125,19 @@ def test_a_run_with_other_sinks_continues_without_a_reader_of_stdout(
     assert log.count("stdout") == 1
     assert "Traceback" not in log
     assert "Exception" not in log
+    return log
+
+
+@pytest.mark.parametrize("replay", ["realtime", "every-frame"])
+def test_a_run_for_stdout_alone_ends_when_its_reader_is_gone(models: dict[str, Path], replay: str) -> None:
+    log = log_without_a_reader(models["int8"], "--log", "json", "--replay", replay)
+    assert log.splitlines()[-1].startswith("test-pattern: ")
+
+
+@pytest.mark.parametrize("kind", ["json", "text"])
+def test_a_run_with_other_sinks_continues_without_a_reader_of_stdout(
+    models: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    arguments = ("--replay", "every-frame", "--max-frames", "70", "--log", kind, "--clips", tmp_path / "events")
+    log = log_without_a_reader(models["int8"], *arguments)
     assert "70 frames" in log or kind == "text"

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.images import read_gray_or_colour, read_rgb, write_picture
+from edge.images import read_gray_or_colour, read_rgb, write_image
 from edge.model.card import split_model
 from edge.model.segmenter import Segmenter
 from tests.support.run_cli import fireseg_edge, refused
@@ -22,10 +22,10 @@ def files_in(folder: Path) -> list[str]:
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """A picture of 120x80 px, about half of it fire for the tiny network."""
+    """An image of 120x80 px, about half of it fire for the tiny network."""
     path = tmp_path / "photos" / "campfire.jpg"
     noise = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
-    write_picture(path, cv2.resize(noise, (120, 80)).astype(np.uint8))
+    write_image(path, cv2.resize(noise, (120, 80)).astype(np.uint8))
     return path
 
 
@@ -43,37 +43,29 @@ def test_it_writes_a_mask_and_an_overlay_and_prints_a_table(
     assert "campfire.jpg" in done.out
 
 
-def test_it_prints_json(models: dict[str, Path], photo: Path, tmp_path: Path) -> None:
+def test_it_prints_json_and_warns_of_a_model_without_a_card(
+    models: dict[str, Path], photo: Path, tmp_path: Path
+) -> None:
     other = photo.with_name("lamp.jpg")
     shutil.copy(photo, other)
-    done = fireseg_edge("segment", models["int8"], photo, other, "--out", "masks", "--json", cwd=tmp_path)
+    plain = tmp_path / "plain.tflite"
+    plain.write_bytes(split_model(models["int8"])[0])
+    done = fireseg_edge("segment", plain, photo, other, "--out", "masks", "--json", cwd=tmp_path)
     assert done.code == 0
+    assert done.err.startswith(f"warning: {plain} carries no card")
     rows = json.loads(done.out)
     assert [row["image"] for row in rows] == [str(photo), str(other)]
     assert rows[0]["fire_share"] == pytest.approx(Segmenter(models["int8"]).mask(read_rgb(photo)).mean(), abs=1e-6)
     assert all((tmp_path / row[kind]).is_file() for row in rows for kind in ("mask", "overlay"))
 
 
-def test_a_model_without_a_card_is_used_with_a_warning_of_one_line(
-    models: dict[str, Path], photo: Path, tmp_path: Path
-) -> None:
-    plain = tmp_path / "plain.tflite"
-    plain.write_bytes(split_model(models["int8"])[0])
-    done = fireseg_edge("segment", plain, photo, "--out", "masks", "--json", cwd=tmp_path)
-    assert done.code == 0
-    assert len(json.loads(done.out)) == 1
-    (line,) = done.err.splitlines()
-    assert line.startswith("warning: ")
-    assert "carries no card" in line
-
-
 MISTAKES = {
     "missing model": (["segment", "gone.tflite", "photos/campfire.jpg"], "gone.tflite could not be read"),
     "not a model": (["segment", "notes.png", "photos/campfire.jpg"], "notes.png is not a TFLite model"),
-    "missing picture": (["segment", "model.tflite", "gone.jpg"], "gone.jpg could not be read"),
-    "truncated picture": (["segment", "model.tflite", "half.jpg"], "half.jpg is cut short"),
-    "text named as a picture": (["segment", "model.tflite", "notes.png"], "notes.png is not a picture"),
-    "two pictures of one name": (
+    "missing image": (["segment", "model.tflite", "gone.jpg"], "gone.jpg could not be read"),
+    "truncated image": (["segment", "model.tflite", "half.jpg"], "half.jpg is cut short"),
+    "text named as an image": (["segment", "model.tflite", "notes.png"], "notes.png is not a readable image"),
+    "two images of one name": (
         ["segment", "model.tflite", "photos/campfire.jpg", "again/campfire.jpg"],
         "would both be written as campfire",
     ),
@@ -95,7 +87,7 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2_and_writes_nothing(
     shutil.copy(models["int8"], tmp_path / "model.tflite")
     (tmp_path / "half.tflite").write_bytes(models["int8"].read_bytes()[:2000])
     (tmp_path / "half.jpg").write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
-    (tmp_path / "notes.png").write_text("not a picture")
+    (tmp_path / "notes.png").write_text("not an image")
     shutil.copytree(photo.parent, tmp_path / "again")
     before = files_in(tmp_path)
     done = fireseg_edge(*arguments, cwd=tmp_path)
@@ -105,9 +97,7 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2_and_writes_nothing(
     assert files_in(tmp_path) == before
 
 
-def test_a_broken_picture_leaves_the_results_of_the_others(
-    models: dict[str, Path], photo: Path, tmp_path: Path
-) -> None:
+def test_a_broken_image_leaves_the_results_of_the_others(models: dict[str, Path], photo: Path, tmp_path: Path) -> None:
     broken = photo.with_name("broken.jpg")
     broken.write_bytes(photo.read_bytes()[:-100])
     done = fireseg_edge("segment", models["int8"], photo, broken, "--out", "masks", cwd=tmp_path)

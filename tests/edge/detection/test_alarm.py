@@ -9,7 +9,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.detection.alarm import AlarmRules, AlarmState, Observation, is_flickering, step
+from edge.detection.alarm import AlarmRules, AlarmState, Observation, is_fire, step
 
 RULES = AlarmRules(on_share=0.01, off_share=0.004, on_results=3, of_results=5, off_after_s=2.0, flicker_threshold=0.1)
 STEP_S = 0.5
@@ -107,4 +107,4 @@ def test_a_larger_fire_is_detected_no_later(shares: list[float], more: list[floa
 def test_flicker_is_decided_by_the_median_in_any_order(scores: list[float]) -> None:
     seen = tuple(Observation(n * STEP_S, 0.5, score) for n, score in enumerate(scores))
     expected = sorted(scores)[2] >= RULES.flicker_threshold
-    assert is_flickering(seen, RULES) == is_flickering(seen[::-1], RULES) == expected
+    assert is_fire(seen, RULES) == is_fire(seen[::-1], RULES) == expected

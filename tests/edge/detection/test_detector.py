@@ -113,11 +113,11 @@ def replay(path: Path, model: Path) -> list[FireEvent]:
     camera.open()
     events: list[FireEvent] = []
     next_s = 0.0
-    while (shot := camera.read()) is not None:
-        assert shot.t_s is not None
-        if shot.t_s >= next_s:
-            next_s = shot.t_s + 0.099
-            events += detector.process(frame(1, shot.rgb, shot.t_s))[1]
+    while (seen := camera.read()) is not None:
+        assert seen.t_s is not None
+        if seen.t_s >= next_s:
+            next_s = seen.t_s + 0.099
+            events += detector.process(frame(1, seen.rgb, seen.t_s))[1]
     return events
 
 

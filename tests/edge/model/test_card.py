@@ -34,12 +34,10 @@ def with_archive(flatbuffer: bytes, files: dict[str, str]) -> bytes:
 
 
 def changed(card: Card, key: str, value: Any) -> Card:
-    """A copy of the card with another value; None removes the key. `input.` prefixes a key of that section."""
+    """A copy of the card with another value. `input.` prefixes a key of that section."""
     card = copy.deepcopy(card)
     section, key = (card["input"], key.removeprefix("input.")) if key.startswith("input.") else (card, key)
     section[key] = value
-    if value is None:
-        del section[key]
     return card
 
 
@@ -48,11 +46,9 @@ def written(path: Path, data: bytes) -> Path:
     return path
 
 
-def test_an_attached_card_is_read_back_and_the_flatbuffer_is_unchanged(
-    tmp_path: Path, flatbuffer: bytes, card: Card
-) -> None:
-    path = written(tmp_path / "model.tflite", attach(flatbuffer, card | {"encoder": "mobilenetv2", "note": "21 °C"}))
-    assert split_model(path) == (flatbuffer, card | {"encoder": "mobilenetv2", "note": "21 °C"})
+def test_an_attached_card_is_read_back_with_its_flatbuffer(tmp_path: Path, flatbuffer: bytes, card: Card) -> None:
+    card = card | {"encoder": "mobilenetv2", "note": "21 °C"}
+    assert split_model(written(tmp_path / "model.tflite", attach(flatbuffer, card))) == (flatbuffer, card)
 
 
 def test_a_card_gives_the_same_bytes_after_the_flatbuffer_in_any_key_order(flatbuffer: bytes, card: Card) -> None:
@@ -104,12 +100,10 @@ def test_a_card_is_read_beside_the_metadata_of_other_tools(tmp_path: Path, flatb
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("format", 2, r"format 2, .* serves 1"),
         ("format", None, r"format None, .* serves 1"),
         ("input.layout", "BGR", r"input\.layout 'BGR', .* serves 'RGB'"),
         ("input.range", [-1, 1], r"input\.range \[-1, 1\], .* serves \[0, 255\]"),
         ("threshold", 1.5, r"threshold 1\.5"),
-        ("threshold", 0, r"threshold 0\b"),
         ("threshold", "0.5", r"threshold '0\.5'"),
         ("threshold", None, r"threshold None"),
         ("input", None, "no input section"),
@@ -148,11 +142,7 @@ def test_a_card_with_a_flipped_bit_is_refused(tmp_path: Path, flatbuffer: bytes,
         split_model(written(tmp_path / "flipped.tflite", bytes(data)))
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"TFL", b"<!DOCTYPE html><title>404</title>", b"PK\x03\x04" + b"\x00" * 100],
-    ids=["empty", "3 bytes", "page", "zip"],
-)
+@pytest.mark.parametrize("content", [b"", b"TFL", b"<!DOCTYPE html><title>404</title>", b"PK\x03\x04" + b"\x00" * 100])
 def test_another_kind_of_file_is_refused_with_a_hint_to_convert_it(tmp_path: Path, content: bytes) -> None:
     path = written(tmp_path / "best.keras", content)
     with pytest.raises(UserError, match=r"best\.keras is not a TFLite model.*fireseg-export convert"):

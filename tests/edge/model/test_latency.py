@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import cast
 
-import pytest
-
-from edge.images import Frame
-from edge.model.latency import BENCH_FRAME, STAGES, Latency, bench_frame, stages, time_runs
-from edge.model.segmenter import Segmenter
+from edge.model.latency import time_runs
 
 
-def test_the_runs_of_the_warm_up_are_neither_counted_nor_reported() -> None:
+def test_the_runs_of_the_warm_up_are_not_counted() -> None:
     runs: list[int] = []
-    reported: list[int] = []
-    latency = time_runs(lambda: runs.append(1), min_runs=7, min_seconds=0, warm_up=3, on_run=lambda: reported.append(1))
-    assert (latency.runs, len(runs), len(reported)) == (7, 10, 7)
+    latency = time_runs(lambda: runs.append(1), min_runs=7, min_seconds=0, warm_up=3)
+    assert (latency.runs, len(runs)) == (7, 10)
 
 
 def test_runs_continue_for_the_minimum_time() -> None:
@@ -36,32 +30,5 @@ def test_a_slow_first_run_raises_the_tail_and_not_the_median() -> None:
 def test_times_and_their_sum_are_those_of_the_counted_runs() -> None:
     latency = time_runs(lambda: time.sleep(0.005), min_runs=4, min_seconds=0, warm_up=3)
     assert latency.median_ms >= 5
+    assert latency.frames_per_s == 1000 / latency.median_ms
     assert latency.seconds >= 4 * 0.005
-
-
-def test_each_stage_runs_its_part_and_the_network_has_a_frame() -> None:
-    class Recorder:
-        def __init__(self) -> None:
-            self.calls: list[str] = []
-
-        def load(self, frame: Frame) -> None:
-            self.calls.append("load")
-
-        def invoke(self) -> None:
-            self.calls.append("invoke")
-
-        def __call__(self, frame: Frame) -> None:
-            assert frame.shape == (*BENCH_FRAME, 3)
-            self.calls.append("whole")
-
-    recorder = Recorder()
-    runs = stages(cast(Segmenter, recorder), bench_frame())
-    assert recorder.calls == ["whole"]
-    for run in runs.values():
-        run()
-    assert recorder.calls[1:] == ["load", "invoke", "whole"]
-    assert tuple(runs) == STAGES
-
-
-def test_frames_per_second_follow_from_the_median() -> None:
-    assert Latency(runs=10, median_ms=20, p90_ms=25, p99_ms=30).frames_per_s == pytest.approx(50)

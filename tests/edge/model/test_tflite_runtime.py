@@ -150,16 +150,11 @@ def assert_same_fire(theirs: Maps, model: Path, frames: list[Frame]) -> None:
     assert agreement(theirs >= 128, xnnpack >= 128) >= MIN_AGREEMENT
 
 
-def test_the_tiny_int8_model_gives_the_same_map_within_one_step(
+def test_the_tiny_models_give_the_same_maps_within_one_step(
     tflite_runtime_python: Path, models: dict[str, Path], noise: list[Frame], tmp_path: Path
 ) -> None:
     theirs = maps_with_tflite_runtime(tflite_runtime_python, models["int8"], noise, tmp_path)
     assert_same_fire(theirs, models["int8"], noise)
-
-
-def test_the_tiny_float_model_gives_the_same_map_within_one_step(
-    tflite_runtime_python: Path, models: dict[str, Path], noise: list[Frame], tmp_path: Path
-) -> None:
     theirs = maps_with_tflite_runtime(tflite_runtime_python, models["float32"], noise, tmp_path)
     assert np.abs(theirs.astype(int) - maps_with_litert(models["float32"], noise)).max() <= 1
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge.files import sha256
-from edge.images import write_picture
+from edge.images import write_image
 from tests.support.run_cli import Here, refused
 from train.data.fireseg import content_hash
 from train.data.sources import find_data
@@ -44,8 +44,8 @@ def test_eval_scores_splits_extra_sets_negatives_and_videos_at_once(
 ) -> None:
     extra = tmp_path / "barns"
     for number in range(12):
-        write_picture(extra / "images" / f"sun{number}.png", np.full((40, 40, 3), (255, 0, 0), np.uint8))
-        write_picture(extra / "masks" / f"sun{number}.png", np.full((40, 40), 255, np.uint8))
+        write_image(extra / "images" / f"sun{number}.png", np.full((40, 40, 3), (255, 0, 0), np.uint8))
+        write_image(extra / "masks" / f"sun{number}.png", np.full((40, 40), 255, np.uint8))
     path = model if kind == "keras" else SHIPPED
     arguments = ["eval", path, "--data", synthetic_dir, "--split", "all", "--negatives", negatives, "--extra", extra]
     arguments += ["--video", video, "--frame-stride", "2"]
@@ -109,10 +109,10 @@ def test_eval_refuses_invalid_options_in_one_line(
 ) -> None:
     black = np.zeros((9, 9, 3), np.uint8)
     for number in range(12):
-        write_picture(tmp_path / "official-clean" / f"sun{number}.png", black)
+        write_image(tmp_path / "official-clean" / f"sun{number}.png", black)
     for path in ("few/sun0.png", "mine/images/a.png"):
-        write_picture(tmp_path / path, black)
-    write_picture(tmp_path / "mine" / "masks" / "a.png", black[..., 0])
+        write_image(tmp_path / path, black)
+    write_image(tmp_path / "mine" / "masks" / "a.png", black[..., 0])
     (line,) = refused(here("eval", model, "--data", synthetic_dir, *arguments))
     assert message in line
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge.errors import UserError
-from edge.images import encode_jpeg, write_picture
+from edge.images import encode_jpeg, write_image
 from edge.model.preprocess import to_model_input, to_model_mask
 from train.data.augment import Augmentation
 from train.data.batches import Batches, Examples, decode
@@ -112,8 +112,8 @@ def test_strong_batches_contain_pasted_flames_and_leave_the_examples_unchanged()
 def test_decoding_follows_the_preprocessing_contract(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for stem, (height, width) in {"a": (20, 50), "b": (100, 40)}.items():
-        write_picture(tmp_path / "images" / f"{stem}.png", rng.integers(0, 256, (height, width, 3), np.uint8))
-        write_picture(tmp_path / "masks" / f"{stem}.png", rng.integers(0, 2, (height, width), np.uint8) * 255)
+        write_image(tmp_path / "images" / f"{stem}.png", rng.integers(0, 256, (height, width, 3), np.uint8))
+        write_image(tmp_path / "masks" / f"{stem}.png", rng.integers(0, 2, (height, width), np.uint8) * 255)
     pairs, steps = load_dataset(tmp_path).pairs, list[None]()
     decoded = decode(pairs, 64, 96, on_progress=lambda: steps.append(None))
     assert decoded.images.shape == (2, 64, 96, 3) and decoded.images.dtype == np.uint8
@@ -128,6 +128,6 @@ def test_decoding_follows_the_preprocessing_contract(tmp_path: Path) -> None:
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.jpg").write_bytes(encode_jpeg(np.zeros((20, 20, 3), np.uint8))[:-40])
-    write_picture(tmp_path / "masks" / "a.png", np.zeros((20, 20), np.uint8))
+    write_image(tmp_path / "masks" / "a.png", np.zeros((20, 20), np.uint8))
     with pytest.raises(UserError, match=r"a\.jpg"):
         decode(load_dataset(tmp_path).pairs, 32, 32)

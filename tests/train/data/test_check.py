@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge.errors import UserError
-from edge.images import write_picture
+from edge.images import write_image
 from train.data.check import check
 from train.data.fireseg import load_dataset
 
@@ -25,8 +25,8 @@ def write_pair(root: Path, part: str, number: int, *, fire_px: int = 12, values:
     image[0, 0] = len(part)
     mask = np.zeros(HEIGHT * WIDTH, np.uint8)
     mask[:fire_px] = np.resize(values, fire_px)
-    write_picture(root / f"images_prepped_{part}" / f"img({number}).png", image)
-    write_picture(root / f"annotations_prepped_{part}" / f"img({number}).png", mask.reshape(HEIGHT, WIDTH))
+    write_image(root / f"images_prepped_{part}" / f"img({number}).png", image)
+    write_image(root / f"annotations_prepped_{part}" / f"img({number}).png", mask.reshape(HEIGHT, WIDTH))
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def test_images_sizes_fire_videos_and_leaks_are_reported(root: Path) -> None:
 
 def test_the_most_frequent_size_comes_first(root: Path) -> None:
     for stem, (height, width) in {"img(6)": (20, 30), "img(7)": (20, 30), "img(8)": (8, 8)}.items():
-        write_picture(root / "images_prepped_train" / f"{stem}.png", np.zeros((height, width, 3), np.uint8))
-        write_picture(root / "annotations_prepped_train" / f"{stem}.png", np.zeros((height, width), np.uint8))
+        write_image(root / "images_prepped_train" / f"{stem}.png", np.zeros((height, width, 3), np.uint8))
+        write_image(root / "annotations_prepped_train" / f"{stem}.png", np.zeros((height, width), np.uint8))
     sizes = check(load_dataset(root))["parts"]["train"]["sizes"]
     assert list(sizes.items()) == [("16x12", 5), ("30x20", 2), ("8x8", 1)]
 
@@ -73,8 +73,8 @@ def test_images_with_equal_content_are_listed_under_any_name(root: Path) -> None
 
 def test_plain_folders_have_one_part_and_no_leaks(tmp_path: Path) -> None:
     for stem in ("a", "b"):
-        write_picture(tmp_path / "images" / f"{stem}.png", np.full((9, 9, 3), ord(stem), np.uint8))
-        write_picture(tmp_path / "masks" / f"{stem}.png", np.zeros((9, 9), np.uint8))
+        write_image(tmp_path / "images" / f"{stem}.png", np.full((9, 9, 3), ord(stem), np.uint8))
+        write_image(tmp_path / "masks" / f"{stem}.png", np.zeros((9, 9), np.uint8))
     report = check(load_dataset(tmp_path))
     assert report["layout"] == "folders"
     assert report["parts"]["all"]["images"] == 2
@@ -96,7 +96,7 @@ def test_every_broken_file_is_listed_at_once_and_progress_counts_it(root: Path) 
     image = root / "images_prepped_train" / "img(4).png"
     image.write_bytes(image.read_bytes()[:-20])
     (root / "annotations_prepped_train" / "img(5).png").write_bytes(b"")
-    write_picture(root / "annotations_prepped_test" / "img(1).png", np.zeros((5, 5), np.uint8))
+    write_image(root / "annotations_prepped_test" / "img(1).png", np.zeros((5, 5), np.uint8))
     steps: list[None] = []
     with pytest.raises(UserError) as caught:
         check(load_dataset(root), on_progress=lambda: steps.append(None))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge.errors import UserError
-from edge.images import write_picture
+from edge.images import write_image
 from train.data.fireseg import content_hash, find_broken, load_dataset, load_negatives, read_mask
 
 HEIGHT, WIDTH = 12, 16
@@ -18,26 +18,26 @@ HEIGHT, WIDTH = 12, 16
 pytestmark = pytest.mark.filterwarnings("ignore:.*has no groups.csv")
 
 
-def write_image(path: Path, *, height: int = HEIGHT, width: int = WIDTH) -> None:
-    write_picture(path, np.full((height, width, 3), 90, np.uint8))
+def write_frame(path: Path, *, height: int = HEIGHT, width: int = WIDTH) -> None:
+    write_image(path, np.full((height, width, 3), 90, np.uint8))
 
 
 def write_mask(path: Path, *, fire: int = 255, height: int = HEIGHT, width: int = WIDTH) -> None:
     mask = np.zeros((height, width), np.uint8)
     mask[2:5, 3:7] = fire
-    write_picture(path, mask)
+    write_image(path, mask)
 
 
 def write_fireseg(root: Path, train: list[int], test: list[int], *, masks: str = "annotations_prepped") -> None:
     for part, numbers in (("train", train), ("test", test)):
         for number in numbers:
-            write_image(root / f"images_prepped_{part}" / f"img({number}).jpg")
+            write_frame(root / f"images_prepped_{part}" / f"img({number}).jpg")
             write_mask(root / f"{masks}_{part}" / f"img({number}).png")
 
 
 def write_folders(root: Path, stems: list[str]) -> None:
     for stem in stems:
-        write_image(root / "images" / f"{stem}.jpg")
+        write_frame(root / "images" / f"{stem}.jpg")
         write_mask(root / "masks" / f"{stem}.png")
 
 
@@ -85,7 +85,7 @@ def test_masks_of_0_and_1_or_255_in_any_number_of_channels_are_equal(tmp_path: P
 def test_fire_in_a_single_colour_channel_is_fire(tmp_path: Path) -> None:
     red = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     red[2:5, 3:7, 0] = 255
-    write_picture(tmp_path / "mask.png", red)
+    write_image(tmp_path / "mask.png", red)
     assert read_mask(tmp_path / "mask.png").sum() == 12
 
 
@@ -94,7 +94,7 @@ def test_intermediate_values_are_fire_with_a_warning_that_names_the_file(
     tmp_path: Path, levels: tuple[int, ...]
 ) -> None:
     values = np.resize(np.array(levels, np.uint8), (HEIGHT, WIDTH))
-    write_picture(tmp_path / "soft.png", values)
+    write_image(tmp_path / "soft.png", values)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert (read_mask(tmp_path / "soft.png") == (values > 0)).all()
@@ -146,7 +146,7 @@ def test_folders_without_images_and_without_masks_are_named(tmp_path: Path) -> N
 
 def test_two_images_of_one_name_are_an_error(tmp_path: Path) -> None:
     write_folders(tmp_path, ["a"])
-    write_image(tmp_path / "images" / "a.png")
+    write_frame(tmp_path / "images" / "a.png")
     with pytest.raises(UserError, match=r"a\.png and a\.jpg have one name"):
         load_dataset(tmp_path)
 
@@ -195,7 +195,7 @@ def test_the_content_hash_depends_on_content_and_not_on_order_or_names(tmp_path:
 
 def test_swapping_two_masks_changes_the_content_hash(tmp_path: Path) -> None:
     write_folders(tmp_path, ["a", "b"])
-    write_picture(tmp_path / "images" / "a.jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    write_image(tmp_path / "images" / "a.jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     pairs, hashes = load_dataset(tmp_path).pairs, set()
     for fire_of_a, fire_of_b in ((0, 255), (255, 0)):
         write_mask(tmp_path / "masks" / "a.png", fire=fire_of_a)
@@ -207,7 +207,7 @@ def test_swapping_two_masks_changes_the_content_hash(tmp_path: Path) -> None:
 @pytest.mark.parametrize("below", ["images", ""])
 def test_negatives_need_no_masks_and_have_no_fire_pixels(tmp_path: Path, below: str) -> None:
     for stem in ("sun10", "sun9"):
-        write_image(tmp_path / below / f"{stem}.jpg")
+        write_frame(tmp_path / below / f"{stem}.jpg")
     dataset = load_negatives(tmp_path)
     assert dataset.layout == "negatives"
     assert [(pair.name, pair.video) for pair in dataset.pairs] == [("sun9", "sun9"), ("sun10", "sun10")]
@@ -218,9 +218,9 @@ def test_negatives_need_no_masks_and_have_no_fire_pixels(tmp_path: Path, below: 
 
 def test_a_negative_hashes_by_content_and_unlike_a_pair_with_a_mask(tmp_path: Path) -> None:
     write_folders(tmp_path / "pairs", ["a"])
-    write_image(tmp_path / "negatives" / "a.jpg")
-    write_image(tmp_path / "renamed" / "b.jpg")
-    write_image(tmp_path / "other" / "a.jpg", height=5)
+    write_frame(tmp_path / "negatives" / "a.jpg")
+    write_frame(tmp_path / "renamed" / "b.jpg")
+    write_frame(tmp_path / "other" / "a.jpg", height=5)
     negatives, renamed, other = (load_negatives(tmp_path / name).pairs for name in ("negatives", "renamed", "other"))
     assert content_hash(negatives) == content_hash(renamed)
     assert len({content_hash(pairs) for pairs in (load_dataset(tmp_path / "pairs").pairs, negatives, other)}) == 3

@@ -10,7 +10,7 @@ import pytest
 
 from edge.console import no_steps
 from edge.errors import UserError
-from edge.images import write_picture
+from edge.images import write_image
 from train.data.sources import (
     FETCHED_DIR,
     SYNTHETIC_DIR,
@@ -33,8 +33,8 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def write_pairs(root: Path, images: str = "images", masks: str = "masks", count: int = 2) -> Path:
     for number in range(1, count + 1):
-        write_picture(root / images / f"img({number}).png", np.full((8, 8, 3), number, np.uint8))
-        write_picture(root / masks / f"img({number}).png", np.zeros((8, 8), np.uint8))
+        write_image(root / images / f"img({number}).png", np.full((8, 8, 3), number, np.uint8))
+        write_image(root / masks / f"img({number}).png", np.zeros((8, 8), np.uint8))
     return root
 
 
@@ -49,15 +49,15 @@ def write_extra(root: Path, groups: int = 20) -> Path:
     lines = ["stem,group"]
     for number in range(2 * groups):
         lines.append(f"p{number},g{number // 2}")
-        write_picture(root / "images" / f"p{number}.png", np.full((8, 8, 3), number, np.uint8))
-        write_picture(root / "masks" / f"p{number}.png", np.full((8, 8), 255, np.uint8))
+        write_image(root / "images" / f"p{number}.png", np.full((8, 8, 3), number, np.uint8))
+        write_image(root / "masks" / f"p{number}.png", np.full((8, 8), 255, np.uint8))
     (root / "groups.csv").write_text("\n".join(lines) + "\n")
     return root
 
 
 def write_negatives(root: Path, count: int = 20) -> Path:
     for number in range(count):
-        write_picture(root / f"n{number}.png", np.full((8, 8, 3), 100 + number, np.uint8))
+        write_image(root / f"n{number}.png", np.full((8, 8, 3), 100 + number, np.uint8))
     return root
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge.images import Map, write_picture
+from edge.images import Map, write_image
 from train.data.fireseg import Pair, load_dataset
 from train.evaluation.error_analysis import (
     average_precision,
@@ -129,8 +129,8 @@ def test_a_markdown_table_has_a_line_for_each_row() -> None:
 @pytest.mark.slow
 def test_the_files_agree_with_the_summary(tmp_path: Path) -> None:
     for number in range(3):
-        write_picture(tmp_path / "set" / "images" / f"f{number}.png", np.full((16, 16, 3), 80, np.uint8))
-        write_picture(tmp_path / "set" / "masks" / f"f{number}.png", np.eye(16, dtype=np.uint8) * 255)
+        write_image(tmp_path / "set" / "images" / f"f{number}.png", np.full((16, 16, 3), 80, np.uint8))
+        write_image(tmp_path / "set" / "masks" / f"f{number}.png", np.eye(16, dtype=np.uint8) * 255)
     (tmp_path / "set" / "groups.csv").write_text("stem,group\nf0,a\nf1,a\nf2,b\n")
     pairs = load_dataset(tmp_path / "set").pairs
     truth = np.stack([pair.read()[1] for pair in pairs])

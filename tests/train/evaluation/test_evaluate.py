@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge.errors import UserError
-from edge.images import Frame, Map, write_picture
+from edge.images import Frame, Map, write_image
 from edge.model.preprocess import to_model_mask
 from train.data.fireseg import Pair, load_dataset
 from train.evaluation.evaluate import Masks, evaluate, histogram, rounded
@@ -40,8 +40,8 @@ def pairs(tmp_path: Path) -> tuple[Pair, ...]:
     for number in range(4):
         mask = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
         mask[: 6 * number] = 255
-        write_picture(tmp_path / "images" / f"f{number}.png", np.repeat(mask[..., None], 3, axis=2))
-        write_picture(tmp_path / "masks" / f"f{number}.png", mask)
+        write_image(tmp_path / "images" / f"f{number}.png", np.repeat(mask[..., None], 3, axis=2))
+        write_image(tmp_path / "masks" / f"f{number}.png", mask)
     return load_dataset(tmp_path).pairs
 
 

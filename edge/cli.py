@@ -6,9 +6,11 @@ import os
 import sys
 import threading
 import warnings
+from typing import Annotated
 
 import typer
 
+from edge import __version__
 from edge.commands.bench import bench_command
 from edge.commands.config import config_app
 from edge.commands.doctor import doctor_command
@@ -35,8 +37,18 @@ for name, command, example in (
 app.add_typer(config_app, name="config")
 
 
+def print_version(value: bool) -> None:
+    if value:
+        print(f"fireseg-edge {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Detect fire with a Raspberry Pi camera."""
     warnings.showwarning = show_warning
 

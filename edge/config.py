@@ -64,7 +64,7 @@ def check_url(url: str) -> None:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and re.fullmatch("[!-~]+", url):
             return
-    remedy = "expected http:// or https:// and a host, other letters written as %XX"
+    remedy = "expected http:// or https:// and a host, other characters percent-encoded"
     raise UserError(f"[webhook] url {redact(url)!r} is not an address", remedy)
 
 
@@ -96,7 +96,7 @@ class SourceSection:
     width: int = field(640, "Requested camera width in pixels; used for snapshots and clips.", low=64, high=8192)
     height: int = field(480, "Requested camera height in pixels.", low=64, high=8192)
     fps: float = field(10.0, "Frames per second of a camera, the pattern or an image folder.", low=0.01, high=240)
-    stall_s: float = field(10.0, "A camera without a frame for this many seconds is reopened.", low=0.5, high=3600)
+    stall_s: float = field(10.0, "Reopen a camera that sends no frame for this many seconds.", low=0.5, high=3600)
     reconnect_limit: int = field(0, "Camera failures in a row before giving up; 0 for no limit.", low=0, high=1_000_000)
 
 
@@ -108,7 +108,9 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class LoopSection:
-    max_fps: float = field(10.0, "Results per second at most; 0 for no limit. Alarms need no more.", low=0, high=1000)
+    max_fps: float = field(
+        10.0, "Results per second at most; 0 for no limit. Alarms need no more than the default.", low=0, high=1000
+    )
     slow_when_hot: bool = field(True, "Halve the rate while hot or throttled, down to one result per second.")
 
 
@@ -255,9 +257,13 @@ def _contradictions(config: Config) -> list[str]:
     """Return the mistakes between keys that are valid by themselves."""
     alarm, errors = config.alarm, []
     if alarm.off_share > alarm.on_share:
-        errors.append(f"[alarm] off_share {alarm.off_share:g} is above on_share {alarm.on_share:g}: expected it below")
+        errors.append(
+            f"[alarm] off_share {alarm.off_share:g} is above on_share {alarm.on_share:g}: expected at most on_share"
+        )
     if alarm.on_results > alarm.of_results:
-        errors.append(f"[alarm] on_results {alarm.on_results} is above of_results {alarm.of_results}: expected less")
+        errors.append(
+            f"[alarm] on_results {alarm.on_results} is above of_results {alarm.of_results}: expected at most of_results"
+        )
     try:
         ZoneMap(config.zones, config.ignored, CHECK_GRID, CHECK_GRID)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Dataclasses that describe TOML tables: each key is defined once, with its default, its limits and one sentence.
+"""Dataclasses that describe TOML tables: each key is defined once, with its default, its bounds and a description.
 
 Validation, error messages and the file that `fireseg-edge config init` writes all read that one definition.
 """
@@ -53,7 +53,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         remedy = "check the path, or write one with `fireseg-edge config init`"
         raise UserError(f"configuration {path} could not be read ({error.strerror})", remedy) from error
     except ValueError as error:  # neither UTF-8 nor TOML
-        raise UserError(f"configuration {path} is not TOML in UTF-8 ({error})", "correct it there") from error
+        raise UserError(f"configuration {path} is not TOML in UTF-8 ({error})", "fix the syntax") from error
 
 
 def read_section(

@@ -88,4 +88,4 @@ def sha256(path: Path) -> str:
 
 def _unwritable(path: Path, reason: OSError | str) -> UserError:
     reason = reason if isinstance(reason, str) else reason.strerror or str(reason)
-    return UserError(f"{path} could not be written ({reason})", "choose a folder that you may write to")
+    return UserError(f"{path} could not be written ({reason})", "choose a writable folder")

@@ -114,7 +114,7 @@ def _decode(path: Path, flags: int) -> Frame | Map:
     except OSError as error:
         raise UserError(f"{path} could not be read ({error.strerror})", "check the path") from error
     if _is_truncated(data):
-        raise UserError(f"{path} is cut short ({len(data)} bytes)", "get the whole file again")
+        raise UserError(f"{path} is cut short ({len(data)} bytes)", "copy or download it again")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # an empty file, or a corrupt header with an absurd size

@@ -46,7 +46,7 @@ def run_loop(
             try:
                 reload()
             except UserError as error:
-                log.error("new configuration refused, the old one stays in use: %s", "; ".join(error.lines))
+                log.error("new configuration rejected, the old one stays in use: %s", "; ".join(error.lines))
         throttle.poll()
         reporter.report(summary)
         if (wait_s := throttle.wait_s()) > 0:

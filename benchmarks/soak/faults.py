@@ -213,7 +213,7 @@ def corrupt_model(rig: FaultRig, run: ProcessUnderTest, on_step: OnStep) -> Tria
         rig.model.write_bytes(bad)
         logged = len(run.log_lines)
         run.process.send_signal(signal.SIGHUP)
-        refused, took_s = recovery(lambda logged=logged: run.wait_for_log("refused", RECOVERY_S, since=logged))  # type: ignore[misc]
+        refused, took_s = recovery(lambda logged=logged: run.wait_for_log("rejected", RECOVERY_S, since=logged))  # type: ignore[misc]
         resumed, _ = recovery(lambda: run.wait_for_results(10, RECOVERY_S))
         trial.record(refused and resumed, took_s)
     rig.model.write_bytes(good)

@@ -35,7 +35,7 @@ class VideoFile:
         success, bgr = self._capture.read()
         if not success:
             if self._t_s is None:
-                raise UserError(f"{self.name} contains no readable frame", "get the whole file again")
+                raise UserError(f"{self.name} contains no readable frame", "copy or download it again")
             return None
         # The file's timestamps keep an uneven frame rate; where they do not advance, the nominal rate fills in.
         stamp_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000

@@ -29,7 +29,7 @@ ZONES_TEXT = """\
 #name = "stove"
 #polygon = [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9], [0.1, 0.9]]
 
-# Areas where fire never counts, such as a television.
+# Areas to ignore, such as a television.
 #[[ignored]]
 #polygon = [[0.8, 0.0], [1.0, 0.0], [1.0, 0.3], [0.8, 0.3]]
 """

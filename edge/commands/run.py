@@ -44,12 +44,12 @@ def run_command(
     source: Annotated[str | None, typer.Option(help=f"Where frames come from: {CAMERA_KINDS}.")] = None,
     model: Annotated[Path | None, typer.Option(help=f"A .tflite model; {DEFAULT_MODEL} by default.")] = None,
     config: Annotated[Path | None, typer.Option(help="A file written by `fireseg-edge config init`.")] = None,
-    replay: Annotated[Replay | None, typer.Option(help="How a recording is played.")] = None,
+    replay: Annotated[Replay | None, typer.Option(help="How to play a recording.")] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after this many results.")] = None,
     max_fps: Annotated[float | None, typer.Option(min=0, help="Results per second at most; 0 for no limit.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
     log_kind: Annotated[
-        LogKind, typer.Option("--log", help="text for people; json for one line per result and per event.")
+        LogKind, typer.Option("--log", help="text: human-readable; json: one line per result and event.")
     ] = LogKind.TEXT,
     web: Annotated[str | None, typer.Option(help="Serve the live page here, such as 127.0.0.1:8080.")] = None,
     mqtt: Annotated[

@@ -1,6 +1,6 @@
 """`fireseg-edge install-service`: run as a systemd service, sandboxed as far as a camera allows.
 
-The service runs for months: systemd restarts it whatever ended it, and when no frame got through for too long. It can
+The service runs for months: systemd restarts it after any exit, and when no frame is processed for too long. It can
 use cameras and the network, write to its own folders only, and has no privileges.
 """
 
@@ -98,7 +98,7 @@ def plan_service(config: Config, path: Path | None, user: str | None) -> Service
     writes = tuple(folder for folder in folders if not folder.is_relative_to(STATE))
     if user is None and writes:
         problem = f"{writes[0]} would belong to a user that changes with each start"
-        raise UserError(problem, f"choose a folder in {STATE}, or name a --user")
+        raise UserError(problem, f"choose a folder in {STATE}, or pass --user")
     reads = [*([path] if path else []), model, *config.files("required")]
     return Service(
         program=find_program(),
@@ -113,7 +113,7 @@ def plan_service(config: Config, path: Path | None, user: str | None) -> Service
 
 
 def watchdog_s(config: Config) -> int:
-    """Return a time longer than any silence that the loop ends by itself: stall, wait, connect, three slow frames."""
+    """Return a watchdog timeout longer than any gap the loop recovers from: stall, wait, connect, three slow frames."""
     rates = [rate for rate in (config.loop.max_fps, config.source.fps) if rate]
     return max(MIN_WATCHDOG_S, round(LONGEST_WAIT_S + 3 * config.source.stall_s + 3 / min(rates)))
 
@@ -176,7 +176,7 @@ def service_user(user: str | None, config: Path | None) -> str | None:
         remedy = f"create it with `useradd --system --groups {CAMERA_GROUP} {user}`, or omit --user"
         raise UserError(f"user {user!r} does not exist", remedy) from None
     if not uid:
-        raise UserError("the service does not need root", "name another --user, or none")
+        raise UserError("the service must not run as root", "pass another --user, or omit it")
     return user
 
 
@@ -188,10 +188,10 @@ def check_access(service: Service) -> None:
     try:
         refused = run_as(service.user, [str(service.python), "-c", ACCESS_PROBE, *requests])
     except OSError as error:
-        remedy = f"name a --user who can, or install fireseg-edge where every user can run it, such as /opt/{NAME}"
+        remedy = f"pass a --user who can, or install fireseg-edge where every user can run it, such as /opt/{NAME}"
         raise UserError(f"{user} cannot run {service.python} ({error.strerror})", remedy) from error
     for line in refused.splitlines():
-        remedy = f"name a --user who can, or permit the group {CAMERA_GROUP} with `chgrp` and `chmod`"
+        remedy = f"pass a --user who can, or permit the group {CAMERA_GROUP} with `chgrp` and `chmod`"
         raise UserError(f"{user} cannot {'read' if line[0] == 'R' else 'write'} {line[1:]}", remedy)
 
 

@@ -67,7 +67,7 @@ class ZoneMap:
                 raise UserError(f"two zones are named {zone.name!r}", "choose unique names")
             cells = cells_inside(zone.polygon, height, width).astype(np.uint8) & self.monitored
             if not cells.any():
-                problem = f"nothing of zone {zone.name!r} is left at {width}x{height} cells"
+                problem = f"zone {zone.name!r} covers no cell of the {width}x{height} model grid"
                 raise UserError(problem, "draw it larger, or ignore less")
             self.cells[zone.name] = cells
         if not zones:

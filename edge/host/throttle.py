@@ -1,6 +1,6 @@
 """Limit the frame rate, and lower it while the machine is too hot.
 
-A throttled Pi slows down in steps and drops frames unpredictably; halving the rate first keeps results recent.
+A throttled Pi slows down in steps and drops frames unpredictably; halving the rate keeps results recent.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def split_model(path: Path) -> tuple[bytes, Card | None]:
         raise UserError(f"{path} is not a TFLite model", "expected a .tflite file, as from `fireseg-export convert`")
     flatbuffer, card = _split(data, path)
     if not _is_complete(flatbuffer):
-        raise UserError(f"{path} is cut short or damaged ({len(flatbuffer)} bytes)", "get the whole file again")
+        raise UserError(f"{path} is cut short or damaged ({len(flatbuffer)} bytes)", "copy or download it again")
     return flatbuffer, None if card is None else check_card(card, path)
 
 
@@ -55,7 +55,7 @@ def _split(data: bytes, path: Path) -> tuple[bytes, Any]:
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         if CARD_NAME.encode() in data:  # a cut file must not pass as a model without a card
             problem = f"{path} is cut short or damaged, its card cannot be read ({error})"
-            raise UserError(problem, "get the whole file again") from error
+            raise UserError(problem, "copy or download it again") from error
         return data, None
     except ValueError as error:
         raise UserError(f"the card {CARD_NAME} in {path} is not JSON ({error})", "export the model again") from error
@@ -72,7 +72,7 @@ def check_card(card: Any, path: Path) -> Card:
         ("input.range", input_.get("range"), INPUT_RANGE),
     ):
         if actual != expected:
-            problem = f"the card in {path} states {key} {actual!r}, but this fireseg-edge serves {expected!r}"
+            problem = f"the card in {path} has {key} {actual!r}, but this fireseg-edge supports {expected!r}"
             raise UserError(problem, "install the matching fireseg-edge, or export the model again")
     threshold = card.get("threshold")
     if not isinstance(threshold, int | float) or not 0 < threshold < 1:

@@ -13,7 +13,7 @@ from edge.messages import WHOLE_FRAME
 from edge.sinks.mqtt_client import slug
 
 EXPIRE_AFTER_S = 60
-"""Values become unknown after this time without a message: a camera that hangs must not look like "no fire"."""
+"""Values become unavailable after this time without a message: a camera that hangs must not look like "no fire"."""
 MANUFACTURER = "FireSeg Edge"
 
 

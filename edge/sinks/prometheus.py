@@ -65,7 +65,7 @@ class Prometheus(Sink, Collector):
         yield CounterMetricFamily("fireseg_results", "Frames processed.", status.results)
         yield CounterMetricFamily("fireseg_frames_dropped", "Frames skipped for newer ones.", status.dropped)
         yield CounterMetricFamily("fireseg_camera_connects", "Connections to the camera.", status.connects)
-        yield GaugeMetricFamily("fireseg_uptime_seconds", "Since the run started.", status.running_s)
+        yield GaugeMetricFamily("fireseg_uptime_seconds", "Seconds since the run started.", status.running_s)
         yield GaugeMetricFamily("fireseg_last_result_age_seconds", "Since the last result.", status.last_result_age_s)
         states = {state.value: state is status.camera_state for state in CameraState}
         yield _gauges("fireseg_camera_state", "1 for the camera's current state, else 0.", "state", states)

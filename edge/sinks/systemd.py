@@ -78,5 +78,5 @@ def summary(status: RunStatus, last: FrameResult | None) -> str:
     if last is None or status.last_result_age_s > STALE_AFTER_S:
         return f"{status.camera_state}, no frame for {status.last_result_age_s:.0f} s"
     zones = ", ".join(zone for zone, alarm in last.alarms.items() if alarm)
-    fire = f"FIRE in {zones}" if zones else "no fire"
+    fire = f"FIRE in {zones}" if zones else "no alarm"
     return f"{fire}, {status.fps:.1f} frames/s, {last.age_ms:.0f} ms old"

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 MAX_QUEUED_EVENTS = 5000  # events are queued up to this number of lines, results up to `MAX_QUEUED`
 CALM_INTERVAL_S = 60.0  # how often plain lines report that there is no fire
-EVENT_WORDS = {START: "FIRE", PEAK: "largest so far", END: "over"}
+EVENT_WORDS = {START: "FIRE", PEAK: "new peak", END: "cleared"}
 CLEAR_LINE = "\r\x1b[2K"
 
 
@@ -53,9 +53,9 @@ class Terminal(Sink):
     def _on_closed(self) -> None:
         if self._run:
             self._run.stop = True
-            log.info("nobody reads stdout any more and there is no other sink: the run stops")
+            log.info("stdout was closed and there is no other sink: stopping")
         else:
-            log.warning("nobody reads stdout any more; the run goes on without it")
+            log.warning("stdout was closed; continuing without it")
 
 
 class JsonLines(Terminal):
@@ -114,7 +114,7 @@ class LogHandler(logging.StreamHandler[StreamWriter]):
 def status_text(result: FrameResult) -> str:
     zones = ", ".join(zone for zone, alarm in result.alarms.items() if alarm)
     return (
-        f"{clock_time(result.t_s)}  {'FIRE in ' + zones if zones else 'no fire'}  "
+        f"{clock_time(result.t_s)}  {'FIRE in ' + zones if zones else 'no alarm'}  "
         f"fire area {result.fire_share:.1%}  {result.age_ms:.0f} ms old  {result.inference_ms:.0f} ms inference"
     )
 

@@ -57,7 +57,7 @@ def test_text_and_durable_bytes_are_written_with_their_folders(tmp_path: Path) -
 def test_a_folder_below_a_file_is_one_clear_error(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
-    with pytest.raises(UserError, match=r"could not be written.*: choose a folder that you may write to"):
+    with pytest.raises(UserError, match=r"could not be written.*: choose a writable folder"):
         write_bytes(blocked / "model.tflite", b"x")
     with pytest.raises(UserError, match="could not be written"):
         make_folder(blocked / "folder")

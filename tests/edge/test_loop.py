@@ -132,7 +132,7 @@ def test_a_refused_reload_is_logged_and_the_loop_continues(caplog: pytest.LogCap
 
     recorder = loop(lambda: PatternCamera(fps=10), control=RunControl(reload=True), reload=refuse, max_frames=3)
     assert (len(recorder.of(FrameResult)), len(reloads)) == (3, 1)
-    assert "refused, the old one stays in use: model gone.tflite could not be read: check the path" in caplog.text
+    assert "rejected, the old one stays in use: model gone.tflite could not be read: check the path" in caplog.text
 
 
 def test_signals_set_flags_and_get_their_handlers_back() -> None:

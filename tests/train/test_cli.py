@@ -35,7 +35,7 @@ def test_an_out_folder_that_cannot_be_written_is_refused(
         "predict": (model, picture, "--out", out),
     }
     (line,) = refused(here(command, *arguments[command]))
-    assert "choose a folder that you may write to" in line
+    assert "choose a writable folder" in line
     assert (tmp_path / "file").read_text() == "in the way"
     assert not leftovers(tmp_path)
 

@@ -115,5 +115,5 @@ def test_a_damaged_state_is_refused_in_one_line(tmp_path: Path, text: str) -> No
 
 def test_an_out_folder_that_cannot_be_made_is_refused_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="choose a folder that you may write to"):
+    with pytest.raises(UserError, match="choose a writable folder"):
         train(tmp_path / "file" / "run")

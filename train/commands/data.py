@@ -53,7 +53,7 @@ def fetch_command(
     out: Annotated[Path, typer.Option(help="Where to put the set.")] = Path("data/fireseg"),
     source: Annotated[str, typer.Option("--from", help="mirror, drive, or a folder, archive or URL.")] = "mirror",
 ) -> None:
-    """Download FireSeg, resumably, and verify every file by its published checksum."""
+    """Download FireSeg and verify every file against its published checksum; interrupted downloads resume."""
     load_modules("requests", "gdown")
     from train.download.fetch import fetch, progress_bar
 

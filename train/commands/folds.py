@@ -19,11 +19,11 @@ def folds_command(
     runs: Annotated[list[Path], typer.Argument(help="The --out folders of `fit --split by-video --fold N`.")],
     data: DataOption = None,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Score fireseg-int8.tflite in each folder instead of best.keras.")
+        bool, typer.Option("--int8", help="Evaluate fireseg-int8.tflite in each folder instead of best.keras.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score each fold's model on its held-out videos; show mean and deviation over the folds, and every video."""
+    """Evaluate each fold's model on its held-out videos; show mean and deviation over the folds, and every video."""
     load_keras_backend()
     from train.evaluation.cross_validation import METRICS, cross_validate
 

@@ -91,7 +91,7 @@ def generate(
             folder.replace(out)
     except OSError as error:
         raise UserError(
-            f"{out} could not be written ({error.strerror or error})", "choose a folder that you may write to"
+            f"{out} could not be written ({error.strerror or error})", "choose a writable folder"
         ) from error
     return load_dataset(out)
 

@@ -116,7 +116,7 @@ def test_sighup_reloads_configuration_and_model_and_refuses_bad_ones(run_folder:
         # A truncated file that is mapped would end the process with SIGBUS.
         assert str(model) not in Path(f"/proc/{run.process.pid}/maps").read_text()
         config.write_text("[model]\npth = 1\n")
-        assert "has no key pth: did you mean path?" in reload("configuration refused, the old one stays in use")
+        assert "has no key pth: did you mean path?" in reload("configuration rejected, the old one stays in use")
         zone = '[[zones]]\nname = "stove"\npolygon = [[0, 0], [1, 0], [1, 1]]\n'
         config.write_text('[model]\npath = "model.tflite"\n' + zone)
         new = tmp_path / "new.tflite"

@@ -101,5 +101,5 @@ def test_a_broken_image_leaves_the_results_of_the_others(models: dict[str, Path]
     broken = photo.with_name("broken.jpg")
     broken.write_bytes(photo.read_bytes()[:-100])
     done = fireseg_edge("segment", models["int8"], photo, broken, "--out", "masks", cwd=tmp_path)
-    assert refused(done) == [f"{broken} is cut short ({broken.stat().st_size} bytes): get the whole file again"]
+    assert refused(done) == [f"{broken} is cut short ({broken.stat().st_size} bytes): copy or download it again"]
     assert files_in(tmp_path / "masks") == ["campfire-mask.png", "campfire-overlay.jpg"]

@@ -145,7 +145,7 @@ def test_a_dynamic_user_writes_only_to_the_state_folder(config: Path, program: P
     config.write_text(f'{text}[clips]\nfolder = "{STATE}/events"\n')
     assert plan_service(load_config(config), None, None).writes == ()
     config.write_text(f'{text}[clips]\nfolder = "events"\n')
-    with pytest.raises(UserError, match=f"choose a folder in {STATE}, or name a --user"):
+    with pytest.raises(UserError, match=f"choose a folder in {STATE}, or pass --user"):
         plan_service(load_config(config), None, None)
 
 
@@ -226,7 +226,7 @@ def test_a_file_that_the_user_cannot_access_is_refused(user: str | None, tmp_pat
     check_access(good)
     private = tmp_path / "private.toml"
     private.touch(0o600)
-    with pytest.raises(UserError, match=r"cannot read .*private\.toml: name a --user who can"):
+    with pytest.raises(UserError, match=r"cannot read .*private\.toml: pass a --user who can"):
         check_access(replace(good, reads=(private,)))
     with pytest.raises(UserError, match="cannot write /etc"):
         check_access(replace(good, writes=(Path("/etc"),)))

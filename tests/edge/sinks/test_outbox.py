@@ -252,4 +252,4 @@ def _too_many_files(_: Path) -> bytes:
 
 
 def _no_space(path: Path, _: Any) -> None:
-    raise UserError(f"{path} could not be written ({os.strerror(28)})", "choose a folder that you may write to")
+    raise UserError(f"{path} could not be written ({os.strerror(28)})", "choose a writable folder")

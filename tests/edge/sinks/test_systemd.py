@@ -78,7 +78,7 @@ def test_ready_is_sent_once_and_the_status_each_time(manager: Manager) -> None:
     assert manager.listen() == [
         "READY=1",
         "STATUS=connecting, no frame for 0 s",
-        "STATUS=no fire, 9.5 frames/s, 12 ms old",
+        "STATUS=no alarm, 9.5 frames/s, 12 ms old",
         "STATUS=FIRE in stove, 9.5 frames/s, 12 ms old",
         "STATUS=reconnecting, no frame for 75 s",
         "STOPPING=1",
@@ -123,7 +123,7 @@ def test_a_manager_that_does_not_listen_does_not_block_the_loop(
     manager.listen()
     manager.received.clear()
     sinks.on_status(run_status())
-    assert manager.listen() == ["STATUS=no fire, 9.5 frames/s, 12 ms old"]
+    assert manager.listen() == ["STATUS=no alarm, 9.5 frames/s, 12 ms old"]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_run_is_ready_and_alive_and_announces_its_end(manager: Manager, shippe
     with running(manager, shipped_model, "test-pattern") as run:
         (ready_s,) = manager.wait_for("READY=1")
         fed_s = manager.wait_for("WATCHDOG=1", count=3)
-        manager.wait_for("STATUS=no fire, ")
+        manager.wait_for("STATUS=no alarm, ")
         run.terminate()
         manager.wait_for("STOPPING=1")
     assert ready_s < fed_s[0]

@@ -24,7 +24,7 @@ def test_check_prints_a_table_or_json(here: Here, synthetic_dir: Path) -> None:
 
 def test_check_lists_every_broken_file(here: Here, broken_dir: Path) -> None:
     first, second = refused(here("check", broken_dir))
-    assert "img(2).jpg is cut short (2000 bytes): get the whole file again" in first
+    assert "img(2).jpg is cut short (2000 bytes): copy or download it again" in first
     assert "img(5).png is 9x9 but its image img(5).jpg is 448x252" in second
 
 

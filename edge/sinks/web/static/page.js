@@ -79,7 +79,7 @@ function show() {
   const alarms = silent ? [] : Object.keys(state.zones).filter((name) => state.zones[name].alarm);
   const zones = alarms.map(zoneName).filter(Boolean).join(", ");
 
-  let text = "No fire", kind = "calm", cover = "";
+  let text = "No alarm", kind = "calm", cover = "";
   if (silent) [text, kind, cover] = ["Connection lost", "lost", "Connection lost. The current state is unknown."];
   else if (stale) [text, kind] = [`No frame for ${duration(state.frame_age_s)}`, "lost"];
   else if (waiting) [text, kind, cover] = ["Waiting for a frame", "waiting", "Waiting for a frame …"];
@@ -126,7 +126,7 @@ function showStatus() {
 function showZones() {
   const rows = Object.entries(state.zones).map(([name, { share, alarm }], index) => {
     const row = element("tr", alarm ? "fire" : "");
-    const texts = [zoneName(name) || "Whole frame", percent(share), alarm ? "FIRE" : "no fire"];
+    const texts = [zoneName(name) || "Whole frame", percent(share), alarm ? "FIRE" : "no alarm"];
     row.append(...texts.map((text) => element("td", "", text)));
     row.firstChild.prepend(element("i", `z${index % COLOURS}`));
     return row;

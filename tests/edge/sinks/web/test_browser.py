@@ -110,7 +110,7 @@ def has_alarm(browser: Any) -> bool:
 
 
 def test_a_fire_is_shown_and_the_frame_moves(browser: Any, run_url: str) -> None:
-    wait_for(lambda: text(browser, "banner") == "No fire")
+    wait_for(lambda: text(browser, "banner") == "No alarm")
     assert browser.title == "FireSeg Edge"
     wait_for(lambda: has_alarm(browser))
     assert browser.title.startswith("FIRE: stove")
@@ -123,7 +123,7 @@ def test_a_fire_is_shown_and_the_frame_moves(browser: Any, run_url: str) -> None
     assert text(browser, "cover") == ""
     stove, window = each(browser, "#zones tbody tr", "innerText")
     assert re.fullmatch(r"stove\s+\d+(\.\d)? %\s+FIRE", stove)
-    assert re.fullmatch(r"window\s+0\.\d %\s+no fire", window)
+    assert re.fullmatch(r"window\s+0\.\d %\s+no alarm", window)
 
 
 def test_the_fire_is_plotted_and_listed_with_its_snapshot(browser: Any, run_url: str) -> None:
@@ -196,7 +196,7 @@ def test_the_page_fits_a_phone_without_scrolling_sideways(browser: Any, run_url:
 
 
 def test_the_end_of_a_fire_is_shown(browser: Any, run_url: str) -> None:
-    wait_for(lambda: text(browser, "banner") == "No fire")
+    wait_for(lambda: text(browser, "banner") == "No alarm")
     wait_for(lambda: "lasted" in text(browser, "events"))
 
 

@@ -13,7 +13,6 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +119,13 @@ def fit(
         if rows and state.last:
             model = _load(out / state.last, compiled=True)
         else:
-            model = fuse_batchnorm(
-                _initial_model(recipe, previous, state, out), "mixed_bfloat16" if recipe.mixed_precision else "float32"
-            )
+            if previous is None or state.last is None:
+                initial = build_unet(recipe.model, weights=recipe.weights)
+            else:
+                # A phase with patience hands on its best epoch. The others hand on their last: while BatchNorm trains,
+                # the validation loss fluctuates more than the network changes.
+                initial = _load(out / (state.last if previous.patience is None else BEST_FILE), compiled=False)
+            model = fuse_batchnorm(initial, "mixed_bfloat16" if recipe.mixed_precision else "float32")
             compile_phase(model, phase, steps=phase.epochs * -(-len(training) // recipe.batch_size))
         epochs_done = len(state.history)
         batches = Batches(training, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong")
@@ -131,7 +134,7 @@ def fit(
             validation_data=Batches(validation, recipe.batch_size) if len(validation) else None,
             initial_epoch=epochs_done,
             epochs=epochs_done - len(rows) + phase.epochs,
-            callbacks=[_Checkpoint(state, phase, batches, out), *_tensorboard(out)],
+            callbacks=[_Checkpoint(state, phase, batches, out)],
             shuffle=False,  # `Batches` shuffles; Keras' shuffling could not be resumed
             verbose=verbose,
         )
@@ -153,15 +156,6 @@ def compile_phase(model: keras.Model, phase: Phase, steps: int) -> None:
         loss=BCEDice(),
         metrics=[keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.5, name="fire_iou")],
     )
-
-
-def _initial_model(recipe: Recipe, previous: Phase | None, state: TrainingState, out: Path) -> keras.Model:
-    """Return the model that a phase starts from."""
-    if previous is None or state.last is None:
-        return build_unet(recipe.model, weights=recipe.weights)
-    # A phase with patience hands on its best epoch. The others hand on their last: while BatchNorm trains, the
-    # validation loss fluctuates more than the network changes.
-    return _load(out / (state.last if previous.patience is None else BEST_FILE), compiled=False)
 
 
 def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> TrainingState:
@@ -201,12 +195,13 @@ class _Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         seconds = round(time.monotonic() - self.started_s, 1)
-        row: Row = {"phase": self.phase.name, "epoch": epoch + 1, "seconds": seconds}
-        row |= {name: float(value) for name, value in (logs or {}).items()}
+        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        row: Row = {"phase": self.phase.name, "epoch": epoch + 1, "seconds": seconds, **metrics}
         if not math.isfinite(loss := row[MONITOR] if MONITOR in row else row["loss"]):
             raise UserError(f"the loss is {loss} after epoch {epoch + 1}", "training diverged; lower the learning rate")
         previous, last = self.state.last, f"last-{epoch + 1:03d}.keras"
-        _save(self.model, self.out / last)
+        with replacing(self.out / last) as temporary:
+            self.model.save(temporary)
         self.state.history.append(row)
         self.state.last = last
         write_json(self.out / STATE_FILE, asdict(self.state))
@@ -222,7 +217,9 @@ def _update_best(model: keras.Model, state: TrainingState, out: Path) -> None:
     """Save the last epoch's `model` as the best one if it is; after the state, which must know every saved epoch."""
     if not state.history or stalled_epochs(state.history) or state.best_epoch == state.history[-1]["epoch"]:
         return
-    _save(unfuse_batchnorm(model), out / BEST_FILE, compress=True)
+    with replacing(out / BEST_FILE) as temporary:
+        unfuse_batchnorm(model).save(temporary)
+        deflate(temporary)
     state.best_epoch = state.history[-1]["epoch"]
     write_json(out / STATE_FILE, asdict(state))
 
@@ -234,13 +231,6 @@ def _load(path: Path, *, compiled: bool) -> keras.Model:
         raise UserError(f"{path} is missing or damaged", f"delete {path.parent} and start again") from error
 
 
-def _save(model: keras.Model, path: Path, *, compress: bool = False) -> None:
-    with replacing(path) as temporary:
-        model.save(temporary)
-        if compress:
-            deflate(temporary)
-
-
 def _write_history(history: list[Row], path: Path) -> None:
     text = io.StringIO()
     columns = list(dict.fromkeys(key for row in history for key in row))
@@ -248,10 +238,3 @@ def _write_history(history: list[Row], path: Path) -> None:
     writer.writeheader()
     writer.writerows(history)
     write_text(path, text.getvalue())
-
-
-def _tensorboard(out: Path) -> list[keras.callbacks.Callback]:
-    # Keras writes TensorBoard's files with TensorFlow, which a JAX or torch installation may lack.
-    if find_spec("tensorflow") is None:
-        return []
-    return [keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False)]

@@ -80,8 +80,8 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_a_run_of_another_recipe_is_refused_with_the_fields_that_differ(tmp_path: Path) -> None:
     begin_run(tmp_path)
-    with pytest.raises(UserError, match="was trained with another decoder, finetune_lr: resume with the same"):
-        train(tmp_path, replace(TINY, finetune_lr=0.1, decoder="transposed"), resume=True)
+    with pytest.raises(UserError, match="was trained with another finetune_lr, seed: resume with the same"):
+        train(tmp_path, replace(TINY, finetune_lr=0.1, seed=9), resume=True)
 
 
 def test_a_run_of_other_data_is_refused(tmp_path: Path) -> None:

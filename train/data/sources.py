@@ -46,11 +46,6 @@ def find_data(root: Path | None, on_step: OnStep = no_steps, *, synthetic_count:
     """Load the folder `root` (--data or FIRESEG_DIR), else data/fireseg, else generate a synthetic set.
 
     Raises `UserError` if `root` is not a data set.
-
-    Example:
-        >>> source = find_data(Path("data/fireseg"))
-        >>> source.title
-        'FireSeg'
     """
     root = root or (FETCHED_DIR if FETCHED_DIR.is_dir() else None)
     if root is None:

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from io import FileIO
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -70,9 +71,6 @@ def unpack(
 
     `label` names the source in messages. The caller checks for missing files. Raises `UserError` for a source without
     FireSeg, a damaged or encrypted archive, one above `limit_bytes`, and a member path outside the archive.
-
-    Example:
-        >>> unpack(Path("fireseg.zip"), Path("data/fireseg"), ["images_prepped_train/img(1).jpg"])
     """
     label = label or str(source)
     with _members(source, label, limit_bytes) as members:
@@ -109,7 +107,7 @@ def _members(source: Path, label: str, limit_bytes: int) -> Iterator[Members]:
                 if path.parent == source and is_archive(path.name):
                     members = _archive_members(path, str(path), stack, limit_bytes) | members
                 elif path.is_file():
-                    members[PurePosixPath(path.relative_to(source).as_posix())] = partial(_open, path)
+                    members[PurePosixPath(path.relative_to(source).as_posix())] = partial(FileIO, path)
             yield members
         except _DAMAGED as error:
             raise UserError(
@@ -169,7 +167,3 @@ def _aliases(folder: str) -> list[str]:
     """Return the names in use for a published folder, the published one first."""
     prefix, _, part = folder.rpartition("_")
     return [f"{alias}_{part}" for alias in MASK_FOLDERS] if prefix == MASK_FOLDERS[0] else [folder]
-
-
-def _open(path: Path) -> IO[bytes]:
-    return path.open("rb")

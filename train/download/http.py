@@ -67,16 +67,12 @@ class _BoundedRetry(Retry):
 
 
 def download(
-    url: str, target: Path, *, limit_bytes: int, network: Network | None = None, on_progress: OnProgress = no_progress
+    url: str, target: Path, *, limit_bytes: int, network: Network, on_progress: OnProgress = no_progress
 ) -> None:
     """Download `url` to `target`, which appears only when complete. Raises `TransferError`.
 
     A broken connection resumes at once for as long as each request adds bytes; after that, in the next run.
-
-    Example:
-        >>> download("https://example.org/fireseg.zip", Path("fireseg.zip"), limit_bytes=1 << 30)
     """
-    network = network or Network()
     make_folder(target.parent)
     part = target.with_name(target.name + ".part")
     validator = target.with_name(target.name + ".part.validator")
@@ -96,8 +92,10 @@ def download(
 
 
 def shown(url: str) -> str:
-    """Return the URL without user, password and query, which may hold a secret."""
+    """Return the URL without user, password and query, which may hold a secret; a path unchanged."""
     pieces = urlsplit(url)
+    if not pieces.netloc:
+        return url
     port = f":{pieces.port}" if pieces.port else ""
     return f"{pieces.scheme}://{pieces.hostname or ''}{port}{pieces.path}"
 

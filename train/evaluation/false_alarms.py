@@ -18,8 +18,6 @@ from train.model.io import Predictor
 PICTURE_FRACTIONS = (0.001, 0.005)
 FRAME_FRACTION = 0.002
 
-Step = Callable[[], None]
-
 
 def alarm_rates(fractions: Sequence[float], thresholds: Sequence[float]) -> dict[str, float]:
     """Return the share of pictures whose area fraction of fire exceeds each threshold, as over_0.1_percent."""
@@ -32,14 +30,13 @@ def picture_alarms(masks: Masks) -> dict[str, float]:
 
 
 def video_alarms(
-    predictor: Predictor, video: Path, frame_stride: int, on_progress: Step | None = None
+    predictor: Predictor, video: Path, frame_stride: int, on_progress: Callable[[], None] = lambda: None
 ) -> dict[str, float]:
     """Return the alarm rate over every `frame_stride`-th frame. Raises `UserError` if the video cannot be read."""
     fractions = []
     for frame in read_frames(video, frame_stride):
         fractions.append(float(predictor.mask(frame).mean()))
-        if on_progress:
-            on_progress()
+        on_progress()
     return {"frames": len(fractions), **alarm_rates(fractions, [FRAME_FRACTION])}
 
 

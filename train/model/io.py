@@ -35,12 +35,7 @@ class Predictor(Protocol):
 
 
 class KerasPredictor:
-    """A Keras model as a predictor, one frame at a time.
-
-    Example:
-        >>> predictor = KerasPredictor(load_keras(Path("best.keras")))
-        >>> predictor.mask(frame).mean()  # area fraction
-    """
+    """A Keras model as a predictor, one frame at a time."""
 
     threshold_u8 = math.ceil(DEFAULT_THRESHOLD * OUTPUT_STEPS)
 

@@ -75,10 +75,6 @@ def render(scene: Scene, t_s: float, seed: int | list[int]) -> tuple[Frame, Mask
     """Return the scene at `t_s` seconds: RGB `uint8` H x W x 3, and the boolean fire mask H x W.
 
     `seed` draws the camera shake and the sensor noise.
-
-    Example:
-        >>> scene = make_scene(0, "street", has_fire=True, height=252, width=448)
-        >>> frame, mask = render(scene, 0.0, seed=0)
     """
     rng = np.random.default_rng(seed)
     light, fire = add_flames(add_smoke(scene.backdrop, scene.smoke, t_s), scene.flames, t_s)

@@ -11,10 +11,12 @@ import pytest
 
 from edge.files import sha256
 from tests.support.run_cli import CHATTER, Done, Here, leftovers, refused, type_in
+from tests.support.tiny_run import small_network
+from train import fit as fitting
 from train.model.io import load_keras
 
 TINY_FLAGS = (
-    "--size", "32", "--encoder", "original", "--width", "0.1", "--backbone-weights", "none",
+    "--size", "32", "--width", "0.35", "--backbone-weights", "none",
     "--frozen-epochs", "1", "--finetune-epochs", "1",
 )  # fmt: skip
 
@@ -40,7 +42,7 @@ def test_fit_leaves_a_model_a_card_and_plots(trained: tuple[Path, Done]) -> None
     assert load_keras(out / "best.keras").input_shape == (None, 32, 32, 3)
     card = json.loads((out / "best.json").read_text())
     assert card["sha256"] == sha256(out / "best.keras")
-    assert card["recipe"]["model"]["width"] == 0.1
+    assert card["recipe"]["model"]["width"] == 0.35
     assert not leftovers(out)
 
 
@@ -69,10 +71,11 @@ def test_fit_does_not_overwrite_a_run(trained: tuple[Path, Done], synthetic_dir:
 
 @pytest.mark.slow
 def test_fit_trains_on_extra_sets_by_a_recipe_file_and_its_card_names_them(
-    here: Here, synthetic_dir: Path, negatives: Path, tmp_path: Path
+    here: Here, synthetic_dir: Path, negatives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(fitting, "build_unet", small_network)
     (tmp_path / "mine.toml").write_text(
-        'size = 32\nencoder = "original"\nwidth = 0.1\nbackbone-weights = "none"\n'
+        'size = 32\nwidth = 0.35\nbackbone-weights = "none"\n'
         'frozen-epochs = 1\nfinetune-epochs = 9\nbn-frozen-epochs = 1\nbn-frozen-lr = 2e-4\naugment = "strong"\n'
     )
     arguments = ["fit", "--data", synthetic_dir, "--recipe", "mine.toml", "--finetune-epochs", "0", "--out", "run"]
@@ -98,15 +101,15 @@ def test_fit_refuses_to_train_on_a_test_image(here: Here, synthetic_dir: Path, n
     (line,) = refused(
         here("fit", "--data", synthetic_dir, "--size", "32", "--backbone-weights", "none", "--negatives", negatives)
     )
-    assert "sunsets/copy" in line and "take them out" in line
+    assert "sunsets/copy" in line and "remove them" in line
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--data", "broken"), "img("),
-        (("--size", "100"), "input height 100 px does not fit the mobilenetv2 encoder: expected a multiple of 32"),
-        (("--encoder", "resnet"), "encoder is 'resnet': expected one of"),
+        (("--size", "100"), "input height 100 px does not fit the encoder: expected a multiple of 32"),
+        (("--augment", "weak"), "augment is 'weak': expected one of"),
         (("--width", "0.4"), "MobileNetV2 has no width 0.4"),
         (("--split", "lucky"), "there is no split 'lucky': expected one of official, official-clean, by-video"),
         (("--split", "by-video", "--fold", "9"), "there is no fold 9: expected 0 to 4"),

@@ -11,7 +11,7 @@ import pytest
 
 from edge.errors import UserError
 from edge.images import write_picture
-from train.data.fireseg import content_hash, find_broken, load_dataset, load_negatives, read_mask
+from train.data.fireseg import content_hash, load_dataset, load_negatives, read_mask
 
 HEIGHT, WIDTH = 12, 16
 
@@ -115,17 +115,6 @@ def test_every_file_without_a_partner_is_listed_at_once(tmp_path: Path) -> None:
     assert "images_prepped_test/img(1).jpg has no mask" in third
 
 
-def test_every_broken_file_is_found_in_one_pass(tmp_path: Path) -> None:
-    write_folders(tmp_path, ["a", "b", "c", "d"])
-    write_mask(tmp_path / "masks" / "a.png", width=WIDTH + 1)
-    whole = (tmp_path / "images" / "b.jpg").read_bytes()
-    (tmp_path / "images" / "b.jpg").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "masks" / "d.png").write_text("not a mask")
-    first, second, third = find_broken(load_dataset(tmp_path).pairs)
-    assert "a.png is 17x12 but its image a.jpg is 16x12" in first
-    assert "b.jpg" in second and "d.png" in third
-
-
 def test_a_missing_folder_says_how_to_get_data_and_an_empty_one_names_both_layouts(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"does not exist.*fireseg-train fetch"):
         load_dataset(tmp_path / "missing")
@@ -224,13 +213,6 @@ def test_a_negative_hashes_by_content_and_unlike_a_pair_with_a_mask(tmp_path: Pa
     negatives, renamed, other = (load_negatives(tmp_path / name).pairs for name in ("negatives", "renamed", "other"))
     assert content_hash(negatives) == content_hash(renamed)
     assert len({content_hash(pairs) for pairs in (load_dataset(tmp_path / "pairs").pairs, negatives, other)}) == 3
-
-
-def test_an_unreadable_negative_is_named(tmp_path: Path) -> None:
-    (tmp_path / "sun.jpg").write_text("not an image")
-    assert [text.partition(" ")[0] for text in find_broken(load_negatives(tmp_path).pairs)] == [
-        str(tmp_path / "sun.jpg")
-    ]
 
 
 def test_a_folder_without_negatives_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,8 +69,3 @@ def test_an_unreachable_drive_says_why_and_how_to_go_on(monkeypatch: pytest.Monk
     monkeypatch.setattr(gdown, "download_folder", fail)
     message = fetch_error(out, "drive")
     assert "(Google Drive: connection refused)" in message and MIRROR_URL in message
-
-
-def test_drive_without_gdown_says_what_to_install(monkeypatch: pytest.MonkeyPatch, out: Path) -> None:
-    monkeypatch.setitem(sys.modules, "gdown", None)
-    assert "gdown is not installed" in fetch_error(out, "drive")

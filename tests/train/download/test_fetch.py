@@ -32,7 +32,7 @@ def test_a_nested_folder_is_copied_whole_and_left_unchanged(tmp_path: Path, out:
     source = write_set(tmp_path / "in" / REPOSITORY, FILES)
     (source / "images_prepped_train" / "Thumbs.db").write_bytes(b"x")
     fetched = fetch_set(out, tmp_path / "in")
-    assert fetched.verification.is_published and not fetched.already_there and fetched.warning is None
+    assert fetched.verification.is_published and not fetched.already_there
     assert read_set(out) == FILES
     assert len(load_dataset(out).pairs) == 8
     assert read_set(source).keys() > FILES.keys()
@@ -82,7 +82,7 @@ def test_a_mac_s_shadow_files_are_not_a_second_copy() -> None:
 def test_a_copy_with_other_sizes_and_0_1_masks_is_a_warning_with_counts(tmp_path: Path, out: Path) -> None:
     fetched = fetch_set(out, write_set(tmp_path / "in", make_set(width=24, fire=1)))
     assert len(fetched.verification.changed) == 16
-    assert fetched.warning is not None and "0 of 16 files are the published bytes, 16 differ" in fetched.warning
+    assert "0 of 16 files are the published bytes, 16 differ" in str(fetched)
     assert load_dataset(out).pairs[0].read()[1].any()
 
 
@@ -93,10 +93,7 @@ def test_a_copy_with_other_sizes_and_0_1_masks_is_a_warning_with_counts(tmp_path
         ({name: FILES[name] for name in (IMAGE, MASK)}, ["lacks 14 of 16 files", "and 4 more"]),
         (FILES | {IMAGE: FILES[IMAGE][:-40]}, ["1 of FireSeg's pairs cannot be used", "img(2).jpg"]),
         (FILES | {MASK: make_set(width=24)[MASK]}, ["expected one size for both"]),
-        (
-            {"photos/img(1).jpg": FILES[IMAGE]},
-            ["does not contain FireSeg: expected images_prepped_train/"],
-        ),
+        ({"photos/img(1).jpg": FILES[IMAGE]}, ["does not contain FireSeg: expected images_prepped_train/"]),
     ],
     ids=["one missing", "many missing", "cut image", "mask of another size", "another layout"],
 )
@@ -223,4 +220,4 @@ def test_a_resized_copy_of_fireseg_is_a_warning(tmp_path: Path, fireseg_dir: Pat
     assert fetched.already_there and not fetched.verification.missing
     if fetched.verification.is_published:
         pytest.skip("FIRESEG_DIR holds the published bytes")
-    assert fetched.warning is not None and "differs from the published bytes" in fetched.warning
+    assert "differs from the published bytes" in str(fetched)

@@ -8,7 +8,6 @@ depend on the seed and the epoch only (`train/data/batches.py`), and early stopp
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import time
@@ -19,7 +18,7 @@ from typing import Any
 import keras
 
 from edge.errors import UserError
-from edge.files import check_writable, replacing, write_json, write_text
+from edge.files import check_writable, replacing, write_json
 from train.data.batches import Batches, Examples
 from train.model.fused_batchnorm import fuse_batchnorm, unfuse_batchnorm
 from train.model.io import deflate
@@ -29,7 +28,6 @@ from train.recipe import Phase, Recipe
 
 STATE_FILE = "state.json"
 BEST_FILE = "best.keras"
-HISTORY_FILE = "history.csv"
 # Chooses the best epoch: the loss is smooth; the IoU of a few validation videos jumps at its threshold.
 MONITOR = "val_loss"
 
@@ -47,7 +45,6 @@ class TrainingState:
     best_epoch: int | None = None  # the epoch of best.keras
 
     def rows(self, phase: Phase) -> list[Row]:
-        """Return the history of one phase."""
         return [row for row in self.history if row["phase"] == phase.name]
 
     def is_done(self, phase: Phase) -> bool:
@@ -94,13 +91,8 @@ def fit(
 ) -> keras.Model:
     """Train and return the best model, also saved as `out`/best.keras.
 
-    The best model has the lowest validation loss; without validation images it is the last epoch's.
-
-    Args:
-        data_sha256: content hash of all training and validation images.
-        resume: continue the run in `out`; without one, start.
-        verbose: as in Keras' `Model.fit`.
-
+    The best model has the lowest validation loss; without validation images it is the last epoch's. `data_sha256` is
+    the content hash of all training and validation images. `resume` continues the run in `out`, if there is one.
     Raises `UserError` if `out` holds a run and `resume` is off, or a run of another recipe or data.
 
     Example:
@@ -208,7 +200,7 @@ class _Checkpoint(keras.callbacks.Callback):
         _update_best(self.model, self.state, self.out)
         if previous and previous != last:
             (self.out / previous).unlink(missing_ok=True)
-        _write_history(self.state.history, self.out / HISTORY_FILE)
+        _write_history(self.state.history, self.out / "history.csv")
         if self.state.is_done(self.phase):
             self.model.stop_training = True
 
@@ -232,9 +224,7 @@ def _load(path: Path, *, compiled: bool) -> keras.Model:
 
 
 def _write_history(history: list[Row], path: Path) -> None:
-    text = io.StringIO()
-    columns = list(dict.fromkeys(key for row in history for key in row))
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_text(path, text.getvalue())
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in history for key in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)

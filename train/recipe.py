@@ -43,12 +43,7 @@ def _learning_rate(default: float, doc: str) -> Any:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that determines a training run besides its data.
-
-    Example:
-        >>> recipe = Recipe(width=0.35, frozen_epochs=1, finetune_epochs=24)
-        >>> recipe.check()
-    """
+    """Everything that determines a training run besides its data."""
 
     width: float = field(UNetConfig.width, "Width multiplier of the encoder, such as 0.35 or 1.0.")
     size: str = field(str(UNetConfig.height), "Input size in pixels: 224, or HEIGHTxWIDTH.")

@@ -60,7 +60,7 @@ def fetch_command(
     with progress_bar() as progress:
         fetched = fetch(out, source, progress=progress)
     print(fetched)
-    if not fetched.verification.is_published:
+    if not fetched.is_published:
         typer.echo("warning: usable, but metrics on this copy do not compare with those on the published set", err=True)
 
 

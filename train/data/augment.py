@@ -47,11 +47,7 @@ class Augmentation:
 
 
 class StrongAugmentation:
-    """Wider ranges, and also tilt, exposure, white balance, saturation and blur.
-
-    Keras' layers would take much of a training step on a CPU, so each image gets one affine transformation and one
-    colour matrix.
-    """
+    """Wider ranges, and also tilt, exposure, white balance, saturation and blur, without Keras' layers for speed."""
 
     def __call__(self, images: Frame, masks: npt.NDArray[np.uint8], seed: int) -> Arrays:
         """Transform as `Augmentation` does."""

@@ -13,11 +13,9 @@ import numpy.typing as npt
 
 from edge.images import Frame
 from edge.model.preprocess import to_model_input, to_model_mask
-from train.data.augment import Augmentation, StrongAugmentation
+from train.data.augment import Arrays, Augmentation, StrongAugmentation
 from train.data.copy_paste import FlamePaster
 from train.data.fireseg import Pair
-
-Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return math.ceil(len(self.examples) / self.batch_size)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Arrays:
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         images, masks = self.examples.images[chosen], self.examples.masks[chosen]
         if self.seed is None:

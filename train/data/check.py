@@ -23,12 +23,7 @@ class _Facts(NamedTuple):
 
 
 def check(dataset: Dataset, on_progress: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Open every file and return the report: parts, leaks and warnings. Raises `UserErrors` listing every broken file.
-
-    Example:
-        >>> check(load_dataset(Path("data/fireseg")))["leaks"]["videos_in_train_and_test"]
-        ['v17']
-    """
+    """Open every file; return parts, leaks and warnings. Raises `UserErrors` listing every broken file."""
 
     def inspect(pair: Pair) -> _Facts | UserError:
         try:

@@ -34,10 +34,6 @@ class Split:
     test: tuple[Pair, ...]
 
     @property
-    def train_videos(self) -> set[str]:
-        return {pair.video for pair in self.train}
-
-    @property
     def sha256(self) -> str:
         return content_hash(self.test)
 
@@ -98,7 +94,8 @@ def split_from_name(dataset: Dataset, name: str) -> Split:
 
 def with_clean(dataset: Dataset, split: Split) -> list[Split]:
     """Return the split, followed by `official-clean` if it is `official` and has test videos not in training."""
-    if split.name == "official" and any(pair.video not in split.train_videos for pair in split.test):
+    train_videos = {pair.video for pair in split.train}
+    if split.name == "official" and any(pair.video not in train_videos for pair in split.test):
         return [split, make_split(dataset, "official-clean")]
     return [split]
 

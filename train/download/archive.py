@@ -24,7 +24,7 @@ from typing import IO
 from edge.errors import UserError
 from edge.files import replacing
 from train.data.fireseg import MASK_FOLDERS
-from train.download.http import OnProgress, no_progress
+from train.download.http import OnProgress
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 MAX_UNPACKED_BYTES = 8 << 30  # against mistakes and zip bombs: the published set is below 1 GiB
@@ -65,7 +65,7 @@ def unpack(
     *,
     label: str | None = None,
     limit_bytes: int = MAX_UNPACKED_BYTES,
-    on_progress: OnProgress = no_progress,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> None:
     """Copy the files `names` out of a folder or an archive to `out`, in the published layout, each atomically.
 

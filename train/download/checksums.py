@@ -30,24 +30,21 @@ class Verification:
     changed: tuple[str, ...]  # present with other bytes: resized, masks of 0 and 1, or broken
     missing: tuple[str, ...]
     extra: tuple[str, ...]  # images in FireSeg's folders that were not published
+    already_there: bool = False  # before `fetch`
 
     @property
     def is_published(self) -> bool:
-        """Whether the folder holds exactly the published files."""
         return not (self.changed or self.missing or self.extra)
 
     def __str__(self) -> str:
+        where = f"{'already there: ' if self.already_there else ''}{self.root}"
         count = len(self.identical) + len(self.changed) + len(self.missing)
         if self.is_published:
-            return f"{self.root}: verified, all {count} files are the published bytes"
+            return f"{where}: verified, all {count} files are the published bytes"
         parts = [f"{len(self.identical)} of {count} files are the published bytes"]
-        if self.changed:
-            parts.append(f"{len(self.changed)} differ ({shortened(self.changed)})")
-        if self.missing:
-            parts.append(f"{len(self.missing)} are missing ({shortened(self.missing)})")
-        if self.extra:
-            parts.append(f"{len(self.extra)} are not FireSeg's ({shortened(self.extra)})")
-        return f"{self.root} differs from the published bytes: {', '.join(parts)}"
+        kinds = ((self.changed, "differ"), (self.missing, "are missing"), (self.extra, "are not FireSeg's"))
+        parts += [f"{len(files)} {state} ({shortened(files)})" for files, state in kinds if files]
+        return f"{where} differs from the published bytes: {', '.join(parts)}"
 
 
 def names() -> list[str]:
@@ -79,14 +76,9 @@ def verify(root: Path, published: Mapping[str, str] | None = None) -> Verificati
     identical, changed, missing = (
         tuple(name for name in table if states[name] == state) for state in ("identical", "changed", "missing")
     )
-    extra = [
-        f"{folder}/{path.name}"
-        for folder in FOLDERS
-        if (root / folder).is_dir()
-        for path in list_images(root / folder)
-        if f"{folder}/{path.name}" not in table
-    ]
-    return Verification(root, identical, changed, missing, tuple(extra))
+    folders = [root / folder for folder in FOLDERS if (root / folder).is_dir()]
+    present = [f"{folder.name}/{path.name}" for folder in folders for path in list_images(folder)]
+    return Verification(root, identical, changed, missing, tuple(name for name in present if name not in table))
 
 
 def shortened(items: Sequence[str], separator: str = ", ") -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -25,22 +25,11 @@ from train.data.check import check
 from train.data.fireseg import Dataset, Pair, load_dataset
 from train.download.archive import MAX_UNPACKED_BYTES, choose, is_archive, unpack
 from train.download.checksums import FOLDERS, Verification, digests, shortened, verify
-from train.download.http import Network, OnProgress, TransferError, download, no_progress, reason, shown
+from train.download.http import Network, OnProgress, TransferError, download, reason, shown
 
 # A complete copy on GitHub, which does not limit downloads as Google Drive does.
 MIRROR_URL = "https://github.com/adriangambito/fire-segmentation/archive/efc5ff4c7ee29680010c600d8b8135c860dc2f45.zip"
 DRIVE_URL = "https://drive.google.com/drive/folders/1Xfq7zLwIwJ4vPx50G-k7j2-ofh1bj3fx"  # the authors' folder
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """The result of `fetch`: the comparison with the published set."""
-
-    verification: Verification
-    already_there: bool
-
-    def __str__(self) -> str:
-        return f"{'already there: ' if self.already_there else ''}{self.verification}"
 
 
 def fetch(
@@ -50,18 +39,16 @@ def fetch(
     network: Network | None = None,
     published: Mapping[str, str] | None = None,
     progress: Progress | None = None,
-) -> Fetched:
+) -> Verification:
     """Bring FireSeg to `out` from "mirror", "drive", a folder, an archive, or the http(s) URL of an archive.
 
     A complete `out` is verified and left alone; missing or broken files are filled in if the rest is published.
     A copy with other bytes is accepted with a warning, an incomplete or unreadable one refused. Raises `UserError`.
-
-    Example:
-        >>> print(fetch(Path("data/fireseg"), "Downloads/fireseg.zip"))
-        data/fireseg: verified, all 1200 files are the published bytes
     """
     table = digests() if published is None else published
-    stage = _staging_folder(out)
+    # Beside `out`, or inside a mounted `out`: a rename cannot cross file systems.
+    target = out.resolve()
+    stage = (target if target.is_mount() else target.parent) / f".{target.name}-partial"
     files = stage / "files"
     try:
         if out.exists() and not out.is_dir():
@@ -72,7 +59,7 @@ def fetch(
         if not gaps:
             load_dataset(out)
             _refuse_broken(before, (out,), "move the folder away, or choose another --out")
-            return Fetched(before, already_there=True)
+            return replace(before, already_there=True)
         if len(before.changed) > len(broken):
             raise UserError(
                 f"{out} holds {len(before.changed) - len(broken)} files that differ from the published ones, and lacks "
@@ -81,12 +68,12 @@ def fetch(
             )
         staged = _keep_published(files, table)
         if lacking := [name for name in gaps if name not in staged]:
-            _collect(source, lacking, stage, network or Network(), progress)
+            _collect(source, lacking, stage, network or Network(), progress or Progress(disable=True))
         _refuse_incomplete(out, files, verify(files, {name: table[name] for name in gaps}), source)
         _install(files, out)
         shutil.rmtree(stage)
         load_dataset(out)
-        return Fetched(verify(out, table), already_there=False)
+        return verify(out, table)
     except TransferError as error:
         raise UserError(
             f"FireSeg could not be downloaded ({error})",
@@ -109,7 +96,7 @@ def progress_bar() -> Progress:
     return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
-def _collect(source: str, names: Collection[str], stage: Path, network: Network, progress: Progress | None) -> None:
+def _collect(source: str, names: Collection[str], stage: Path, network: Network, progress: Progress) -> None:
     """Put the source's copies of the files `names` into `stage / "files"`."""
     files = stage / "files"
     if source == "drive" or "drive.google.com/drive/" in source:
@@ -137,10 +124,7 @@ def _collect(source: str, names: Collection[str], stage: Path, network: Network,
 def _download_from_drive(
     folder: str, names: Collection[str], files: Path, archives: Path, network: Network, on_progress: OnProgress
 ) -> None:
-    """Download the files `names` of a Google Drive folder; if it lacks some, its archives too.
-
-    Raises `TransferError`, also for an incomplete listing, before anything is downloaded.
-    """
+    """Download the files `names` of a Google Drive folder; if it lacks some, its archives too."""
     # No cookies: public files need none, and gdown would store them in the home folder.
     options = {"quiet": True, "use_cookies": False, "timeout": network.timeout_s, "retries": network.retries}
     try:
@@ -165,19 +149,11 @@ def _download_from_drive(
         raise TransferError("Google Drive answered in a way that gdown does not know") from error
 
 
-def _unpack_and_remove(
-    archive: Path, label: str, files: Path, names: Collection[str], progress: Progress | None
-) -> None:
+def _unpack_and_remove(archive: Path, label: str, files: Path, names: Collection[str], progress: Progress) -> None:
     try:
         unpack(archive, files, names, label=label, on_progress=_shows(progress, "unpacking"))
     finally:  # remove a bad archive too, so that the next run downloads it again
         shutil.rmtree(archive) if archive.is_dir() else archive.unlink(missing_ok=True)
-
-
-def _staging_folder(out: Path) -> Path:
-    """Return a folder beside `out`, or inside a mounted `out`: a rename cannot cross file systems."""
-    out = out.resolve()
-    return (out if out.is_mount() else out.parent) / f".{out.name}-partial"
 
 
 def _keep_published(files: Path, table: Mapping[str, str]) -> set[str]:
@@ -238,9 +214,7 @@ def _install(files: Path, out: Path) -> None:
         path.replace(target)
 
 
-def _shows(progress: Progress | None, description: str) -> OnProgress:
+def _shows(progress: Progress, description: str) -> OnProgress:
     """Return a callback that shows files or bytes in a new bar."""
-    if progress is None:
-        return no_progress
     task = progress.add_task(description, total=None)
     return lambda done, total: progress.update(task, completed=done, total=total)

@@ -26,10 +26,6 @@ TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 OnProgress = Callable[[int, int | None], None]  # bytes or files so far, and in total if known
 
 
-def no_progress(done: int, total: int | None) -> None:
-    """Ignore progress."""
-
-
 class TransferError(Exception):
     """A failed download. The text holds the reason; the caller adds the remedy."""
 
@@ -38,14 +34,9 @@ class TransferError(Exception):
 class Network:
     """Timeouts and retries of a download."""
 
-    connect_timeout_s: float = 10.0
-    read_timeout_s: float = 30.0  # between two packets, not for the whole file
+    timeout_s: tuple[float, float] = (10.0, 30.0)  # to connect, and between two packets
     retries: int = 3
     backoff_s: float = 1.0  # doubled after each retry
-
-    @property
-    def timeout_s(self) -> tuple[float, float]:
-        return self.connect_timeout_s, self.read_timeout_s
 
     def session(self) -> requests.Session:
         """Return a session that retries failed connections and transient statuses."""
@@ -67,7 +58,7 @@ class _BoundedRetry(Retry):
 
 
 def download(
-    url: str, target: Path, *, limit_bytes: int, network: Network, on_progress: OnProgress = no_progress
+    url: str, target: Path, *, limit_bytes: int, network: Network, on_progress: OnProgress = lambda done, total: None
 ) -> None:
     """Download `url` to `target`, which appears only when complete. Raises `TransferError`.
 

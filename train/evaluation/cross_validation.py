@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge.console import OnStep, no_steps
 from edge.errors import UserError
@@ -22,11 +21,9 @@ from train.model.io import load_predictor
 
 METRICS = ("fire_iou", "mean_iou", "fire_iou_per_image", "accuracy")
 INT8_FILE = "fireseg-int8.tflite"
-Report = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class FoldRun:
+class FoldRun(NamedTuple):
     """The training of one fold, as its card describes it."""
 
     folder: Path
@@ -42,7 +39,7 @@ class FoldRun:
 
 def cross_validate(
     folders: Sequence[Path], data: Path | None, *, int8: bool = False, on_step: OnStep = no_steps
-) -> Report:
+) -> dict[str, Any]:
     """Return metrics by fold, their mean and standard deviation, and metrics by video, worst first.
 
     Raises `UserError` if the runs are not of one cross-validation of this data.

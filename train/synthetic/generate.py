@@ -25,8 +25,6 @@ from train.synthetic.scene_types import SCENE_TYPES
 from train.synthetic.scenes import make_scene, render
 
 HEIGHT, WIDTH = 252, 448  # FireSeg's most frequent aspect ratio, reduced
-MIN_SIDE_PX = 32
-
 MIN_SCENES = 6  # five to train on, one to test on
 MAX_FRAMES_PER_SCENE = 5
 TEST_EVERY = 6  # every sixth scene is for testing, as 100 of FireSeg's 600 images
@@ -61,9 +59,6 @@ def generate(
 
     Leaves an existing set of the same seed, count and size alone. Raises `UserError` if `out` holds anything else or
     cannot be written.
-
-    Example:
-        >>> dataset = generate(Path("build/synthetic"), count=240, seed=0)
     """
     if count < MIN_SCENES:
         raise UserError(
@@ -71,8 +66,6 @@ def generate(
         )
     if seed < 0:
         raise UserError(f"seed {seed} is negative", "expected 0 or more")
-    if min(height, width) < MIN_SIDE_PX:
-        raise UserError(f"{width}x{height} is too small to render", f"expected at least {MIN_SIDE_PX} px a side")
     readme = README.format(version=GENERATOR_VERSION, seed=seed, count=count, width=width, height=height)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         if (out / README_FILE).is_file() and (out / README_FILE).read_bytes() == readme.encode():

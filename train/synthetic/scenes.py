@@ -45,7 +45,7 @@ def make_scene(seed: int | list[int], scene_type: str, *, has_fire: bool, height
     moods = MOODS if has_fire else MOODS_WITHOUT_FIRE
     mood = moods[rng.integers(len(moods))]
     sky, land, foreground = (np.full(shape, UNDRAWN, np.float32) for _ in range(3))
-    stage = Stage(rng, has_fire, mood, sky, land, foreground)
+    stage = Stage(rng, has_fire, mood, *shape[:2], land, foreground)
     draw_sky(sky, rng, mood)
     if mood == "dusk" and stage.chance(0.8):
         x, y = stage.between(0.1, 0.9) * width, stage.between(0.12, 0.4) * height

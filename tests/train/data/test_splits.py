@@ -127,7 +127,7 @@ def test_official_is_the_published_split_and_official_clean_removes_its_leak() -
     dataset = official_dataset()
     official, clean = (make_split(dataset, name) for name in ("official", "official-clean"))
     assert (len(official.train), len(official.test)) == (6, 4)
-    assert official.train_videos & {p.video for p in official.test} == {"v02"}
+    assert {p.video for p in official.train} & {p.video for p in official.test} == {"v02"}
     assert clean.train == official.train
     assert [p.video for p in clean.test] == ["v03", "v03"]
 
@@ -146,7 +146,7 @@ def test_a_random_split_tests_on_20_percent_and_says_that_it_leaks() -> None:
     assert "leaking" in split.name
     assert (len(split.train), len(split.test)) == (80, 20)
     assert names(split.train + split.test) == names(dataset.pairs)
-    assert {p.video for p in split.test} & split.train_videos
+    assert {p.video for p in split.test} & {p.video for p in split.train}
     assert make_split(dataset, "random", seed=4).test != split.test
 
 

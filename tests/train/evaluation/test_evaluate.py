@@ -11,7 +11,7 @@ from edge.errors import UserError
 from edge.images import Frame, Map, write_picture
 from edge.model.preprocess import to_model_mask
 from train.data.fireseg import Pair, load_dataset
-from train.evaluation.evaluate import Masks, evaluate, histogram, rounded
+from train.evaluation.evaluate import Masks, evaluate, histogram
 from train.evaluation.metrics import summarise
 
 SIDE_PX = 48
@@ -92,9 +92,3 @@ def test_a_damaged_image_is_named(pairs: tuple[Pair, ...]) -> None:
     pairs[2].image.write_bytes(b"text")
     with pytest.raises(UserError, match=r"f2\.png is not a picture"):
         evaluate(Oracle(32, 32), pairs)
-
-
-def test_only_fractions_are_rounded() -> None:
-    values = {"fire_iou": 0.123456, "images": 100, "sha256": "ab"}
-    assert rounded(values) == {"fire_iou": 0.1235, "images": 100, "sha256": "ab"}
-    assert rounded(values, 6) == values

@@ -115,11 +115,3 @@ def test_eval_refuses_invalid_options_in_one_line(
     write_picture(tmp_path / "mine" / "masks" / "a.png", black[..., 0])
     (line,) = refused(here("eval", model, "--data", synthetic_dir, *arguments))
     assert message in line
-
-
-@pytest.mark.parametrize(
-    ("file", "message"), [("missing.keras", "does not exist"), ("model.onnx", "expected .keras or .tflite")]
-)
-def test_eval_refuses_a_file_that_is_not_a_model(here: Here, synthetic_dir: Path, file: str, message: str) -> None:
-    (line,) = refused(here("eval", file, "--data", synthetic_dir))
-    assert message in line

@@ -71,16 +71,6 @@ def test_images_with_equal_content_are_listed_under_any_name(root: Path) -> None
     assert check(load_dataset(root))["leaks"]["identical_images"] == [["train/img(2)", "train/img(4)", "test/img(1)"]]
 
 
-def test_plain_folders_have_one_part_and_no_leaks(tmp_path: Path) -> None:
-    for stem in ("a", "b"):
-        write_picture(tmp_path / "images" / f"{stem}.png", np.full((9, 9, 3), ord(stem), np.uint8))
-        write_picture(tmp_path / "masks" / f"{stem}.png", np.zeros((9, 9), np.uint8))
-    report = check(load_dataset(tmp_path))
-    assert report["layout"] == "folders"
-    assert report["parts"]["all"]["images"] == 2
-    assert report["leaks"] == {"videos_in_train_and_test": [], "identical_images": []}
-
-
 def test_masks_with_intermediate_values_are_warnings_in_the_report_alone(root: Path) -> None:
     write_pair(root, "train", 1, values=(1,))
     write_pair(root, "train", 4, values=(255, 90, 3))

@@ -108,11 +108,6 @@ def test_the_published_split_is_the_default_if_there_is_one(tmp_path: Path) -> N
     assert open_split(barn, None, 3, no_steps)[1].name == "by-video fold 3 seed 0"
 
 
-def test_a_fold_of_a_split_without_folds_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--fold 2 needs --split by-video"):
-        open_split(write_fireseg(tmp_path / "mine"), "official", 2, no_steps)
-
-
 def test_an_extra_set_holds_out_whole_groups_and_takes_its_folder_s_name(tmp_path: Path) -> None:
     (web,) = open_extra_sets([write_extra(tmp_path / "web")], [])
     assert (web.title, web.kind) == ("web", "extra")

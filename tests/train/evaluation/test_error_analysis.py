@@ -50,11 +50,6 @@ def test_recall_is_1_at_threshold_0_and_falls_as_it_rises(levels: Map, truth: Ma
     assert [row["threshold"] for row in rows][128] == 0.5
 
 
-@given(maps, masks)
-def test_average_precision_is_between_0_and_1(levels: Map, truth: Mask) -> None:
-    assert -1e-9 <= average_precision(precision_recall(histogram(levels, truth))) <= 1 + 1e-9
-
-
 def test_average_precision_of_a_perfect_a_blind_and_a_known_ranking() -> None:
     truth = np.array([[True, False, True, False]])
     perfect = np.array([[200, 10, 150, 0]], np.uint8)

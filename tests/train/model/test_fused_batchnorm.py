@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -98,9 +97,3 @@ def test_mixed_precision_computes_in_bfloat16_to_nearly_the_same_result() -> Non
     assert half.dtype == np.float32
     assert (half != expected).any() and np.abs(half - expected).max() < 0.01
     assert np.isfinite(np.asarray(mixed(frames, training=True))).all()
-
-
-def test_a_fused_network_is_saved_and_loaded_as_such(tmp_path: Path) -> None:
-    fuse_batchnorm(unet()).save(tmp_path / "last.keras")
-    loaded = keras.models.load_model(tmp_path / "last.keras")
-    assert {type(layer) for layer in norms(loaded)} == {FusedBatchNormalization}

@@ -60,16 +60,6 @@ def test_eval_gives_the_metrics_of_the_card(trained: tuple[Path, Done], syntheti
 
 
 @pytest.mark.slow
-def test_fit_does_not_overwrite_a_run(trained: tuple[Path, Done], synthetic_dir: Path, here: Here) -> None:
-    out = trained[0] / "runs" / "tiny"
-    arguments = ["fit", "--data", synthetic_dir, "--out", out, *TINY_FLAGS]
-    before = sha256(out / "best.keras")
-    assert "already holds a training run: pass --resume" in refused(here(*arguments))[0]
-    assert "another batch_size" in refused(here(*arguments, "--resume", "--batch-size", "4"))[0]
-    assert sha256(out / "best.keras") == before
-
-
-@pytest.mark.slow
 def test_fit_trains_on_extra_sets_by_a_recipe_file_and_its_card_names_them(
     here: Here, synthetic_dir: Path, negatives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import cv2
@@ -81,11 +80,5 @@ def test_a_truncated_video_is_reported(tmp_path: Path) -> None:
     data = whole.read_bytes()
     assert len(list(read_frames(whole, 1))) == 20
     short.write_bytes(data[: len(data) * 2 // 3])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            frames = len(list(read_frames(short, 1)))
-        except UserError as error:
-            assert "short.avi" in str(error)
-        else:
-            assert frames < 20 and "it is cut short or damaged" in str(caught[0].message)
+    with pytest.warns(UserWarning, match="it is cut short or damaged"):
+        assert 0 < len(list(read_frames(short, 1))) < 20

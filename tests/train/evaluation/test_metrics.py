@@ -36,12 +36,6 @@ def mask_pairs(draw: st.DrawFn) -> tuple[Mask, Mask]:
     return draw(masks), draw(masks)
 
 
-@given(counts)
-def test_every_metric_is_between_0_and_1(c: Counts) -> None:
-    for metric in RATIOS:
-        assert 0 <= metric(c) <= 1, metric.__name__
-
-
 @given(mask_pairs())
 def test_counts_agree_with_numpy(masks: tuple[Mask, Mask]) -> None:
     predicted, truth = masks

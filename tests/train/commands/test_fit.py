@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from edge.files import sha256
-from tests.support.run_cli import CHATTER, Done, Here, leftovers, refused, type_in
+from tests.support.run_cli import CHATTER, Here, leftovers, refused
 from tests.support.tiny_run import small_network
-from train import fit as fitting
 from train.model.io import load_keras
 
 TINY_FLAGS = (
@@ -21,22 +20,23 @@ TINY_FLAGS = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def trained(synthetic_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
-    """A folder in which `fit` trained an epoch into `runs/tiny`. Shared: do not write into it."""
-    cwd = tmp_path_factory.mktemp("trained")
-    return cwd, type_in(cwd, "fit", "--data", synthetic_dir, "--out", "runs/tiny", *TINY_FLAGS)
+@pytest.fixture(autouse=True)
+def _small_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    from train import fit
+
+    monkeypatch.setattr(fit, "build_unet", small_network)
 
 
 @pytest.mark.slow
-def test_fit_leaves_a_model_a_card_and_plots(trained: tuple[Path, Done]) -> None:
-    cwd, done = trained
+def test_fit_leaves_a_model_a_card_and_plots_and_eval_gives_the_metrics_of_the_card(
+    here: Here, synthetic_dir: Path, tmp_path: Path
+) -> None:
+    done = here("fit", "--data", synthetic_dir, "--out", "runs/tiny", *TINY_FLAGS)
     assert done.code == 0, done.err
     assert "SYNTHETIC data, not FireSeg, split official" in done.out
     assert "fire_iou_per_image" in done.out
-    for text in (done.out, done.err):
-        assert not CHATTER.search(text), text
-    out = cwd / "runs" / "tiny"
+    assert not CHATTER.search(done.out + done.err), done
+    out = tmp_path / "runs" / "tiny"
     for file in ("history.csv", "losses-fine-tuning.png", "predictions.png"):
         assert (out / file).is_file()
     assert load_keras(out / "best.keras").input_shape == (None, 32, 32, 3)
@@ -44,26 +44,16 @@ def test_fit_leaves_a_model_a_card_and_plots(trained: tuple[Path, Done]) -> None
     assert card["sha256"] == sha256(out / "best.keras")
     assert card["recipe"]["model"]["width"] == 0.35
     assert not leftovers(out)
-
-
-@pytest.mark.slow
-def test_eval_gives_the_metrics_of_the_card(trained: tuple[Path, Done], synthetic_dir: Path) -> None:
-    cwd, _ = trained
-    done = type_in(cwd, "eval", "runs/tiny/best.keras", "--data", synthetic_dir, "--json")
-    assert done.code == 0, done.err
-    assert not CHATTER.search(done.err), done.err
-    report: dict[str, Any] = json.loads(done.out)
+    report: dict[str, Any] = json.loads(here("eval", "runs/tiny/best.keras", "--data", synthetic_dir, "--json").out)
     assert (report["split"], report["data"]) == ("official", "SYNTHETIC data, not FireSeg")
-    on_card = json.loads((cwd / "runs/tiny/best.json").read_text())["metrics"]["official"]
-    for name, value in on_card.items():
+    for name, value in card["metrics"]["official"].items():
         assert report[name] == (pytest.approx(value, abs=1e-4) if isinstance(value, float) else value), name
 
 
 @pytest.mark.slow
 def test_fit_trains_on_extra_sets_by_a_recipe_file_and_its_card_names_them(
-    here: Here, synthetic_dir: Path, negatives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Here, synthetic_dir: Path, negatives: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(fitting, "build_unet", small_network)
     (tmp_path / "mine.toml").write_text(
         'size = 32\nwidth = 0.35\nbackbone-weights = "none"\n'
         'frozen-epochs = 1\nfinetune-epochs = 9\nbn-frozen-epochs = 1\nbn-frozen-lr = 2e-4\naugment = "strong"\n'

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edge.files import sha256
-from tests.support.run_cli import CHATTER, Here, leftovers, refused
+from tests.support.run_cli import Here, leftovers, refused
 from tests.support.tiny_run import small_network
 from train.model.io import load_keras
 
@@ -35,7 +35,6 @@ def test_fit_leaves_a_model_a_card_and_plots_and_eval_gives_the_metrics_of_the_c
     assert done.code == 0, done.err
     assert "SYNTHETIC data, not FireSeg, split official" in done.out
     assert "fire_iou_per_image" in done.out
-    assert not CHATTER.search(done.out + done.err), done
     out = tmp_path / "runs" / "tiny"
     for file in ("history.csv", "losses-fine-tuning.png", "predictions.png"):
         assert (out / file).is_file()

@@ -8,8 +8,6 @@ import os
 from edge.console import quiet
 from edge.errors import UserError
 
-INSTALL = "run `pip install '.[train]'` in the project's folder"
-
 
 def load_modules(*modules: str) -> None:
     """Import modules of the train extra. Raises `UserError` if one is missing or does not load."""
@@ -17,7 +15,8 @@ def load_modules(*modules: str) -> None:
         for module in modules:
             importlib.import_module(module)
     except ImportError as error:
-        raise UserError(f"{error.name or error} is not installed", INSTALL) from error
+        remedy = "run `pip install '.[train]'` in the project's folder"
+        raise UserError(f"{error.name or error} is not installed", remedy) from error
 
 
 def load_keras_backend(*, needs_tensorflow: bool = False) -> None:

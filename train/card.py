@@ -21,7 +21,7 @@ from train.fit import TrainingState, best_row
 from train.recipe import Recipe
 
 PACKAGES = ("fireseg-edge", "keras", "tensorflow", "ai-edge-litert", "numpy", "opencv-python-headless")
-NETWORK_FIELDS = ("encoder", "decoder", "width", "size")  # on the card as `model`
+NETWORK_FIELDS = ("width", "size")  # on the card as `model`
 
 
 def write_card(

@@ -8,19 +8,17 @@ depend on the seed and the epoch only (`train/data/batches.py`), and early stopp
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import time
 from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from edge.errors import UserError
-from edge.files import check_writable, replacing, write_json, write_text
+from edge.files import check_writable, replacing, write_json
 from train.data.batches import Batches, Examples
 from train.model.fused_batchnorm import fuse_batchnorm, unfuse_batchnorm
 from train.model.io import deflate
@@ -30,7 +28,6 @@ from train.recipe import Phase, Recipe
 
 STATE_FILE = "state.json"
 BEST_FILE = "best.keras"
-HISTORY_FILE = "history.csv"
 # Chooses the best epoch: the loss is smooth; the IoU of a few validation videos jumps at its threshold.
 MONITOR = "val_loss"
 
@@ -48,7 +45,6 @@ class TrainingState:
     best_epoch: int | None = None  # the epoch of best.keras
 
     def rows(self, phase: Phase) -> list[Row]:
-        """Return the history of one phase."""
         return [row for row in self.history if row["phase"] == phase.name]
 
     def is_done(self, phase: Phase) -> bool:
@@ -95,13 +91,8 @@ def fit(
 ) -> keras.Model:
     """Train and return the best model, also saved as `out`/best.keras.
 
-    The best model has the lowest validation loss; without validation images it is the last epoch's.
-
-    Args:
-        data_sha256: content hash of all training and validation images.
-        resume: continue the run in `out`; without one, start.
-        verbose: as in Keras' `Model.fit`.
-
+    The best model has the lowest validation loss; without validation images it is the last epoch's. `data_sha256` is
+    the content hash of all training and validation images. `resume` continues the run in `out`, if there is one.
     Raises `UserError` if `out` holds a run and `resume` is off, or a run of another recipe or data.
 
     Example:
@@ -120,9 +111,13 @@ def fit(
         if rows and state.last:
             model = _load(out / state.last, compiled=True)
         else:
-            model = fuse_batchnorm(
-                _initial_model(recipe, previous, state, out), "mixed_bfloat16" if recipe.mixed_precision else "float32"
-            )
+            if previous is None or state.last is None:
+                initial = build_unet(recipe.model, weights=recipe.weights)
+            else:
+                # A phase with patience hands on its best epoch. The others hand on their last: while BatchNorm trains,
+                # the validation loss fluctuates more than the network changes.
+                initial = _load(out / (state.last if previous.patience is None else BEST_FILE), compiled=False)
+            model = fuse_batchnorm(initial, "mixed_bfloat16" if recipe.mixed_precision else "float32")
             compile_phase(model, phase, steps=phase.epochs * -(-len(training) // recipe.batch_size))
         epochs_done = len(state.history)
         batches = Batches(training, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong")
@@ -131,7 +126,7 @@ def fit(
             validation_data=Batches(validation, recipe.batch_size) if len(validation) else None,
             initial_epoch=epochs_done,
             epochs=epochs_done - len(rows) + phase.epochs,
-            callbacks=[_Checkpoint(state, phase, batches, out), *_tensorboard(out)],
+            callbacks=[_Checkpoint(state, phase, batches, out)],
             shuffle=False,  # `Batches` shuffles; Keras' shuffling could not be resumed
             verbose=verbose,
         )
@@ -153,15 +148,6 @@ def compile_phase(model: keras.Model, phase: Phase, steps: int) -> None:
         loss=BCEDice(),
         metrics=[keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.5, name="fire_iou")],
     )
-
-
-def _initial_model(recipe: Recipe, previous: Phase | None, state: TrainingState, out: Path) -> keras.Model:
-    """Return the model that a phase starts from."""
-    if previous is None or state.last is None:
-        return build_unet(recipe.model, weights=recipe.weights)
-    # A phase with patience hands on its best epoch. The others hand on their last: while BatchNorm trains, the
-    # validation loss fluctuates more than the network changes.
-    return _load(out / (state.last if previous.patience is None else BEST_FILE), compiled=False)
 
 
 def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> TrainingState:
@@ -201,19 +187,20 @@ class _Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         seconds = round(time.monotonic() - self.started_s, 1)
-        row: Row = {"phase": self.phase.name, "epoch": epoch + 1, "seconds": seconds}
-        row |= {name: float(value) for name, value in (logs or {}).items()}
+        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        row: Row = {"phase": self.phase.name, "epoch": epoch + 1, "seconds": seconds, **metrics}
         if not math.isfinite(loss := row[MONITOR] if MONITOR in row else row["loss"]):
             raise UserError(f"the loss is {loss} after epoch {epoch + 1}", "training diverged; lower the learning rate")
         previous, last = self.state.last, f"last-{epoch + 1:03d}.keras"
-        _save(self.model, self.out / last)
+        with replacing(self.out / last) as temporary:
+            self.model.save(temporary)
         self.state.history.append(row)
         self.state.last = last
         write_json(self.out / STATE_FILE, asdict(self.state))
         _update_best(self.model, self.state, self.out)
         if previous and previous != last:
             (self.out / previous).unlink(missing_ok=True)
-        _write_history(self.state.history, self.out / HISTORY_FILE)
+        _write_history(self.state.history, self.out / "history.csv")
         if self.state.is_done(self.phase):
             self.model.stop_training = True
 
@@ -222,7 +209,9 @@ def _update_best(model: keras.Model, state: TrainingState, out: Path) -> None:
     """Save the last epoch's `model` as the best one if it is; after the state, which must know every saved epoch."""
     if not state.history or stalled_epochs(state.history) or state.best_epoch == state.history[-1]["epoch"]:
         return
-    _save(unfuse_batchnorm(model), out / BEST_FILE, compress=True)
+    with replacing(out / BEST_FILE) as temporary:
+        unfuse_batchnorm(model).save(temporary)
+        deflate(temporary)
     state.best_epoch = state.history[-1]["epoch"]
     write_json(out / STATE_FILE, asdict(state))
 
@@ -234,24 +223,8 @@ def _load(path: Path, *, compiled: bool) -> keras.Model:
         raise UserError(f"{path} is missing or damaged", f"delete {path.parent} and start again") from error
 
 
-def _save(model: keras.Model, path: Path, *, compress: bool = False) -> None:
-    with replacing(path) as temporary:
-        model.save(temporary)
-        if compress:
-            deflate(temporary)
-
-
 def _write_history(history: list[Row], path: Path) -> None:
-    text = io.StringIO()
-    columns = list(dict.fromkeys(key for row in history for key in row))
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_text(path, text.getvalue())
-
-
-def _tensorboard(out: Path) -> list[keras.callbacks.Callback]:
-    # Keras writes TensorBoard's files with TensorFlow, which a JAX or torch installation may lack.
-    if find_spec("tensorflow") is None:
-        return []
-    return [keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False)]
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in history for key in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)

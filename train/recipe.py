@@ -14,12 +14,12 @@ import re
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 from edge.config_schema import field, unknown_key, validation_error
 from edge.errors import UserError
 from train.data.splits import VALIDATION_SHARE
-from train.model.config import Decoder, Encoder, UNetConfig
+from train.model.config import UNetConfig
 
 SHIPPED_DIR = Path(__file__).parent / "recipes"
 
@@ -43,17 +43,8 @@ def _learning_rate(default: float, doc: str) -> Any:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that determines a training run besides its data.
+    """Everything that determines a training run besides its data."""
 
-    Example:
-        >>> recipe = Recipe(width=0.35, frozen_epochs=1, finetune_epochs=24)
-        >>> recipe.check()
-    """
-
-    encoder: str = field(UNetConfig.encoder, "Encoder; original is the paper's.", choices=get_args(Encoder))
-    decoder: str = field(
-        UNetConfig.decoder, "Decoder: separable is light, transposed is the paper's.", choices=get_args(Decoder)
-    )
     width: float = field(UNetConfig.width, "Width multiplier of the encoder, such as 0.35 or 1.0.")
     size: str = field(str(UNetConfig.height), "Input size in pixels: 224, or HEIGHTxWIDTH.")
     backbone_weights: str = field("imagenet", "Initial MobileNetV2 weights: imagenet, a path, or none.")
@@ -79,8 +70,7 @@ class Recipe:
         match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", self.size.lower())
         if match is None:
             raise UserError(f"size is {self.size!r}", "expected pixels such as 224, or HEIGHTxWIDTH such as 192x320")
-        height, width_px = int(match[1]), int(match[2] or match[1])
-        return UNetConfig(height, width_px, cast(Encoder, self.encoder), cast(Decoder, self.decoder), self.width)
+        return UNetConfig(int(match[1]), int(match[2] or match[1]), self.width)
 
     @property
     def weights(self) -> str | None:
@@ -122,10 +112,6 @@ def read_recipe(name: str) -> dict[str, Any]:
     """Read a TOML recipe, by path or by the name of a shipped one; keys are flag names.
 
     Raises `UserError` naming what is wrong.
-
-    Example:
-        >>> read_recipe("small")["width"]
-        0.35
     """
     path = Path(name) if Path(name).suffix else SHIPPED_DIR / f"{name}.toml"
     try:

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from edge.errors import UserError
-from train.download.fetch import Fetched, fetch
+from train.download.checksums import Verification
+from train.download.fetch import fetch
 from train.download.http import CHUNK_BYTES, Network
 
-FAST = Network(connect_timeout_s=10, read_timeout_s=10, retries=2, backoff_s=0.01)
+FAST = Network(timeout_s=(10, 10), retries=2, backoff_s=0.01)
 REPOSITORY = "fire-segmentation-efc5/fire_segmentation/Fire Dataset"  # where the archive on GitHub holds the set
 Files = dict[str, bytes]  # published name -> content
 
@@ -64,7 +65,7 @@ def zipped(files: Files, prefix: str = REPOSITORY) -> bytes:
     return buffer.getvalue()
 
 
-def fetch_set(out: Path, source: Path | str, **options: Any) -> Fetched:
+def fetch_set(out: Path, source: Path | str, **options: Any) -> Verification:
     return fetch(out, str(source), **{"published": TABLE, "network": FAST, **options})
 
 

@@ -15,7 +15,7 @@ from train.fit import Row, fit, read_state
 from train.model.unet import UNetConfig
 from train.recipe import Recipe
 
-SIDE_PX = 16
+SIDE_PX = 32
 
 
 def small_network(config: UNetConfig, *, weights: str | None = None) -> keras.Model:
@@ -32,8 +32,7 @@ def small_network(config: UNetConfig, *, weights: str | None = None) -> keras.Mo
 
 TINY = Recipe(
     size=str(SIDE_PX),
-    encoder="original",
-    width=0.1,
+    width=0.35,
     backbone_weights="none",
     frozen_epochs=2,
     finetune_epochs=2,

@@ -1,4 +1,4 @@
-"""Fixtures shared by the tests of training and of `fireseg-train`."""
+"""Fixtures shared by the tests of training and of `fireseg-train`. Only those of models load Keras."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ import warnings
 from pathlib import Path
 
 import cv2
-import keras
 import numpy as np
 import pytest
 
 from edge.images import write_image
-from tests.support import tiny_run
 from tests.support.run_cli import Done, Here
 from train.cli import run
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Here:
-    """Run the command in this process, which has loaded Keras: a tenth of the time of a new one."""
+    """Run the command in this process, where Keras is loaded once: a tenth of the time of a new one."""
 
     def call(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["fireseg-train", *map(str, arguments)])
@@ -56,12 +54,12 @@ def negatives(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def red_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    frame = keras.Input((32, 48, 3))
-    probability = keras.layers.Conv2D(1, 1, activation="sigmoid", name="red")(keras.layers.Rescaling(1 / 255)(frame))
-    network = keras.Model(frame, probability)
-    network.get_layer("red").set_weights(
-        [np.array([20, -10, -10], np.float32).reshape(1, 1, 3, 1), np.array([-8], np.float32)]
-    )
+    from keras import Input, Model, layers
+
+    frame = Input((32, 48, 3))
+    red = layers.Conv2D(1, 1, activation="sigmoid")
+    network = Model(frame, red(layers.Rescaling(1 / 255)(frame)))
+    red.set_weights([np.array([20, -10, -10], np.float32).reshape(1, 1, 3, 1), np.array([-8], np.float32)])
     path = tmp_path_factory.mktemp("model") / "red.keras"
     network.save(path)
     return path
@@ -76,6 +74,8 @@ def model(red_model: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny run that was never interrupted. Shared: do not write into it."""
+    from tests.support import tiny_run
+
     out = tmp_path_factory.mktemp("recipe") / "run"
     tiny_run.train(out)
     return out

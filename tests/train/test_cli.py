@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,14 @@ def test_an_out_folder_that_cannot_be_written_is_refused(
     assert "choose a writable folder" in line
     assert (tmp_path / "file").read_text() == "in the way"
     assert not leftovers(tmp_path)
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gdown", None)
+    (line,) = refused(here("fetch"))
+    assert "gdown is not installed: run `pip install '.[train]'`" in line
 
 
 @pytest.mark.slow

@@ -17,8 +17,6 @@ from edge.model.segmenter import OUTPUT_STEPS
 from train.backend import load_keras_backend
 from train.commands.options import DataOption, ExtraOption, FoldOption, ModelArgument, NegativesOption
 
-ALL = "all"
-
 
 def eval_command(
     model: ModelArgument,
@@ -48,7 +46,7 @@ def eval_command(
     from train.data.splits import with_clean
     from train.evaluation.error_analysis import write_error_analysis
     from train.evaluation.evaluate import evaluate, rounded
-    from train.evaluation.false_alarms import count_frames, picture_alarms, video_alarms
+    from train.evaluation.false_alarms import count_frames, image_alarms, video_alarms
     from train.evaluation.plots import draw_predictions
     from train.evaluation.provenance import train_test_overlap
     from train.model.io import load_predictor
@@ -62,8 +60,8 @@ def eval_command(
     lengths = {path: count_frames(path, frame_stride) for path in video or []}
     predictor = load_predictor(model, threads=threads)
     with progress_bars() as on_step:
-        source, first = open_split(data, "official" if split == ALL else split, fold, on_step)
-        splits = with_clean(source.dataset, first) if split == ALL else [first]
+        source, first = open_split(data, "official" if split == "all" else split, fold, on_step)
+        splits = with_clean(source.dataset, first) if split == "all" else [first]
         held_out = open_held_out(extra or [], negatives or [], taken=[part.name for part in splits])
         predictions = evaluate(predictor, first.test, on_step("evaluating", len(first.test)))
         columns = {part.name: (part.test, predictions.of(part.test)) for part in splits}
@@ -74,7 +72,7 @@ def eval_command(
             if extra_set.kind == "extra":
                 columns[extra_set.title] = (pairs, scored)
             else:
-                rates = {**picture_alarms(scored.masks), "sha256": content_hash(pairs)}
+                rates = {**image_alarms(scored.masks), "sha256": content_hash(pairs)}
                 false_alarms[extra_set.title] = rounded(rates, 6)
         videos = {}
         for path, length in lengths.items():
@@ -107,6 +105,6 @@ def eval_command(
         {name: {"images": len(pairs), **scored.metrics} for name, (pairs, scored) in columns.items()},
         f"{model} on {source.title}",
     )
-    print_shares(false_alarms, "false alarms: pictures without flames, by area fraction predicted as fire")
+    print_shares(false_alarms, "false alarms: images without flames, by area fraction predicted as fire")
     by_name = {Path(name).name: rates for name, rates in videos.items()}
     print_shares(by_name, "video frames, by area fraction predicted as fire")

@@ -44,9 +44,8 @@ def _folds_table(report: dict[str, Any], metrics: tuple[str, ...], title: str) -
     for name, row in report["folds"].items():
         table.add_row(name, str(row["images"]), *(f"{row[metric]:.4f}" for metric in metrics))
     table.add_section()
-    table.add_row("mean", "", *(f"{report['mean'][metric]:.4f}" for metric in metrics))
-    if len(report["folds"]) > 1:
-        table.add_row("standard deviation", "", *(f"{report['std'][metric]:.4f}" for metric in metrics))
+    for name, key in (("mean", "mean"), ("standard deviation", "std"))[: len(report["folds"])]:
+        table.add_row(name, "", *(f"{report[key][metric]:.4f}" for metric in metrics))
     return table
 
 

@@ -1,4 +1,4 @@
-"""`fireseg-train predict`: masks and overlays of pictures."""
+"""`fireseg-train predict`: masks and overlays of images."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from train.commands.options import ModelArgument
 
 def predict_command(
     model: ModelArgument,
-    images: Annotated[list[Path], typer.Argument(help="Pictures to segment.")],
+    images: Annotated[list[Path], typer.Argument(help="Images to segment.")],
     out: Annotated[Path, typer.Option(help="Folder for NAME-mask.png and NAME-overlay.jpg.")] = Path("build/predict"),
 ) -> None:
-    """Write the fire mask and an overlay of each picture."""
+    """Write the fire mask and an overlay of each image."""
     load_keras_backend()
     from train.model.io import load_predictor
 

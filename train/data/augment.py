@@ -13,6 +13,8 @@ from keras import layers, ops
 
 from edge.images import Frame
 
+Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # images in 0..255 and masks of 0 and 1
+
 VALUE_RANGE = (0, 255)
 LUMA = (0.299, 0.587, 0.114)  # weights of R, G and B in grey
 GREY_CHANCE = 0.05
@@ -20,11 +22,7 @@ BLUR_CHANCE = 0.25
 
 
 class Augmentation:
-    """Keras' layers: flip, zoom and shift (together a random crop), brightness, contrast and hue, drawn for each image.
-
-    Example:
-        >>> images, masks = Augmentation()(images, masks, seed=7)
-    """
+    """Keras' layers: flip, zoom and shift (a random crop), brightness, contrast and hue, drawn for each image."""
 
     def __init__(self) -> None:
         self.layers: list[keras.Layer] = [
@@ -38,42 +36,26 @@ class Augmentation:
             layers.RandomHue(0.03, value_range=VALUE_RANGE),
         ]
 
-    def __call__(
-        self, images: Frame, masks: npt.NDArray[np.uint8], seed: int
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Transform N x H x W x 3 RGB in 0..255 and N x H x W x 1 masks of 0 and 1, as drawn by `seed`.
-
-        Returns both as float32, the images in 0..255.
-        """
+    def __call__(self, images: Frame, masks: npt.NDArray[np.uint8], seed: int) -> Arrays:
+        """Transform N x H x W x 3 RGB in 0..255 and N x H x W x 1 masks of 0 and 1, as drawn by `seed`."""
         data = {"images": images.astype(np.float32), "segmentation_masks": masks.astype(np.float32)}
         for index, layer in enumerate(self.layers):
             layer.generator.state.assign(np.array([seed, index], np.uint32))
             data = layer(data, training=True)
-        return (
-            np.clip(keras.ops.convert_to_numpy(data["images"]), *VALUE_RANGE),
-            keras.ops.convert_to_numpy(data["segmentation_masks"]),
-        )
+        changed, moved = (ops.convert_to_numpy(data[name]) for name in ("images", "segmentation_masks"))
+        return np.clip(changed, *VALUE_RANGE), moved
 
 
 class StrongAugmentation:
-    """Wider ranges, and also tilt, exposure, white balance, saturation and blur.
+    """Wider ranges, and also tilt, exposure, white balance, saturation and blur, without Keras' layers for speed."""
 
-    Keras' layers would take much of a training step on a CPU, so each image gets one affine transformation and one
-    colour matrix.
-    """
-
-    def __call__(
-        self, images: Frame, masks: npt.NDArray[np.uint8], seed: int
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def __call__(self, images: Frame, masks: npt.NDArray[np.uint8], seed: int) -> Arrays:
         """Transform as `Augmentation` does."""
         draw = np.random.default_rng(seed)
         transforms = _transforms(draw, *images.shape[:3])
-        moved = ops.image.affine_transform(images.astype(np.float32), transforms, "bilinear", fill_mode="reflect")
-        masks_moved = ops.image.affine_transform(masks.astype(np.float32), transforms, "nearest", fill_mode="reflect")
-        return (
-            ops.convert_to_numpy(_degrade(_recolour(moved, draw), draw)),
-            ops.convert_to_numpy(masks_moved),
-        )
+        images = ops.image.affine_transform(images.astype(np.float32), transforms, "bilinear", fill_mode="reflect")
+        masks = ops.image.affine_transform(masks.astype(np.float32), transforms, "nearest", fill_mode="reflect")
+        return ops.convert_to_numpy(_degrade(_recolour(images, draw), draw)), ops.convert_to_numpy(masks)
 
 
 def _transforms(draw: np.random.Generator, count: int, height: int, width: int) -> npt.NDArray[np.float32]:

@@ -13,11 +13,9 @@ import numpy.typing as npt
 
 from edge.images import Frame
 from edge.model.preprocess import to_model_input, to_model_mask
-from train.data.augment import Augmentation, StrongAugmentation
+from train.data.augment import Arrays, Augmentation, StrongAugmentation
 from train.data.copy_paste import FlamePaster
 from train.data.fireseg import Pair
-
-Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -31,12 +29,8 @@ class Examples:
         return len(self.images)
 
 
-def decode(pairs: Sequence[Pair], height: int, width: int, on_progress: Callable[[], None] | None = None) -> Examples:
-    """Read and resize all pairs. Raises `UserError` for a broken file.
-
-    Example:
-        >>> examples = decode(split.train, height=224, width=224)
-    """
+def decode(pairs: Sequence[Pair], height: int, width: int, on_progress: Callable[[], None] = lambda: None) -> Examples:
+    """Read and resize all pairs. Raises `UserError` for a broken file."""
     images = np.empty((len(pairs), height, width, 3), np.uint8)
     masks = np.empty((len(pairs), height, width, 1), np.uint8)
 
@@ -44,8 +38,7 @@ def decode(pairs: Sequence[Pair], height: int, width: int, on_progress: Callable
         frame, mask = pairs[index].read()
         to_model_input(frame, height, width, out=images[index])
         masks[index, :, :, 0] = to_model_mask(mask, height, width)
-        if on_progress:
-            on_progress()
+        on_progress()
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(fill, range(len(pairs))))
@@ -58,23 +51,11 @@ class Batches(keras.utils.PyDataset):
     `strong` augmentation also pastes flames of other examples into the batch. Order and augmentation depend only on
     seed, epoch and batch. `start_epoch` sets the epoch: Keras' `on_epoch_end` cannot count epochs, since Keras calls
     it once more before the first epoch of a new model.
-
-    Example:
-        >>> images, masks = Batches(examples, batch_size=16, seed=0)[0]
     """
 
-    def __init__(
-        self,
-        examples: Examples,
-        batch_size: int,
-        *,
-        seed: int | None = None,
-        strong: bool = False,
-    ) -> None:
+    def __init__(self, examples: Examples, batch_size: int, *, seed: int | None = None, strong: bool = False) -> None:
         super().__init__(workers=1)  # one, because the batches share the augmentation's generators
-        self.examples = examples
-        self.batch_size = batch_size
-        self.seed = seed
+        self.examples, self.batch_size, self.seed = examples, batch_size, seed
         if seed is not None:
             self.augment: Augmentation | StrongAugmentation = StrongAugmentation() if strong else Augmentation()
             self.paste = FlamePaster(examples.images, examples.masks) if strong else None
@@ -83,7 +64,7 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return math.ceil(len(self.examples) / self.batch_size)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Arrays:
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         images, masks = self.examples.images[chosen], self.examples.masks[chosen]
         if self.seed is None:
@@ -96,8 +77,6 @@ class Batches(keras.utils.PyDataset):
 
     def start_epoch(self, epoch: int) -> None:
         """Set the epoch of the following batches, from 0."""
-        self.epoch = epoch
-        if self.seed is None:
-            self.order = np.arange(len(self.examples))
-        else:
-            self.order = np.random.default_rng((self.seed, epoch)).permutation(len(self.examples))
+        self.epoch, self.order = epoch, np.arange(len(self.examples))
+        if self.seed is not None:
+            np.random.default_rng((self.seed, epoch)).shuffle(self.order)

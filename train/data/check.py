@@ -6,8 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,10 +15,7 @@ from edge.files import sha256
 from train.data.fireseg import Dataset, Pair
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """The facts about one opened pair."""
-
+class _Facts(NamedTuple):
     pair: Pair
     size: str
     fire_share: float
@@ -27,21 +23,16 @@ class _Facts:
 
 
 def check(dataset: Dataset, on_progress: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Open every file and return the report: parts, leaks and warnings. Raises `UserErrors` listing every broken file.
-
-    Example:
-        >>> check(load_dataset(Path("data/fireseg")))["leaks"]["videos_in_train_and_test"]
-        ['v17']
-    """
+    """Open every file; return parts, leaks and warnings. Raises `UserErrors` listing every broken file."""
 
     def inspect(pair: Pair) -> _Facts | UserError:
         try:
             frame, mask = pair.read()
+            return _Facts(pair, f"{frame.shape[1]}x{frame.shape[0]}", float(mask.mean()), sha256(pair.image))
         except UserError as error:
             return error
         finally:
             on_progress()
-        return _Facts(pair, f"{frame.shape[1]}x{frame.shape[0]}", float(mask.mean()), sha256(pair.image))
 
     # Warnings are recorded for the whole process, worker threads included.
     with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor() as pool:

@@ -26,11 +26,7 @@ Masks = npt.NDArray[np.uint8]  # N x H x W x 1, of 0 and 1
 
 
 class FlamePaster:
-    """Pastes flames of the donor examples onto batches, in place.
-
-    Example:
-        >>> FlamePaster(examples.images, examples.masks)(images, masks, np.random.default_rng(0))
-    """
+    """Pastes flames of the donor examples onto batches, in place."""
 
     def __init__(self, images: Frame, masks: Masks) -> None:
         self.images, self.masks = images, masks
@@ -68,11 +64,11 @@ class FlamePaster:
 def cut_out(images: Frame, masks: Masks, index: int) -> tuple[Frame, npt.NDArray[np.bool_]]:
     """Return the fire region of an example with a small margin: RGB and boolean mask."""
     fire = masks[index, :, :, 0] > 0
-    sides = []
-    for axis in (1, 0):
-        indices = np.flatnonzero(fire.any(axis=axis))
-        sides.append(slice(max(0, int(indices[0]) - MARGIN_PX), int(indices[-1]) + 1 + MARGIN_PX))
-    return images[index][sides[0], sides[1]], fire[sides[0], sides[1]]
+    left, top, width, height = cv2.boundingRect(masks[index])
+    rows, columns = (
+        slice(max(0, start - MARGIN_PX), start + size + MARGIN_PX) for start, size in ((top, height), (left, width))
+    )
+    return images[index, rows, columns], fire[rows, columns]
 
 
 def shine(background: Frame, flame: Frame, fire: npt.NDArray[np.bool_], *, opacity: float) -> Frame:

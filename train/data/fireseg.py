@@ -2,8 +2,7 @@
 
 Two layouts: FireSeg's own (`images_prepped_{train,test}/img(N).jpg` with `annotations_prepped_*` or
 `annotations_binary_*`), and plain `images/` + `masks/` with equal stems. Frames of one video look alike, so every pair
-knows its video: from `groups.csv` (stem, group) if present, else from FireSeg's numbering. `load_negatives` loads
-images without fire, which need no masks.
+knows its video: from `groups.csv` (stem, group) if present, else from FireSeg's numbering.
 """
 
 from __future__ import annotations
@@ -104,25 +103,26 @@ def load_dataset(root: Path) -> Dataset:
             "expected FireSeg's folders or images/ + masks/; "
             "`fireseg-train fetch` downloads FireSeg, `fireseg-train synth` makes a synthetic set",
         )
-    layout: Literal["fireseg", "folders"] = "fireseg"
-    parts: list[tuple[Part, Path, Path]] = [
-        (part, root / f"images_prepped_{part}", _mask_folder(root, part))
+    parts: list[tuple[Part, Path, list[Path]]] = [
+        (part, root / f"images_prepped_{part}", [root / f"{prefix}_{part}" for prefix in MASK_FOLDERS])
         for part in ("train", "test")
         if (root / f"images_prepped_{part}").is_dir()
     ]
+    layout: Literal["fireseg", "folders"] = "fireseg" if parts else "folders"
     if not parts:
-        layout, parts = "folders", [("all", root / "images", root / "masks")]
         if not (root / "images").is_dir() or not (root / "masks").is_dir():
             raise UserError(
                 f"{root} holds no data set",
                 "expected images_prepped_train/ and annotations_prepped_train/ "
                 "as FireSeg has them, or images/ and masks/",
             )
+        parts = [("all", root / "images", [root / "masks"])]
     groups = _read_groups(root / GROUPS_FILE)
     pairs: list[Pair] = []
     problems: list[str] = []
     numbered_before = 0
-    for part, image_folder, mask_folder in parts:
+    for part, image_folder, mask_folders in parts:
+        mask_folder = next((folder for folder in mask_folders if folder.is_dir()), mask_folders[0])
         pairs_of_part = _pair_up(part, image_folder, mask_folder, groups, numbered_before, problems)
         pairs += pairs_of_part
         # By the highest number, not the count: omitting some images must not shift the videos of the test part.
@@ -161,39 +161,20 @@ def load_negatives(root: Path) -> Dataset:
     return Dataset(root, "negatives", tuple(Pair(stem, image, None, "all", stem) for stem, image in images.items()))
 
 
-def find_broken(pairs: Sequence[Pair]) -> list[str]:
-    """Open every file; describe each unreadable one and each mask whose size differs from its image."""
-
-    def problem(pair: Pair) -> str | None:
-        try:
-            pair.read()
-        except UserError as error:
-            return str(error)
-        return None
-
-    with ThreadPoolExecutor() as pool:
-        return [text for text in pool.map(problem, pairs) if text]
-
-
 def content_hash(pairs: Sequence[Pair]) -> str:
     """Return the SHA-256 over the content of all images and masks, independent of names and order."""
+
+    def digest(pair: Pair) -> str:
+        # The constant is part of hashes in published cards.
+        return sha256(pair.image) + (sha256(pair.mask) if pair.mask else "nothing burns")
+
     with ThreadPoolExecutor() as pool:
-        digests = sorted(pool.map(_digest, pairs))
+        digests = sorted(pool.map(digest, pairs))
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _digest(pair: Pair) -> str:
-    # The constant is part of hashes in published cards.
-    return sha256(pair.image) + (sha256(pair.mask) if pair.mask else "nothing burns")
-
-
 def _pair_up(
-    part: Part,
-    image_folder: Path,
-    mask_folder: Path,
-    groups: dict[str, str],
-    numbered_before: int,
-    problems: list[str],
+    part: Part, image_folder: Path, mask_folder: Path, groups: dict[str, str], numbered_before: int, problems: list[str]
 ) -> list[Pair]:
     images = _by_stem(image_folder, problems)
     masks = _by_stem(mask_folder, problems) if mask_folder.is_dir() else {}
@@ -207,30 +188,28 @@ def _pair_up(
     problems += [f"{masks[s]} has no image: expected {image_folder / s}.jpg" for s in masks if s not in images]
     pairs = []
     for stem in (stem for stem in images if stem in masks):
-        number = _number(stem)
-        name = stem if part == "all" else f"{part}/{stem}"
-        video = stem
-        if name in groups:
-            video = groups[name]
-        elif number is not None and part != "all":
-            video = f"v{(numbered_before + number - 1) // FRAMES_PER_VIDEO + 1:02d}"
-        pairs.append(Pair(name, images[stem], masks[stem], part, video))
+        name, video = stem, stem
+        if part != "all":
+            name = f"{part}/{stem}"
+            if (number := _number(stem)) is not None:
+                video = f"v{(numbered_before + number - 1) // FRAMES_PER_VIDEO + 1:02d}"
+        pairs.append(Pair(name, images[stem], masks[stem], part, groups.get(name, video)))
     return pairs
 
 
 def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
-    """Return the images of a folder by stem, in natural order. Adds a problem for each duplicate stem."""
+    """Return the images of a folder by stem, img(2) before img(10). Adds a problem for each duplicate stem."""
+
+    def natural(path: Path) -> list[tuple[int, str]]:
+        pieces = re.split(r"(\d+)", path.stem)
+        return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in pieces]
+
     images: dict[str, Path] = {}
-    for path in list_images(folder):
+    for path in sorted(list_images(folder), key=natural):
         if path.stem in images:
             problems.append(f"{path} and {images[path.stem].name} have one name: expected one image for each")
         images.setdefault(path.stem, path)
-    return {stem: images[stem] for stem in sorted(images, key=_natural)}
-
-
-def _mask_folder(root: Path, part: str) -> Path:
-    candidates = [root / f"{prefix}_{part}" for prefix in MASK_FOLDERS]
-    return next((folder for folder in candidates if folder.is_dir()), candidates[0])
+    return images
 
 
 def _read_groups(path: Path) -> dict[str, str]:
@@ -252,11 +231,6 @@ def _number(stem: str) -> int | None:
     """Return the N of img(N)."""
     match = re.search(r"\((\d+)\)$", stem)
     return int(match[1]) if match else None
-
-
-def _natural(stem: str) -> list[tuple[int, str]]:
-    """Return a key that sorts img(2) before img(10)."""
-    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", stem)]
 
 
 def _size(picture: Frame | Map | Mask) -> str:

@@ -42,31 +42,18 @@ class ExtraSet:
     test: tuple[Pair, ...]
 
 
-def find_data(root: Path | None, on_step: OnStep = no_steps, *, synthetic_count: int = SYNTHETIC_COUNT) -> DataSource:
-    """Load the folder `root` (--data or FIRESEG_DIR), else data/fireseg, else generate a synthetic set.
-
-    Raises `UserError` if `root` is not a data set.
-
-    Example:
-        >>> source = find_data(Path("data/fireseg"))
-        >>> source.title
-        'FireSeg'
-    """
+def find_data(root: Path | None, on_step: OnStep = no_steps) -> DataSource:
+    """Load the folder `root`, else data/fireseg, else generate a synthetic set. Raises `UserError`."""
     root = root or (FETCHED_DIR if FETCHED_DIR.is_dir() else None)
     if root is None:
         root = SYNTHETIC_DIR
-        on_image = on_step("generating synthetic images", synthetic_count)
-        generate(root, synthetic_count, SYNTHETIC_SEED, on_progress=on_image)
+        on_image = on_step("generating synthetic images", SYNTHETIC_COUNT)
+        generate(root, SYNTHETIC_COUNT, SYNTHETIC_SEED, on_progress=on_image)
     dataset = load_dataset(root)
-    if is_synthetic(root):
+    note = root / README_FILE
+    if note.is_file() and note.read_text(errors="replace").startswith(README.splitlines()[0]):
         return DataSource(dataset, "SYNTHETIC data, not FireSeg", is_synthetic=True)
     return DataSource(dataset, "FireSeg" if dataset.layout == "fireseg" else root.name, is_synthetic=False)
-
-
-def is_synthetic(root: Path) -> bool:
-    """Return whether `root` holds a set from `train.synthetic.generate`, by its README.txt."""
-    note = root / README_FILE
-    return note.is_file() and note.read_text(errors="replace").startswith(README.splitlines()[0])
 
 
 def open_split(data: Path | None, name: str | None, fold: int, on_step: OnStep) -> tuple[DataSource, Split]:

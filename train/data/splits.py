@@ -1,8 +1,8 @@
 """Split a data set into training and test pairs, by video or by group.
 
 Neighbouring frames of a video are near copies, so a video in both parts inflates every metric. FireSeg's published
-split has one such video (v17), which `official-clean` leaves out of the test. The split `random` leaks all of them, as
-its name says; it only serves comparisons with published results that used such a split.
+split has one such video (v17), which `official-clean` leaves out of the test. The split `random` leaks all of them; it
+serves comparisons with published results only.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ import random
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from edge.errors import UserError
 from edge.files import sha256
 from train.data.fireseg import Dataset, Pair, content_hash
 
-SplitName = Literal["official", "official-clean", "by-video", "random"]
-SPLIT_NAMES: tuple[str, ...] = get_args(SplitName)
+SPLIT_NAMES = ("official", "official-clean", "by-video", "random")
 FOLDS = 5
 VALIDATION_SHARE = 0.15
 LEAKING = "random by frame, leaking"
@@ -36,10 +34,6 @@ class Split:
     test: tuple[Pair, ...]
 
     @property
-    def train_videos(self) -> set[str]:
-        return {pair.video for pair in self.train}
-
-    @property
     def sha256(self) -> str:
         return content_hash(self.test)
 
@@ -53,9 +47,22 @@ def make_split(dataset: Dataset, name: str, *, fold: int = 0, seed: int = 0) -> 
         (500, 90)
     """
     if name == "by-video":
-        return _by_video(dataset, fold, seed)
+        if not 0 <= fold < FOLDS:
+            raise UserError(f"there is no fold {fold}", f"expected 0 to {FOLDS - 1}")
+        videos = _shuffled_videos(dataset.pairs, seed)
+        if len(videos) < FOLDS:
+            raise UserError(
+                f"split by-video needs at least {FOLDS} videos, but {dataset.root} holds {len(videos)}", "add videos"
+            )
+        train, test = _partition(dataset.pairs, set(videos[fold::FOLDS]))
+        return Split(by_video_name(fold, seed), tuple(train), tuple(test))
     if name == "random":
-        return _random(dataset, seed)
+        pairs = sorted(dataset.pairs, key=lambda pair: pair.name)
+        random.Random(seed).shuffle(pairs)
+        count = max(1, len(pairs) // FOLDS)
+        if count == len(pairs):
+            raise UserError(f"split random needs at least 2 pairs, but {dataset.root} holds {len(pairs)}", "add images")
+        return Split(f"{LEAKING}, seed {seed}", tuple(pairs[count:]), tuple(pairs[:count]))
     if name not in SPLIT_NAMES:
         raise UserError(f"there is no split {name!r}", f"expected one of {', '.join(SPLIT_NAMES)}")
     train, test = (dataset.parts.get(part, []) for part in ("train", "test"))
@@ -87,7 +94,8 @@ def split_from_name(dataset: Dataset, name: str) -> Split:
 
 def with_clean(dataset: Dataset, split: Split) -> list[Split]:
     """Return the split, followed by `official-clean` if it is `official` and has test videos not in training."""
-    if split.name == "official" and any(pair.video not in split.train_videos for pair in split.test):
+    train_videos = {pair.video for pair in split.train}
+    if split.name == "official" and any(pair.video not in train_videos for pair in split.test):
         return [split, make_split(dataset, "official-clean")]
     return [split]
 
@@ -105,12 +113,10 @@ def hold_out_videos(
     if len(videos) < 2:
         raise UserError(f"validation needs its own videos, but the data holds {len(videos)}", "expected 2 or more")
     held_out: set[str] = set()
-    count = 0
     for video in videos[:-1]:
-        if count >= share * len(pairs):
+        if sum(pair.video in held_out for pair in pairs) >= share * len(pairs):
             break
         held_out.add(video)
-        count += sum(pair.video == video for pair in pairs)
     return _partition(pairs, held_out)
 
 
@@ -127,28 +133,6 @@ def find_shared(images: Iterable[tuple[str, str]], test: Sequence[Pair]) -> list
     """Return which of the images, pairs of name and SHA-256, are test images: "name is name" each."""
     test_names = {sha256(pair.image): pair.name for pair in test}
     return [f"{name} is {test_names[digest]}" for name, digest in images if digest in test_names]
-
-
-def _by_video(dataset: Dataset, fold: int, seed: int) -> Split:
-    if not 0 <= fold < FOLDS:
-        raise UserError(f"there is no fold {fold}", f"expected 0 to {FOLDS - 1}")
-    videos = _shuffled_videos(dataset.pairs, seed)
-    if len(videos) < FOLDS:
-        raise UserError(
-            f"split by-video needs at least {FOLDS} videos, but {dataset.root} holds {len(videos)}", "add videos"
-        )
-    train, test = _partition(dataset.pairs, set(videos[fold::FOLDS]))
-    return Split(by_video_name(fold, seed), tuple(train), tuple(test))
-
-
-def _random(dataset: Dataset, seed: int) -> Split:
-    """Test on 20 % of the frames, whatever their videos."""
-    pairs = sorted(dataset.pairs, key=lambda pair: pair.name)
-    random.Random(seed).shuffle(pairs)
-    count = max(1, len(pairs) // FOLDS)
-    if count == len(pairs):
-        raise UserError(f"split random needs at least 2 pairs, but {dataset.root} holds {len(pairs)}", "add images")
-    return Split(f"{LEAKING}, seed {seed}", tuple(pairs[count:]), tuple(pairs[:count]))
 
 
 def _shuffled_videos(pairs: Sequence[Pair], seed: int) -> list[str]:

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from io import FileIO
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -23,7 +24,7 @@ from typing import IO
 from edge.errors import UserError
 from edge.files import replacing
 from train.data.fireseg import MASK_FOLDERS
-from train.download.http import OnProgress, no_progress
+from train.download.http import OnProgress
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 MAX_UNPACKED_BYTES = 8 << 30  # against mistakes and zip bombs: the published set is below 1 GiB
@@ -64,15 +65,12 @@ def unpack(
     *,
     label: str | None = None,
     limit_bytes: int = MAX_UNPACKED_BYTES,
-    on_progress: OnProgress = no_progress,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> None:
     """Copy the files `names` out of a folder or an archive to `out`, in the published layout, each atomically.
 
     `label` names the source in messages. The caller checks for missing files. Raises `UserError` for a source without
     FireSeg, a damaged or encrypted archive, one above `limit_bytes`, and a member path outside the archive.
-
-    Example:
-        >>> unpack(Path("fireseg.zip"), Path("data/fireseg"), ["images_prepped_train/img(1).jpg"])
     """
     label = label or str(source)
     with _members(source, label, limit_bytes) as members:
@@ -109,7 +107,7 @@ def _members(source: Path, label: str, limit_bytes: int) -> Iterator[Members]:
                 if path.parent == source and is_archive(path.name):
                     members = _archive_members(path, str(path), stack, limit_bytes) | members
                 elif path.is_file():
-                    members[PurePosixPath(path.relative_to(source).as_posix())] = partial(_open, path)
+                    members[PurePosixPath(path.relative_to(source).as_posix())] = partial(FileIO, path)
             yield members
         except _DAMAGED as error:
             raise UserError(
@@ -169,7 +167,3 @@ def _aliases(folder: str) -> list[str]:
     """Return the names in use for a published folder, the published one first."""
     prefix, _, part = folder.rpartition("_")
     return [f"{alias}_{part}" for alias in MASK_FOLDERS] if prefix == MASK_FOLDERS[0] else [folder]
-
-
-def _open(path: Path) -> IO[bytes]:
-    return path.open("rb")

@@ -6,24 +6,19 @@ beside this file as raw bytes: 32 for each name of `names()`, in that order.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 from edge.errors import UserError
 from edge.files import sha256
 from edge.images import list_images
 
-DIGESTS_FILE = "published.sha256.bin"
-DIGEST_BYTES = hashlib.sha256().digest_size
 PAIRS = {"train": 500, "test": 100}
 KINDS = (("images_prepped", ".jpg"), ("annotations_prepped", ".png"))
 FOLDERS = tuple(f"{kind}_{part}" for part in PAIRS for kind, _ in KINDS)
-MAX_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -35,24 +30,21 @@ class Verification:
     changed: tuple[str, ...]  # present with other bytes: resized, masks of 0 and 1, or broken
     missing: tuple[str, ...]
     extra: tuple[str, ...]  # images in FireSeg's folders that were not published
+    already_there: bool = False  # before `fetch`
 
     @property
     def is_published(self) -> bool:
-        """Whether the folder holds exactly the published files."""
         return not (self.changed or self.missing or self.extra)
 
     def __str__(self) -> str:
+        where = f"{'already there: ' if self.already_there else ''}{self.root}"
         count = len(self.identical) + len(self.changed) + len(self.missing)
         if self.is_published:
-            return f"{self.root}: verified, all {count} files are the published bytes"
+            return f"{where}: verified, all {count} files are the published bytes"
         parts = [f"{len(self.identical)} of {count} files are the published bytes"]
-        if self.changed:
-            parts.append(f"{len(self.changed)} differ ({shortened(self.changed)})")
-        if self.missing:
-            parts.append(f"{len(self.missing)} are missing ({shortened(self.missing)})")
-        if self.extra:
-            parts.append(f"{len(self.extra)} are not FireSeg's ({shortened(self.extra)})")
-        return f"{self.root} differs from the published bytes: {', '.join(parts)}"
+        kinds = ((self.changed, "differ"), (self.missing, "are missing"), (self.extra, "are not FireSeg's"))
+        parts += [f"{len(files)} {state} ({shortened(files)})" for files, state in kinds if files]
+        return f"{where} differs from the published bytes: {', '.join(parts)}"
 
 
 def names() -> list[str]:
@@ -68,8 +60,8 @@ def names() -> list[str]:
 @cache
 def digests() -> Mapping[str, str]:
     """Return name -> SHA-256 in hexadecimal of each published file, in the order of `names()`."""
-    data = resources.files(__package__).joinpath(DIGESTS_FILE).read_bytes()
-    return {name: data[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES].hex() for i, name in enumerate(names())}
+    hexadecimal = Path(__file__).with_name("published.sha256.bin").read_bytes().hex()
+    return {name: hexadecimal[64 * i : 64 * (i + 1)] for i, name in enumerate(names())}
 
 
 def verify(root: Path, published: Mapping[str, str] | None = None) -> Verification:
@@ -77,10 +69,6 @@ def verify(root: Path, published: Mapping[str, str] | None = None) -> Verificati
 
     Compares bytes and decodes nothing, so a changed file may be sound or broken. If `root` does not exist, every file
     is missing. Raises `UserError` for an unreadable file.
-
-    Example:
-        >>> verify(Path("data/fireseg")).is_published
-        True
     """
     table = digests() if published is None else published
     with ThreadPoolExecutor() as pool:
@@ -88,20 +76,15 @@ def verify(root: Path, published: Mapping[str, str] | None = None) -> Verificati
     identical, changed, missing = (
         tuple(name for name in table if states[name] == state) for state in ("identical", "changed", "missing")
     )
-    extra = [
-        f"{folder}/{path.name}"
-        for folder in FOLDERS
-        if (root / folder).is_dir()
-        for path in list_images(root / folder)
-        if f"{folder}/{path.name}" not in table
-    ]
-    return Verification(root, identical, changed, missing, tuple(extra))
+    folders = [root / folder for folder in FOLDERS if (root / folder).is_dir()]
+    present = [f"{folder.name}/{path.name}" for folder in folders for path in list_images(folder)]
+    return Verification(root, identical, changed, missing, tuple(name for name in present if name not in table))
 
 
-def shortened(items: tuple[str, ...] | list[str], separator: str = ", ") -> str:
+def shortened(items: Sequence[str], separator: str = ", ") -> str:
     """Join the first ten items and count the rest."""
-    text = separator.join(items[:MAX_LISTED])
-    return text if len(items) <= MAX_LISTED else f"{text} and {len(items) - MAX_LISTED} more"
+    text = separator.join(items[:10])
+    return text if len(items) <= 10 else f"{text} and {len(items) - 10} more"
 
 
 def _compare(path: Path, expected: str) -> str:

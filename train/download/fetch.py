@@ -7,84 +7,59 @@ never holds half a set. An interrupted run leaves the staging folder, and the ne
 from __future__ import annotations
 
 import hashlib
-import importlib
 import shutil
-import warnings
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import urlsplit
 
+import gdown
 import requests
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from edge.errors import UserError
 from edge.files import make_folder
 from edge.images import read_gray_or_colour
-from train.data.fireseg import Pair, find_broken, load_dataset
+from train.data.check import check
+from train.data.fireseg import Dataset, Pair, load_dataset
 from train.download.archive import MAX_UNPACKED_BYTES, choose, is_archive, unpack
 from train.download.checksums import FOLDERS, Verification, digests, shortened, verify
-from train.download.http import Network, OnProgress, TransferError, download, no_progress, reason, shown
+from train.download.http import Network, OnProgress, TransferError, download, reason, shown
 
 # A complete copy on GitHub, which does not limit downloads as Google Drive does.
 MIRROR_URL = "https://github.com/adriangambito/fire-segmentation/archive/efc5ff4c7ee29680010c600d8b8135c860dc2f45.zip"
 DRIVE_URL = "https://drive.google.com/drive/folders/1Xfq7zLwIwJ4vPx50G-k7j2-ofh1bj3fx"  # the authors' folder
-DEFAULT_OUT = Path("data/fireseg")
-DEFAULT_SOURCE = "mirror"
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """The result of `fetch`: the comparison with the published set."""
-
-    verification: Verification
-    already_there: bool
-
-    @property
-    def warning(self) -> str | None:
-        """A warning if the copy differs from the published set, else None."""
-        if self.verification.is_published:
-            return None
-        return f"{self.verification}; usable, but its metrics do not compare with those on the published set"
-
-    def __str__(self) -> str:
-        return f"{'already there: ' if self.already_there else ''}{self.verification}"
 
 
 def fetch(
-    out: Path = DEFAULT_OUT,
-    source: str = DEFAULT_SOURCE,
+    out: Path,
+    source: str,
     *,
     network: Network | None = None,
     published: Mapping[str, str] | None = None,
     progress: Progress | None = None,
-) -> Fetched:
+) -> Verification:
     """Bring FireSeg to `out` from "mirror", "drive", a folder, an archive, or the http(s) URL of an archive.
 
     A complete `out` is verified and left alone; missing or broken files are filled in if the rest is published.
     A copy with other bytes is accepted with a warning, an incomplete or unreadable one refused. Raises `UserError`.
-
-    Example:
-        >>> print(fetch(Path("data/fireseg"), "Downloads/fireseg.zip"))
-        data/fireseg: verified, all 1200 files are the published bytes
     """
-    network = network or Network()
     table = digests() if published is None else published
-    stage = _staging_folder(out)
+    # Beside `out`, or inside a mounted `out`: a rename cannot cross file systems.
+    target = out.resolve()
+    stage = (target if target.is_mount() else target.parent) / f".{target.name}-partial"
     files = stage / "files"
     try:
         if out.exists() and not out.is_dir():
             raise UserError(f"{out} is a file", "expected a folder, or nothing yet; choose another --out")
         before = verify(out, table)
-        broken = [name for name in before.changed if not _is_readable(out / name)]
+        broken = [name for name in before.changed if _is_broken(out / name)]
         gaps = [*before.missing, *broken]
         if not gaps:
             load_dataset(out)
             _refuse_broken(before, (out,), "move the folder away, or choose another --out")
-            return Fetched(before, already_there=True)
+            return replace(before, already_there=True)
         if len(before.changed) > len(broken):
             raise UserError(
                 f"{out} holds {len(before.changed) - len(broken)} files that differ from the published ones, and lacks "
@@ -93,13 +68,18 @@ def fetch(
             )
         staged = _keep_published(files, table)
         if lacking := [name for name in gaps if name not in staged]:
-            with _manual_download_hint(out):
-                _collect(source, lacking, stage, network, progress)
+            _collect(source, lacking, stage, network or Network(), progress or Progress(disable=True))
         _refuse_incomplete(out, files, verify(files, {name: table[name] for name in gaps}), source)
         _install(files, out)
         shutil.rmtree(stage)
         load_dataset(out)
-        return Fetched(verify(out, table), already_there=False)
+        return verify(out, table)
+    except TransferError as error:
+        raise UserError(
+            f"FireSeg could not be downloaded ({error})",
+            f"run again to resume, or download by hand from {DRIVE_URL} "
+            f"or {MIRROR_URL} and pass the folder or archive with --from, or put {', '.join(FOLDERS)} into {out}/",
+        ) from error
     except OSError as error:
         raise UserError(
             f"{error.filename or out} could not be written ({error.strerror or error})",
@@ -113,11 +93,10 @@ def fetch(
 def progress_bar() -> Progress:
     """Return a progress bar on stderr, silent if stderr is not a terminal."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
-def _collect(source: str, names: Collection[str], stage: Path, network: Network, progress: Progress | None) -> None:
+def _collect(source: str, names: Collection[str], stage: Path, network: Network, progress: Progress) -> None:
     """Put the source's copies of the files `names` into `stage / "files"`."""
     files = stage / "files"
     if source == "drive" or "drive.google.com/drive/" in source:
@@ -137,7 +116,7 @@ def _collect(source: str, names: Collection[str], stage: Path, network: Network,
         unpack(Path(source), files, names, on_progress=_shows(progress, "copying the files"))
     else:
         raise UserError(
-            f"there is no {_label(source)}",
+            f"there is no {shown(source)}",
             "expected mirror, drive, a folder, a zip or tar file, or the http(s) URL of one; check the path",
         )
 
@@ -145,16 +124,7 @@ def _collect(source: str, names: Collection[str], stage: Path, network: Network,
 def _download_from_drive(
     folder: str, names: Collection[str], files: Path, archives: Path, network: Network, on_progress: OnProgress
 ) -> None:
-    """Download the files `names` of a Google Drive folder; if it lacks some, its archives too.
-
-    Raises `TransferError`, also for an incomplete listing, before anything is downloaded.
-    """
-    try:
-        gdown: Any = importlib.import_module("gdown")
-    except ImportError as error:
-        raise UserError(
-            "gdown is not installed, and Google Drive needs it", "`pip install .[train]`, or use `--from mirror`"
-        ) from error
+    """Download the files `names` of a Google Drive folder; if it lacks some, its archives too."""
     # No cookies: public files need none, and gdown would store them in the home folder.
     options = {"quiet": True, "use_cookies": False, "timeout": network.timeout_s, "retries": network.retries}
     try:
@@ -179,19 +149,11 @@ def _download_from_drive(
         raise TransferError("Google Drive answered in a way that gdown does not know") from error
 
 
-def _unpack_and_remove(
-    archive: Path, label: str, files: Path, names: Collection[str], progress: Progress | None
-) -> None:
+def _unpack_and_remove(archive: Path, label: str, files: Path, names: Collection[str], progress: Progress) -> None:
     try:
         unpack(archive, files, names, label=label, on_progress=_shows(progress, "unpacking"))
     finally:  # remove a bad archive too, so that the next run downloads it again
         shutil.rmtree(archive) if archive.is_dir() else archive.unlink(missing_ok=True)
-
-
-def _staging_folder(out: Path) -> Path:
-    """Return a folder beside `out`, or inside a mounted `out`: a rename cannot cross file systems."""
-    out = out.resolve()
-    return (out if out.is_mount() else out.parent) / f".{out.name}-partial"
 
 
 def _keep_published(files: Path, table: Mapping[str, str]) -> set[str]:
@@ -203,12 +165,12 @@ def _keep_published(files: Path, table: Mapping[str, str]) -> set[str]:
     return published
 
 
-def _is_readable(path: Path) -> bool:
+def _is_broken(path: Path) -> bool:
     try:
         read_gray_or_colour(path)
     except UserError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _refuse_incomplete(out: Path, files: Path, staged: Verification, source: str) -> None:
@@ -216,7 +178,7 @@ def _refuse_incomplete(out: Path, files: Path, staged: Verification, source: str
     if staged.missing:
         count = len(staged.identical) + len(staged.changed) + len(staged.missing)
         raise UserError(
-            f"{_label(source)} lacks {len(staged.missing)} of {count} files ({shortened(staged.missing)})",
+            f"{shown(source)} lacks {len(staged.missing)} of {count} files ({shortened(staged.missing)})",
             f"expected all of {', '.join(FOLDERS)}; {out} is untouched, and running again with another --from fetches "
             "only the missing files",
         )
@@ -226,22 +188,18 @@ def _refuse_incomplete(out: Path, files: Path, staged: Verification, source: str
 def _refuse_broken(verification: Verification, roots: tuple[Path, ...], advice: str) -> None:
     """Open each pair with a changed file, from the first root that has it. Published bytes need no check."""
     suspects = []
-    for image_name, mask_name in sorted({_pair_of(name) for name in verification.changed}):
+    changed = map(Path, verification.changed)
+    for part, stem in sorted({(path.parent.name.rpartition("_")[2], path.stem) for path in changed}):
         image, mask = (
-            next(root / name for root in roots if (root / name).is_file()) for name in (image_name, mask_name)
+            next(root / name for root in roots if (root / name).is_file())
+            for name in (f"images_prepped_{part}/{stem}.jpg", f"annotations_prepped_{part}/{stem}.png")
         )
-        suspects.append(Pair(image_name, image, mask, "all", ""))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # unusual mask values: every use of the set warns of them
-        broken = find_broken(suspects)
-    if broken:
-        raise UserError(f"{len(broken)} of FireSeg's pairs cannot be used", f"{shortened(broken, '; ')}; {advice}")
-
-
-def _pair_of(name: str) -> tuple[str, str]:
-    folder, _, file = name.partition("/")
-    part, stem = folder.rpartition("_")[2], Path(file).stem
-    return f"images_prepped_{part}/{stem}.jpg", f"annotations_prepped_{part}/{stem}.png"
+        suspects.append(Pair(stem, image, mask, "all", ""))
+    try:
+        check(Dataset(roots[0], "fireseg", tuple(suspects)))  # records unusual mask values: every use warns of them
+    except UserError as error:
+        text = f"{shortened(error.lines, '; ')}; {advice}"
+        raise UserError(f"{len(error.lines)} of FireSeg's pairs cannot be used", text) from error
 
 
 def _install(files: Path, out: Path) -> None:
@@ -256,26 +214,7 @@ def _install(files: Path, out: Path) -> None:
         path.replace(target)
 
 
-def _label(source: str) -> str:
-    return shown(source) if "://" in source else source
-
-
-@contextmanager
-def _manual_download_hint(out: Path) -> Iterator[None]:
-    """Turn a `TransferError` into a `UserError` that says how to download by hand."""
-    try:
-        yield
-    except TransferError as error:
-        raise UserError(
-            f"FireSeg could not be downloaded ({error})",
-            f"run again to resume, or download by hand from {DRIVE_URL} "
-            f"or {MIRROR_URL} and pass the folder or archive with --from, or put {', '.join(FOLDERS)} into {out}/",
-        ) from error
-
-
-def _shows(progress: Progress | None, description: str) -> OnProgress:
+def _shows(progress: Progress, description: str) -> OnProgress:
     """Return a callback that shows files or bytes in a new bar."""
-    if progress is None:
-        return no_progress
     task = progress.add_task(description, total=None)
     return lambda done, total: progress.update(task, completed=done, total=total)

@@ -26,10 +26,6 @@ TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 OnProgress = Callable[[int, int | None], None]  # bytes or files so far, and in total if known
 
 
-def no_progress(done: int, total: int | None) -> None:
-    """Ignore progress."""
-
-
 class TransferError(Exception):
     """A failed download. The text holds the reason; the caller adds the remedy."""
 
@@ -38,14 +34,9 @@ class TransferError(Exception):
 class Network:
     """Timeouts and retries of a download."""
 
-    connect_timeout_s: float = 10.0
-    read_timeout_s: float = 30.0  # between two packets, not for the whole file
+    timeout_s: tuple[float, float] = (10.0, 30.0)  # to connect, and between two packets
     retries: int = 3
     backoff_s: float = 1.0  # doubled after each retry
-
-    @property
-    def timeout_s(self) -> tuple[float, float]:
-        return self.connect_timeout_s, self.read_timeout_s
 
     def session(self) -> requests.Session:
         """Return a session that retries failed connections and transient statuses."""
@@ -67,16 +58,12 @@ class _BoundedRetry(Retry):
 
 
 def download(
-    url: str, target: Path, *, limit_bytes: int, network: Network | None = None, on_progress: OnProgress = no_progress
+    url: str, target: Path, *, limit_bytes: int, network: Network, on_progress: OnProgress = lambda done, total: None
 ) -> None:
     """Download `url` to `target`, which appears only when complete. Raises `TransferError`.
 
     A broken connection resumes at once for as long as each request adds bytes; after that, in the next run.
-
-    Example:
-        >>> download("https://example.org/fireseg.zip", Path("fireseg.zip"), limit_bytes=1 << 30)
     """
-    network = network or Network()
     make_folder(target.parent)
     part = target.with_name(target.name + ".part")
     validator = target.with_name(target.name + ".part.validator")
@@ -96,8 +83,10 @@ def download(
 
 
 def shown(url: str) -> str:
-    """Return the URL without user, password and query, which may hold a secret."""
+    """Return the URL without user, password and query, which may hold a secret; a path unchanged."""
     pieces = urlsplit(url)
+    if not pieces.netloc:
+        return url
     port = f":{pieces.port}" if pieces.port else ""
     return f"{pieces.scheme}://{pieces.hostname or ''}{port}{pieces.path}"
 

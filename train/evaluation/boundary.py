@@ -20,10 +20,7 @@ BANDS_PX = (0, 1, 2, 3, 5)
 
 
 def boundary_band(truth: Mask, band_px: int) -> Mask:
-    """Return the pixels of an H x W mask within `band_px` of its boundary, diagonals included.
-
-    The edge of the image is not a boundary.
-    """
+    """Return the pixels within `band_px` of an H x W mask's boundary, which the edge of the image is not."""
     if band_px == 0:
         return np.zeros_like(truth)
     square = np.ones((2 * band_px + 1, 2 * band_px + 1), np.uint8)

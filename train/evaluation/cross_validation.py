@@ -5,26 +5,25 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge.console import OnStep, no_steps
 from edge.errors import UserError
 from edge.model.card import split_model
 from train.data.fireseg import content_hash
 from train.data.sources import find_data
-from train.data.splits import BY_VIDEO, FOLDS, Split, by_video_name, make_split
+from train.data.splits import BY_VIDEO, FOLDS, by_video_name, make_split
 from train.evaluation.error_analysis import by_video
 from train.evaluation.evaluate import evaluate, rounded
+from train.fit import BEST_FILE
 from train.model.io import load_predictor
 
 METRICS = ("fire_iou", "mean_iou", "fire_iou_per_image", "accuracy")
-Report = dict[str, Any]
+INT8_FILE = "fireseg-int8.tflite"
 
 
-@dataclass(frozen=True)
-class FoldRun:
+class FoldRun(NamedTuple):
     """The training of one fold, as its card describes it."""
 
     folder: Path
@@ -37,33 +36,30 @@ class FoldRun:
     def split(self) -> str:
         return by_video_name(self.fold, self.seed)
 
-    @property
-    def keras(self) -> Path:
-        return self.folder / "best.keras"
-
-    @property
-    def int8(self) -> Path:
-        return self.folder / "fireseg-int8.tflite"
-
 
 def cross_validate(
     folders: Sequence[Path], data: Path | None, *, int8: bool = False, on_step: OnStep = no_steps
-) -> Report:
+) -> dict[str, Any]:
     """Return metrics by fold, their mean and standard deviation, and metrics by video, worst first.
 
     Raises `UserError` if the runs are not of one cross-validation of this data.
     """
-    runs = read_runs(folders)
+    runs = sorted(map(_read_run, folders), key=lambda run: run.fold)
+    if len({run.seed for run in runs}) > 1:
+        raise UserError("the runs have different seeds, so their folds overlap", "expected one seed")
+    if len({run.fold for run in runs}) < len(runs):
+        raise UserError("two of the runs are of the same fold", "expected one run per fold")
     source = find_data(data, on_step)
     splits = {run: make_split(source.dataset, "by-video", fold=run.fold, seed=run.seed) for run in runs}
     for run, split in splits.items():
-        _check_data(run, split)
+        if content_hash(split.train) != run.train_sha256:
+            raise UserError(f"{run.folder} was trained on other images than {run.split} has here", "check --data")
         if int8:
             _check_int8(run, data)
     folds: dict[str, dict[str, Any]] = {}
     videos: list[dict[str, Any]] = []
     for run, split in splits.items():
-        predictor = load_predictor(run.int8 if int8 else run.keras)
+        predictor = load_predictor(run.folder / (INT8_FILE if int8 else BEST_FILE))
         predictions = evaluate(predictor, split.test, on_step(f"evaluating fold {run.fold}", len(split.test)))
         folds[f"fold {run.fold}"] = {"images": len(split.test), **rounded(predictions.metrics, 6)}
         videos += [{"fold": run.fold, **rounded(row, 6)} for row in by_video(split.test, predictions.per_image)]
@@ -77,16 +73,6 @@ def cross_validate(
         "std": {name: round(statistics.stdev(values[name]), 6) if len(runs) > 1 else None for name in METRICS},
         "videos": sorted(videos, key=lambda row: row["fire_iou"]),
     }
-
-
-def read_runs(folders: Sequence[Path]) -> list[FoldRun]:
-    """Read the cards of one cross-validation, by fold. Raises `UserError` for folds that overlap."""
-    runs = sorted(map(_read_run, folders), key=lambda run: run.fold)
-    if len({run.seed for run in runs}) > 1:
-        raise UserError("the runs have different seeds, so their folds overlap", "expected one seed")
-    if len({run.fold for run in runs}) < len(runs):
-        raise UserError("two of the runs are of the same fold", "expected one run per fold")
-    return runs
 
 
 def _read_run(folder: Path) -> FoldRun:
@@ -103,25 +89,21 @@ def _read_run(folder: Path) -> FoldRun:
     return FoldRun(folder, int(match[1]), int(match[2]), *hashes)
 
 
-def _check_data(run: FoldRun, split: Split) -> None:
-    if content_hash(split.train) != run.train_sha256:
-        raise UserError(f"{run.folder} was trained on other images than {run.split} has here", "check --data")
-
-
 def _check_int8(run: FoldRun, data: Path | None) -> None:
     """Raise `UserError` if the int8 model is missing, from another training, or calibrated on other images."""
+    model, keras_model = run.folder / INT8_FILE, run.folder / BEST_FILE
     data_option = f" --data {data}" if data else ""
     remedy = (
-        f"make it with `fireseg-export convert {run.keras} --to int8{data_option} --split by-video --fold {run.fold} "
+        f"make it with `fireseg-export convert {keras_model} --to int8{data_option} --split by-video --fold {run.fold} "
         f"--out {run.folder}`"
     )
-    if not run.int8.is_file():
-        raise UserError(f"{run.int8} does not exist", remedy)
-    _, card = split_model(run.int8)
+    if not model.is_file():
+        raise UserError(f"{model} does not exist", remedy)
+    _, card = split_model(model)
     if not card or card.get("keras_sha256") != run.keras_sha256:
-        raise UserError(f"{run.int8} was not made from {run.keras}", remedy)
+        raise UserError(f"{model} was not made from {keras_model}", remedy)
     calibration = card.get("calibration") or {}
     split, digest = calibration.get("split"), calibration.get("split_sha256")
     if (split, digest) != (run.split, run.train_sha256):
         images = f"split {split} of this or other data" if split else "images of no split"
-        raise UserError(f"{run.int8} was calibrated on {images}, expected {run.split}'s training images here", remedy)
+        raise UserError(f"{model} was calibrated on {images}, expected {run.split}'s training images here", remedy)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.files import write_json, write_text
+from edge.files import write_json
 from edge.model.segmenter import OUTPUT_STEPS
 from train.data.fireseg import Pair
 from train.evaluation.boundary import metrics_without_boundary, shifted_truth_iou
@@ -20,24 +20,17 @@ from train.evaluation.metrics import Counts, fire_iou, fire_metrics, pooled
 from train.evaluation.plots import draw_images, draw_precision_recall, draw_reliability
 
 WORST = 20
-RELIABILITY_BINS = 16
 Row = dict[str, Any]
 
 
-def counts_by_threshold(histogram: Histograms) -> list[Counts]:
-    """Return the counts at each threshold from 0 to 255, where fire is `level >= threshold`, of a 2 x 256 histogram."""
-    above = histogram[:, ::-1].cumsum(axis=1)[:, ::-1]
-    total = histogram.sum(axis=1)
-    return [
-        Counts(tp=int(tp), fp=int(fp), fn=int(total[1] - tp), tn=int(total[0] - fp))
-        for fp, tp in zip(above[0], above[1], strict=True)
-    ]
-
-
 def precision_recall(histogram: Histograms) -> list[Row]:
-    """Return precision, recall and fire IoU at each threshold, pooled over the pixels."""
-    counts = counts_by_threshold(histogram)
-    return [{"threshold": level / OUTPUT_STEPS, **fire_metrics(c)} for level, c in enumerate(counts)]
+    """Return precision, recall and fire IoU at each threshold from 0 to 255/256, of a 2 x 256 histogram."""
+    above = histogram[:, ::-1].cumsum(axis=1)[:, ::-1].tolist()  # fire is `level >= threshold`
+    background_px, fire_px = above[0][0], above[1][0]
+    return [
+        {"threshold": level / OUTPUT_STEPS, **fire_metrics(Counts(tp, fp, fire_px - tp, background_px - fp))}
+        for level, (fp, tp) in enumerate(zip(*above, strict=True))
+    ]
 
 
 def average_precision(rows: Sequence[Row]) -> float:
@@ -46,7 +39,7 @@ def average_precision(rows: Sequence[Row]) -> float:
     return float(sum(row["precision"] * (recalls[at] - recalls[at + 1]) for at, row in enumerate(rows)))
 
 
-def reliability(histogram: Histograms, bins: int = RELIABILITY_BINS) -> list[Row]:
+def reliability(histogram: Histograms, bins: int = 16) -> list[Row]:
     """Return mean predicted probability, observed share of fire and pixel count for each bin that has pixels."""
     probability = (np.arange(LEVELS) + 0.5) / OUTPUT_STEPS  # a level is a probability rounded down
     rows = []
@@ -88,20 +81,16 @@ def write_error_analysis(pairs: Sequence[Pair], predictions: Predictions, thresh
 
     The best threshold is chosen on these very images: it shows the possible gain, and is optimistic as a result.
     """
-    if predictions.histograms is None:
-        raise ValueError("expected predictions with histograms, as `evaluate` returns them")
+    assert predictions.histograms is not None, "expected predictions as `evaluate` returns them"
     histogram, per_image = predictions.histograms.sum(axis=0), predictions.per_image
     curve, reliability_rows = precision_recall(histogram), reliability(histogram)
     best = max(curve, key=lambda row: row["fire_iou"])
-    summary = rounded(
-        {
-            "average_precision": average_precision(curve),
-            "best_threshold": best["threshold"],
-            "best_fire_iou": best["fire_iou"],
-            "calibration_error": calibration_error(reliability_rows),
-        },
-        6,
-    )
+    summary = {
+        "average_precision": round(average_precision(curve), 6),
+        "best_threshold": best["threshold"],
+        "best_fire_iou": round(best["fire_iou"], 6),
+        "calibration_error": round(calibration_error(reliability_rows), 6),
+    }
     videos = [rounded(row, 6) for row in by_video(pairs, per_image)]
     bands = [rounded(row, 6) for row in metrics_without_boundary(predictions.masks, predictions.truth)]
     shifted = {"fire_iou_of_truth_shifted_1_px": round(shifted_truth_iou(predictions.truth), 6)}
@@ -109,20 +98,9 @@ def write_error_analysis(pairs: Sequence[Pair], predictions: Predictions, thresh
     write_json(out / "precision-recall.json", {**summary, "thresholds": [rounded(row, 6) for row in curve]})
     write_json(out / "reliability.json", [rounded(row, 6) for row in reliability_rows])
     write_json(out / "videos.json", videos)
-    write_text(out / "videos.md", markdown(videos))
     write_json(out / "boundary.json", {**shifted, "bands": bands})
-    write_text(out / "boundary.md", markdown(bands))
     draw_precision_recall(curve, threshold, out / "precision-recall.png")
     draw_reliability(reliability_rows, out / "reliability.png")
     draw_images(pairs, predictions, worst, out / "worst.png", frames=True)
-    worst_names = [predictions.names[at] for at in worst]
-    return {**summary, **shifted, "boundary": bands, "videos": videos, "worst": worst_names}
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """Return the rows, which share their keys, as a Markdown table."""
-    lines = ["| " + " | ".join(rows[0]) + " |", "|---" + "|---:" * (len(rows[0]) - 1) + "|"]
-    for row in rows:
-        cells = [f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    names = [predictions.names[at] for at in worst]
+    return {**summary, **shifted, "boundary": bands, "videos": videos, "worst": names}

@@ -47,7 +47,9 @@ class Predictions:
         return summarise(self.per_image)
 
 
-def evaluate(predictor: Predictor, pairs: Sequence[Pair], on_progress: Callable[[], None] | None = None) -> Predictions:
+def evaluate(
+    predictor: Predictor, pairs: Sequence[Pair], on_progress: Callable[[], None] = lambda: None
+) -> Predictions:
     """Run the model on every pair. Raises `UserError` for a damaged file.
 
     Example:
@@ -62,8 +64,7 @@ def evaluate(predictor: Predictor, pairs: Sequence[Pair], on_progress: Callable[
         np.greater_equal(levels, predictor.threshold_u8, out=masks[index])  # `mask` would run the model again
         truths[index] = to_model_mask(truth, predictor.height, predictor.width)
         histograms[index] = histogram(levels, truths[index])
-        if on_progress:
-            on_progress()
+        on_progress()
     return Predictions(tuple(pair.name for pair in pairs), masks, truths, histograms)
 
 

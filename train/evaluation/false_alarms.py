@@ -1,4 +1,4 @@
-"""Fire predicted in pictures without flames, and in the frames of a video."""
+"""Fire predicted in images without flames, and in the frames of a video."""
 
 from __future__ import annotations
 
@@ -14,32 +14,29 @@ from edge.images import Frame
 from train.evaluation.evaluate import Masks
 from train.model.io import Predictor
 
-# A picture or frame counts as an alarm if its area fraction of fire exceeds these.
-PICTURE_FRACTIONS = (0.001, 0.005)
+# An image or frame counts as an alarm if its area fraction of fire exceeds these.
+IMAGE_FRACTIONS = (0.001, 0.005)
 FRAME_FRACTION = 0.002
-
-Step = Callable[[], None]
 
 
 def alarm_rates(fractions: Sequence[float], thresholds: Sequence[float]) -> dict[str, float]:
-    """Return the share of pictures whose area fraction of fire exceeds each threshold, as over_0.1_percent."""
+    """Return the share of images whose area fraction of fire exceeds each threshold, as over_0.1_percent."""
     return {f"over_{bound * 100:g}_percent": float(np.mean(np.asarray(fractions) > bound)) for bound in thresholds}
 
 
-def picture_alarms(masks: Masks) -> dict[str, float]:
-    """Return the false alarm rates of N x H x W masks of pictures without flames."""
-    return {"images": len(masks), **alarm_rates(masks.mean(axis=(1, 2)).tolist(), PICTURE_FRACTIONS)}
+def image_alarms(masks: Masks) -> dict[str, float]:
+    """Return the false alarm rates of N x H x W masks of images without flames."""
+    return {"images": len(masks), **alarm_rates(masks.mean(axis=(1, 2)).tolist(), IMAGE_FRACTIONS)}
 
 
 def video_alarms(
-    predictor: Predictor, video: Path, frame_stride: int, on_progress: Step | None = None
+    predictor: Predictor, video: Path, frame_stride: int, on_progress: Callable[[], None] = lambda: None
 ) -> dict[str, float]:
     """Return the alarm rate over every `frame_stride`-th frame. Raises `UserError` if the video cannot be read."""
     fractions = []
     for frame in read_frames(video, frame_stride):
         fractions.append(float(predictor.mask(frame).mean()))
-        if on_progress:
-            on_progress()
+        on_progress()
     return {"frames": len(fractions), **alarm_rates(fractions, [FRAME_FRACTION])}
 
 

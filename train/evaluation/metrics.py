@@ -17,11 +17,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Counts:
-    """Pixels by truth and prediction: true/false positives and negatives. Counts can be added.
-
-    Example:
-        >>> fire_iou(count(predicted, truth) + Counts(tp=90, fn=10))
-    """
+    """Pixels by truth and prediction: true/false positives and negatives. Counts can be added."""
 
     tp: int = 0
     fp: int = 0
@@ -80,11 +76,6 @@ def fire_metrics(c: Counts) -> dict[str, float]:
     return {"fire_iou": fire_iou(c), "precision": precision(c), "recall": recall(c)}
 
 
-def fire_iou_per_image(per_image: Sequence[Counts]) -> float:
-    """Return the mean fire IoU of the images; an image with no fire predicted and none present counts 1."""
-    return sum(map(fire_iou, per_image)) / len(per_image)
-
-
 def summarise(per_image: Sequence[Counts]) -> dict[str, float]:
     """Return every metric by name. Raises ValueError for no images."""
     if not per_image:
@@ -93,7 +84,7 @@ def summarise(per_image: Sequence[Counts]) -> dict[str, float]:
     return {
         "fire_iou": fire_iou(total),
         "mean_iou": mean_iou(total),
-        "fire_iou_per_image": fire_iou_per_image(per_image),
+        "fire_iou_per_image": sum(map(fire_iou, per_image)) / len(per_image),
         "accuracy": accuracy(total),
         "precision": precision(total),
         "recall": recall(total),

@@ -10,6 +10,7 @@ import matplotlib
 
 matplotlib.use("Agg")  # no screen
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from edge.files import replacing
@@ -17,7 +18,6 @@ from edge.images import overlay
 from edge.model.preprocess import to_model_input
 from train.data.fireseg import Pair
 from train.evaluation.evaluate import Predictions
-from train.evaluation.metrics import count as count_pixels
 from train.evaluation.metrics import fire_iou
 
 # Phase -> file and title of its losses.
@@ -38,13 +38,10 @@ def draw_losses(history: Sequence[dict[str, Any]], out: Path) -> None:
         epochs = [row["epoch"] for row in rows]
         figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
         for axis, name in zip(axes, ("loss", "fire_iou"), strict=True):
-            axis.plot(epochs, [row[name] for row in rows], marker=".", label="training (augmented)")
-            if f"val_{name}" in rows[0]:
-                axis.plot(epochs, [row[f"val_{name}"] for row in rows], marker=".", label="validation videos")
-            axis.set_xlabel("epoch")
-            axis.set_ylabel(name)
-            axis.grid(alpha=0.3)
-            axis.legend()
+            for column, label in ((name, "training (augmented)"), (f"val_{name}", "validation videos")):
+                if column in rows[0]:
+                    axis.plot(epochs, [row[column] for row in rows], marker=".", label=label)
+            _finish(axis, xlabel="epoch", ylabel=name)
         figure.suptitle(title)
         _save(figure, out / file)
 
@@ -62,9 +59,7 @@ def draw_precision_recall(rows: Sequence[dict[str, float]], threshold: float, pa
     for axis, x, y in ((curve, "recall", "precision"), (by_threshold, "threshold", "fire_iou")):
         axis.plot([row[x] for row in rows], [row[y] for row in rows])
         axis.plot(current[x], current[y], "o", color="tab:red", label=f"threshold {threshold:.2f}")
-        axis.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1))
-        axis.grid(alpha=0.3)
-        axis.legend()
+        _finish(axis, xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1))
     _save(figure, path)
 
 
@@ -73,9 +68,7 @@ def draw_reliability(rows: Sequence[dict[str, float]], path: Path) -> None:
     figure, axis = plt.subplots(figsize=(5, 4.4))
     axis.plot([0, 1], [0, 1], color="grey", linewidth=1, label="calibrated")
     axis.plot([row["predicted"] for row in rows], [row["observed"] for row in rows], marker="o", label="model")
-    axis.set(xlabel="predicted probability", ylabel="share of fire pixels", xlim=(0, 1), ylim=(0, 1))
-    axis.grid(alpha=0.3)
-    axis.legend()
+    _finish(axis, xlabel="predicted probability", ylabel="share of fire pixels", xlim=(0, 1), ylim=(0, 1))
     _save(figure, path)
 
 
@@ -91,17 +84,22 @@ def draw_images(
     for number, index in enumerate(chosen):
         mask, truth = predictions.masks[index], predictions.truth[index]
         frame = to_model_input(pairs[index].read()[0], *mask.shape)
-        images = {"truth": overlay(frame, truth), "prediction": overlay(frame, mask)}
+        name = predictions.names[index]
+        images = {f"{name}: truth": overlay(frame, truth), "prediction": overlay(frame, mask)}
         if frames:
-            iou = fire_iou(count_pixels(mask, truth))
-            images = {"": frame, "truth": images["truth"], f"prediction, {iou:.2f}": images["prediction"]}
+            iou = fire_iou(predictions.per_image[index])
+            images = {name: frame, **dict(zip(("truth", f"prediction, {iou:.2f}"), images.values(), strict=True))}
         row, column = divmod(number, columns)
-        for panel, (label, image) in enumerate(images.items()):
-            axis = axes[row, panels * column + panel]
+        for axis, (title, image) in zip(axes[row, panels * column :], images.items(), strict=False):
             axis.imshow(image)
-            name = f"{predictions.names[index]}: " if panel == 0 else ""
-            axis.set_title((name + label).removesuffix(": "), fontsize=7)
+            axis.set_title(title, fontsize=7)
     _save(figure, path)
+
+
+def _finish(axis: Axes, **properties: Any) -> None:
+    axis.set(**properties)
+    axis.grid(alpha=0.3)
+    axis.legend()
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -49,10 +49,7 @@ def train_test_overlap(model: Path, source: DataSource, test: Sequence[Pair]) ->
     if not any(_shared_names(training, test) for training in training_sets):
         return []  # no need to hash every file
     hashes = {entry["sha256"] for entry in data["sets"]}
-    for training in training_sets:
-        if content_hash(training) in hashes:
-            return _shared_names(training, test)
-    return None
+    return next((_shared_names(pairs, test) for pairs in training_sets if content_hash(pairs) in hashes), None)
 
 
 def _shared_names(training: Sequence[Pair], test: Sequence[Pair]) -> list[str]:

@@ -9,15 +9,12 @@ from typing import Protocol
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from edge.errors import UserError
 from edge.files import replacing
-from edge.images import Frame, Map
+from edge.images import Frame, Map, Mask
 from edge.model.preprocess import probability_to_u8, to_model_input
 from edge.model.segmenter import DEFAULT_THRESHOLD, OUTPUT_STEPS, Segmenter
-
-Mask = npt.NDArray[np.bool_]
 
 
 class Predictor(Protocol):
@@ -35,12 +32,7 @@ class Predictor(Protocol):
 
 
 class KerasPredictor:
-    """A Keras model as a predictor, one frame at a time.
-
-    Example:
-        >>> predictor = KerasPredictor(load_keras(Path("best.keras")))
-        >>> predictor.mask(frame).mean()  # area fraction
-    """
+    """A Keras model as a predictor, one frame at a time."""
 
     threshold_u8 = math.ceil(DEFAULT_THRESHOLD * OUTPUT_STEPS)
 
@@ -75,8 +67,14 @@ def load_keras(path: Path) -> keras.Model:
     except (ValueError, TypeError, OSError, KeyError, RuntimeError) as error:  # NotImplementedError is a RuntimeError
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} could not be loaded by Keras {keras.__version__} ({reason})", "retrain it") from error
-    check_shapes(model, path)
-    return model
+    match model.input_shape, model.output_shape:
+        case (_, int(height), int(width), 3), (_, *output) if output == [height, width, 1]:
+            return model
+    raise UserError(
+        f"{path} maps {model.input_shape} to {model.output_shape}",
+        "expected RGB frames (N, H, W, 3) of a fixed size to one probability per pixel (N, H, W, 1), "
+        "as `fireseg-train fit` writes it",
+    )
 
 
 def deflate(path: Path) -> None:
@@ -86,18 +84,6 @@ def deflate(path: Path) -> None:
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members:
             archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
-
-
-def check_shapes(model: keras.Model, path: Path) -> None:
-    """Raise `UserError` unless the model maps (N, H, W, 3) to (N, H, W, 1) with H and W known."""
-    match model.input_shape, model.output_shape:
-        case (_, int(height), int(width), 3), (_, *output) if output == [height, width, 1]:
-            return
-    raise UserError(
-        f"{path} maps {model.input_shape} to {model.output_shape}",
-        "expected RGB frames (N, H, W, 3) of a fixed size to one probability per pixel (N, H, W, 1), "
-        "as `fireseg-train fit` writes it",
-    )
 
 
 def load_predictor(path: Path, *, threads: int | None = None) -> Predictor:

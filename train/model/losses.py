@@ -13,9 +13,6 @@ class BCEDice(keras.losses.Loss):
     Cross-entropy weighs all pixels alike, and nine tenths are background; Dice (Milletari et al. 2016,
     arXiv 1606.04797) weighs fire by its own area. Dice is pooled over the batch, so that an image without fire costs
     only its false positives.
-
-    Example:
-        >>> model.compile(optimizer="adam", loss=BCEDice())
     """
 
     def __init__(self, smooth_px: float = 1.0, name: str = "bce_dice", **kwargs: object) -> None:

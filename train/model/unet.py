@@ -1,4 +1,4 @@
-"""The U-Net: one of two encoders, one of two decoders, and skip connections between them.
+"""The U-Net: MobileNetV2, a light decoder, and skip connections between them.
 
 Preprocessing is part of the model: it takes RGB in 0..255 and returns the probability of fire per pixel in 0..1.
 Every convolution is followed by BatchNorm and then ReLU6, so that BatchNorm folds into the convolution on export
@@ -16,23 +16,14 @@ import keras
 from keras import layers
 
 from edge.errors import UserError
-from train.model.config import Decoder as Decoder
-from train.model.config import Encoder as Encoder
 from train.model.config import UNetConfig as UNetConfig
 
 # Stride of the skip connection -> its MobileNetV2 layer: expanded maps carry more than projected ones.
-MOBILENETV2_SKIPS = {
-    2: "block_1_expand_relu",
-    4: "block_3_expand_relu",
-    8: "block_6_expand_relu",
-    16: "block_13_expand_relu",
-}
-MOBILENETV2_BOTTLENECK = "block_16_project_BN"
+SKIPS = {2: "block_1_expand_relu", 4: "block_3_expand_relu", 8: "block_6_expand_relu", 16: "block_13_expand_relu"}
+BOTTLENECK = "block_16_project_BN"
 
 # Stride of the stage's output -> filters from below and from the skip connection, at width 1.0.
-SEPARABLE_FILTERS = {16: (96, 96), 8: (48, 64), 4: (16, 32), 2: (16, 16)}
-TRANSPOSED_FILTERS = {16: 256, 8: 128, 4: 64, 2: 32, 1: 16}
-ORIGINAL_FILTERS = {1: 64, 2: 128, 4: 256, 8: 512, 16: 1024}  # as in the paper; 16 is the bottleneck
+DECODER_FILTERS = {16: (96, 96), 8: (48, 64), 4: (16, 32), 2: (16, 16)}
 
 # Wider networks end in a full 3x3 convolution over few channels: with dot-product instructions (Pi 5) it costs as
 # much as a separable one and is more accurate. Narrow networks are for Pis without them.
@@ -61,15 +52,12 @@ def build_unet(config: UNetConfig, *, weights: str | Path | None = "imagenet") -
     config.check()
     frame = keras.Input((config.height, config.width_px, 3), name="frame")
     rescaled = layers.Rescaling(1 / 127.5, name="rescale")(frame)
-    if config.encoder == "mobilenetv2":
-        bottleneck, skips = _mobilenetv2(rescaled, config.width, weights)
-    else:
-        bottleneck, skips = _original(rescaled, config.width)
-    decode = _decode_separable if config.decoder == "separable" else _decode_transposed
-    logits = decode(bottleneck, skips, config.width)
+    backbone = _mobilenetv2(rescaled, config.width, weights)
+    skips = {stride: backbone.get_layer(name).output for stride, name in SKIPS.items()}
+    logits = _decode(backbone.get_layer(BOTTLENECK).output, skips, config.width)
     # float32 under any dtype policy: a half-precision sigmoid saturates.
     probability = layers.Activation("sigmoid", dtype="float32", name="head_probability")(logits)
-    return keras.Model(frame, probability, name=f"unet_{config.encoder}_{config.decoder}")
+    return keras.Model(frame, probability, name="unet_mobilenetv2_separable")
 
 
 def encoder_layers(model: keras.Model) -> list[keras.Layer]:
@@ -85,9 +73,7 @@ def set_trainable(model: keras.Model, *, encoder: bool, batchnorm: bool) -> None
         layer.trainable = layer.name not in frozen and not is_frozen_norm
 
 
-def _mobilenetv2(
-    rescaled: keras.KerasTensor, width: float, weights: str | Path | None
-) -> tuple[keras.KerasTensor, dict[int, keras.KerasTensor]]:
+def _mobilenetv2(rescaled: keras.KerasTensor, width: float, weights: str | Path | None) -> keras.Model:
     try:
         with warnings.catch_warnings():
             # Other sizes take the 224 px checkpoint, which suits a convolutional network.
@@ -106,65 +92,31 @@ def _mobilenetv2(
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = ENCODER_MOMENTUM
     if weights:
-        _accept_bytes(backbone)
-    skips = {stride: backbone.get_layer(name).output for stride, name in MOBILENETV2_SKIPS.items()}
-    return backbone.get_layer(MOBILENETV2_BOTTLENECK).output, skips
+        # Adapt from RGB in -1..1 to 0..2 by moving the offset into the first BatchNorm. On export a factor before a
+        # convolution folds into its weights; an offset cannot, because the padding is zeros. Features change only in
+        # the row and column that see the padding.
+        kernel = backbone.get_layer("Conv1").kernel
+        backbone.get_layer("bn_Conv1").moving_mean.assign_add(keras.ops.sum(kernel, axis=(0, 1, 2)))
+    return backbone
 
 
-def _accept_bytes(backbone: keras.Model) -> None:
-    """Adapt pre-trained layers from RGB in -1..1 to 0..2 by moving the offset into the first BatchNorm.
-
-    On export a factor before a convolution folds into its weights; an offset cannot, because the padding is zeros.
-    Features change only in the row and column that see the padding.
-    """
-    convolution, norm = backbone.get_layer("Conv1"), backbone.get_layer("bn_Conv1")
-    norm.moving_mean.assign_add(keras.ops.sum(convolution.kernel, axis=(0, 1, 2)))
-
-
-def _original(rescaled: keras.KerasTensor, width: float) -> tuple[keras.KerasTensor, dict[int, keras.KerasTensor]]:
-    """Build Ronneberger's encoder: double convolution and max pooling, four times; 'same' padding, not 'valid'."""
-    x, skips = rescaled, {}
-    *strides, deepest = ORIGINAL_FILTERS
-    for stride in strides:
-        x = _double_conv(x, _channels(ORIGINAL_FILTERS[stride] * width), f"encoder_{stride}")
-        skips[stride] = x
-        x = layers.MaxPooling2D(2, name=f"encoder_{stride}_pool")(x)
-    return _double_conv(x, _channels(ORIGINAL_FILTERS[deepest] * width), f"encoder_{deepest}"), skips
-
-
-def _decode_transposed(x: keras.KerasTensor, skips: dict[int, keras.KerasTensor], width: float) -> keras.KerasTensor:
-    """Build the paper's decoder: up-convolution, concatenation, double convolution; up to full resolution."""
-    for stride, filters in TRANSPOSED_FILTERS.items():
-        if stride == 16 and 16 not in skips:
-            continue  # the original encoder's bottleneck is at stride 16
-        filters = _channels(filters * _decoder_scale(width))
-        name = f"decoder_{stride}"
-        x = layers.Conv2DTranspose(filters, 2, strides=2, use_bias=False, name=f"{name}_up")(x)
-        x = _norm_relu6(x, f"{name}_up")
-        if stride in skips:
-            x = layers.Concatenate(name=f"{name}_concat")([x, skips[stride]])
-        x = _double_conv(x, filters, name)
-    return layers.Conv2D(1, 1, name="head_logits")(x)
-
-
-def _decode_separable(x: keras.KerasTensor, skips: dict[int, keras.KerasTensor], width: float) -> keras.KerasTensor:
-    """Build the Pi's decoder: narrow before upsampling, pointwise before depthwise, no layer at full resolution.
+def _decode(x: keras.KerasTensor, skips: dict[int, keras.KerasTensor], width: float) -> keras.KerasTensor:
+    """Build the decoder: narrow before upsampling, pointwise before depthwise, no layer at full resolution.
 
     Four channels at half resolution hold the logits of each 2x2 block of pixels; depth-to-space arranges them
     (Shi et al. 2016, arXiv 1609.05158). At full resolution every layer costs four times as much, and bilinear
     upsampling of one channel takes 20 times the instructions of moving the bytes.
     """
-    *strides, finest = SEPARABLE_FILTERS
+    scale = min(1.0, max(0.5, width))  # half at least: the decoder has no pre-trained features to build on
+    *strides, finest = DECODER_FILTERS
     for stride in strides:
-        if stride == 16 and 16 not in skips:
-            continue
-        below, filters = (_channels(count * _decoder_scale(width)) for count in SEPARABLE_FILTERS[stride])
+        below, filters = (_channels(count * scale) for count in DECODER_FILTERS[stride])
         name = f"decoder_{stride}"
         x = _conv(x, below, 1, f"{name}_narrow")
         x = layers.UpSampling2D(2, interpolation="bilinear", name=f"{name}_up")(x)
         x = _join(x, skips[stride], filters, name)
         x = _pointwise_depthwise(x, filters, name)
-    below, filters = SEPARABLE_FILTERS[finest]
+    below, filters = DECODER_FILTERS[finest]
     name = f"decoder_{finest}"
     x = keras.ops.depth_to_space(_conv(x, 4 * below, 1, f"{name}_up"), 2)
     x = _join(x, skips[finest], filters, name)
@@ -184,10 +136,6 @@ def _pointwise_depthwise(x: keras.KerasTensor, filters: int, name: str) -> keras
     return _norm_relu6(x, f"{name}_depthwise")
 
 
-def _double_conv(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
-    return _conv(_conv(x, filters, 3, f"{name}_a"), filters, 3, f"{name}_b")
-
-
 def _conv(x: keras.KerasTensor, filters: int, kernel: int, name: str) -> keras.KerasTensor:
     x = layers.Conv2D(filters, kernel, padding="same", use_bias=False, name=f"{name}_conv")(x)
     return _norm_relu6(x, name)
@@ -196,11 +144,6 @@ def _conv(x: keras.KerasTensor, filters: int, kernel: int, name: str) -> keras.K
 def _norm_relu6(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     x = layers.BatchNormalization(momentum=DECODER_MOMENTUM, name=f"{name}_bn")(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x)
-
-
-def _decoder_scale(width: float) -> float:
-    """Scale the decoder with the encoder, to one half at least: it has no pre-trained features to build on."""
-    return min(1.0, max(0.5, width))
 
 
 def _channels(count: float) -> int:

@@ -63,7 +63,9 @@ def add_flames(backdrop: Light, flames: Iterable[Flame], t_s: float) -> tuple[Li
         np.maximum(view, patch, out=view)
     if not intensity.any():
         return backdrop, np.zeros((height, width), np.bool_)
-    emitted = _emission(intensity)
+    # Dark red, orange, yellow, near white.
+    channels = [2.4 * intensity**1.15, 1.0 * intensity**2.1, 0.28 * intensity**4]
+    emitted = np.stack(channels, axis=-1).astype(np.float32)
     soot = 0.85 * smoothstep(0.02, 0.4, intensity)[..., None]  # a flame hides most of its background
     return backdrop * (1 - soot) + emitted + _glow(emitted) * (0.12 + 0.5 * backdrop), intensity >= FLAME_THRESHOLD
 
@@ -117,12 +119,6 @@ def _flame_shape(flame: Flame, t_s: float, x_px: Field, y_px: Field) -> Field:
     brightness = 0.3 + 0.75 * smoothstep(0.2, 0.8, lick) + 0.3 * smoothstep(0.45, 0.95, thread)
     intensity: Field = (flame.heat * root * inner * brightness).astype(np.float32)
     return intensity
-
-
-def _emission(intensity: Field) -> Light:
-    """Map intensity to colour: dark red, orange, yellow, near white."""
-    i = intensity
-    return np.stack([2.4 * i**1.15, 1.0 * i**2.1, 0.28 * i**4], axis=-1).astype(np.float32)
 
 
 def _glow(emitted: Light) -> Light:

@@ -11,7 +11,7 @@ import csv
 import io
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -25,12 +25,10 @@ from train.synthetic.scene_types import SCENE_TYPES
 from train.synthetic.scenes import make_scene, render
 
 HEIGHT, WIDTH = 252, 448  # FireSeg's most frequent aspect ratio, reduced
-MIN_SIDE_PX = 32
-
 MIN_SCENES = 6  # five to train on, one to test on
 MAX_FRAMES_PER_SCENE = 5
 TEST_EVERY = 6  # every sixth scene is for testing, as 100 of FireSeg's 600 images
-FIRE_FRACTION = 0.7  # of the scenes
+FIRE_FRACTION = 0.7  # of the scenes, evenly spread, the first test scene among them
 FRAME_INTERVAL_S = 0.7  # long enough for flames to look different, as in FireSeg's frames
 JPEG = (cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_PROGRESSIVE, 0, cv2.IMWRITE_JPEG_OPTIMIZE, 0)
 PNG = (cv2.IMWRITE_PNG_COMPRESSION, 6)
@@ -55,15 +53,12 @@ def generate(
     *,
     height: int = HEIGHT,
     width: int = WIDTH,
-    on_progress: Callable[[], None] | None = None,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> Dataset:
     """Write `count` pairs below `out`, all or nothing; call `on_progress` after each.
 
     Leaves an existing set of the same seed, count and size alone. Raises `UserError` if `out` holds anything else or
     cannot be written.
-
-    Example:
-        >>> dataset = generate(Path("build/synthetic"), count=240, seed=0)
     """
     if count < MIN_SCENES:
         raise UserError(
@@ -71,8 +66,6 @@ def generate(
         )
     if seed < 0:
         raise UserError(f"seed {seed} is negative", "expected 0 or more")
-    if min(height, width) < MIN_SIDE_PX:
-        raise UserError(f"{width}x{height} is too small to render", f"expected at least {MIN_SIDE_PX} px a side")
     readme = README.format(version=GENERATOR_VERSION, seed=seed, count=count, width=width, height=height)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         if (out / README_FILE).is_file() and (out / README_FILE).read_bytes() == readme.encode():
@@ -86,7 +79,7 @@ def generate(
     try:
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as staging:
             folder = Path(staging, "set")  # below the staging folder, whose mode 0700 must not remain
-            _write_set(folder, count, seed, height, width, on_progress or (lambda: None))
+            _write_set(folder, count, seed, height, width, on_progress)
             (folder / README_FILE).write_text(readme)
             folder.replace(out)
     except OSError as error:
@@ -104,11 +97,14 @@ def _write_set(folder: Path, count: int, seed: int, height: int, width: int, on_
     for part in numbers:
         (folder / f"images_prepped_{part}").mkdir(parents=True)
         (folder / f"annotations_prepped_{part}").mkdir()
-    for index, (part, frame_count) in enumerate(_scenes(count)):
-        scene = make_scene(
-            [seed, index], _scene_type(seed, index), has_fire=_has_fire(index), height=height, width=width
-        )
-        for frame_index in range(frame_count):
+    scenes = max(MIN_SCENES, math.ceil(count / MAX_FRAMES_PER_SCENE))
+    for index in range(scenes):
+        part = "test" if index % TEST_EVERY == TEST_EVERY - 1 else "train"
+        turn, position = divmod(index, len(SCENE_TYPES))  # every type once a turn, in a new order
+        scene_type = np.random.default_rng([seed, turn]).permutation(list(SCENE_TYPES))[position]
+        has_fire = int((index + 1) * FIRE_FRACTION) > int(index * FIRE_FRACTION)
+        scene = make_scene([seed, index], str(scene_type), has_fire=has_fire, height=height, width=width)
+        for frame_index in range(count * (index + 1) // scenes - count * index // scenes):
             frame, mask = render(scene, frame_index * FRAME_INTERVAL_S, [seed, index, frame_index])
             numbers[part] += 1
             stem = f"img({numbers[part]})"
@@ -117,25 +113,6 @@ def _write_set(folder: Path, count: int, seed: int, height: int, width: int, on_
             table.writerow((f"{part}/{stem}", f"scene-{index + 1:03d}"))
             on_progress()
     (folder / GROUPS_FILE).write_text(groups.getvalue())
-
-
-def _scenes(count: int) -> Iterator[tuple[Part, int]]:
-    """Yield part and number of frames of each scene, the frames spread evenly."""
-    scenes = max(MIN_SCENES, math.ceil(count / MAX_FRAMES_PER_SCENE))
-    for scene in range(scenes):
-        part: Part = "test" if scene % TEST_EVERY == TEST_EVERY - 1 else "train"
-        yield part, count * (scene + 1) // scenes - count * scene // scenes
-
-
-def _scene_type(seed: int, scene: int) -> str:
-    """Return the scene's type: a new permutation of all types for each round."""
-    turn, index = divmod(scene, len(SCENE_TYPES))
-    return str(np.random.default_rng([seed, turn]).permutation(list(SCENE_TYPES))[index])
-
-
-def _has_fire(scene: int) -> bool:
-    """Return True for 70 % of the scenes, evenly spread, the first test scene among them."""
-    return int((scene + 1) * FIRE_FRACTION) > int(scene * FIRE_FRACTION)
 
 
 def _write_image(path: Path, picture: Frame | Map, parameters: tuple[int, ...]) -> None:

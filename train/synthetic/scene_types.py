@@ -22,26 +22,19 @@ CHARRED: Colour = (0.13, 0.12, 0.12)
 
 @dataclass
 class Stage:
-    """The layers of a scene: sky, land in front of it, and a foreground in front of the flames."""
+    """The layers of a scene: land in front of the sky, and a foreground in front of the flames."""
 
     rng: np.random.Generator
     has_fire: bool
     mood: Mood
-    sky: Canvas
+    height: int
+    width: int
     land: Canvas
     foreground: Canvas
     lights: list[Callable[[Canvas], None]] = field(default_factory=list)
     """Drawn last, unaffected by the lighting of the mood."""
     flames: list[Flame] = field(default_factory=list)
     smoke: list[Smoke] = field(default_factory=list)
-
-    @property
-    def height(self) -> int:
-        return int(self.sky.shape[0])
-
-    @property
-    def width(self) -> int:
-        return int(self.sky.shape[1])
 
     @property
     def is_dark(self) -> bool:

@@ -45,7 +45,7 @@ def make_scene(seed: int | list[int], scene_type: str, *, has_fire: bool, height
     moods = MOODS if has_fire else MOODS_WITHOUT_FIRE
     mood = moods[rng.integers(len(moods))]
     sky, land, foreground = (np.full(shape, UNDRAWN, np.float32) for _ in range(3))
-    stage = Stage(rng, has_fire, mood, sky, land, foreground)
+    stage = Stage(rng, has_fire, mood, *shape[:2], land, foreground)
     draw_sky(sky, rng, mood)
     if mood == "dusk" and stage.chance(0.8):
         x, y = stage.between(0.1, 0.9) * width, stage.between(0.12, 0.4) * height
@@ -75,10 +75,6 @@ def render(scene: Scene, t_s: float, seed: int | list[int]) -> tuple[Frame, Mask
     """Return the scene at `t_s` seconds: RGB `uint8` H x W x 3, and the boolean fire mask H x W.
 
     `seed` draws the camera shake and the sensor noise.
-
-    Example:
-        >>> scene = make_scene(0, "street", has_fire=True, height=252, width=448)
-        >>> frame, mask = render(scene, 0.0, seed=0)
     """
     rng = np.random.default_rng(seed)
     light, fire = add_flames(add_smoke(scene.backdrop, scene.smoke, t_s), scene.flames, t_s)

@@ -169,7 +169,7 @@ MISTAKES = {
     "missing configuration": (["--config", "gone.toml"], "could not be read"),
     "missing model": (["--config", "modelless.toml"], "gone.tflite could not be read"),
     "unknown user": (["--user", "no-such-user"], "create it with `useradd"),
-    "root": (["--user", "root"], "does not need root"),
+    "root": (["--user", "root"], "must not run as root"),
 }
 
 

@@ -68,7 +68,7 @@ def test_without_a_terminal_there_is_a_line_per_event_and_per_calm_minute() -> N
     sink.close()
     lines = out.getvalue().splitlines()
     assert len(lines) == 3 + 1
-    assert lines[-1].startswith("1:01:01.5  frame: over")
+    assert lines[-1].startswith("1:01:01.5  frame: cleared")
     assert "\r" not in out.getvalue()
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.errors import UserError
-from edge.images import encode_jpeg, write_image
+from edge.images import write_image
 from edge.model.preprocess import to_model_input, to_model_mask
 from train.data.augment import Augmentation
 from train.data.batches import Batches, Examples, decode
@@ -123,11 +122,3 @@ def test_decoding_follows_the_preprocessing_contract(tmp_path: Path) -> None:
         frame, mask = pair.read()
         assert (decoded.images[index] == to_model_input(frame, 64, 96)).all()
         assert (decoded.masks[index, :, :, 0] == to_model_mask(mask, 64, 96)).all()
-
-
-def test_a_broken_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "a.jpg").write_bytes(encode_jpeg(np.zeros((20, 20, 3), np.uint8))[:-40])
-    write_image(tmp_path / "masks" / "a.png", np.zeros((20, 20), np.uint8))
-    with pytest.raises(UserError, match=r"a\.jpg"):
-        decode(load_dataset(tmp_path).pairs, 32, 32)

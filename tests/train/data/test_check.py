@@ -71,16 +71,6 @@ def test_images_with_equal_content_are_listed_under_any_name(root: Path) -> None
     assert check(load_dataset(root))["leaks"]["identical_images"] == [["train/img(2)", "train/img(4)", "test/img(1)"]]
 
 
-def test_plain_folders_have_one_part_and_no_leaks(tmp_path: Path) -> None:
-    for stem in ("a", "b"):
-        write_image(tmp_path / "images" / f"{stem}.png", np.full((9, 9, 3), ord(stem), np.uint8))
-        write_image(tmp_path / "masks" / f"{stem}.png", np.zeros((9, 9), np.uint8))
-    report = check(load_dataset(tmp_path))
-    assert report["layout"] == "folders"
-    assert report["parts"]["all"]["images"] == 2
-    assert report["leaks"] == {"videos_in_train_and_test": [], "identical_images": []}
-
-
 def test_masks_with_intermediate_values_are_warnings_in_the_report_alone(root: Path) -> None:
     write_pair(root, "train", 1, values=(1,))
     write_pair(root, "train", 4, values=(255, 90, 3))
@@ -105,10 +95,3 @@ def test_every_broken_file_is_listed_at_once_and_progress_counts_it(root: Path) 
     assert "annotations_prepped_train/img(5).png" in second
     assert "annotations_prepped_test/img(1).png is 5x5 but its image img(1).png is 16x12" in third
     assert len(steps) == 8
-
-
-@pytest.mark.slow
-def test_the_published_set_holds_600_pairs_and_one_leaked_video(fireseg_dir: Path) -> None:
-    report = check(load_dataset(fireseg_dir))
-    assert {part: facts["images"] for part, facts in report["parts"].items()} == {"train": 500, "test": 100}
-    assert report["leaks"]["videos_in_train_and_test"] == ["v17"]

@@ -101,15 +101,6 @@ def test_blended_light_is_at_least_the_flame_and_never_wraps(background: int, fl
     assert flame - 1 <= int(lit[4, 4, 0]) <= 255 - (255 - background) * (255 - flame) / 255 + 1
 
 
-def test_pixels_outside_the_flame_are_unchanged() -> None:
-    background = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
-    mask = np.zeros((12, 12), np.bool_)
-    mask[:4] = True
-    lit = shine(background, np.full((12, 12, 3), 255, np.uint8), mask, opacity=0.5)
-    assert (lit[6:] == background[6:]).all()
-    assert (lit[:3] == 255).all()
-
-
 @pytest.mark.parametrize("level", [0, 255])
 def test_the_boundary_of_a_flame_is_soft(level: int) -> None:
     mask = np.zeros((9, 9), np.bool_)

@@ -11,12 +11,12 @@ import pytest
 from edge.console import no_steps
 from edge.errors import UserError
 from edge.images import write_image
+from train.data import sources
 from train.data.sources import (
     FETCHED_DIR,
     SYNTHETIC_DIR,
     assert_unseen,
     find_data,
-    is_synthetic,
     open_extra_sets,
     open_held_out,
     open_split,
@@ -71,21 +71,21 @@ def test_a_folder_passed_precedes_the_fetched_set_and_only_fireseg_is_called_fir
     assert not SYNTHETIC_DIR.exists()
 
 
-def test_without_any_data_a_synthetic_set_is_generated_once_and_titled_so() -> None:
-    source = find_data(None, synthetic_count=6)
+def test_without_any_data_a_synthetic_set_is_generated_once_and_titled_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "SYNTHETIC_COUNT", 6)
+    source = find_data(None)
     assert source.dataset.root == SYNTHETIC_DIR
     assert len(source.dataset.pairs) == 6
     assert source.is_synthetic
     assert source.title == "SYNTHETIC data, not FireSeg"
     times = {path: path.stat().st_mtime_ns for path in SYNTHETIC_DIR.rglob("*")}
-    assert find_data(None, synthetic_count=6) == source
+    assert find_data(None) == source
     assert {path: path.stat().st_mtime_ns for path in SYNTHETIC_DIR.rglob("*")} == times
 
 
 def test_a_synthetic_set_is_titled_so_in_any_folder(tmp_path: Path) -> None:
     for root in (tmp_path / "FireSeg", FETCHED_DIR):
         generate(root, 6, 1, height=32, width=32)
-        assert is_synthetic(root)
         source = find_data(None if root == FETCHED_DIR else root)
         assert source.is_synthetic and "SYNTHETIC" in source.title
 
@@ -106,11 +106,6 @@ def test_the_published_split_is_the_default_if_there_is_one(tmp_path: Path) -> N
     assert open_split(write_fireseg(tmp_path / "mine"), None, 0, no_steps)[1].name == "official"
     barn = write_pairs(tmp_path / "barn", count=10)
     assert open_split(barn, None, 3, no_steps)[1].name == "by-video fold 3 seed 0"
-
-
-def test_a_fold_of_a_split_without_folds_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--fold 2 needs --split by-video"):
-        open_split(write_fireseg(tmp_path / "mine"), "official", 2, no_steps)
 
 
 def test_an_extra_set_holds_out_whole_groups_and_takes_its_folder_s_name(tmp_path: Path) -> None:

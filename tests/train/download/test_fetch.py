@@ -32,7 +32,7 @@ def test_a_nested_folder_is_copied_whole_and_left_unchanged(tmp_path: Path, out:
     source = write_set(tmp_path / "in" / REPOSITORY, FILES)
     (source / "images_prepped_train" / "Thumbs.db").write_bytes(b"x")
     fetched = fetch_set(out, tmp_path / "in")
-    assert fetched.verification.is_published and not fetched.already_there and fetched.warning is None
+    assert fetched.is_published and not fetched.already_there
     assert read_set(out) == FILES
     assert len(load_dataset(out).pairs) == 8
     assert read_set(source).keys() > FILES.keys()
@@ -47,7 +47,7 @@ def test_an_archive_is_unpacked(tmp_path: Path, out: Path, suffix: str) -> None:
     else:
         with tarfile.open(source, "w:gz" if suffix == ".tar.gz" else "w") as target:
             target.add(write_set(tmp_path / "in", FILES), "Fire Dataset")
-    assert fetch_set(out, source).verification.is_published
+    assert fetch_set(out, source).is_published
     assert read_set(out) == FILES
 
 
@@ -58,12 +58,12 @@ def test_the_several_zips_of_a_browser_download_make_one_set(tmp_path: Path, out
     for number in (0, 1):
         part = {name: FILES[name] for name in names[number::2]}
         (folder / f"Fire Dataset-00{number}.zip").write_bytes(zipped(part, "Fire Dataset"))
-    assert fetch_set(out, folder).verification.is_published
+    assert fetch_set(out, folder).is_published
 
 
 def test_binary_masks_are_used_if_there_are_no_others(tmp_path: Path, out: Path) -> None:
     renamed = {name.replace("annotations_prepped", "annotations_binary"): data for name, data in FILES.items()}
-    assert fetch_set(out, write_set(tmp_path / "in", renamed)).verification.is_published
+    assert fetch_set(out, write_set(tmp_path / "in", renamed)).is_published
     assert read_set(out) == FILES
 
 
@@ -71,7 +71,7 @@ def test_prepped_masks_precede_binary_ones_and_the_fullest_copy_the_others(tmp_p
     source = write_set(tmp_path / "in" / "deep" / "er", FILES)
     write_set(source, {MASK.replace("prepped", "binary"): b"another"})
     write_set(tmp_path / "in", {IMAGE: b"a lone sample"})
-    assert fetch_set(out, tmp_path / "in").verification.is_published
+    assert fetch_set(out, tmp_path / "in").is_published
 
 
 def test_a_mac_s_shadow_files_are_not_a_second_copy() -> None:
@@ -81,8 +81,8 @@ def test_a_mac_s_shadow_files_are_not_a_second_copy() -> None:
 
 def test_a_copy_with_other_sizes_and_0_1_masks_is_a_warning_with_counts(tmp_path: Path, out: Path) -> None:
     fetched = fetch_set(out, write_set(tmp_path / "in", make_set(width=24, fire=1)))
-    assert len(fetched.verification.changed) == 16
-    assert fetched.warning is not None and "0 of 16 files are the published bytes, 16 differ" in fetched.warning
+    assert len(fetched.changed) == 16
+    assert "0 of 16 files are the published bytes, 16 differ" in str(fetched)
     assert load_dataset(out).pairs[0].read()[1].any()
 
 
@@ -93,10 +93,7 @@ def test_a_copy_with_other_sizes_and_0_1_masks_is_a_warning_with_counts(tmp_path
         ({name: FILES[name] for name in (IMAGE, MASK)}, ["lacks 14 of 16 files", "and 4 more"]),
         (FILES | {IMAGE: FILES[IMAGE][:-40]}, ["1 of FireSeg's pairs cannot be used", "img(2).jpg"]),
         (FILES | {MASK: make_set(width=24)[MASK]}, ["expected one size for both"]),
-        (
-            {"photos/img(1).jpg": FILES[IMAGE]},
-            ["does not contain FireSeg: expected images_prepped_train/"],
-        ),
+        ({"photos/img(1).jpg": FILES[IMAGE]}, ["does not contain FireSeg: expected images_prepped_train/"]),
     ],
     ids=["one missing", "many missing", "cut image", "mask of another size", "another layout"],
 )
@@ -166,7 +163,7 @@ def test_a_complete_set_is_verified_and_left_unchanged(tmp_path: Path, out: Path
     write_set(out, FILES)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     fetched = fetch_set(out, tmp_path / "a source that does not exist")
-    assert fetched.already_there and fetched.verification.is_published
+    assert fetched.already_there and fetched.is_published
     assert str(fetched).startswith("already there: ")
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
@@ -174,7 +171,7 @@ def test_a_complete_set_is_verified_and_left_unchanged(tmp_path: Path, out: Path
 def test_missing_and_broken_files_of_a_published_set_are_filled_in(tmp_path: Path, out: Path) -> None:
     published = {name: data for name, data in FILES.items() if name != MASK and "test" not in name}
     write_set(out, published | {IMAGE: FILES[IMAGE][:-40]})
-    assert fetch_set(out, write_set(tmp_path / "in", FILES)).verification.is_published
+    assert fetch_set(out, write_set(tmp_path / "in", FILES)).is_published
     assert read_set(out) == FILES
 
 
@@ -198,7 +195,7 @@ def test_a_file_at_the_target_path_is_refused(tmp_path: Path, out: Path) -> None
 def test_files_missing_in_one_source_come_from_the_next(tmp_path: Path, out: Path, server: FileServer) -> None:
     fetch_error(out, write_set(tmp_path / "in", {name: data for name, data in FILES.items() if name != MASK}))
     server.files["rest.zip"] = zipped({MASK: FILES[MASK]})
-    assert fetch_set(out, f"{server.address}/rest.zip").verification.is_published
+    assert fetch_set(out, f"{server.address}/rest.zip").is_published
 
 
 def test_ctrl_c_leaves_the_files_copied_so_far_to_resume_from(tmp_path: Path, out: Path) -> None:
@@ -212,7 +209,7 @@ def test_ctrl_c_leaves_the_files_copied_so_far_to_resume_from(tmp_path: Path, ou
         fetch_set(out, source, progress=Interrupted(disable=True))
     assert not out.exists()
     assert len(read_set(out.parent)) == 5
-    assert fetch_set(out, source).verification.is_published
+    assert fetch_set(out, source).is_published
 
 
 @pytest.mark.slow
@@ -220,7 +217,7 @@ def test_a_resized_copy_of_fireseg_is_a_warning(tmp_path: Path, fireseg_dir: Pat
     out = tmp_path / "fireseg"
     out.symlink_to(fireseg_dir.resolve(), target_is_directory=True)
     fetched = fetch(out, "a source that is never opened")
-    assert fetched.already_there and not fetched.verification.missing
-    if fetched.verification.is_published:
+    assert fetched.already_there and not fetched.missing
+    if fetched.is_published:
         pytest.skip("FIRESEG_DIR holds the published bytes")
-    assert fetched.warning is not None and "differs from the published bytes" in fetched.warning
+    assert "differs from the published bytes" in str(fetched)

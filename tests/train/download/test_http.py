@@ -27,19 +27,19 @@ def url(server: FileServer) -> str:
 def test_an_archive_is_fetched_over_http(url: str, out: Path) -> None:
     with progress_bar() as progress:
         fetched = fetch_set(out, f"{url}?token=1", progress=progress)
-    assert fetched.verification.is_published
+    assert fetched.is_published
     assert list(out.parent.iterdir()) == [out], "no staging folder is left"
 
 
 def test_the_mirror_is_the_archive_on_github(url: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MIRROR_URL.startswith("https://github.com/") and MIRROR_URL.endswith(".zip")
     monkeypatch.setattr(fetch, "MIRROR_URL", url)
-    assert fetch_set(out, "mirror").verification.is_published
+    assert fetch_set(out, "mirror").is_published
 
 
 def test_a_cut_transfer_resumes_within_the_run(server: FileServer, url: str, out: Path) -> None:
     server.cut_after_bytes = [CUT_BYTES, CUT_BYTES]
-    assert fetch_set(out, url).verification.is_published
+    assert fetch_set(out, url).is_published
     assert server.ranges == [None, RESUMED, f"bytes={4 * CHUNK_BYTES}-"]
 
 
@@ -47,7 +47,7 @@ def test_a_cut_transfer_resumes_in_the_next_run(server: FileServer, url: str, ou
     server.cut_after_bytes = [CUT_BYTES, 0]
     assert f"{url}: the connection broke" in fetch_error(out, url)
     server.ranges.clear()
-    assert fetch_set(out, url).verification.is_published
+    assert fetch_set(out, url).is_published
     assert server.ranges == [RESUMED]
 
 
@@ -79,13 +79,13 @@ def test_a_file_that_changed_between_requests_is_not_spliced(
     fetch_error(out, url)
     server.files["set.zip"], server.etag = zipped(FILES), '"second"'
     server.statuses = [416] if refuses_range else []
-    assert fetch_set(out, url).verification.is_published
+    assert fetch_set(out, url).is_published
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_server_is_retried(server: FileServer, url: str, out: Path, status: int) -> None:
     server.statuses = [status, status]
-    assert fetch_set(out, url).verification.is_published
+    assert fetch_set(out, url).is_published
 
 
 def test_a_server_that_stays_busy_is_given_up_on(server: FileServer, url: str, out: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_web_page_instead_of_an_archive_is_reported_and_removed(server: FileSe
     server.files["set.zip"] = b"<!doctype html><html>please log in</html>"
     assert f"{url} is a web page: expected a whole zip or tar" in fetch_error(out, url)
     server.files["set.zip"] = zipped(FILES)
-    assert fetch_set(out, url).verification.is_published
+    assert fetch_set(out, url).is_published
 
 
 def test_a_refused_connection_says_how_to_go_on(out: Path) -> None:
@@ -123,6 +123,6 @@ def test_a_refused_connection_says_how_to_go_on(out: Path) -> None:
 
 def test_a_silent_server_times_out(out: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        hasty = Network(connect_timeout_s=0.1, read_timeout_s=0.1, retries=1, backoff_s=0.01)
+        hasty = Network(timeout_s=(0.1, 0.1), retries=1, backoff_s=0.01)
         message = fetch_error(out, f"http://127.0.0.1:{silent.getsockname()[1]}/set.zip", network=hasty)
     assert "no answer in time" in message

@@ -17,15 +17,13 @@ from train.evaluation.error_analysis import (
     average_precision,
     by_video,
     calibration_error,
-    counts_by_threshold,
-    markdown,
     precision_recall,
     reliability,
     worst_images,
     write_error_analysis,
 )
 from train.evaluation.evaluate import LEVELS, Predictions, histogram
-from train.evaluation.metrics import Counts, Mask, count, fire_iou, pooled, summarise
+from train.evaluation.metrics import Counts, Mask, count, fire_iou, fire_metrics, summarise
 
 maps = hnp.arrays(np.uint8, (6, 7))
 masks = hnp.arrays(np.bool_, (6, 7))
@@ -37,8 +35,9 @@ def pair(video: str, index: int) -> Pair:
 
 
 @given(maps, masks, st.integers(0, 255))
-def test_counts_at_a_threshold_are_those_of_its_mask(levels: Map, truth: Mask, threshold: int) -> None:
-    assert counts_by_threshold(histogram(levels, truth))[threshold] == count(levels >= threshold, truth)
+def test_metrics_at_a_threshold_are_those_of_its_mask(levels: Map, truth: Mask, threshold: int) -> None:
+    expected = {"threshold": threshold / 256, **fire_metrics(count(levels >= threshold, truth))}
+    assert precision_recall(histogram(levels, truth))[threshold] == expected
 
 
 @given(maps, masks)
@@ -49,18 +48,6 @@ def test_recall_is_1_at_threshold_0_and_falls_as_it_rises(levels: Map, truth: Ma
     assert recalls == sorted(recalls, reverse=True)
     assert rows[0]["precision"] == pytest.approx(truth.mean())
     assert [row["threshold"] for row in rows][128] == 0.5
-
-
-@given(st.lists(st.tuples(maps, masks), min_size=1, max_size=5))
-def test_pooling_histograms_is_pooling_counts(images: list[tuple[Map, Mask]]) -> None:
-    total = sum(histogram(levels, truth) for levels, truth in images)
-    assert isinstance(total, np.ndarray)
-    assert counts_by_threshold(total)[128] == pooled(count(levels >= 128, truth) for levels, truth in images)
-
-
-@given(maps, masks)
-def test_average_precision_is_between_0_and_1(levels: Map, truth: Mask) -> None:
-    assert -1e-9 <= average_precision(precision_recall(histogram(levels, truth))) <= 1 + 1e-9
 
 
 def test_average_precision_of_a_perfect_a_blind_and_a_known_ranking() -> None:
@@ -116,16 +103,6 @@ def test_of_equally_bad_images_the_one_with_more_wrong_pixels_comes_first() -> N
     assert worst_images([Counts(fp=2), Counts(tn=9), Counts(fn=7), Counts(fp=3, fn=3)], 3) == [2, 3, 0]
 
 
-def test_a_markdown_table_has_a_line_for_each_row() -> None:
-    rows = [{"video": "v01", "images": 3, "fire_iou": 0.51239}, {"video": "v02", "images": 1, "fire_iou": 1.0}]
-    assert markdown(rows).splitlines() == [
-        "| video | images | fire_iou |",
-        "|---|---:|---:|",
-        "| v01 | 3 | 0.5124 |",
-        "| v02 | 1 | 1.0000 |",
-    ]
-
-
 @pytest.mark.slow
 def test_the_files_agree_with_the_summary(tmp_path: Path) -> None:
     for number in range(3):
@@ -151,9 +128,3 @@ def test_the_files_agree_with_the_summary(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "videos.json").read_text()) == summary["videos"]
     assert [(row["video"], row["images"], row["recall"]) for row in summary["videos"]] == [("a", 2, 0.0), ("b", 1, 1.0)]
     assert summary["worst"] == ["f0", "f1", "f2"]
-
-
-def test_predictions_without_histograms_are_refused(tmp_path: Path) -> None:
-    empty = np.zeros((1, 4, 4), np.bool_)
-    with pytest.raises(ValueError, match="expected predictions with histograms"):
-        write_error_analysis([pair("a", 0)], Predictions(("a-0",), empty, empty), 0.5, tmp_path)

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.errors import UserError
 from edge.images import Frame, Map, write_image
 from edge.model.preprocess import to_model_mask
 from train.data.fireseg import Pair, load_dataset
-from train.evaluation.evaluate import Masks, evaluate, histogram, rounded
+from train.evaluation.evaluate import Masks, evaluate, histogram
 from train.evaluation.metrics import summarise
 
 SIDE_PX = 48
@@ -86,15 +85,3 @@ def test_a_histogram_keeps_levels_and_truth_apart_at_both_ends() -> None:
     counts = histogram(levels, np.array([[True, False, True], [False, True, True]]))
     assert counts.sum() == 6
     assert (counts[0, 0], counts[0, 255], counts[1, 0], counts[1, 255], counts[1, 7]) == (1, 1, 1, 1, 2)
-
-
-def test_a_damaged_image_is_named(pairs: tuple[Pair, ...]) -> None:
-    pairs[2].image.write_bytes(b"text")
-    with pytest.raises(UserError, match=r"f2\.png is not a picture"):
-        evaluate(Oracle(32, 32), pairs)
-
-
-def test_only_fractions_are_rounded() -> None:
-    values = {"fire_iou": 0.123456, "images": 100, "sha256": "ab"}
-    assert rounded(values) == {"fire_iou": 0.1235, "images": 100, "sha256": "ab"}
-    assert rounded(values, 6) == values

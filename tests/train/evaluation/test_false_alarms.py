@@ -1,22 +1,17 @@
-"""False alarms in pictures and videos: an area fraction counts above its threshold, frames by their stride."""
+"""False alarms in images and videos: an area fraction counts above its threshold, frames by their stride."""
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edge.errors import UserError
 from edge.images import Frame, Map
 from train.evaluation.evaluate import Masks
-from train.evaluation.false_alarms import alarm_rates, count_frames, picture_alarms, read_frames, video_alarms
-
-fractions = st.lists(st.floats(0, 1), min_size=1, max_size=30)
+from train.evaluation.false_alarms import alarm_rates, count_frames, image_alarms, read_frames, video_alarms
 
 
 class RedPredictor:
@@ -41,22 +36,16 @@ def write_video(path: Path, fire: list[bool]) -> Path:
     return path
 
 
-@given(fractions, st.floats(0, 1), st.floats(0, 1))
-def test_a_higher_threshold_gives_no_more_alarms(values: list[float], a: float, b: float) -> None:
-    rates = list(alarm_rates(values, sorted((a, b))).values())
-    assert 0 <= rates[-1] <= rates[0] <= 1
-
-
-def test_a_picture_counts_above_the_threshold_only() -> None:
+def test_an_image_counts_above_the_threshold_only() -> None:
     assert alarm_rates([0.0, 0.001, 0.0011, 0.5], [0.001]) == {"over_0.1_percent": 0.5}
 
 
-def test_pictures_are_counted_by_their_area_fraction_of_fire() -> None:
+def test_images_are_counted_by_their_area_fraction_of_fire() -> None:
     masks = np.zeros((4, 100, 100), np.bool_)
     masks[1].flat[:5] = True  # 0.05 %, a speck
     masks[2].flat[:30] = True
     masks[3].flat[:900] = True
-    assert picture_alarms(masks) == {"images": 4, "over_0.1_percent": 0.5, "over_0.5_percent": 0.25}
+    assert image_alarms(masks) == {"images": 4, "over_0.1_percent": 0.5, "over_0.5_percent": 0.25}
 
 
 @pytest.mark.parametrize(("stride", "frames", "rate"), [(1, 9, 3 / 9), (2, 5, 2 / 5), (4, 3, 1 / 3), (100, 1, 0)])
@@ -91,11 +80,5 @@ def test_a_truncated_video_is_reported(tmp_path: Path) -> None:
     data = whole.read_bytes()
     assert len(list(read_frames(whole, 1))) == 20
     short.write_bytes(data[: len(data) * 2 // 3])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            frames = len(list(read_frames(short, 1)))
-        except UserError as error:
-            assert "short.avi" in str(error)
-        else:
-            assert frames < 20 and "it is cut short or damaged" in str(caught[0].message)
+    with pytest.warns(UserWarning, match="it is cut short or damaged"):
+        assert 0 < len(list(read_frames(short, 1))) < 20

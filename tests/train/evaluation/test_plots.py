@@ -18,9 +18,7 @@ from train.evaluation.plots import (
     LOSS_PLOTS,
     draw_images,
     draw_losses,
-    draw_precision_recall,
     draw_predictions,
-    draw_reliability,
 )
 
 pytestmark = pytest.mark.slow
@@ -80,14 +78,3 @@ def test_the_worst_images_are_shown_with_their_frames(pairs: tuple[Pair, ...], t
     single, several = sizes
     assert single[1] == several[1] > 1000
     assert several[0] > 1.8 * single[0], "two images per row"
-
-
-def test_curves_are_drawn(tmp_path: Path) -> None:
-    rows = [
-        {"threshold": at / 10, "precision": 0.5 + at / 20, "recall": 1 - at / 10, "fire_iou": 0.4} for at in range(10)
-    ]
-    draw_precision_recall(rows, 0.5, tmp_path / "pr.png")
-    draw_reliability([{"predicted": 0.1, "observed": 0.2}, {"predicted": 0.9, "observed": 0.7}], tmp_path / "rel.png")
-    for name in ("pr.png", "rel.png"):
-        image = read_rgb(tmp_path / name)
-        assert image.shape[0] > 300 and image.std() > 5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -64,11 +63,3 @@ def test_the_gradient_is_finite_where_the_sigmoid_saturates(probability: float, 
         value = BCEDice()(truth, predicted)
     assert np.isfinite(float(value))
     assert np.isfinite(tape.gradient(value, predicted).numpy()).all()
-
-
-def test_the_loss_is_serializable() -> None:
-    again = keras.losses.deserialize(keras.losses.serialize(BCEDice(smooth_px=2.5)))
-    assert isinstance(again, BCEDice)
-    assert again.get_config() == BCEDice(smooth_px=2.5).get_config()
-    truth, predicted = half_fire(), np.full((2, 16, 16, 1), 0.3, np.float32)
-    assert float(again(truth.astype(np.uint8), predicted)) == pytest.approx(loss(truth, predicted, smooth_px=2.5))

@@ -43,11 +43,6 @@ def test_a_flame_flickers_rises_and_never_goes_out() -> None:
     assert 1 <= np.median(up_px) <= 7
 
 
-def test_the_same_flame_at_the_same_time_is_the_same_frame() -> None:
-    (first, mask), (again, mask_again) = render_flame(t_s=1.5), render_flame(t_s=1.5)
-    assert (first == again).all() and (mask == mask_again).all()
-
-
 def test_the_mask_holds_flames_and_not_their_glow() -> None:
     frame, fire = render_flame()
     glow = ~fire & (frame.astype(int) - GREY > 5).any(axis=2)

@@ -136,16 +136,8 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unwritable_folder_is_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="could not be written"):
-        generate(tmp_path / "file" / "set", 6, 0, height=HEIGHT, width=WIDTH)
-
-
-@pytest.mark.parametrize(("count", "seed", "height"), [(0, 0, 64), (-5, 0, 64), (6, -1, 64), (6, 0, 0)])
-def test_arguments_out_of_range_are_errors_and_write_nothing(
-    tmp_path: Path, count: int, seed: int, height: int
-) -> None:
+@pytest.mark.parametrize(("count", "seed"), [(0, 0), (-5, 0), (6, -1)])
+def test_arguments_out_of_range_are_errors_and_write_nothing(tmp_path: Path, count: int, seed: int) -> None:
     with pytest.raises(UserError, match="expected"):
-        generate(tmp_path / "set", count, seed, height=height, width=WIDTH)
+        generate(tmp_path / "set", count, seed, height=HEIGHT, width=WIDTH)
     assert list(tmp_path.iterdir()) == []

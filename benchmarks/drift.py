@@ -91,28 +91,18 @@ def entries(loaded: Loaded, predictions: dict[str, Predictions], source: DataSou
     return lines
 
 
-def gate_failures(entry: Entry, gate: Gate | None = None) -> list[str]:
+def gate_failures(entry: Entry) -> list[str]:
     """Return a sentence for each gate of the export that a line fails; none for the Keras float."""
-    gate = gate or Gate()
     if "fire_iou_drift" not in entry:
         return []
-    where = f"{entry['model']} on {entry['data']}, split {entry['split']}"
-    failures = []
-    if -entry["fire_iou_drift"] > gate.max_drop:
-        failures.append(f"{where}: fire_iou drifted by {entry['fire_iou_drift']:+.4f}, the gate is {-gate.max_drop}")
-    if entry["agreement"] < gate.min_agreement:
-        failures.append(
-            f"{where}: agreement with the float is {entry['agreement']:.4f}, the gate is {gate.min_agreement}"
-        )
-    return failures
+    name = f"{entry['model']} on {entry['data']}, split {entry['split']}"
+    return Gate().failures(name, entry["fire_iou_drift"], entry["agreement"])
 
 
 def fireseg_dir() -> Path | None:
     """Return the folder of FireSeg: FIRESEG_DIR, else that of `fireseg-train fetch`; None if it is missing."""
-    path = os.environ.get("FIRESEG_DIR")
-    if path:
-        return Path(path)
-    return FETCHED_DIR if FETCHED_DIR.is_dir() else None
+    path = Path(os.environ.get("FIRESEG_DIR") or FETCHED_DIR)
+    return path if os.environ.get("FIRESEG_DIR") or path.is_dir() else None
 
 
 def synthetic() -> DataSource:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from benchmarks import compare as module
 from benchmarks.compare import app, baseline, pick_statistic
-from benchmarks.models import timed_models
+from benchmarks.models import MODELS
 from edge.errors import UserError
 
 pytestmark = pytest.mark.bench
@@ -87,7 +87,8 @@ def test_a_throttled_run_is_never_saved_as_a_baseline(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "benchmarks/test_latency.py", *options, "-k", "resize and 1-"],
         cwd=ROOT,
-        env=os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "MODEL": str(timed_models("")[0])},
+        env=os.environ
+        | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "MODEL": str(next(MODELS.glob("*.tflite")))},
         capture_output=True,
         text=True,
         check=False,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.peers import convert
-from benchmarks.peers.convert import Models, calibration_frames, find_models, make_models
+from benchmarks.peers.convert import Models, calibration_frames, find_int8, make_models
 from benchmarks.peers.measure import Client, measure
 from benchmarks.peers.report import Report, draw, make_rows
 from benchmarks.peers.runtimes import PEERS, ROOT, Peer, PeerError, choose
@@ -57,31 +57,31 @@ def test_models_are_converted_again_only_if_a_source_changed(tmp_path: Path, mon
     monkeypatch.setattr(convert, "run", converters.run)
     monkeypatch.setattr(convert, "split_model", lambda path: (path.read_bytes().removesuffix(b" and its card"), card))
     monkeypatch.setattr(convert, "_write_float_tflite", lambda keras, target: target.write_bytes(keras.read_bytes()))
-    pair = find_models(keras, None)
+    find_int8(keras)
 
     def make(frames: Any = FRAMES) -> tuple[Models, list[str]]:
         converters.made = []
-        return make_models(pair, frames, tmp_path / "models", lambda _: Path("python"), no_steps), converters.made
+        return make_models(
+            keras, int8, frames, tmp_path / "models", lambda _: Path("python"), no_steps
+        ), converters.made
 
     models, everything = make()
-    assert {peer.model for peer in PEERS} <= set(models.files)
-    assert len(set(models.files.values())) == len(models.files)
-    assert models.file("int8").read_bytes() == b"a network"
+    assert {peer.model for peer in PEERS} <= set(models)
+    assert len(set(models.values())) == len(models)
+    assert (tmp_path / "models" / "some-int8.tflite").read_bytes() == b"a network"
     assert make()[1] == []
-    models.file("openvino int8 own").with_suffix(".bin").unlink()
+    (tmp_path / "models" / "some-int8-own.openvino.bin").unlink()
     assert make()[1] == ["some-int8-own.openvino.xml"]
     assert {name for name in everything if "-own" in name} == set(make(FRAMES + 1)[1])  # other calibration images
     converters.failing = "-own"
-    models, _ = make()
-    with pytest.raises(PeerError, match="no such operator"):
-        models.file("openvino int8 own")
+    assert "no such operator" in str(make()[0]["openvino int8 own"])
     assert not list((tmp_path / "models").glob("*own*.xml")), "no stale model remains"
     converters.failing = "nothing"
     keras.write_bytes(b"other weights")
     int8.write_bytes(b"another network and its card")
     assert make()[1] == everything
     with pytest.raises(UserError, match=r"some-int8\.tflite was not exported from .*some\.keras"):
-        find_models(keras, None)
+        find_int8(keras)
 
 
 def test_peers_are_calibrated_on_the_images_of_the_card(synthetic_dir: Path) -> None:
@@ -132,8 +132,11 @@ def test_ratios_are_within_a_round_and_failures_are_rows(tmp_path: Path) -> None
             raise PeerError(no_install)
         return cast(Client, clients[peer])
 
-    models = Models({peer.model: tmp_path for peer in PEERS} | {keras.model: PeerError("no such operator")})
-    results = measure(peers, models, (1,), 2, tmp_path / "frames.npy", lambda _: Path(), start, no_steps)
+    models: Models = {
+        **dict.fromkeys((peer.model for peer in PEERS), tmp_path),
+        keras.model: PeerError("no such operator"),
+    }
+    results = measure(peers, models, (1,), 2, tmp_path / "frames.npy", start, no_steps)
     assert all(client.is_closed for client in clients.values())
     masks = np.tile(np.array([True, True, False, False]), (3, 4, 1))
     machine = {"board": None, "cpu": "Some CPU", "load": 0.5, "load_after": 0.6}
@@ -142,7 +145,7 @@ def test_ratios_are_within_a_round_and_failures_are_rows(tmp_path: Path) -> None
     rows = json.loads(json.dumps(report.as_json(), allow_nan=False))["rows"]
     assert [row["failure"] for row in rows] == [None, None, crash, no_install, "no such operator"]
     assert [(row["agreement"], row["fire_iou"]) for row in rows[:3]] == [(1, 1)] * 3
-    assert rows[2]["timings"] == []
+    assert rows[2]["rounds_ms"] == {}
     text = report.as_markdown()
     assert "| ONNX Runtime int8 | 1.0 | 1.0000 | 1.0000 | 1.0000 | 26.00 | 1.25 (0.65 to 1.85) |" in text
     assert "NOT the images" in text and "ncnn is float only" in text

@@ -75,20 +75,14 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Return report.json, by the schema in docs/architecture.md."""
-        calibration = self.calibration.manifest()
+        calibration, reasons = self.calibration.manifest(), self.failures
         del calibration["files"]  # they are in the manifest beside the models
         return {
             "data": self.data,
             "calibration": calibration,
             "models": [_model_json(row, self.threads) for row in self.models],
             "drift": {row.name: row.drift.rounded(6) for row in self.models if row.drift},
-            "gate": {
-                "metric": "fire_iou",
-                "max_drop": self.gate.max_drop,
-                "min_agreement": self.gate.min_agreement,
-                "passed": not self.failures,
-                "reasons": self.failures,
-            },
+            "gate": {"metric": "fire_iou", **asdict(self.gate), "passed": not reasons, "reasons": reasons},
             "machine": {"cpu": self.cpu, "threads": self.threads},
             "versions": self.versions,
         }
@@ -130,8 +124,7 @@ class Report:
         return "\n\n".join(paragraphs)
 
     def _measured_on(self) -> str:
-        threads = f"{self.threads} thread" + ("s" if self.threads != 1 else "")
-        return f"{self.cpu}, {threads}; latency in ms per model-sized frame"
+        return f"{self.cpu}, threads: {self.threads}; latency in ms per model-sized frame"
 
 
 HEADINGS = (

@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 
 from benchmarks.models import DEFAULT_KERAS
-from benchmarks.peers.runtimes import PEERS, Environment, Peer, choose
+from benchmarks.peers.runtimes import BUILD, PEERS, choose
 from edge.console import progress_bars, show_warning
 from edge.errors import UserError, run_app
-from edge.files import make_folder, write_json, write_text
+from edge.files import write_json, write_text
 from edge.host.machine import conditions, read_state
 from train.backend import load_keras_backend
 from train.commands.options import DataOption, SplitOption
@@ -37,11 +37,8 @@ def main(
         list[str] | None,
         typer.Option(help=f"Peers to compare, such as {PEERS[2].name} or onnxruntime; repeatable; all by default."),
     ] = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder for peers.json, peers.md, peers.png, the environments and converted models.")
-    ] = Path("build/peers"),
 ) -> None:
-    """Compare runtimes on the same network, input and threads, interleaved in one run."""
+    """Compare runtimes on the same network, input and threads, interleaved in one run; write into build/peers."""
     warnings.showwarning = show_warning
     counts = sorted(set(threads or THREADS))
     if counts[0] < 1:
@@ -49,33 +46,24 @@ def main(
     peers = choose(only or [])
     load_keras_backend(needs_tensorflow=True)
     from benchmarks.peers.convert import calibration_frames, find_int8, make_models
-    from benchmarks.peers.measure import Client, measure, write_frames
+    from benchmarks.peers.measure import measure, write_frames
     from benchmarks.peers.report import Report, draw, make_rows
     from train.data.sources import open_split
     from train.evaluation.evaluate import evaluate
     from train.model.io import KerasPredictor, load_keras
 
     int8, card = find_int8(keras)
-    out = make_folder(out).resolve()
-
-    def prepare(environment: Environment) -> Path:
-        return environment.prepare(out / "environments")
-
-    def start(peer: Peer, model: Path, count: int) -> Client:
-        log = out / "logs" / f"{peer.name}-{count}.log"
-        return Client(prepare(peer.environment), peer.adapter, model, count, peer.precision, log)
-
     with progress_bars() as on_step:
         source, parts = open_split(data, split, 0, on_step)
         predictor = KerasPredictor(load_keras(keras))
         size = (predictor.height, predictor.width)
         reference = evaluate(predictor, parts.test, on_step("evaluating the Keras float", len(parts.test)))
-        frames = out / "maps" / "frames.npy"
+        frames = BUILD / "maps" / "frames.npy"
         write_frames(parts.test, *size, frames)
         calibration, calibration_facts = calibration_frames(card, parts, *size, on_step)
-        converted = make_models(keras, int8, calibration, out / "models", prepare, on_step)
+        converted = make_models(keras, int8, calibration, BUILD / "models", on_step)
         before = read_state()
-        results = measure(peers, converted, counts, rounds, frames, start, on_step)
+        results = measure(peers, converted, counts, rounds, frames, on_step)
         after = read_state()
     machine = {**conditions(before, after), "load_after": after.load}
     facts = {
@@ -87,16 +75,16 @@ def main(
     }
     title = f"{keras.name} on {source.title}, split {parts.name}, {len(parts.test)} images"
     report = Report(facts, title, counts, make_rows(results, reference))
-    write_json(out / "peers.json", report.as_json())
-    write_text(out / "peers.md", report.as_markdown())
-    draw(report, out / "peers.png")
+    write_json(BUILD / "peers.json", report.as_json())
+    write_text(BUILD / "peers.md", report.as_markdown())
+    draw(report, BUILD / "peers.png")
     console = Console()
     (console if console.is_terminal else Console(width=PIPE_WIDTH)).print(report.table())
     for line in report.failures:
         print(f"not measured: {line}")
     for line in machine["trouble"]:
         print(f"not reliable: {line}")
-    print(f"{out} holds peers.json, peers.md, peers.png and the converted models")
+    print(f"{BUILD} holds peers.json, peers.md, peers.png and the converted models")
 
 
 if __name__ == "__main__":

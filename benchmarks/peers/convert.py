@@ -40,9 +40,6 @@ SCRIPTS = Path(__file__).with_name("conversions")
 # ONNX Runtime's x86 kernels are three times faster with unsigned activations; elsewhere its guide advises signed ones.
 ACTIVATIONS = "uint8" if platform.machine() in ("x86_64", "AMD64") else "int8"
 
-Prepare = Callable[[Environment], Path]
-"""Returns the Python of an environment, or raises `PeerError`."""
-
 
 Models = dict[str, Path | PeerError]
 """The file of each form, or why its conversion failed."""
@@ -89,7 +86,7 @@ def calibration_frames(
     }
 
 
-def make_models(keras: Path, int8: Path, frames: Frame, folder: Path, prepare: Prepare, on_step: OnStep) -> Models:
+def make_models(keras: Path, int8: Path, frames: Frame, folder: Path, on_step: OnStep) -> Models:
     """Convert to every form.
 
     Args:
@@ -109,7 +106,7 @@ def make_models(keras: Path, int8: Path, frames: Frame, folder: Path, prepare: P
     models: Models = {**paths}
     for job in jobs:
         try:
-            _convert(job, prepare)
+            _convert(job)
             models[job.form] = job.target
         except PeerError as error:
             models[job.form] = error
@@ -140,13 +137,13 @@ def conversion_jobs(folder: Path, name: str, height: str, width: str) -> list[Jo
     ]
 
 
-def _convert(job: Job, prepare: Prepare) -> None:
+def _convert(job: Job) -> None:
     sources = [argument for argument in job.arguments if isinstance(argument, Path)]
     if missing := [path.name for path in sources if not path.is_file()]:
         raise PeerError(f"{job.target.name} could not be made: its source {missing[0]} is missing")
 
     def make(target: Path) -> None:
-        python = str(prepare(job.environment))
+        python = str(job.environment.prepare())
         command = [python, "-m", f"benchmarks.peers.conversions.{job.script}", *map(str, job.arguments), str(target)]
         run(command, CONVERSION_LIMIT_S, f"{target.name} could not be made", env=worker_environment(), cwd=ROOT)
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.convert import Models
-from benchmarks.peers.runtimes import ROOT, Peer, PeerError, failure_reason, worker_environment
+from benchmarks.peers.runtimes import BUILD, ROOT, Peer, PeerError, failure_reason, worker_environment
 from edge.console import OnStep
 from edge.files import make_folder
 from edge.model.preprocess import probability_to_u8, to_model_input
@@ -33,19 +33,13 @@ ANSWER_LIMIT_S = 600.0
 
 
 class Client:
-    """A running `benchmarks.peers.worker`. A failure raises `PeerError` and ends the worker.
+    """A running `benchmarks.peers.worker`. A failure raises `PeerError` and ends the worker."""
 
-    Args:
-        python: the Python of the peer's environment.
-        adapter: a module of `benchmarks.peers.adapters`.
-        log: the file for its output.
-    """
-
-    def __init__(self, python: Path, adapter: str, model: Path, threads: int, precision: str, log: Path) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._log = log
-        command = [str(python), "-m", "benchmarks.peers.worker", adapter, str(model), str(threads), precision]
-        with log.open("wb") as output:
+    def __init__(self, peer: Peer, model: Path, threads: int) -> None:
+        self._log = make_folder(BUILD / "logs") / f"{peer.name}-{threads}.log"
+        python, arguments = str(peer.environment.prepare()), [peer.adapter, str(model), str(threads), peer.precision]
+        command = [python, "-m", "benchmarks.peers.worker", *arguments]
+        with self._log.open("wb") as output:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -110,17 +104,14 @@ class Measured:
     failure: str | None = None
 
 
-Start = Callable[[Peer, Path, int], Client]
-
-
 def measure(
     peers: Sequence[Peer],
     models: Models,
     threads: Sequence[int],
     rounds: int,
     frames: Path,
-    start: Start,
     on_step: OnStep,
+    start: Callable[[Peer, Path, int], Client] = Client,
 ) -> list[Measured]:
     """Start every peer once per thread count, let each segment the frames, then time all in rounds."""
     results = {peer: Measured(peer) for peer in peers}

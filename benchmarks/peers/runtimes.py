@@ -20,6 +20,7 @@ from edge.files import sha256
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "requirements" / "peers"
+BUILD = ROOT / "build" / "peers"
 INSTALL_LIMIT_S = 1800
 MAX_REASON_CHARS = 240
 
@@ -39,12 +40,12 @@ class Environment:
     lock: Path
     python: tuple[int, int] | None = None
 
-    def prepare(self, folder: Path) -> Path:
-        """Make the environment below `folder` unless it exists; return its Python. Raise `PeerError` on failure."""
-        path = folder / f"{self.name}-{sha256(self.lock)[:12]}"
+    def prepare(self) -> Path:
+        """Make the environment unless it exists; return its Python. Raise `PeerError` on failure."""
+        path = BUILD / "environments" / f"{self.name}-{sha256(self.lock)[:12]}"
         if not path.is_dir():
             # Renamed when complete, so that an interrupted installation is never used.
-            partial = folder / f".{path.name}.partial"
+            partial = path.with_name(f".{path.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
             self._install(self._base_python(), partial)
             partial.rename(path)

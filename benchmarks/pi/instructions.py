@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from benchmarks.ledger import Entry, last, runtime_name, stamp
 from benchmarks.models import Family
-from benchmarks.peers.runtimes import NCNN, ONNXRUNTIME, OPENCV, TFLITE_RUNTIME, Environment
+from benchmarks.peers.runtimes import BUILD, NCNN, ONNXRUNTIME, OPENCV, TFLITE_RUNTIME, Environment
 from benchmarks.pi.counted import READ_COUNTER_FD
 from benchmarks.pi.system import CPUS, SHARED_DIR, Cpu, System
 from edge.files import sha256
@@ -26,7 +26,7 @@ INSIDE_FILES = ("__init__.py", "pi/__init__.py", "pi/counted.py", "peers/__init_
 FRAMES = 5  # the cheapest counts: Python's garbage collection adds a thousand instructions to some
 MAX_GROWTH = 0.02
 """Growth of instructions per frame against the ledger that is a regression."""
-CONVERTED = Path("build/peers/models")
+CONVERTED = BUILD / "models"
 # File suffix -> label in the ledger, precision, adapter, environment. For int8, signed activations: Arm's kernels are
 # made for them. "own" is quantised by the runtime.
 FORMS: tuple[tuple[str, str, str, str, Environment | None], ...] = (

@@ -14,7 +14,7 @@ from benchmarks.peers import convert
 from benchmarks.peers.convert import Models, calibration_frames, find_int8, make_models
 from benchmarks.peers.measure import Client, measure
 from benchmarks.peers.report import Report, draw, make_rows
-from benchmarks.peers.runtimes import PEERS, ROOT, Peer, PeerError, choose
+from benchmarks.peers.runtimes import PEERS, ROOT, Environment, Peer, PeerError, choose
 from benchmarks.pi.instructions import INSIDE_FILES
 from edge.console import no_steps
 from edge.errors import UserError
@@ -55,15 +55,14 @@ def test_models_are_converted_again_only_if_a_source_changed(tmp_path: Path, mon
     int8.write_bytes(b"a network and its card")
     card = {"keras_sha256": sha256(keras)}
     monkeypatch.setattr(convert, "run", converters.run)
+    monkeypatch.setattr(Environment, "prepare", lambda _: Path("python"))
     monkeypatch.setattr(convert, "split_model", lambda path: (path.read_bytes().removesuffix(b" and its card"), card))
     monkeypatch.setattr(convert, "_write_float_tflite", lambda keras, target: target.write_bytes(keras.read_bytes()))
     find_int8(keras)
 
     def make(frames: Any = FRAMES) -> tuple[Models, list[str]]:
         converters.made = []
-        return make_models(
-            keras, int8, frames, tmp_path / "models", lambda _: Path("python"), no_steps
-        ), converters.made
+        return make_models(keras, int8, frames, tmp_path / "models", no_steps), converters.made
 
     models, everything = make()
     assert {peer.model for peer in PEERS} <= set(models)
@@ -136,7 +135,7 @@ def test_ratios_are_within_a_round_and_failures_are_rows(tmp_path: Path) -> None
         **dict.fromkeys((peer.model for peer in PEERS), tmp_path),
         keras.model: PeerError("no such operator"),
     }
-    results = measure(peers, models, (1,), 2, tmp_path / "frames.npy", start, no_steps)
+    results = measure(peers, models, (1,), 2, tmp_path / "frames.npy", no_steps, start)
     assert all(client.is_closed for client in clients.values())
     masks = np.tile(np.array([True, True, False, False]), (3, 4, 1))
     machine = {"board": None, "cpu": "Some CPU", "load": 0.5, "load_after": 0.6}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from typing import cast
 
@@ -30,13 +29,6 @@ def test_the_slope_of_a_line_is_exact(per_hour: float, level: float, count: int)
     fitted = slope(at_s, [level + per_hour * at / HOUR_S for at in at_s])
     assert fitted.per_hour == pytest.approx(per_hour, abs=1e-6)
     assert fitted.error == pytest.approx(0, abs=1e-5)
-
-
-def test_outliers_do_not_tilt_the_slope_of_noise() -> None:
-    rng = random.Random(3)
-    at_s = [0.1 * number for number in range(3000)]
-    fitted = slope(at_s, [rng.gauss(10, 1) + (500 if number % 100 == 0 else 0) for number in range(3000)])
-    assert abs(fitted.per_hour) < 4 * fitted.error
 
 
 def test_the_warm_up_counts_for_peak_memory_only() -> None:

@@ -39,12 +39,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def read(path: Path = LEDGER) -> list[Entry]:
-    """Return every line, oldest first; an empty list without a file. Raise `UserError` for a damaged line.
-
-    Example:
-        >>> read()[0]["model"]
-        'fireseg'
-    """
+    """Return every line, oldest first; an empty list without a file. Raise `UserError` for a damaged line."""
     if not path.exists():
         return []
     entries = []

@@ -34,12 +34,7 @@ class Family:
 
 
 def families() -> list[Family]:
-    """Return every NAME.keras with its NAME-float16.tflite and NAME-int8.tflite. Raise `UserError` if one is missing.
-
-    Example:
-        >>> [family.name for family in families()]
-        ['fireseg-base', 'fireseg-small']
-    """
+    """Return every NAME.keras with its NAME-float16.tflite and NAME-int8.tflite. Raise `UserError` without one."""
     result = []
     for keras in sorted(MODELS.glob("*.keras")):
         shrunk = {kind: MODELS / f"{keras.stem}-{kind}.tflite" for kind in ("float16", "int8")}

@@ -126,10 +126,6 @@ def choose(names: Sequence[str]) -> list[Peer]:
     """Return the peers with these names or environments, and the reference; all peers for no names.
 
     Raises `UserError` for an unknown name.
-
-    Example:
-        >>> [peer.name for peer in choose(["opencv"])]
-        ['litert-int8', 'opencv-float32']
     """
     known = {name for peer in PEERS for name in (peer.name, peer.environment.name)}
     if unknown := [name for name in names if name not in known]:

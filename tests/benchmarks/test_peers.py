@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,12 +32,12 @@ pytestmark = pytest.mark.bench
 FRAMES = np.zeros((2, 32, 32, 3), np.uint8)
 
 
+@dataclass
 class Converters:
     """Stands in for the converters: each writes its target, unless its name contains `failing`."""
 
-    def __init__(self) -> None:
-        self.made: list[str] = []
-        self.failing = "nothing"
+    made: list[str] = field(default_factory=list)
+    failing: str = "nothing"
 
     def run(self, command: list[str], limit_s: float, failure: str, **_: Any) -> None:
         target, sources = Path(command[-1]), map(Path, command[:-1])
@@ -119,11 +120,8 @@ def test_ratios_are_within_a_round_and_failures_are_rows(tmp_path: Path) -> None
     np.save(tmp_path / "frames.npy", np.zeros((3, 4, 4, 3), np.uint8))
     peers = choose(["onnxruntime-int8", "openvino-int8", "opencv", "keras"])
     reference, onnx, crashing, no_wheel, keras = peers
-    clients = {
-        reference: FakeClient(1.0, 100.0),
-        onnx: FakeClient(2.0, 50.0, dtype=np.float32),
-        crashing: FakeClient(1.0),
-    }
+    clients = {reference: FakeClient(1.0, 100.0), onnx: FakeClient(2.0, 50.0, dtype=np.float32)}
+    clients[crashing] = FakeClient(1.0)
     crash, no_install = "failed while timed: it crashed (SIGSEGV)", "pip could not install opencv.lock: no wheel"
 
     def start(peer: Peer, model: Path, count: int) -> Client:
@@ -131,10 +129,8 @@ def test_ratios_are_within_a_round_and_failures_are_rows(tmp_path: Path) -> None
             raise PeerError(no_install)
         return cast(Client, clients[peer])
 
-    models: Models = {
-        **dict.fromkeys((peer.model for peer in PEERS), tmp_path),
-        keras.model: PeerError("no such operator"),
-    }
+    models: Models = {peer.model: tmp_path for peer in PEERS}
+    models[keras.model] = PeerError("no such operator")
     results = measure(peers, models, (1,), 2, tmp_path / "frames.npy", no_steps, start)
     assert all(client.is_closed for client in clients.values())
     masks = np.tile(np.array([True, True, False, False]), (3, 4, 1))

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from edge.files import replacing
 from export.report import POINTS, Gate
 
-PANEL_IN = (5.0, 3.2)
+PANEL_IN = (9.0, 3.2)
 
 Entry = dict[str, Any]
 
@@ -51,7 +51,7 @@ def draw(entries: Sequence[Entry], path: Path) -> None:
     for axis in figure.axes:
         axis.grid(alpha=0.3)
         axis.tick_params(axis="x", rotation=20)
-        axis.legend(fontsize="x-small")
+        axis.legend(fontsize="xx-small", ncols=2, loc="center left", bbox_to_anchor=(1, 0.5))
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)

@@ -45,13 +45,7 @@ class Convolution:
 
 
 class Graph:
-    """An unpacked model with one subgraph. Raises ValueError for more.
-
-    Example:
-        >>> graph = Graph(flatbuffer)
-        >>> graph.set_constant(bias_index, graph.constant(bias_index, np.int32) + 1)
-        >>> flatbuffer = graph.pack()
-    """
+    """An unpacked model with one subgraph. Raises ValueError for more."""
 
     def __init__(self, flatbuffer: bytes) -> None:
         self.model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)

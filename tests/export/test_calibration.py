@@ -78,12 +78,6 @@ def test_the_same_seed_chooses_the_same_set_in_any_file_order(
     assert choose(shuffled, count, seed) == choose(candidates, count, seed)
 
 
-def test_another_seed_chooses_another_set() -> None:
-    candidates = [candidate(n) for n in range(60)]
-    chosen = {choose(candidates, 10, seed).sha256 for seed in range(5)}
-    assert len(chosen) == 5
-
-
 @given(candidate_lists(), counts, seeds)
 def test_the_count_is_chosen_or_all_if_there_are_fewer(candidates: list[Candidate], count: int, seed: int) -> None:
     chosen = choose(candidates, count, seed).images

@@ -98,16 +98,6 @@ def test_layers_of_two_networks_are_not_matched(shipped_int8: bytes, toy_int8: b
         match_layers(Graph(shipped_int8), float32)
 
 
-def test_a_constant_set_is_the_constant_read_and_survives_packing(shipped_int8: bytes) -> None:
-    graph = Graph(shipped_int8)
-    bias = graph.convolutions[0].bias
-    assert bias is not None
-    values = np.arange(graph.shape(bias)[0], dtype=np.int32) - 5
-    graph.set_constant(bias, values)
-    assert np.array_equal(graph.constant(bias, np.int32), values)
-    assert np.array_equal(Graph(graph.pack()).constant(bias, np.int32), values)
-
-
 def test_setting_a_constant_leaves_another_tensor_of_its_buffer_alone(shipped_int8: bytes) -> None:
     graph = Graph(shipped_int8)
     biases = [conv.bias for conv in graph.convolutions if conv.bias is not None]

@@ -10,14 +10,14 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from edge.console import JsonOption, print_table
+from edge.console import print_table
 from edge.errors import UserError, run_app
 from edge.host.machine import conditions, read_state
 
@@ -55,9 +55,7 @@ def load(path: Path) -> SavedRun:
     try:
         return {bench["name"]: bench for bench in json.loads(path.read_text())["benchmarks"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is not a saved benchmark ({error!r})", "delete it and run `make bench` again"
-        ) from error
+        raise UserError(f"{path} is not a saved benchmark ({error!r})", "delete it and run `make bench`") from error
 
 
 def baseline(machine: dict[str, Any], storage: Path = STORAGE) -> SavedRun:
@@ -112,34 +110,24 @@ def main(
     threshold: Annotated[float, typer.Option(help="Slowdown that fails, in percent.")] = THRESHOLD_PERCENT,
     now: Annotated[Path | None, typer.Option(help="Compare this saved run instead of measuring.")] = None,
     storage: Annotated[Path, typer.Option(help="Folder in which `make bench` saves.")] = STORAGE,
-    as_json: JsonOption = False,
 ) -> None:
     """Compare this machine's latency with its baseline. Exit code 1 if a benchmark is slower."""
     state = read_state()
     before = baseline(conditions(state, state), storage)
     measured = load(now) if now else measure()
     changes = compare(before, measured, threshold / 100)
-    if as_json:
-        print(json.dumps([{**asdict(change), "change": round(change.fraction, 4)} for change in changes], indent=2))
-    else:
-        table = Table("benchmark", "baseline ms", "now ms", "change", "by", "because", "note")
-        for change in changes:
-            times = (f"{change.before_ms:.2f}", f"{change.now_ms:.2f}", f"{change.fraction:+.1%}")
-            table.add_row(change.name, *times, change.statistic, change.reason, change.notes)
-        print_table(table)
-    if trouble := list(
-        dict.fromkeys(text for bench in measured.values() for text in bench["extra_info"].get("trouble", []))
-    ):
-        raise UserError(
-            f"{'; '.join(trouble)}", "such times cannot be compared; cool the machine, check its supply, run again"
-        )
+    table = Table("benchmark", "baseline ms", "now ms", "change", "by", "because", "note")
+    for change in changes:
+        times = (f"{change.before_ms:.2f}", f"{change.now_ms:.2f}", f"{change.fraction:+.1%}")
+        table.add_row(change.name, *times, change.statistic, change.reason, change.notes)
+    print_table(table)
+    if trouble := sorted({text for bench in measured.values() for text in bench["extra_info"].get("trouble", [])}):
+        remedy = "such times cannot be compared; cool the machine, check its supply, run again"
+        raise UserError("; ".join(trouble), remedy)
     slower = [change for change in changes if change.is_slower]
     for change in slower:
-        typer.echo(
-            f"SLOWER: {change.name} by {change.fraction:.0%}, more than {threshold:g} %, by the {change.statistic} "
-            f"({change.reason})",
-            err=True,
-        )
+        basis = f"by the {change.statistic} ({change.reason})"
+        typer.echo(f"SLOWER: {change.name} by {change.fraction:.0%}, more than {threshold:g} %, {basis}", err=True)
     if slower:
         raise typer.Exit(EXIT_SLOWER)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -20,11 +19,10 @@ from export.drift import compare
 from export.report import Gate
 from train.card import installed_versions
 from train.data.fireseg import Pair
-from train.data.sources import FETCHED_DIR, SYNTHETIC_COUNT, SYNTHETIC_DIR, SYNTHETIC_SEED, DataSource, find_data
+from train.data.sources import DataSource
 from train.data.splits import Split
 from train.evaluation.evaluate import Predictions, evaluate, rounded
 from train.model.io import KerasPredictor, Predictor, load_keras
-from train.synthetic.generate import generate
 
 FLOAT = "keras"
 DIGITS = 5
@@ -81,41 +79,16 @@ def entries(loaded: Loaded, predictions: dict[str, Predictions], source: DataSou
             **rounded(of_kind.metrics, DIGITS),
         }
         if kind != FLOAT:
-            drift = compare(predictions[FLOAT], of_kind)
-            line |= {
-                "fire_iou_drift": round(drift.metrics["fire_iou"], DIGITS),
-                "fire_iou_interval": [round(bound, DIGITS) for bound in drift.fire_iou_interval],
-                "agreement": round(drift.agreement, DIGITS),
-            }
+            drift = compare(predictions[FLOAT], of_kind).rounded(DIGITS)
+            line |= {"fire_iou_drift": drift["fire_iou"]}
+            line |= {name: drift[name] for name in ("fire_iou_interval", "agreement")}
         lines.append(line)
     return lines
 
 
-def gate_failures(entry: Entry, gate: Gate | None = None) -> list[str]:
+def gate_failures(entry: Entry) -> list[str]:
     """Return a sentence for each gate of the export that a line fails; none for the Keras float."""
-    gate = gate or Gate()
     if "fire_iou_drift" not in entry:
         return []
-    where = f"{entry['model']} on {entry['data']}, split {entry['split']}"
-    failures = []
-    if -entry["fire_iou_drift"] > gate.max_drop:
-        failures.append(f"{where}: fire_iou drifted by {entry['fire_iou_drift']:+.4f}, the gate is {-gate.max_drop}")
-    if entry["agreement"] < gate.min_agreement:
-        failures.append(
-            f"{where}: agreement with the float is {entry['agreement']:.4f}, the gate is {gate.min_agreement}"
-        )
-    return failures
-
-
-def fireseg_dir() -> Path | None:
-    """Return the folder of FireSeg: FIRESEG_DIR, else that of `fireseg-train fetch`; None if it is missing."""
-    path = os.environ.get("FIRESEG_DIR")
-    if path:
-        return Path(path)
-    return FETCHED_DIR if FETCHED_DIR.is_dir() else None
-
-
-def synthetic() -> DataSource:
-    """Return the synthetic set that every command uses in place of FireSeg."""
-    generate(SYNTHETIC_DIR, SYNTHETIC_COUNT, SYNTHETIC_SEED)
-    return find_data(SYNTHETIC_DIR)
+    name = f"{entry['model']} on {entry['data']}, split {entry['split']}"
+    return Gate().failures(name, entry["fire_iou_drift"], entry["agreement"])

@@ -7,8 +7,8 @@ could explain a change) and its figures. Every other field is a figure, so a new
 from __future__ import annotations
 
 import json
-import os
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from rich.table import Table
 
 from edge.console import JsonOption, print_table, quiet
 from edge.errors import UserError, run_app
+from export.tables import terminal_table
 
 LEDGER = Path(__file__).with_name("ledger.jsonl")
 
@@ -38,25 +39,16 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def read(path: Path = LEDGER) -> list[Entry]:
-    """Return every line, oldest first; an empty list without a file. Raise `UserError` for a damaged line.
-
-    Example:
-        >>> read()[0]["model"]
-        'fireseg'
-    """
+    """Return every line, oldest first; an empty list without a file. Raise `UserError` for a damaged line."""
     if not path.exists():
         return []
     entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}, line {number} is not JSON ({error})", "repair or delete the line") from error
-        if not isinstance(entry, dict):
-            raise UserError(f"{path}, line {number} is not a JSON object", "repair or delete the line")
-        entries.append(entry)
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                entries.append(json.loads(line))
+            except ValueError as error:
+                raise UserError(f"{path}, line {number} is not JSON ({error})", "repair or delete the line") from error
     return entries
 
 
@@ -69,26 +61,17 @@ def append(entry: Entry, path: Path = LEDGER) -> bool:
     if before is not None and _without_stamp(before) == _without_stamp(json.loads(json.dumps(entry))):
         return False
     line = json.dumps(canonical(entry), ensure_ascii=False, allow_nan=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
-        line = "\n" + line  # an editor dropped the final newline
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
-        os.write(handle, line.encode())
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with path.open("ab", buffering=0) as file:
+        if file.tell() and not path.read_bytes().endswith(b"\n"):
+            line = "\n" + line  # an editor dropped the final newline
+        file.write(line.encode())
     return True
 
 
 def stamp(kind: str, machine: str) -> Entry:
     """Return the first fields of a line: time, checked-out commit, kind of measurement, machine."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": checked_out_commit(),
-        "kind": kind,
-        "machine": machine,
-    }
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"date": date, "commit": checked_out_commit(), "kind": kind, "machine": machine}
 
 
 def last(entries: Sequence[Entry], **fields: Any) -> Entry | None:
@@ -126,43 +109,35 @@ def unexplained_changes(entry: Entry, entries: Sequence[Entry]) -> list[str]:
     for figure in sorted(old.keys() & new.keys()):
         are_counts = isinstance(old[figure], int) and isinstance(new[figure], int)
         if abs(new[figure] - old[figure]) > (0 if are_counts else TOLERANCE):
-            changes.append(
-                f"{name}: {figure} was {old[figure]} on {before.get('date', 'an unknown day')} and is "
-                f"{new[figure]}, with the same model, data and versions"
-            )
+            then = f"{figure} was {old[figure]} on {before.get('date')} and is {new[figure]}"
+            changes.append(f"{name}: {then}, with the same model, data and versions")
     return changes
 
 
 def canonical(entry: Entry) -> Entry:
     """Order the fields so that diffs stay short: stamp, series, causes, then figures by name."""
     known = [field for field in (*STAMP, *SERIES, *CAUSES) if field in entry]
-    return {field: _sorted(entry[field]) for field in (*known, *sorted(entry.keys() - set(known)))}
+    nested = json.loads(json.dumps(entry, sort_keys=True))
+    return {field: nested[field] for field in (*known, *sorted(entry.keys() - set(known)))}
 
 
 def checked_out_commit() -> str | None:
     """Return the commit, with a + if tracked files other than the ledger differ. None outside of a repository."""
+    if shutil.which("git") is None:
+        return None
     commit = _git("rev-parse", "--short=12", "HEAD")
-    if commit is None or commit.returncode:
+    if commit.returncode:
         return None
     changed = _git("diff", "--quiet", "HEAD", "--", ".", f":(exclude){LEDGER.parent.name}/{LEDGER.name}")
-    return commit.stdout.strip() + ("+" if changed is None or changed.returncode else "")
+    return commit.stdout.strip() + "+" * bool(changed.returncode)
 
 
-def _git(*arguments: str) -> subprocess.CompletedProcess[str] | None:
-    try:
-        return subprocess.run(["git", *arguments], cwd=LEDGER.parents[1], capture_output=True, text=True, check=False)
-    except OSError:  # git is not installed
-        return None
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], cwd=LEDGER.parents[1], capture_output=True, text=True, check=False)
 
 
 def _without_stamp(entry: Entry) -> Entry:
     return {field: value for field, value in entry.items() if field not in STAMP}
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    return [_sorted(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def newest(entries: Sequence[Entry]) -> list[Entry]:
@@ -204,14 +179,13 @@ def table(kind: str, entries: Sequence[Entry]) -> Table:
     facts = [field for field in (*SERIES[1:], "date") if any(entry.get(field) for entry in entries)]
     known = list(dict.fromkeys(name for entry in entries for name in figures_of(entry)))
     columns = [name for name in COLUMNS.get(kind, known) if name in known]
-    result = Table(title=kind, title_justify="left")
-    for heading in (*facts, *columns):
-        result.add_column(heading.replace("_", " "), justify="right" if heading in columns else "left")
+    rows = []
     for entry in entries:
         figures = figures_of(entry)
         cells = [str(entry.get(field) or "–")[: DATE_CHARS if field == "date" else None] for field in facts]
-        result.add_row(*cells, *(f"{round(figures[name], 5):,}" if name in figures else "–" for name in columns))
-    return result
+        rows.append([*cells, *(f"{round(figures[name], 5):,}" if name in figures else "–" for name in columns)])
+    headings = [name.replace("_", " ") for name in (*facts, *columns)]
+    return terminal_table(headings, rows, title=kind, words=len(facts))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ from matplotlib.axes import Axes
 from edge.files import replacing
 from export.report import POINTS, Gate
 
-PANEL_IN = (5.0, 3.2)
-MILLION = 1e6
+PANEL_IN = (9.0, 3.2)
 
 Entry = dict[str, Any]
 
@@ -36,51 +35,41 @@ def draw(entries: Sequence[Entry], path: Path) -> None:
     for column, ((data, split), of_split) in enumerate(columns.items()):
         above, below = figure.add_subplot(grid[0, column]), figure.add_subplot(grid[1, column])
         above.set_title(f"{data}, {split}", fontsize="medium")
-        draw_drift(above, of_split)
-        draw_agreement(below, of_split)
+        for label, line in curves(of_split, "model", "machine"):
+            draw_drift(above, label, line)
+            below.plot(dates(line), [entry["agreement"] for entry in line], marker=".", label=label)
+        above.axhline(-POINTS * Gate().max_drop, color="black", linestyle=":", label="gate")
+        below.axhline(Gate().min_agreement, color="black", linestyle=":", label="gate")
+        above.set_ylabel("fire_iou drift, points (95 %)")
+        below.set_ylabel("agreement with the float")
     if counted:
-        draw_instructions(figure.add_subplot(grid[rows - 1, :]), counted)
+        axis = figure.add_subplot(grid[rows - 1, :])
+        for label, line in curves(counted, "model", "cpu", "runtime"):
+            axis.plot(dates(line), [entry["instructions_per_frame"] / 1e6 for entry in line], marker=".", label=label)
+        axis.set_ylim(bottom=0)
+        axis.set_ylabel("million instructions per frame")
     for axis in figure.axes:
         axis.grid(alpha=0.3)
         axis.tick_params(axis="x", rotation=20)
-        axis.legend(fontsize="x-small")
+        axis.legend(fontsize="xx-small", ncols=2, loc="center left", bbox_to_anchor=(1, 0.5))
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)
 
 
-def draw_drift(axis: Axes, entries: Sequence[Entry]) -> None:
-    for label, line in curves(entries).items():
-        drifts = [POINTS * entry["fire_iou_drift"] for entry in line]
-        ends = [[POINTS * bound for bound in entry["fire_iou_interval"]] for entry in line]
-        # A bootstrap interval need not contain the drift itself.
-        below = [max(drift - low, 0) for drift, (low, _) in zip(drifts, ends, strict=True)]
-        above = [max(high - drift, 0) for drift, (_, high) in zip(drifts, ends, strict=True)]
-        axis.errorbar(dates(line), drifts, yerr=[below, above], marker=".", capsize=3, label=label)
-    axis.axhline(-POINTS * Gate().max_drop, color="black", linestyle=":", label="gate")
-    axis.set_ylabel("fire_iou drift, points (95 %)")
+def draw_drift(axis: Axes, label: str, line: Sequence[Entry]) -> None:
+    drifts = [POINTS * entry["fire_iou_drift"] for entry in line]
+    ends = [[POINTS * bound for bound in entry["fire_iou_interval"]] for entry in line]
+    # A bootstrap interval need not contain the drift itself.
+    below = [max(drift - low, 0) for drift, (low, _) in zip(drifts, ends, strict=True)]
+    above = [max(high - drift, 0) for drift, (_, high) in zip(drifts, ends, strict=True)]
+    axis.errorbar(dates(line), drifts, yerr=[below, above], marker=".", capsize=3, label=label)
 
 
-def draw_agreement(axis: Axes, entries: Sequence[Entry]) -> None:
-    for label, line in curves(entries).items():
-        axis.plot(dates(line), [entry["agreement"] for entry in line], marker=".", label=label)
-    axis.axhline(Gate().min_agreement, color="black", linestyle=":", label="gate")
-    axis.set_ylabel("agreement with the float")
-
-
-def draw_instructions(axis: Axes, entries: Sequence[Entry]) -> None:
-    for (model, cpu, runtime), line in group(entries, "model", "cpu", "runtime").items():
-        millions = [entry["instructions_per_frame"] / MILLION for entry in line]
-        axis.plot(dates(line), millions, marker=".", label=f"{model}, {cpu}, {runtime}")
-    axis.set_ylim(0, 1.1 * max(entry["instructions_per_frame"] for entry in entries) / MILLION)
-    axis.set_ylabel("million instructions per frame")
-
-
-def curves(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """Group by model and machine. Labels name the machine only if there are several."""
-    has_one_machine = len({entry["machine"] for entry in entries}) == 1
-    grouped = group(entries, "model", "machine").items()
-    return {model if has_one_machine else f"{model}, {machine}": line for (model, machine), line in grouped}
+def curves(entries: Sequence[Entry], *fields: str) -> list[tuple[str, list[Entry]]]:
+    """Group by these fields. Labels hold the model, and the other fields that differ."""
+    shown = [field for field in fields if field == "model" or len({entry.get(field) for entry in entries}) > 1]
+    return [(", ".join(str(line[0].get(field)) for field in shown), line) for line in group(entries, *fields).values()]
 
 
 def group(entries: Iterable[Entry], *fields: str) -> dict[tuple[Any, ...], list[Entry]]:

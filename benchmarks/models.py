@@ -13,24 +13,15 @@ DEFAULT_KERAS = Path("models/fireseg-base.keras")
 DEFAULT_TFLITE = Path("models/fireseg-base-int8.tflite")
 
 
-def timed_models(model: str | None = None) -> list[Path]:
-    """Return the `.tflite` files to time: `model`, by default the variable MODEL, else all that ship.
-
-    Raises `UserError` for another kind of file or a missing one.
-    """
-    model = os.environ.get("MODEL") if model is None else model
+def timed_models() -> list[Path]:
+    """Return the `.tflite` files to time: the variable MODEL, else all that ship. Raise `UserError` for other files."""
+    model = os.environ.get("MODEL")
     if not model:
         return sorted(MODELS.glob("*.tflite"))
-    path = Path(model)
-    if path.suffix != ".tflite":
-        raise UserError(
-            f"MODEL={model} is not a .tflite file", f"expected one; `fireseg-export convert {model}` makes it"
-        )
-    if not path.is_file():
-        raise UserError(
-            f"MODEL={model} does not exist", "expected a .tflite; without MODEL, all shipped ones are timed"
-        )
-    return [path]
+    if not model.endswith(".tflite") or not Path(model).is_file():
+        remedy = "make one with `fireseg-export convert`; without MODEL, all shipped ones are timed"
+        raise UserError(f"MODEL={model} is not a .tflite file", remedy)
+    return [Path(model)]
 
 
 @dataclass(frozen=True)
@@ -42,20 +33,13 @@ class Family:
     shrunk: dict[str, Path]
 
 
-def families(models: Path = MODELS) -> list[Family]:
-    """Return every NAME.keras with its NAME-float16.tflite and NAME-int8.tflite. Raise `UserError` if one is missing.
-
-    Example:
-        >>> [family.name for family in families()]
-        ['fireseg-base', 'fireseg-small']
-    """
+def families() -> list[Family]:
+    """Return every NAME.keras with its NAME-float16.tflite and NAME-int8.tflite. Raise `UserError` without one."""
     result = []
-    for keras in sorted(models.glob("*.keras")):
-        shrunk = {kind: models / f"{keras.stem}-{kind}.tflite" for kind in ("float16", "int8")}
+    for keras in sorted(MODELS.glob("*.keras")):
+        shrunk = {kind: MODELS / f"{keras.stem}-{kind}.tflite" for kind in ("float16", "int8")}
         if missing := [path.name for path in shrunk.values() if not path.is_file()]:
-            raise UserError(
-                f"{keras} ships without {' and '.join(missing)}",
-                f"expected both beside it; make them with MODEL={keras} make export-int8",
-            )
+            remedy = f"expected both beside it; make them with MODEL={keras} make export-int8"
+            raise UserError(f"{keras} ships without {' and '.join(missing)}", remedy)
         result.append(Family(keras.stem, keras, shrunk))
     return result

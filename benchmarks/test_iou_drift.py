@@ -6,16 +6,19 @@ write such a change to the ledger, pass `--accept`.
 
 from __future__ import annotations
 
+import os
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from benchmarks import drift
 from benchmarks.ledger import append, read, unexplained_changes
 from benchmarks.models import Family, families
-from train.data.sources import DataSource, find_data
+from train.data.sources import FETCHED_DIR, SYNTHETIC_COUNT, SYNTHETIC_DIR, SYNTHETIC_SEED, DataSource, find_data
 from train.data.splits import make_split
 from train.evaluation.evaluate import Predictions
+from train.synthetic.generate import generate
 
 
 @cache
@@ -26,11 +29,12 @@ def loaded(family: str) -> drift.Loaded:
 @cache
 def source(name: str) -> DataSource:
     if name == "synthetic":
-        return drift.synthetic()
-    root = drift.fireseg_dir()
-    if root is None:
+        generate(SYNTHETIC_DIR, SYNTHETIC_COUNT, SYNTHETIC_SEED)
+        return find_data(SYNTHETIC_DIR)
+    named = os.environ.get("FIRESEG_DIR")
+    if not named and not FETCHED_DIR.is_dir():
         pytest.skip("FireSeg is missing: set FIRESEG_DIR, or download it with `fireseg-train fetch`")
-    return find_data(root)
+    return find_data(Path(named or FETCHED_DIR))
 
 
 @cache
@@ -60,9 +64,7 @@ def test_iou_drift(
             else:
                 outcome = "new line" if append(entry) else "unchanged"
             difference = f", drift {entry['fire_iou_drift']:+.4f}" if "fire_iou_drift" in entry else ""
-            print(
-                f"{entry['model']} on {entry['data']}, {entry['split']}: fire_iou {entry['fire_iou']:.4f}{difference} "
-                f"({outcome})"
-            )
+            title = f"{entry['model']} on {entry['data']}, {entry['split']}"
+            print(f"{title}: fire_iou {entry['fire_iou']:.4f}{difference} ({outcome})")
     if failures:
         pytest.fail("\n".join(failures), pytrace=False)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """The images chosen, in the order in which the converter reads them.
-
-    Example:
-        >>> frames = choose(candidates_from_pairs(split.train), count=200, seed=0).frames(224, 224)
-    """
+    """The images chosen, in the order in which the converter reads them."""
 
     images: tuple[Candidate, ...]
     seed: int
@@ -70,13 +67,8 @@ class CalibrationSet:
     def manifest(self) -> dict[str, Any]:
         """Return the set as JSON: its hash, seed, coverage and files."""
         files = [{key: value for key, value in asdict(image).items() if key != "path"} for image in self.images]
-        return {
-            "images": len(self.images),
-            "sha256": self.sha256,
-            "seed": self.seed,
-            "coverage": self.coverage,
-            "files": files,
-        }
+        facts = {"images": len(self.images), "sha256": self.sha256, "seed": self.seed, "coverage": self.coverage}
+        return {**facts, "files": files}
 
     def frames(self, height: int, width: int) -> Frame:
         """Return all images at the model's size, N x height x width x 3 RGB bytes, spanning 0..255.
@@ -107,56 +99,53 @@ def candidates_from_pairs(pairs: Sequence[Pair], on_progress: Callable[[], None]
 
 
 def candidates_from_folder(folder: Path) -> list[Candidate]:
-    """Return a folder of pictures without masks as candidates, such as frames from your camera. Raises `UserError`."""
+    """Return a folder of images without masks as candidates, such as frames from your camera. Raises `UserError`."""
     if not folder.is_dir():
-        raise UserError(f"calibration folder {folder} does not exist", "expected a folder of pictures")
-    candidates = [
-        Candidate(path.name, path, sha256(path), path.stem, UNKNOWN, _brightness(read_rgb(path)))
-        for path in list_images(folder)
-    ]
-    if not candidates:
-        raise UserError(f"calibration folder {folder} holds no pictures", "expected at least one .jpg or .png")
-    return candidates
+        raise UserError(f"calibration folder {folder} does not exist", "expected a folder of images")
+    paths = list_images(folder)
+    if not paths:
+        raise UserError(f"calibration folder {folder} holds no images", "expected at least one .jpg or .png")
+    return [Candidate(path.name, path, sha256(path), path.stem, UNKNOWN, _brightness(read_rgb(path))) for path in paths]
 
 
 def choose(candidates: Sequence[Candidate], count: int, seed: int) -> CalibrationSet:
     """Choose `count` candidates round-robin over the strata, and over the videos within each; all if there are fewer.
 
     Equal contents count once. Raises `UserError` if there are none.
+
+    Example:
+        >>> frames = choose(candidates_from_pairs(split.train), count=200, seed=0).frames(224, 224)
     """
     if count < 1:
         raise UserError(f"{count} calibration images", "int8 needs at least 1; 100 to 500 are recommended")
     unique = list({candidate.sha256: candidate for candidate in sorted(candidates, key=lambda c: c.name)}.values())
     if not unique:
-        raise UserError("there are no calibration images", "expected training images or a folder of pictures")
+        raise UserError("there are no calibration images", "expected training images or a folder of images")
     random.Random(seed).shuffle(unique)
-    cells: dict[tuple[str, str], list[Candidate]] = {}
-    for candidate in unique:
-        cells.setdefault((candidate.fire_share, candidate.brightness), []).append(candidate)
-    ordered = _round_robin([_round_robin(_by_video(cells[key])) for key in sorted(cells)])
+    cells = _grouped(unique, lambda image: (image.fire_share, image.brightness))
+    strata = (_grouped(cells[stratum], lambda image: image.video) for stratum in sorted(cells))
+    ordered = _round_robin(_round_robin(videos.values()) for videos in strata)
     return CalibrationSet(tuple(ordered[:count]), seed)
 
 
 def assert_disjoint(calibration: Sequence[Candidate], test: Sequence[Pair]) -> None:
     """Raise `UserError` if a test image is among the calibration images, whatever its name."""
-    shared = find_shared(((image.name, image.sha256) for image in calibration), test)
-    if shared:
+    if shared := find_shared(((image.name, image.sha256) for image in calibration), test):
         raise UserError(
             f"{len(shared)} calibration images are among the test images ({', '.join(shared[:3])})",
             "calibrate on training images, or the measured drift is too low",
         )
 
 
-def _by_video(images: Sequence[Candidate]) -> list[list[Candidate]]:
-    videos: dict[str, list[Candidate]] = {}
+def _grouped(images: Iterable[Candidate], key: Callable[[Candidate], Any]) -> dict[Any, list[Candidate]]:
+    groups: dict[Any, list[Candidate]] = {}
     for image in images:
-        videos.setdefault(image.video, []).append(image)
-    return list(videos.values())
+        groups.setdefault(key(image), []).append(image)
+    return groups
 
 
-def _round_robin(groups: Sequence[Sequence[Candidate]]) -> list[Candidate]:
-    longest = max(map(len, groups))
-    return [group[turn] for turn in range(longest) for group in groups if turn < len(group)]
+def _round_robin(groups: Iterable[Sequence[Candidate]]) -> list[Candidate]:
+    return [image for turn in zip_longest(*groups) for image in turn if image]
 
 
 def _stratum(value: float, bounds: dict[str, float]) -> str:

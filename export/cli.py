@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import typer
 
@@ -15,7 +16,6 @@ from export.commands.inspect import inspect_command
 from export.commands.layers import layers_command
 
 app = typer.Typer(
-    help="Convert a Keras U-Net to TFLite and measure what that costs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -28,17 +28,14 @@ def main() -> None:
     warnings.showwarning = show_warning
 
 
-for name, command, example in (
-    ("all", export_command, "MODEL=runs/mine/best.keras FIRESEG_DIR=data/fireseg fireseg-export all"),
-    (
-        "convert",
-        convert_command,
-        "fireseg-export convert runs/mine/best.keras --to int8 --data data/fireseg --out build/mine",
-    ),
-    ("drift", drift_command, "fireseg-export drift models/fireseg-base.keras models/fireseg-base-int8.tflite"),
-    ("inspect", inspect_command, "fireseg-export inspect models/fireseg-base-int8.tflite"),
-    ("layers", layers_command, "fireseg-export layers build/export/fireseg-{int8,float32}.tflite --data data/fireseg"),
-):
+COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "all": (export_command, "MODEL=runs/mine/best.keras FIRESEG_DIR=data/fireseg fireseg-export all"),
+    "convert": (convert_command, "fireseg-export convert runs/mine/best.keras --to int8 --data data/fireseg"),
+    "drift": (drift_command, "fireseg-export drift models/fireseg-base.keras models/fireseg-base-int8.tflite"),
+    "inspect": (inspect_command, "fireseg-export inspect models/fireseg-base-int8.tflite"),
+    "layers": (layers_command, "fireseg-export layers build/export/fireseg-{int8,float32}.tflite"),
+}
+for name, (command, example) in COMMANDS.items():
     app.command(name, epilog=f"Example: `{example}`")(command)
 
 

@@ -58,9 +58,7 @@ def convert(
     Args:
         calibration: N x height x width x 3 RGB bytes; required for int8.
         float32: the float32 flatbuffer to refine int8 towards; None leaves int8 as converted.
-        refinement: the steps of refinement.
         threads: CPU threads for refinement.
-        on_step: called with the description and size of each step; returns its progress callback.
 
     Raises `UserError` if the result is not a single XNNPACK partition, or int8 is not integer throughout.
 
@@ -69,21 +67,17 @@ def convert(
         >>> float32 = convert(model, "float32", runtime).flatbuffer
         >>> int8 = convert(model, "int8", runtime, calibration=frames, float32=float32).flatbuffer
     """
-    on_converted = on_step(f"converting to {kind}", 1)
+    done = on_step(f"converting to {kind}", 1)
     flatbuffer = _run_converter(model, kind, calibration)
-    on_converted()
+    done()
     effects: list[LayerEffect] = []
     if kind == "int8":
         check_integer(flatbuffer)
         if float32 and refinement.any and calibration is not None:
+            done = on_step("refining layers", len(Graph(flatbuffer).subgraph.operators))
+            frames = calibration[:MAX_FRAMES]
             flatbuffer, effects = refine(
-                flatbuffer,
-                float32,
-                calibration[:MAX_FRAMES],
-                runtime,
-                refinement=refinement,
-                threads=threads,
-                on_operator=on_step("refining layers", len(Graph(flatbuffer).subgraph.operators)),
+                flatbuffer, float32, frames, runtime, refinement=refinement, threads=threads, on_operator=done
             )
     delegated = delegation(flatbuffer, runtime)
     if not delegated.is_whole:
@@ -103,15 +97,15 @@ def check_integer(flatbuffer: bytes) -> None:
             f"{graph.dtype(floats[0])})",
             "a layer has no integer kernel; use convolutions, ReLU6, bilinear upsampling, concatenation and sigmoid",
         )
-    for name, index, expected in (
+    for name, index, (scale, zero_point) in (
         ("input", graph.inputs[0], INPUT_QUANTIZATION),
         ("output", graph.outputs[0], OUTPUT_QUANTIZATION),
     ):
-        scale, zero_point = float(graph.scales(index)[0]), graph.zero_point(index)
-        if graph.dtype(index) != "uint8" or (scale, zero_point) != expected:
+        actual = graph.dtype(index), float(graph.scales(index)[0]), graph.zero_point(index)
+        if actual != ("uint8", scale, zero_point):
             raise UserError(
-                f"the int8 model's {name} is {graph.dtype(index)} with scale {scale:g} and zero point {zero_point}, "
-                f"expected uint8 with {expected[0]:g} and {expected[1]}",
+                f"the int8 model's {name} is {actual[0]} with scale {actual[1]:g} and zero point {actual[2]}, "
+                f"expected uint8 with {scale:g} and {zero_point}",
                 "the model must take RGB in 0..255 and end in a sigmoid",
             )
 
@@ -119,15 +113,10 @@ def check_integer(flatbuffer: bytes) -> None:
 def _run_converter(model: keras.Model, kind: Kind, calibration: Frame | None) -> bytes:
     import tensorflow as tf  # takes seconds to load
 
-    if keras.backend.backend() != "tensorflow":
-        raise UserError(
-            f"Keras runs on {keras.backend.backend()}, but the converter needs TensorFlow", "unset KERAS_BACKEND"
-        )
     _, height, width, channels = model.input_shape
     frame = keras.Input(batch_shape=(1, height, width, channels), name="frame")
-    converter = tf.lite.TFLiteConverter.from_keras_model(
-        keras.Model(frame, fold_rescaling(model)(frame), name="fireseg")
-    )
+    fixed = keras.Model(frame, fold_rescaling(model)(frame), name="fireseg")
+    converter = tf.lite.TFLiteConverter.from_keras_model(fixed)
     if kind != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if kind == "float16":
@@ -144,16 +133,14 @@ def _run_converter(model: keras.Model, kind: Kind, calibration: Frame | None) ->
 
         converter.representative_dataset = representative
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.uint8
-        converter.inference_output_type = tf.uint8
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
     with quiet(keep_on_error=True) as log:
         try:
             return bytes(converter.convert())
         except Exception as error:  # the converter raises bare exceptions too
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-            raise UserError(
-                f"TFLite's converter refused the model for {kind} ({reason})", f"see its log {log}"
-            ) from error
+            problem = f"TFLite's converter refused the model for {kind} ({reason})"
+            raise UserError(problem, f"see its log {log}") from error
 
 
 def artefact_paths(out: Path, kinds: Sequence[Kind] = KINDS) -> dict[Kind, Path]:
@@ -172,12 +159,11 @@ def fold_rescaling(model: keras.Model) -> keras.Model:
     folded = {layer.name: readers for layer in model.layers if (readers := _foldable_readers(model, layer))}
     if not folded:
         return model
-    without = keras.models.clone_model(
-        model,
-        clone_function=lambda layer: (
-            layers.Identity(name=layer.name) if layer.name in folded else type(layer).from_config(layer.get_config())
-        ),
-    )
+
+    def copy(layer: keras.Layer) -> keras.Layer:
+        return layers.Identity(name=layer.name) if layer.name in folded else type(layer).from_config(layer.get_config())
+
+    without = keras.models.clone_model(model, clone_function=copy)
     without.set_weights(model.get_weights())
     for name, readers in folded.items():
         for reader in readers:

@@ -39,33 +39,17 @@ class Delegation:
         return f"{', '.join(sorted(names)) or 'no operator'} run outside it: {cause}"
 
 
-_CAUSES: list[tuple[set[str], str]] = [
-    (
-        {"SHAPE", "STRIDED_SLICE", "PACK"},
-        "shapes are computed at run time because the batch was not fixed to 1 before converting",
-    ),
-    (
-        {"TILE", "RESHAPE", "BROADCAST_TO"},
-        "nearest upsampling becomes TILE and RESHAPE: use bilinear or transposed convolution",
-    ),
-    (
-        {"QUANTIZE", "DEQUANTIZE"},
-        "the inputs of a concatenation or an addition have different ranges: use ReLU6 before it",
-    ),
+_CAUSES = (
+    ({"SHAPE", "STRIDED_SLICE", "PACK"}, "shapes are computed at run time: fix the batch to 1 before converting"),
+    ({"TILE", "RESHAPE", "BROADCAST_TO"}, "nearest upsampling: use bilinear or transposed convolution"),
+    ({"QUANTIZE", "DEQUANTIZE"}, "a concatenation or an addition has inputs of different ranges: use ReLU6 before it"),
     ({"MUL", "ADD", "SUB"}, "a BatchNorm did not fold: put it directly after a convolution"),
-]
+)
 _UNKNOWN_CAUSE = "use convolutions, ReLU6, bilinear upsampling, concatenation, addition and sigmoid"
 
 
 def delegation(flatbuffer: bytes, runtime: Runtime) -> Delegation:
-    """Load the model and return what XNNPACK runs of it.
-
-    Walks back from the outputs, each tensor by its last producer.
-
-    Example:
-        >>> delegation(flatbuffer, find_runtime("litert")).partitions
-        1
-    """
+    """Load the model and return what XNNPACK runs of it, walking back from the outputs."""
     interpreter = runtime.interpreter(flatbuffer, threads=1)
     ops = interpreter._get_ops_details()
     # A delegate's node follows the operators it replaces, and produces some of the same tensors.
@@ -74,10 +58,9 @@ def delegation(flatbuffer: bytes, runtime: Runtime) -> Delegation:
     waiting = [int(detail["index"]) for detail in interpreter.get_output_details()]
     while waiting:
         op = producer.get(waiting.pop())
-        if op is None or op["index"] in executed:
-            continue
-        executed[op["index"]] = op
-        waiting += [int(index) for index in op["inputs"] if index >= 0]
+        if op and op["index"] not in executed:
+            executed[op["index"]] = op
+            waiting += map(int, op["inputs"])
     partitions = sum(op["op_name"] == DELEGATE for op in executed.values())
     names = {int(detail["index"]): detail["name"] for detail in interpreter.get_tensor_details()}
     ends = {
@@ -85,10 +68,11 @@ def delegation(flatbuffer: bytes, runtime: Runtime) -> Delegation:
         for detail in (*interpreter.get_input_details(), *interpreter.get_output_details())
         if detail["dtype"] == np.uint8
     }
-    outside: dict[bool, list[str]] = {False: [], True: []}
+    stranded: list[str] = []
+    boundary: list[str] = []
     for _, op in sorted(executed.items()):
-        if op["op_name"] == DELEGATE:
-            continue
-        at_end = op["op_name"] == "QUANTIZE" and bool(ends & {int(index) for index in (*op["inputs"], *op["outputs"])})
-        outside[at_end].append(f"{op['op_name']} {names.get(int(op['outputs'][0]), '')}".strip())
-    return Delegation(partitions, tuple(outside[False]), tuple(outside[True]))
+        if op["op_name"] != DELEGATE:
+            at_end = op["op_name"] == "QUANTIZE" and not ends.isdisjoint(map(int, (*op["inputs"], *op["outputs"])))
+            name = f"{op['op_name']} {names.get(int(op['outputs'][0]), '')}".strip()
+            (boundary if at_end else stranded).append(name)
+    return Delegation(partitions, tuple(stranded), tuple(boundary))

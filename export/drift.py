@@ -43,18 +43,15 @@ def compare(a: Predictions, b: Predictions, *, seed: int = 0) -> Drift:
         >>> drift.metrics["fire_iou"], drift.agreement
     """
     if a.names != b.names or a.masks.shape != b.masks.shape:
-        raise ValueError(
-            f"expected predictions for the same images at one size, got {a.masks.shape} and {b.masks.shape}"
-        )
-    metrics_a, metrics_b = a.metrics, b.metrics
+        shapes = f"{a.masks.shape} and {b.masks.shape}"
+        raise ValueError(f"expected predictions for the same images at one size, got {shapes}")
+    metrics_b, counts = b.metrics, zip(a.names, a.per_image, b.per_image, strict=True)
     return Drift(
-        metrics={name: metrics_b[name] - metrics_a[name] for name in metrics_a},
+        metrics={name: metrics_b[name] - value for name, value in a.metrics.items()},
         fire_iou_interval=bootstrap_difference(a.per_image, b.per_image, seed=seed),
         agreement=agreement(a.masks, b.masks),
         per_image={name: agreement([a.masks[i]], [b.masks[i]]) for i, name in enumerate(a.names)},
-        per_image_fire_iou={
-            name: fire_iou(y) - fire_iou(x) for name, x, y in zip(a.names, a.per_image, b.per_image, strict=True)
-        },
+        per_image_fire_iou={name: fire_iou(of_b) - fire_iou(of_a) for name, of_a, of_b in counts},
     )
 
 
@@ -64,8 +61,7 @@ def bootstrap_difference(
     """Return the 95 % percentile interval of fire_iou(B) - fire_iou(A), resampling images, the same for both."""
     drawn = np.random.default_rng(seed).integers(len(a), size=(draws, len(a)))
     difference = _pooled_fire_iou(b, drawn) - _pooled_fire_iou(a, drawn)
-    tail = (1 - INTERVAL) / 2
-    low, high = np.quantile(difference, [tail, 1 - tail])
+    low, high = np.quantile(difference, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
     return float(low), float(high)
 
 

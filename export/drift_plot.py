@@ -33,14 +33,13 @@ def plot_worst(path: Path, pairs: Sequence[Pair], reference: Predictions, int8: 
         difference[reference.masks[index] & ~int8.masks[index]] = LOST_RGB
         difference[int8.masks[index] & ~reference.masks[index]] = ADDED_RGB
         masks = (reference.truth[index], reference.masks[index], int8.masks[index])
-        for axis, picture in zip(row, (frame, *(overlay(frame, mask) for mask in masks), difference), strict=True):
-            axis.imshow(picture)
-            axis.set_xticks([])
-            axis.set_yticks([])
+        for axis, image in zip(row, (frame, *(overlay(frame, mask) for mask in masks), difference), strict=True):
+            axis.imshow(image)
+            axis.set(xticks=[], yticks=[])
         changed = np.count_nonzero(reference.masks[index] != int8.masks[index])
         row[0].set_ylabel(f"{reference.names[index]}\n{changed} px", fontsize=8)
     for axis, heading in zip(axes[0], COLUMNS, strict=True):
-        axis.set_title(heading, fontsize=8 if "\n" in heading else 10)
+        axis.set_title(heading, fontsize=8)
     figure.tight_layout()
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)

@@ -24,7 +24,7 @@ def inspect(path: Path) -> dict[str, Any]:
     try:
         graph = Graph(flatbuffer)
         delegated = delegation(flatbuffer, find_runtime("litert"))
-    except UserError:
+    except UserError:  # no runtime
         raise
     except Exception as error:  # a cut flatbuffer fails in any of the generated readers
         raise UserError(f"{path} is cut short or damaged", "copy or export it again") from error
@@ -46,12 +46,8 @@ def inspect(path: Path) -> dict[str, Any]:
 
 
 def _tensor(graph: Graph, index: int) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "name": graph.tensor_name(index),
-        "shape": list(graph.shape(index)),
-        "dtype": graph.dtype(index),
-    }
+    described = {"name": graph.tensor_name(index), "shape": list(graph.shape(index)), "dtype": graph.dtype(index)}
     quantization = graph.subgraph.tensors[index].quantization
-    if quantization is not None and quantization.scale is not None and len(quantization.scale):
-        described |= {"scale": float(graph.scales(index)[0]), "zero_point": graph.zero_point(index)}
-    return described
+    if quantization is None or quantization.scale is None or not len(quantization.scale):
+        return described
+    return {**described, "scale": float(graph.scales(index)[0]), "zero_point": graph.zero_point(index)}

@@ -1,6 +1,6 @@
 """The export: a Keras model in; float32, float16 and int8 TFLite out, each evaluated against it, with a report.
 
-`export_all` is the whole job in four steps: `export_models`, `evaluate_models`, `write_artefacts`, `write_report`.
+`export_all` is the whole job: `export_models`, `evaluate_models`, `write_artefacts`, and the report.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from train.evaluation.evaluate import Predictions, evaluate, rounded
 from train.evaluation.provenance import learnt_from
 from train.model.io import KerasPredictor, Predictor, check_model_file, load_keras
 
+Measured = Mapping[Kind, dict[str, Any]]
 MANIFEST_FILE = "calibration.json"
 KERAS = "keras"
 """Name of the Keras float among the models evaluated."""
@@ -65,7 +66,7 @@ class Exported:
     """The training sets of the Keras model, by its card."""
     calibration: CalibrationSet | None
     calibrated_on: Split | None
-    """The split whose training images calibrated int8; None for a folder of pictures."""
+    """The split whose training images calibrated int8; None for a folder of images."""
     converted: dict[Kind, Converted]
     options: ExportOptions
 
@@ -106,7 +107,9 @@ def export_all(
     paths = write_artefacts(exported, out, {kind: _measured(data, evaluated[kind]) for kind in options.kinds})
     title = f"{keras_path.name} evaluated on {source.title}, split {split.name}, {len(split.test)} images"
     report = make_report(exported, evaluated, paths, data, title, gate)
-    write_report(report, evaluated, split.test, out)
+    write_json(out / "report.json", report.as_json())
+    write_text(out / "report.md", report.as_markdown())
+    plot_worst(out / "worst-drift.png", split.test, evaluated[KERAS].predictions, evaluated["int8"].predictions)
     return report
 
 
@@ -125,17 +128,12 @@ def export_models(keras_path: Path, split: Split | None, options: ExportOptions,
         if options.refinement.any:
             kinds.add("float32")  # the reference of the refinement
     converted: dict[Kind, Converted] = {}
-    for kind in sorted(kinds, key=KINDS.index):
+    for kind in (kind for kind in KINDS if kind in kinds):
+        float32 = converted["float32"].flatbuffer if "float32" in converted else None
         converted[kind] = convert(
-            model,
-            kind,
-            runtime,
-            calibration=frames,
-            float32=converted["float32"].flatbuffer if "float32" in converted else None,
-            refinement=options.refinement,
-            threads=options.threads,
-            on_step=on_step,
-        )
+            model, kind, runtime, calibration=frames, float32=float32,
+            refinement=options.refinement, threads=options.threads, on_step=on_step,
+        )  # fmt: skip
     converted = {kind: converted[kind] for kind in options.kinds}
     calibrated_on = split if calibration and not options.calibration_folder else None
     return Exported(model, keras_path, keras_sha256, trained_on, calibration, calibrated_on, converted, options)
@@ -166,9 +164,7 @@ def evaluate_models(exported: Exported, test: Sequence[Pair], on_step: OnStep) -
     return {name: Evaluated(predictions[name], latencies[name], drifts.get(name)) for name in predictors}
 
 
-def write_artefacts(
-    exported: Exported, out: Path, measured: Mapping[Kind, dict[str, Any]] | None = None
-) -> dict[Kind, Path]:
+def write_artefacts(exported: Exported, out: Path, measured: Measured | None = None) -> dict[Kind, Path]:
     """Write each conversion with its card, and the calibration manifest, into `out`; return the models' paths."""
     paths = artefact_paths(out, list(exported.converted))
     for kind, path in paths.items():
@@ -222,25 +218,20 @@ def make_report(
 ) -> Report:
     """Return the report on the files at `paths`, which must be written."""
     assert exported.calibration is not None
-    keras_row = _row(KERAS, exported.keras_path, exported.keras_sha256, evaluated[KERAS])
-    rows = [_row(kind, path, sha256(path), evaluated[kind], exported.converted[kind]) for kind, path in paths.items()]
+    rows = [_row(KERAS, exported.keras_path, exported.keras_sha256, evaluated[KERAS])]
+    for kind, path in paths.items():
+        converted = exported.converted[kind]
+        row = _row(kind, path, sha256(path), evaluated[kind])
+        rows.append(replace(row, delegation=converted.delegation, refined=converted.refined))
     threads, versions = exported.options.threads, installed_versions()
-    return Report(data, title, exported.calibration, [keras_row, *rows], gate, threads, cpu_name(), versions)
-
-
-def write_report(report: Report, evaluated: Mapping[str, Evaluated], test: Sequence[Pair], out: Path) -> None:
-    """Write report.json, report.md, and worst-drift.png: the images on which int8 differs most from the float."""
-    write_json(out / "report.json", report.as_json())
-    write_text(out / "report.md", report.as_markdown())
-    plot_worst(out / "worst-drift.png", test, evaluated[KERAS].predictions, evaluated["int8"].predictions)
+    return Report(data, title, exported.calibration, rows, gate, threads, cpu_name(), versions)
 
 
 def _choose_calibration(split: Split | None, options: ExportOptions, on_step: OnStep) -> CalibrationSet:
     if options.calibration_folder:
         candidates = candidates_from_folder(options.calibration_folder)
     elif split:
-        done = on_step("reading training images", len(split.train))
-        candidates = candidates_from_pairs(split.train, done)
+        candidates = candidates_from_pairs(split.train, on_step("reading training images", len(split.train)))
     else:
         raise UserError("int8 needs calibration images", "pass --data DIR with training images")
     calibration = choose(candidates, options.calibration_count, options.seed)
@@ -249,18 +240,9 @@ def _choose_calibration(split: Split | None, options: ExportOptions, on_step: On
     return calibration
 
 
-def _row(name: str, path: Path, digest: str, evaluated: Evaluated, converted: Converted | None = None) -> ModelRow:
-    return ModelRow(
-        name,
-        path,
-        path.stat().st_size,
-        digest,
-        evaluated.predictions.metrics,
-        evaluated.latency,
-        evaluated.drift,
-        converted.delegation if converted else None,
-        converted.refined if converted else (),
-    )
+def _row(name: str, path: Path, digest: str, evaluated: Evaluated) -> ModelRow:
+    size_bytes, metrics = path.stat().st_size, evaluated.predictions.metrics
+    return ModelRow(name, path, size_bytes, digest, metrics, evaluated.latency, evaluated.drift)
 
 
 def _measured(data: dict[str, Any], evaluated: Evaluated) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from export.calibration import CalibrationSet
 from export.delegation import Delegation
 from export.drift import Drift
 from export.int8.refine import LayerEffect
+from export.tables import markdown_table, terminal_table
 from train.evaluation.evaluate import rounded
 
 METRICS = ("fire_iou", "mean_iou", "fire_iou_per_image", "accuracy")
@@ -42,16 +43,14 @@ class Gate:
     max_drop: float = 0.005
     min_agreement: float = 0.97
 
-    def failures(self, drift: Drift) -> list[str]:
-        """Return the reasons for failing the gate; empty if it passes."""
+    def failures(self, name: str, fire_iou_drift: float, agreement: float) -> list[str]:
+        """Return the reasons why the model of this name fails the gate; empty if it passes."""
         reasons = []
-        drop = -drift.metrics["fire_iou"]
-        if drop > self.max_drop:
-            reasons.append(
-                f"int8 fire_iou is {drop * POINTS:.2f} points below the float, more than {self.max_drop * POINTS:g}"
-            )
-        if drift.agreement < self.min_agreement:
-            reasons.append(f"int8's agreement with the float is {drift.agreement:.4f}, less than {self.min_agreement}")
+        if -fire_iou_drift > self.max_drop:
+            points = f"{-fire_iou_drift * POINTS:.2f} points below the float, more than {self.max_drop * POINTS:g}"
+            reasons.append(f"{name}: fire_iou is {points}")
+        if agreement < self.min_agreement:
+            reasons.append(f"{name}: agreement with the float is {agreement:.4f}, less than {self.min_agreement}")
         return reasons
 
 
@@ -72,36 +71,25 @@ class Report:
     def failures(self) -> list[str]:
         """The reasons why int8 fails the gate; empty if it passes."""
         drift = next((row.drift for row in self.models if row.name == "int8"), None)
-        return self.gate.failures(drift) if drift else []
+        return self.gate.failures("int8", drift.metrics["fire_iou"], drift.agreement) if drift else []
 
     def as_json(self) -> dict[str, Any]:
         """Return report.json, by the schema in docs/architecture.md."""
-        calibration = self.calibration.manifest()
+        calibration, reasons = self.calibration.manifest(), self.failures
         del calibration["files"]  # they are in the manifest beside the models
         return {
             "data": self.data,
             "calibration": calibration,
             "models": [_model_json(row, self.threads) for row in self.models],
             "drift": {row.name: row.drift.rounded(6) for row in self.models if row.drift},
-            "gate": {
-                "metric": "fire_iou",
-                "max_drop": self.gate.max_drop,
-                "min_agreement": self.gate.min_agreement,
-                "passed": not self.failures,
-                "reasons": self.failures,
-            },
+            "gate": {"metric": "fire_iou", **asdict(self.gate), "passed": not reasons, "reasons": reasons},
             "machine": {"cpu": self.cpu, "threads": self.threads},
             "versions": self.versions,
         }
 
     def table(self) -> Table:
         """Return the comparison as a table for the terminal."""
-        table = Table(title=f"{self.title}\n{self._measured_on()}", title_justify="left")
-        for number, heading in enumerate(HEADINGS):
-            table.add_column(heading, justify="left" if number == 0 else "right")
-        for row in self.models:
-            table.add_row(*_cells(row))
-        return table
+        return terminal_table(HEADINGS, map(_cells, self.models), title=f"{self.title}\n{self._measured_on()}")
 
     def as_markdown(self) -> str:
         """Return report.md: the same table, the gate, data, calibration and layers."""
@@ -109,7 +97,7 @@ class Report:
         paragraphs = [
             f"# {self.title}",
             self._measured_on(),
-            "\n".join(markdown_table(HEADINGS, map(_cells, self.models))),
+            markdown_table(HEADINGS, map(_cells, self.models)),
             f"Gate: int8 at most {self.gate.max_drop * POINTS:g} points of fire_iou below the Keras float, "
             f"agreement at least {self.gate.min_agreement}: **{passed}**.",
             "Drift is the difference from the Keras float in points, with the 95 % bootstrap interval over images. "
@@ -130,14 +118,13 @@ class Report:
                     f"## Layers of {row.name}",
                     "RMS difference of channel means from the float model, in quantization steps of the layer's "
                     "output: as converted, and refined.",
-                    "\n".join(markdown_table(("layer", "operator", "before", "after"), cells)),
+                    markdown_table(("layer", "operator", "before", "after"), cells, words=2),
                 ]
         paragraphs.append(f"Versions: {', '.join(f'{name} {number}' for name, number in self.versions.items())}.\n")
         return "\n\n".join(paragraphs)
 
     def _measured_on(self) -> str:
-        threads = f"{self.threads} thread" + ("s" if self.threads != 1 else "")
-        return f"{self.cpu}, {threads}; latency in ms per model-sized frame"
+        return f"{self.cpu}, threads: {self.threads}; latency in ms per model-sized frame"
 
 
 HEADINGS = (
@@ -163,6 +150,7 @@ def _cells(row: ModelRow) -> list[str]:
 
 
 def _model_json(row: ModelRow, threads: int) -> dict[str, Any]:
+    latency = {"median_ms": row.latency.median_ms, "p90_ms": row.latency.p90_ms, "runs": row.latency.runs}
     row_json: dict[str, Any] = {
         "name": row.name,
         "path": str(row.path),
@@ -170,12 +158,7 @@ def _model_json(row: ModelRow, threads: int) -> dict[str, Any]:
         "sha256": row.sha256,
         **rounded(row.metrics, 6),
         "agreement": round(row.drift.agreement, 6) if row.drift else 1.0,
-        "latency": {
-            "median_ms": round(row.latency.median_ms, 3),
-            "p90_ms": round(row.latency.p90_ms, 3),
-            "runs": row.latency.runs,
-            "threads": threads,
-        },
+        "latency": {**rounded(latency, 3), "threads": threads},
     }
     if row.delegation:
         row_json |= asdict(row.delegation)
@@ -189,9 +172,3 @@ def _coverage(calibration: CalibrationSet) -> str:
     parts = [f"{count} {name}" for name, count in coverage["brightness"].items()]
     parts += [f"{count} with fire {name}" for name, count in coverage["fire_share"].items()]
     return f"{len(coverage['videos'])} videos, " + ", ".join(parts)
-
-
-def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table, the first column left-aligned and the others right-aligned."""
-    rule = ["---", *["---:"] * (len(headings) - 1)]
-    return [f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows)]

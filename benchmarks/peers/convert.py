@@ -40,35 +40,9 @@ SCRIPTS = Path(__file__).with_name("conversions")
 # ONNX Runtime's x86 kernels are three times faster with unsigned activations; elsewhere its guide advises signed ones.
 ACTIVATIONS = "uint8" if platform.machine() in ("x86_64", "AMD64") else "int8"
 
-Prepare = Callable[[Environment], Path]
-"""Returns the Python of an environment, or raises `PeerError`."""
 
-
-@dataclass(frozen=True)
-class ModelPair:
-    """The network to compare: a Keras model, and the project's int8 file made from it."""
-
-    keras: Path
-    int8: Path
-    card: Card
-
-    @property
-    def name(self) -> str:
-        return self.keras.stem
-
-
-@dataclass(frozen=True)
-class Models:
-    """The file of each form, or why its conversion failed."""
-
-    files: dict[str, Path | PeerError]
-
-    def file(self, form: str) -> Path:
-        """Return a form's file. Raise `PeerError` if its conversion failed."""
-        path = self.files[form]
-        if isinstance(path, PeerError):
-            raise path
-        return path
+Models = dict[str, Path | PeerError]
+"""The file of each form, or why its conversion failed."""
 
 
 @dataclass(frozen=True)
@@ -82,18 +56,16 @@ class Job:
     target: Path
 
 
-def find_models(keras: Path, int8: Path | None) -> ModelPair:
-    """Return the Keras model and its int8 file, by default beside it. Raise `UserError` if they do not match."""
+def find_int8(keras: Path) -> tuple[Path, Card]:
+    """Return the int8 file beside a Keras model, with its card. Raise `UserError` if they do not match."""
     if not keras.is_file():
         raise UserError(f"model {keras} does not exist", "expected a .keras file, with its int8 .tflite beside it")
-    path = int8 or keras.with_name(f"{keras.stem}-int8.tflite")
-    remedy = f"make it with MODEL={keras} make export-int8, or pass another with --int8"
-    if not path.is_file():
-        raise UserError(f"{path} does not exist", remedy)
+    path = keras.with_name(f"{keras.stem}-int8.tflite")
     _, card = split_model(path)
     if card is None or card.get("keras_sha256") != sha256(keras):
+        remedy = f"make it with MODEL={keras} make export-int8"
         raise UserError(f"{path} was not exported from {keras}, by its card", remedy)
-    return ModelPair(keras, path, card)
+    return path, card
 
 
 def calibration_frames(
@@ -114,7 +86,7 @@ def calibration_frames(
     }
 
 
-def make_models(pair: ModelPair, frames: Frame, folder: Path, prepare: Prepare, on_step: OnStep) -> Models:
+def make_models(keras: Path, int8: Path, frames: Frame, folder: Path, on_step: OnStep) -> Models:
     """Convert to every form.
 
     Args:
@@ -122,23 +94,24 @@ def make_models(pair: ModelPair, frames: Frame, folder: Path, prepare: Prepare, 
         folder: where the models stay, for `make bench-pi` too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / f"{pair.name}-calibration.npy", frames)
-    keras, int8, float32 = (folder / f"{pair.name}{suffix}" for suffix in (".keras", "-int8.tflite", "-float32.tflite"))
-    write_bytes(keras, pair.keras.read_bytes())  # a training run may replace the original
-    write_bytes(int8, split_model(pair.int8)[0])  # without the card: other readers expect a plain flatbuffer
-    jobs = conversion_jobs(folder, pair.name, *(str(size) for size in frames.shape[1:3]))
+    start = folder / keras.stem
+    np.save(f"{start}-calibration.npy", frames)
+    paths = {"keras": Path(f"{start}.keras")} | {kind: Path(f"{start}-{kind}.tflite") for kind in ("int8", "float32")}
+    write_bytes(paths["keras"], keras.read_bytes())  # a training run may replace the original
+    write_bytes(paths["int8"], split_model(int8)[0])  # without the card: other readers expect a plain flatbuffer
+    jobs = conversion_jobs(folder, keras.stem, *(str(size) for size in frames.shape[1:3]))
     done = on_step("converting", 1 + len(jobs))
-    _unless_fresh(float32, [pair.keras], lambda target: _write_float_tflite(pair.keras, target))
+    _unless_fresh(paths["float32"], [keras], [], lambda target: _write_float_tflite(keras, target))
     done()
-    files: dict[str, Path | PeerError] = {"keras": keras, "int8": int8, "float32": float32}
+    models: Models = {**paths}
     for job in jobs:
         try:
-            _convert(job, prepare)
-            files[job.form] = job.target
+            _convert(job)
+            models[job.form] = job.target
         except PeerError as error:
-            files[job.form] = error
+            models[job.form] = error
         done()
-    return Models(files)
+    return models
 
 
 def conversion_jobs(folder: Path, name: str, height: str, width: str) -> list[Job]:
@@ -164,30 +137,28 @@ def conversion_jobs(folder: Path, name: str, height: str, width: str) -> list[Jo
     ]
 
 
-def _convert(job: Job, prepare: Prepare) -> None:
+def _convert(job: Job) -> None:
     sources = [argument for argument in job.arguments if isinstance(argument, Path)]
-    if missing := [path.name for path in sources if not all(part.is_file() for part in _parts(path))]:
+    if missing := [path.name for path in sources if not path.is_file()]:
         raise PeerError(f"{job.target.name} could not be made: its source {missing[0]} is missing")
 
     def make(target: Path) -> None:
-        python = str(prepare(job.environment))
+        python = str(job.environment.prepare())
         command = [python, "-m", f"benchmarks.peers.conversions.{job.script}", *map(str, job.arguments), str(target)]
         run(command, CONVERSION_LIMIT_S, f"{target.name} could not be made", env=worker_environment(), cwd=ROOT)
 
-    words = [str(argument) for argument in job.arguments if not isinstance(argument, Path)]
-    _unless_fresh(job.target, [*sources, job.environment.lock, SCRIPTS / f"{job.script}.py"], make, words)
+    words = [argument for argument in job.arguments if isinstance(argument, str)]
+    _unless_fresh(job.target, [*sources, job.environment.lock, SCRIPTS / f"{job.script}.py"], words, make)
 
 
-def _unless_fresh(
-    target: Path, sources: list[Path], make: Callable[[Path], None], words: list[str] | None = None
-) -> None:
+def _unless_fresh(target: Path, sources: list[Path], words: list[str], make: Callable[[Path], None]) -> None:
     """Call `make` unless `target` exists and was made from the same contents."""
-    contents = [sha256(part) for source in sources for part in _parts(source)]
-    digest = hashlib.sha256(" ".join([*contents, *(words or [])]).encode()).hexdigest()
+    digest = hashlib.sha256(" ".join([*map(sha256, sources), *words]).encode()).hexdigest()
     stamp = target.with_name(f".{target.name}.made-of")
-    if all(part.is_file() for part in [stamp, *_parts(target)]) and stamp.read_text() == digest:
+    parts = [stamp, *_parts(target)]
+    if all(part.is_file() for part in parts) and stamp.read_text() == digest:
         return
-    for part in [stamp, *_parts(target)]:  # a failed conversion must not leave a stale file
+    for part in parts:  # a failed conversion must not leave a stale file
         part.unlink(missing_ok=True)
     make(target)
     write_text(stamp, digest)

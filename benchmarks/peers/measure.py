@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.convert import Models, Prepare
-from benchmarks.peers.runtimes import ROOT, Peer, PeerError, failure_reason, worker_environment
+from benchmarks.peers.convert import Models
+from benchmarks.peers.runtimes import BUILD, ROOT, Peer, PeerError, failure_reason, worker_environment
 from edge.console import OnStep
 from edge.files import make_folder
 from edge.model.preprocess import probability_to_u8, to_model_input
@@ -33,31 +33,22 @@ ANSWER_LIMIT_S = 600.0
 
 
 class Client:
-    """A running `benchmarks.peers.worker`. A failure raises `PeerError` and ends the worker.
+    """A running `benchmarks.peers.worker`. A failure raises `PeerError` and ends the worker."""
 
-    Args:
-        python: the Python of the peer's environment.
-        adapter: a module of `benchmarks.peers.adapters`.
-        log: the file for its output.
-    """
-
-    def __init__(self, python: Path, adapter: str, model: Path, threads: int, precision: str, log: Path) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._log = log
-        command = [str(python), "-m", "benchmarks.peers.worker", adapter, str(model), str(threads), precision]
-        try:
-            with log.open("wb") as output:
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=output,
-                    env=worker_environment(threads),
-                    cwd=ROOT,
-                    text=True,
-                )
-        except OSError as error:
-            raise PeerError(f"{python} could not be started ({error.strerror})") from error
+    def __init__(self, peer: Peer, model: Path, threads: int) -> None:
+        self._log = make_folder(BUILD / "logs") / f"{peer.name}-{threads}.log"
+        python, arguments = str(peer.environment.prepare()), [peer.adapter, str(model), str(threads), peer.precision]
+        command = [python, "-m", "benchmarks.peers.worker", *arguments]
+        with self._log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                env=worker_environment(threads),
+                cwd=ROOT,
+                text=True,
+            )
         self.version = str(self._answer()["version"])
 
     def time(self, frames: Path, runs: int, warm_up: int) -> list[float]:
@@ -89,18 +80,12 @@ class Client:
         assert self._process.stdout
         timer = threading.Timer(ANSWER_LIMIT_S, self._process.kill)
         timer.start()
-        try:
-            line = self._process.stdout.readline()
-        finally:
-            in_time = timer.is_alive()
-            timer.cancel()
-        answer: dict[str, Any]
-        if not in_time:
-            answer = {"error": f"no answer within {ANSWER_LIMIT_S:.0f} s"}
-        elif not line:
-            answer = {"error": failure_reason(self._log.read_text(errors="replace"), self._process.wait())}
+        line = self._process.stdout.readline()
+        timer.cancel()
+        if line:
+            answer: dict[str, Any] = json.loads(line)
         else:
-            answer = json.loads(line)
+            answer = {"error": failure_reason(self._log.read_text(errors="replace"), self._process.wait())}
         if "error" in answer:
             self.close()
             raise PeerError(str(answer["error"]))
@@ -119,18 +104,14 @@ class Measured:
     failure: str | None = None
 
 
-Start = Callable[[Peer, Path, int], Client]
-
-
 def measure(
     peers: Sequence[Peer],
     models: Models,
     threads: Sequence[int],
     rounds: int,
     frames: Path,
-    prepare: Prepare,
-    start: Start,
     on_step: OnStep,
+    start: Callable[[Peer, Path, int], Client] = Client,
 ) -> list[Measured]:
     """Start every peer once per thread count, let each segment the frames, then time all in rounds."""
     results = {peer: Measured(peer) for peer in peers}
@@ -139,8 +120,9 @@ def measure(
         done = on_step("segmenting the test images", len(peers))
         for peer, measured in results.items():
             try:
-                model = models.file(peer.model)
-                prepare(peer.environment)
+                model = models[peer.model]
+                if isinstance(model, PeerError):
+                    raise model
                 for count in threads:
                     worker = start(peer, model, count)
                     running.callback(worker.close)
@@ -180,10 +162,9 @@ def time_rounds(
     rounds: int,
     frames: Path,
     on_step: OnStep,
-    seed: int = 0,
 ) -> None:
     """Time all workers in every round. A peer that fails loses its times and is left out of later rounds."""
-    order, shuffled = list(workers), random.Random(seed)
+    order, shuffled = list(workers), random.Random(0)
     for peer, count in order:
         results[peer].rounds_ms[count] = []
     done = on_step("timing rounds", rounds)

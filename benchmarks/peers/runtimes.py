@@ -5,22 +5,22 @@ Every runtime has its own environment, because they require incompatible version
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import shutil
 import signal
 import subprocess
 import sys
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge.errors import UserError
+from edge.files import sha256
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "requirements" / "peers"
+BUILD = ROOT / "build" / "peers"
 INSTALL_LIMIT_S = 1800
 MAX_REASON_CHARS = 240
 
@@ -29,8 +29,7 @@ class PeerError(Exception):
     """Why a peer or a conversion is not measured, as one line for its row."""
 
     def __init__(self, reason: str) -> None:
-        text = " ".join(reason.split())
-        super().__init__(text if len(text) <= MAX_REASON_CHARS else text[: MAX_REASON_CHARS - 1] + "…")
+        super().__init__(" ".join(reason.split())[:MAX_REASON_CHARS])
 
 
 @dataclass(frozen=True)
@@ -41,24 +40,16 @@ class Environment:
     lock: Path
     python: tuple[int, int] | None = None
 
-    def prepare(self, folder: Path) -> Path:
-        """Make the environment below `folder` unless it exists; return its Python. Raise `PeerError` on failure."""
-        try:
-            digest = hashlib.sha256(self.lock.read_bytes()).hexdigest()
-        except OSError as error:
-            raise PeerError(f"{self.lock.name} could not be read ({error.strerror}): run `make lock`") from error
-        path = folder / f"{self.name}-{digest[:12]}"
-        python = path / "bin" / "python"
-        if not python.is_file():
-            base = self._base_python()
+    def prepare(self) -> Path:
+        """Make the environment unless it exists; return its Python. Raise `PeerError` on failure."""
+        path = BUILD / "environments" / f"{self.name}-{sha256(self.lock)[:12]}"
+        if not path.is_dir():
             # Renamed when complete, so that an interrupted installation is never used.
-            partial = folder / f".{path.name}-{uuid.uuid4().hex[:8]}"
-            try:
-                self._install(base, partial)
-                partial.rename(path)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
-        return python
+            partial = path.with_name(f".{path.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            self._install(self._base_python(), partial)
+            partial.rename(path)
+        return path / "bin" / "python"
 
     def _base_python(self) -> str:
         if self.python is None or self.python == sys.version_info[:2]:
@@ -135,10 +126,6 @@ def choose(names: Sequence[str]) -> list[Peer]:
     """Return the peers with these names or environments, and the reference; all peers for no names.
 
     Raises `UserError` for an unknown name.
-
-    Example:
-        >>> [peer.name for peer in choose(["opencv"])]
-        ['litert-int8', 'opencv-float32']
     """
     known = {name for peer in PEERS for name in (peer.name, peer.environment.name)}
     if unknown := [name for name in names if name not in known]:
@@ -161,8 +148,6 @@ def run(
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, env=env, cwd=cwd)
     except subprocess.TimeoutExpired:
         raise PeerError(f"{failure}: it took longer than {limit_s:.0f} s") from None
-    except OSError as error:
-        raise PeerError(f"{failure}: {error.strerror}") from error
     if done.returncode:
         raise PeerError(f"{failure}: {failure_reason(done.stderr, done.returncode)}")
 

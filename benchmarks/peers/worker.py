@@ -23,9 +23,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -67,46 +67,33 @@ def segment(network: Network, frames: npt.NDArray[np.uint8]) -> npt.NDArray[Any]
 
 
 def execute(network: Network, request: dict[str, Any]) -> dict[str, Any]:
-    """Execute one request. Raise ValueError for an unknown command."""
+    """Execute one request and return the answer."""
     frames = np.load(request["frames"], mmap_mode="r")
     if request["command"] == "time":
         frame = np.array(frames[0])  # a copy, so that timing reads no file
         return {"ms": time_burst(network, frame, runs=request["runs"], warm_up=request["warm_up"])}
-    if request["command"] == "segment":
-        np.save(request["maps"], segment(network, frames))
-        return {"maps": request["maps"]}
-    raise ValueError(f"unknown command {request['command']!r}: expected time or segment")
+    np.save(request["maps"], segment(network, frames))
+    return {"maps": request["maps"]}
 
 
-def serve(arguments: list[str], requests: Iterable[str], answers: TextIO) -> int:
-    """Load the network, then answer every request. Return the exit status."""
-
-    def answer(value: dict[str, Any]) -> None:
-        answers.write(json.dumps(value) + "\n")
-        answers.flush()
-
-    try:
-        adapter_name, model, threads, precision = arguments
-        adapter = importlib.import_module(f"benchmarks.peers.adapters.{adapter_name}")
-        network = adapter.load(Path(model), int(threads), precision)
-        answer({"version": importlib.metadata.version(adapter.PACKAGE)})
-        for line in requests:
-            answer(execute(network, json.loads(line)))
-    except Exception as error:  # runtimes raise exceptions of every type
-        answer({"error": " ".join(str(error).split()) or type(error).__name__})
-        return 1
-    return 0
-
-
-def main() -> None:
-    """Entry point."""
+def main(adapter_name: str, model: str, threads: str, precision: str) -> None:
+    """Load the network, then answer every request."""
     # Runtimes print to stdout, from C++ too: answers go to a duplicate of the descriptor.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    status = serve(sys.argv[1:], sys.stdin, answers)
+    status = 0
+    try:
+        adapter = importlib.import_module(f"benchmarks.peers.adapters.{adapter_name}")
+        network = adapter.load(Path(model), int(threads), precision)
+        print(json.dumps({"version": importlib.metadata.version(adapter.PACKAGE)}), file=answers, flush=True)
+        for line in sys.stdin:
+            print(json.dumps(execute(network, json.loads(line))), file=answers, flush=True)
+    except Exception as error:  # runtimes raise exceptions of every type
+        print(json.dumps({"error": str(error) or type(error).__name__}), file=answers, flush=True)
+        status = 1
     sys.stderr.flush()
     os._exit(status)  # some runtimes crash in their destructors
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from benchmarks import ledger
+from benchmarks.ledger import Entry
 from benchmarks.models import Family, families
 from benchmarks.pi.system import BUILD, CPUS, SUITES, Cpu, System, check_machine, open_system
-from edge.console import JsonOption, OnStep, print_table, progress_bars, show_warning
+from edge.console import OnStep, print_table, progress_bars, show_warning
 from edge.errors import UserError, run_app
-from edge.files import write_json, write_text
+from edge.files import write_text
+from export.tables import markdown_table, terminal_table
 from train.backend import load_keras_backend
 from train.commands.options import DataOption
 
@@ -32,46 +32,33 @@ def main(
     cpu: Annotated[list[str] | None, typer.Option(help="Processors; all by default.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="One model, one processor, no images, no peers.")] = False,
     note: Annotated[bool, typer.Option(help="Add the figures to the ledger.")] = True,
-    out: Annotated[Path, typer.Option(help="Folder for pi.json and pi.md.")] = BUILD,
-    as_json: JsonOption = False,
+    out: Annotated[Path, typer.Option(help="Folder for pi.md.")] = BUILD,
 ) -> None:
     """Count instructions per frame and compare masks in an arm64 Debian under QEMU. Exit code 1 for a regression."""
     warnings.showwarning = show_warning
-    suites = [_checked(name, SUITES, "Debian release") for name in suite or list(SUITES)]
-    cpus = [CPUS[_checked(name, CPUS, "processor")] for name in cpu or list(CPUS)]
-    shipped = families()
-    if not shipped:
-        raise UserError("models/ holds no .keras model", "expected the shipped ones")
+    if unknown := [name for name in (*(suite or ()), *(cpu or ())) if name not in (*SUITES, *CPUS)]:
+        raise UserError(f"unknown {', '.join(unknown)}", f"expected any of {', '.join((*SUITES, *CPUS))}")
+    suites = [name for name in SUITES if name in (suite or SUITES)]
+    cpus, shipped = [CPUS[name] for name in CPUS if name in (cpu or CPUS)], families()
     check_machine()
     load_keras_backend(needs_tensorflow=True)
-    from benchmarks.pi.instructions import as_row, regression
-    from export.report import markdown_table
+    from benchmarks.pi.instructions import HEADINGS, cells, regression
 
     if quick:
         suites, cpus, shipped = suites[:1], cpus[:1], shipped[:1]
     with progress_bars() as on_step:
-        report, lines = measure(suites, cpus, shipped, data, quick=quick, on_step=on_step)
+        counted, lines, sentences = measure(suites, cpus, shipped, data, quick=quick, on_step=on_step)
     known = ledger.read()
-    counted = [line for line in lines if line["kind"] == "instructions"]
-    report["regressions"] = [text for line in counted if (text := regression(line, known))]
-    if note and not report["regressions"]:
+    regressions = [text for line in counted if line in lines and (text := regression(line, known))]
+    if note and not regressions:
         for line in lines:
             ledger.append(line)
-    rows = [as_row(line) for line in report["instructions"]]
-    write_json(out / "pi.json", report)
-    markdown = [*markdown_table(tuple(rows[0]), [tuple(row.values()) for row in rows]), ""]
-    write_text(out / "pi.md", "\n".join([*markdown, *(f"- {text}" for text in sentences(report))]) + "\n")
-    if as_json:
-        print(json.dumps(report, indent=2))
-    else:
-        table = Table(title="Instructions per frame, one thread, under QEMU")
-        for heading in rows[0]:
-            table.add_column(heading, justify="left" if heading in ("model", "runtime", "cpu") else "right")
-        for row in rows:
-            table.add_row(*row.values())
-        print_table(table)
-        print("\n".join(sentences(report)))
-    if report["regressions"]:
+    rows, sentences = [cells(line) for line in counted], [*sentences, *regressions]
+    bullets = "\n".join(f"- {text}" for text in sentences)
+    write_text(out / "pi.md", f"{markdown_table(HEADINGS, rows, words=3)}\n\n{bullets}\n")
+    print_table(terminal_table(HEADINGS, rows, title="Instructions per frame, one thread, under QEMU", words=3))
+    print("\n".join(sentences))
+    if regressions:
         raise typer.Exit(1)
 
 
@@ -83,16 +70,17 @@ def measure(
     *,
     quick: bool,
     on_step: OnStep,
-) -> tuple[dict[str, Any], list[ledger.Entry]]:
-    """Return the report and the lines for the ledger. `quick` skips images and peers.
+) -> tuple[list[Entry], list[Entry], list[str]]:
+    """Return the counts of all releases, the lines for the ledger, and other results. `quick`: no images, no peers.
 
     Only the first release is in the ledger; the others show that the project runs there.
     """
     from benchmarks.pi.agreement import compare_all
-    from benchmarks.pi.instructions import footprint, missing_peers, prepare
+    from benchmarks.pi.instructions import footprint, prepare
 
-    report: dict[str, Any] = {"instructions": [], "agreement": [], "footprint": [], "failed": []}
-    lines: list[ledger.Entry] = []
+    counted: list[Entry] = []
+    lines: list[Entry] = []
+    sentences: list[str] = []
     for name in suites:
         done = on_step(f"arm64 Debian {name}", 1)
         system = open_system(name)
@@ -100,73 +88,48 @@ def measure(
         done()
         # One network is enough to compare runtimes.
         compared = shipped[0] if not quick and name == FIRST_SUITE else None
-        report["failed"] += missing_peers(compared) if compared else []
-        counted, failed = count_all(system, cpus, shipped, compared, on_step)
-        report["instructions"] += counted
-        report["failed"] += failed
+        of_suite, failed = count_all(system, cpus, shipped, compared, on_step)
+        counted += of_suite
+        sentences += failed
         if not quick:
-            for row, line in compare_all(system, cpus, shipped, data, on_step):
-                report["agreement"].append(row)
-                counted.append(line)
-            report["footprint"].append(footprint(system, cpus[0]))
-        lines += counted if name == FIRST_SUITE else []
-    return report, lines
+            compared_masks = list(compare_all(system, cpus, shipped, data, on_step))
+            sentences += [*(text for text, _ in compared_masks), footprint(system, cpus[0])]
+            of_suite += [line for _, line in compared_masks]
+        lines += of_suite if name == FIRST_SUITE else []
+    return counted, lines, sentences
 
 
 def count_all(
     system: System, cpus: Sequence[Cpu], shipped: Sequence[Family], compared: Family | None, on_step: OnStep
-) -> tuple[list[ledger.Entry], list[str]]:
+) -> tuple[list[Entry], list[str]]:
     """Count the shipped models, and the peers of one family; return lines, and a sentence per peer that fails."""
-    from benchmarks.pi.instructions import OWN_ENVIRONMENT, Network, count, peers_of, shape_of
+    from benchmarks.pi.instructions import CONVERTED, Network, count, peers_of, shape_of
 
-    networks = [
-        (Network(path.stem, path, kind), shape_of(path)) for family in shipped for kind, path in family.shrunk.items()
-    ]
+    models = [(kind, path) for family in shipped for kind, path in family.shrunk.items()]
+    networks = [(Network(path.stem, path, kind), shape_of(path)) for kind, path in models]
+    failed = []
     if compared:
-        peers = peers_of(compared)
+        peers, missing = peers_of(compared)
+        if missing:
+            failed.append(f"not counted: {', '.join(missing)} not in {CONVERTED}; run `make bench-peers` first")
         done = on_step("installing peers", len(peers))
-        for network, environment in peers:
-            if environment:
-                system.install(environment.name, environment.lock)
-            networks.append((network, shape_of(compared.shrunk["int8"])))
+        for peer in peers:
+            if peer.environment:
+                system.install(peer.environment.name, peer.environment.lock)
+            networks.append((peer, shape_of(compared.shrunk["int8"])))
             done()
     done = on_step(f"counting instructions, {system.suite}", len(networks) * len(cpus))
-    lines, failed = [], []
+    lines = []
     for network, shape in networks:
         for cpu in cpus:
             try:
                 lines.append(count(system, cpu, network, shape))
             except UserError as error:
-                if network.environment == OWN_ENVIRONMENT:
+                if network.environment is None:
                     raise
-                failed.append(str(error))
+                failed.append(f"{network.label}: {error}")
             done()
     return lines, failed
-
-
-def sentences(report: dict[str, Any]) -> list[str]:
-    """Return the results that are not in the table of instructions."""
-    return [
-        *(
-            f"{row['model']} on {row['cpu']}, Debian {row['debian']}, against this machine on {row['data']}: "
-            f"{row['summary']}; fire_iou {row['fire_iou']:.4f}, drift from the Keras float "
-            f"{row['fire_iou_drift'] * 100:+.2f} points, agreement {row['agreement_with_float']:.4f}"
-            for row in report["agreement"]
-        ),
-        *(
-            f"Debian {row['debian']}, Python {row['python']}: {row['size_bytes'] / 1e6:.0f} MB installed, "
-            f"{len(row['packages'])} packages, {row['import_instructions'] / 1e6:.0f} M instructions to import"
-            for row in report["footprint"]
-        ),
-        *report["failed"],
-        *report.get("regressions", []),
-    ]
-
-
-def _checked(name: str, known: dict[str, Any], kind: str) -> str:
-    if name not in known:
-        raise UserError(f"unknown {kind} {name!r}", f"expected one of {', '.join(known)}")
-    return name
 
 
 if __name__ == "__main__":

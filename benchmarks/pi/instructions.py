@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from benchmarks.ledger import Entry, last, runtime_name, stamp
 from benchmarks.models import Family
-from benchmarks.peers.runtimes import NCNN, ONNXRUNTIME, OPENCV, TFLITE_RUNTIME, Environment
+from benchmarks.peers.runtimes import BUILD, NCNN, ONNXRUNTIME, OPENCV, TFLITE_RUNTIME, Environment
 from benchmarks.pi.counted import READ_COUNTER_FD
-from benchmarks.pi.system import CPUS, SHARED_DIR, Cpu, System, last_line
-from edge.errors import UserError
+from benchmarks.pi.system import CPUS, SHARED_DIR, Cpu, System
 from edge.files import sha256
 from edge.model.card import split_model
 from export.int8.graph import Graph
 
 MACHINE = "aarch64-qemu"
 HERE = Path(__file__).parents[1]
-OWN_ENVIRONMENT = "fireseg"
+OWN_ENVIRONMENT = "/opt/fireseg"
 # The files of benchmarks that run inside. They import numpy and a runtime only.
 INSIDE_FILES = ("__init__.py", "pi/__init__.py", "pi/counted.py", "peers/__init__.py", "peers/worker.py")
 FRAMES = 5  # the cheapest counts: Python's garbage collection adds a thousand instructions to some
 MAX_GROWTH = 0.02
 """Growth of instructions per frame against the ledger that is a regression."""
-CONVERTED = Path("build/peers/models")
+CONVERTED = BUILD / "models"
 # File suffix -> label in the ledger, precision, adapter, environment. For int8, signed activations: Arm's kernels are
 # made for them. "own" is quantised by the runtime.
 FORMS: tuple[tuple[str, str, str, str, Environment | None], ...] = (
@@ -64,17 +61,11 @@ class Network:
     path: Path
     precision: str
     adapter: str = "tflite"
-    environment: str = OWN_ENVIRONMENT
-    """The virtual environment inside."""
-
-    @property
-    def files(self) -> list[Path]:
-        """The model, and for ncnn its weights."""
-        return [self.path, self.path.with_suffix(".bin")] if self.path.suffix == ".param" else [self.path]
+    environment: Environment | None = None
+    """A peer's; None for the project's."""
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """Input size and multiply-adds per frame of a network."""
 
     height: int
@@ -96,23 +87,21 @@ def prepare(system: System) -> None:
         target = system.root / "opt/counting/benchmarks" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(HERE / name, target)
-    system.run_checked(CPUS["cortex-a76"], "/usr/bin/python3", "-m", "compileall", "-q", "/opt/counting")
+    system.run(CPUS["cortex-a76"], "/usr/bin/python3", "-m", "compileall", "-q", "/opt/counting")
 
 
 def count(system: System, cpu: Cpu, network: Network, shape: Shape) -> Entry:
     """Return a line for the ledger. Raise `UserError` with the runtime's message if it cannot run the network."""
-    system.share(network.files)
-    done = system.run(
-        cpu,
-        f"{system.environment(network.environment)}/bin/python", "-m", "benchmarks.pi.counted",
+    weights = network.path.with_suffix(".bin")  # ncnn's
+    system.share([network.path, weights] if weights.is_file() else [network.path])
+    environment = f"/opt/{network.environment.name}" if network.environment else OWN_ENVIRONMENT
+    output = system.run(
+        cpu, f"{environment}/bin/python", "-m", "benchmarks.pi.counted",
         network.adapter, f"{SHARED_DIR}/{network.path.name}", network.precision, str(FRAMES),
         counting=True, PYTHONPATH="/opt/counting", HEIGHT=str(shape.height), WIDTH=str(shape.width),
     )  # fmt: skip
-    counts = system.counts() if done.returncode == 0 else []
-    if len(counts) != FRAMES + 1:
-        raise UserError(f"{network.label} does not run on {cpu.name}", last_line(done))
-    runtime = next(line for line in reversed(done.stdout.splitlines()) if line.strip())
-    return entry(system, cpu, network, shape, runtime, min(after - before for before, after in pairwise(counts)))
+    per_frame = min(after - before for before, after in pairwise(system.counts()))
+    return entry(system, cpu, network, shape, output.strip().splitlines()[-1], per_frame)
 
 
 def entry(system: System, cpu: Cpu, network: Network, shape: Shape, runtime: str, instructions: int) -> Entry:
@@ -147,61 +136,36 @@ def regression(line: Entry, entries: Sequence[Entry]) -> str | None:
     )
 
 
-def as_row(line: Entry) -> dict[str, str]:
-    """Return the cells of the table, in millions."""
-    return {
-        "model": line["model"],
-        "runtime": line["runtime"],
-        "cpu": line["cpu"],
-        "instructions, M": f"{line['instructions_per_frame'] / 1e6:.1f}",
-        "multiply-adds, M": f"{line['multiply_adds'] / 1e6:.0f}",
-        "floor, M": f"{line['floor'] / 1e6:.1f}",
-        "times the floor": f"{line['ratio']:.2f}",
-    }
+HEADINGS = (
+    "model", "runtime", "cpu", "instructions, M", "multiply-adds, M", "floor, M", "times the floor",
+)  # fmt: skip
 
 
-def peers_of(family: Family, folder: Path = CONVERTED) -> list[tuple[Network, Environment | None]]:
-    """Return a family's models that `make bench-peers` converted, with their environments; None is the project's."""
-    return [
-        (Network(f"{family.name}-{kind}", path, precision, adapter, env.name if env else OWN_ENVIRONMENT), env)
-        for suffix, kind, precision, adapter, env in FORMS
-        if (path := folder / f"{family.name}{suffix}").is_file()
+def cells(line: Entry) -> tuple[str, ...]:
+    """Return a row of the table, in millions."""
+    millions = (line[name] / 1e6 for name in ("instructions_per_frame", "multiply_adds", "floor"))
+    return line["model"], line["runtime"], line["cpu"], *(f"{value:.1f}" for value in millions), f"{line['ratio']:.2f}"
+
+
+def peers_of(family: Family) -> tuple[list[Network], list[str]]:
+    """Return a family's models that `make bench-peers` converted, and the names of those that are missing."""
+    networks = [
+        Network(f"{family.name}-{kind}", CONVERTED / f"{family.name}{suffix}", precision, adapter, environment)
+        for suffix, kind, precision, adapter, environment in FORMS
     ]
+    missing = {network.path.name for network in networks if not network.path.is_file()}
+    return [network for network in networks if network.path.name not in missing], sorted(missing)
 
 
-def missing_peers(family: Family, folder: Path = CONVERTED) -> list[str]:
-    """Return a sentence that names the converted models of a family that are missing, if any."""
-    missing = sorted({name for suffix, *_ in FORMS if not (folder / (name := f"{family.name}{suffix}")).is_file()})
-    return [f"not counted: {', '.join(missing)} not in {folder}; run `make bench-peers` first"] if missing else []
-
-
-def footprint(system: System, cpu: Cpu) -> dict[str, Any]:
+def footprint(system: System, cpu: Cpu) -> str:
     """Return the size of the environment that `pip install` makes, its packages, and the instructions to import it."""
-    inside = system.environment(OWN_ENVIRONMENT)
-    python, outside = f"{inside}/bin/python", system.root / inside.lstrip("/")
-    system.run_checked(cpu, python, "-c", IMPORT)  # the first import writes byte code
-    start_s = time.monotonic()
-    system.run_checked(cpu, python, "-c", IMPORT, counting=True)
-    elapsed_s = time.monotonic() - start_s
+    python, outside = f"{OWN_ENVIRONMENT}/bin/python", system.root / OWN_ENVIRONMENT.lstrip("/")
+    system.run(cpu, python, "-c", IMPORT)  # the first import writes byte code
+    system.run(cpu, python, "-c", IMPORT, counting=True)
     before, after = system.counts()
-    if "fire" not in system.run_checked(cpu, python, f"{inside}/bin/fireseg-edge", "--help"):
-        raise UserError(f"fireseg-edge --help prints nothing on {cpu.name}", f"delete {system.root} and try again")
-    return {
-        "debian": system.suite,
-        "python": system.python,
-        "size_bytes": size_bytes(outside),
-        "packages": installed(outside),
-        "import_instructions": after - before,
-        "import_emulated_seconds": round(elapsed_s, 1),
-    }
-
-
-def size_bytes(folder: Path) -> int:
-    """Return the size of all files below a folder, without links."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-
-
-def installed(environment: Path) -> list[str]:
-    """Return the packages of a virtual environment with their versions."""
-    folders = environment.glob("lib/python*/site-packages/*.dist-info")
-    return sorted(re.sub(r"-(?=[^-]+$)", " ", path.name.removesuffix(".dist-info")) for path in folders)
+    size_bytes = sum(path.stat().st_size for path in outside.rglob("*") if path.is_file() and not path.is_symlink())
+    packages = len(list(outside.glob("lib/python*/site-packages/*.dist-info")))
+    return (
+        f"Debian {system.suite}, Python {system.python}: {size_bytes / 1e6:.0f} MB installed, {packages} packages, "
+        f"{(after - before) / 1e6:.0f} M instructions to import"
+    )

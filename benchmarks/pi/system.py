@@ -26,13 +26,7 @@ ROOT = Path(__file__).parents[2]
 BUILD = Path("build/pi")
 REQUIREMENTS = ROOT / "requirements"
 SUITES = {"bookworm": "3.11", "trixie": "3.13"}  # release of Debian and Raspberry Pi OS -> its Python
-TOOLS = {  # command -> Debian package
-    "debootstrap": "debootstrap",
-    "qemu-aarch64": "qemu-user",
-    "dpkg": "dpkg",
-    "gcc": "gcc",
-    "setarch": "util-linux",
-}
+TOOLS = {"debootstrap": "debootstrap", "qemu-aarch64": "qemu-user", "gcc": "gcc"}  # command -> Debian package
 PLUGIN_SOURCE = Path(__file__).with_name("count_instructions.c")
 EMULATOR = ["/opt/qemu/lib/ld-linux-x86-64.so.2", "--library-path", "/opt/qemu/lib", "/opt/qemu/qemu-aarch64"]
 COUNTS = "tmp/counts"
@@ -59,15 +53,16 @@ class Cpu:
     @property
     def cpuinfo(self) -> str:
         """Return the content of its /proc/cpuinfo."""
-        lines = (
-            f"Features\t: {self.features}",
-            "CPU implementer\t: 0x41",
-            "CPU architecture: 8",
-            "CPU variant\t: 0x0",
-            f"CPU part\t: {self.part}",
-            "CPU revision\t: 3",
-        )
-        return "".join(f"processor\t: {core}\n" + "\n".join(lines) + "\n\n" for core in range(CORES))
+        common = f"""\
+Features\t: {self.features}
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x0
+CPU part\t: {self.part}
+CPU revision\t: 3
+
+"""
+        return "".join(f"processor\t: {core}\n{common}" for core in range(CORES))
 
 
 # SDOT does 16 int8 multiply-adds; without it, SMULL, SMLAL and SADALP take 3 instructions for 16. FMLA does 4 in
@@ -96,20 +91,20 @@ class System:
         """The version of its Python, such as "3.11"."""
         return SUITES[self.suite]
 
-    def run(
-        self, cpu: Cpu, *command: str, counting: bool = False, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command inside on this processor; its paths are those inside. The caller checks the exit status.
+    def run(self, cpu: Cpu, *command: str, counting: bool = False, **environment: str) -> str:
+        """Run a command inside on this processor and return its output; its paths are those inside.
 
-        With `counting`, `counts` returns the instruction counts afterwards.
+        With `counting`, `counts` returns the instruction counts afterwards. Raise `UserError` if the command fails,
+        with its last line on stderr: of a traceback, the exception.
         """
         (self.root / "proc/cpuinfo").write_text(cpu.cpuinfo)
         plugin = ["-plugin", f"/opt/qemu/count_instructions.so,to=/{COUNTS}"] if counting else []
         chroot = shutil.which("chroot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "chroot"
         # setarch -R: random addresses reorder Python's sets, which changes the count by some hundreds.
         inside = ["setarch", "-R", chroot, str(self.root.resolve()), *EMULATOR, "-R", RESERVED, "-cpu", cpu.name]
+        problem = f"{' '.join(command[:4])} failed on {cpu.name}"
         try:
-            return subprocess.run(
+            done = subprocess.run(
                 [*inside, *plugin, *command],
                 env=ENVIRONMENT | environment,
                 capture_output=True,
@@ -118,46 +113,36 @@ class System:
                 timeout=TIME_LIMIT_S,
             )
         except subprocess.TimeoutExpired as error:
-            problem = f"{' '.join(command[:3])} took longer than {TIME_LIMIT_S} s on {cpu.name}"
-            raise UserError(problem, "run it on an idle machine") from error
-
-    def run_checked(self, cpu: Cpu, *command: str, counting: bool = False) -> str:
-        """Run a command inside and return its output. Raise `UserError` if it fails."""
-        done = self.run(cpu, *command, counting=counting)
+            raise UserError(problem, f"it took longer than {TIME_LIMIT_S} s; run it on an idle machine") from error
         if done.returncode:
-            problem = f"{' '.join(command[:4])} failed on {cpu.name} ({last_line(done)})"
-            raise UserError(problem, f"delete {self.root} and try again")
+            raise UserError(problem, (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
         return done.stdout
 
     def counts(self) -> list[int]:
         """Return the counter's values in the last counting run."""
         return [int(line.split()[1]) for line in (self.root / COUNTS).read_text().splitlines()]
 
-    def environment(self, name: str) -> str:
-        """Return the path of a virtual environment, inside."""
-        return f"/opt/{name}"
-
     def install(self, name: str, lock: Path, own_wheel: Path | None = None) -> None:
         """Make a virtual environment inside from a lock file, unless it exists.
 
         The project's wheel is installed by name, as by `pip install fireseg-edge`, to test its dependencies.
         """
-        inside, stamp = self.environment(name), self.root / f"opt/{name}/.installed-from"
+        inside, stamp = f"/opt/{name}", self.root / f"opt/{name}/.installed-from"
         contents = f"{sha256(lock)} {contents_hash(own_wheel) if own_wheel else ''}"
         if stamp.is_file() and stamp.read_text() == contents:
             return
         folder = self.root / f"wheels/{name}"
-        shutil.rmtree(self.root / f"opt/{name}", ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        for old in (stamp.parent, folder):
+            shutil.rmtree(old, ignore_errors=True)
         download_wheels(lock, self.python, folder)
         packages = [f"/wheels/{name}/{wheel.name}" for wheel in sorted(folder.glob("*.whl"))]
         if own_wheel:
             shutil.copy(own_wheel, folder)
             packages = ["fireseg-edge"]
         cpu = CPUS["cortex-a76"]
-        self.run_checked(cpu, "/usr/bin/python3", "-m", "venv", "--without-pip", inside)
+        self.run(cpu, "/usr/bin/python3", "-m", "venv", "--without-pip", inside)
         pip = next((self.root / "usr/share/python-wheels").glob("pip-*.whl"))
-        self.run_checked(
+        self.run(
             cpu, f"{inside}/bin/python", f"/usr/share/python-wheels/{pip.name}/pip", "install", "-q",
             "--no-index", "--find-links", f"/wheels/{name}", *packages,
         )  # fmt: skip
@@ -174,11 +159,6 @@ class System:
         return folder
 
 
-def last_line(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the last line on stderr: of a traceback, the exception."""
-    return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-
-
 def check_machine() -> None:
     """Raise `UserError` if this machine cannot make or run such a system."""
     if os.uname().machine != "x86_64":
@@ -191,7 +171,6 @@ def check_machine() -> None:
 
 def open_system(suite: str) -> System:
     """Return the system of a Debian release, with emulator and project; make it if it does not exist."""
-    check_machine()
     system = System(suite, BUILD / suite)
     if not system.root.is_dir():
         _unpack_debian(system)
@@ -240,17 +219,7 @@ def _copy_emulator(system: System) -> None:
 
 def pinned_for(lock: str, python: str) -> str:
     """Return the lines of a lock file, with hashes, that apply to a 64-bit Pi with this Python."""
-    environment = {
-        "implementation_name": "cpython",
-        "platform_python_implementation": "CPython",
-        "os_name": "posix",
-        "sys_platform": "linux",
-        "platform_system": "Linux",
-        "platform_machine": "aarch64",
-        "python_version": python,
-        "python_full_version": f"{python}.9",
-        "extra": "",
-    }
+    environment = {"platform_machine": "aarch64", "python_version": python, "python_full_version": f"{python}.9"}
     lines = []
     for line in lock.replace("\\\n", " ").splitlines():
         text, *hashes = line.split(" --hash=")

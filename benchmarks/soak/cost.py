@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import re
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from pathlib import Path
 
 import cv2
 
-from benchmarks.soak.process import ROOT, run_to_end
+from benchmarks.soak.process import run_edge
 from benchmarks.soak.rig import free_port, viewers
 from edge.camera.pattern import PatternCamera
 from edge.model.latency import NETWORK
@@ -25,7 +23,6 @@ from edge.sinks.video import VideoFile
 
 HD = (1280, 720)
 FPS = 30.0
-SECONDS = 40.0
 VIEWERS = 10
 SUMMARY = re.compile(r": (\d+) frames in ([\d.]+) s")
 
@@ -34,34 +31,29 @@ SUMMARY = re.compile(r": (\d+) frames in ([\d.]+) s")
 class Cost:
     """Median ratios of the loop's throughput to the throughput of the bare interpreter."""
 
-    threads: int
     network_ms: float
     alone: float
     watched: float
     """With ten viewers on the live page."""
-    rounds: int
 
 
-def measure_cost(model: Path, threads: int, rounds: int, on_step: Callable[[], None], seconds: float = SECONDS) -> Cost:
+def measure_cost(model: Path, rounds: int, on_round: Callable[[], None], seconds: float) -> Cost:
     """Run the loop `rounds` times alone and with viewers, on a recording of this length."""
     with tempfile.TemporaryDirectory(prefix="fireseg-soak-") as folder:
         video = Path(folder) / "hd.mp4"
         write_video(video, seconds)
-        run = ("--model", model, "--threads", str(threads), "--source", video, "--replay", "every-frame")
-        networks_ms, alone, watched = [], [], []
+        run = ("run", "--model", model, "--threads", "1", "--source", video, "--replay", "every-frame")
+        measured = []
         for _ in range(rounds):
-            before_ms = bare_ms(model, threads)
-            fps = throughput(run_to_end(run))
+            before_ms = bare_ms(model)
+            fps = throughput(run_edge(*run))
             port = free_port()
             with viewers(f"http://127.0.0.1:{port}", VIEWERS):
-                watched_fps = throughput(run_to_end((*run, "--web", f"127.0.0.1:{port}")))
-            network_ms = statistics.mean((before_ms, bare_ms(model, threads)))
-            networks_ms.append(network_ms)
-            alone.append(fps * network_ms / 1000)
-            watched.append(watched_fps * network_ms / 1000)
-            on_step()
-    network_ms, *ratios = map(statistics.median, (networks_ms, alone, watched))
-    return Cost(threads, network_ms, ratios[0], ratios[1], rounds)
+                watched_fps = throughput(run_edge(*run, "--web", f"127.0.0.1:{port}"))
+            network_ms = statistics.mean((before_ms, bare_ms(model)))
+            measured.append((network_ms, fps * network_ms / 1000, watched_fps * network_ms / 1000))
+            on_round()
+    return Cost(*map(statistics.median, zip(*measured, strict=True)))
 
 
 def write_video(path: Path, seconds: float) -> None:
@@ -72,19 +64,15 @@ def write_video(path: Path, seconds: float) -> None:
     video.close()
 
 
-def bare_ms(model: Path, threads: int) -> float:
+def bare_ms(model: Path) -> float:
     """Return the median latency of the network alone, from `fireseg-edge bench`."""
-    command = [sys.executable, "-c", "from edge.cli import run; run()", "bench", str(model), "--json"]
-    done = subprocess.run(
-        [*command, "--threads", str(threads)], cwd=ROOT, capture_output=True, text=True, check=True, timeout=300
-    )
-    median_ms: float = json.loads(done.stdout)["stages"][NETWORK]["median_ms"]
-    return median_ms
+    stages = json.loads(run_edge("bench", model, "--json", "--threads", "1"))["stages"]
+    return float(stages[NETWORK]["median_ms"])
 
 
-def throughput(summary: str) -> float:
-    """Return frames per second, from the last line of a run."""
-    match = SUMMARY.search(summary)
+def throughput(output: str) -> float:
+    """Return frames per second, from the summary that a run prints."""
+    match = SUMMARY.search(output)
     if not match:
-        raise RuntimeError(f"no frame count in {summary!r}")
+        raise RuntimeError(f"no frame count in {output!r}")
     return int(match[1]) / float(match[2])

@@ -9,14 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-COMMAND = (sys.executable, "-c", "from edge.cli import run; run()", "run")
+EDGE = (sys.executable, "-c", "from edge.cli import run; run()")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 EXIT_WAIT_S = 30.0
 
@@ -52,10 +52,10 @@ class ProcessUnderTest:
         """Wait for a condition and return the seconds it took. Raise TimeoutError, also if the process ended."""
         start_s = time.monotonic()
         while not condition():
-            if self.process.poll() is not None:
-                raise TimeoutError(f"the run ended while waiting for {what}: {' / '.join(self.log_lines[-3:])}")
-            if time.monotonic() - start_s > timeout_s:
-                raise TimeoutError(f"{what} did not come in {timeout_s:.0f} s: {' / '.join(self.log_lines[-3:])}")
+            has_ended = self.process.poll() is not None
+            if has_ended or time.monotonic() - start_s > timeout_s:
+                reason = "the run ended" if has_ended else f"{timeout_s:.0f} s passed"
+                raise TimeoutError(f"{reason} before {what}: {' / '.join(self.log_lines[-3:])}")
             time.sleep(0.02)
         return time.monotonic() - start_s
 
@@ -81,7 +81,7 @@ def start_run(*arguments: str | Path, environment: Mapping[str, str] | None = No
     """Start a run with JSON lines and record what it prints. Kill it at the end of the block."""
     started_s = time.monotonic()
     process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments), "--log", "json"],
+        [*EDGE, "run", *map(str, arguments), "--log", "json"],
         cwd=ROOT,
         env=os.environ | dict(environment or {}),
         stdout=subprocess.PIPE,
@@ -131,11 +131,10 @@ def _sample(run: ProcessUnderTest) -> None:
         time.sleep(1)
 
 
-def run_to_end(arguments: Sequence[str | Path]) -> str:
-    """Run without JSON and return the last line, which is the summary."""
-    done = subprocess.run(
-        [*COMMAND, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
-    )
+def run_edge(*arguments: str | Path) -> str:
+    """Run `fireseg-edge` with these arguments to its end and return its output. Raise RuntimeError if it fails."""
+    command = [*EDGE, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
     if done.returncode:
-        raise RuntimeError(f"the run failed: {done.stderr.strip().splitlines()[-1:]}")
-    return done.stdout.strip().splitlines()[-1]
+        raise RuntimeError(f"fireseg-edge {arguments[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
+    return done.stdout

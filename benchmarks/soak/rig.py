@@ -12,11 +12,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -57,8 +58,7 @@ Key = tuple[str, int]  # id and number of an event
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
@@ -120,21 +120,27 @@ class Broker:
             self._process = None
 
 
+@contextmanager
+def temporary_broker() -> Iterator[tuple[Path, Broker]]:
+    """Yield a temporary folder and a broker in it. Raise `UserError` if mosquitto is not installed."""
+    with tempfile.TemporaryDirectory(prefix="fireseg-soak-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # started as root, mosquitto changes to its own user
+        broker = Broker(folder / "broker")
+        try:
+            yield folder, broker
+        finally:
+            broker.kill()
+
+
 class Listener:
-    """Records every message below a topic, in order, in a session that survives both ends' restarts."""
+    """Records every message, in order, in a session that survives both ends' restarts."""
 
     def __init__(
-        self,
-        port: int,
-        topic: str = "#",
-        *,
-        name: str = "listener",
-        login: tuple[str, str] | None = None,
-        ca_file: str = "",
+        self, port: int, *, name: str = "listener", login: tuple[str, str] | None = None, ca_file: str = ""
     ) -> None:
         self.messages: list[tuple[str, bytes]] = []
         """Topics and payloads."""
-        self._changed = threading.Condition()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5)
         self._client.reconnect_delay_set(1, 1)
         if login:
@@ -143,9 +149,9 @@ class Listener:
             self._client.tls_set(ca_certs=ca_file)
         self._subscribed = threading.Event()
         self._client.on_disconnect = lambda *_: self._subscribed.clear()
-        self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=2)
+        self._client.on_connect = lambda client, *_: client.subscribe("#", qos=2)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_message = self._record
+        self._client.on_message = lambda _, __, message: self.messages.append((message.topic, bytes(message.payload)))
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         session.SessionExpiryInterval = SESSION_S
         self._client.connect("127.0.0.1", port, clean_start=False, properties=session)
@@ -162,14 +168,9 @@ class Listener:
         if not wait_until(lambda: not self._subscribed.is_set(), MQTT_WAIT_S):
             raise TimeoutError("the broker is still connected")
 
-    def _record(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        with self._changed:
-            self.messages.append((message.topic, bytes(message.payload)))
-
     def payloads(self, suffix: str) -> list[bytes]:
         """Return the payloads of all topics with this suffix."""
-        with self._changed:
-            return [payload for topic, payload in self.messages if topic.endswith(suffix)]
+        return [payload for topic, payload in list(self.messages) if topic.endswith(suffix)]
 
     @property
     def events(self) -> list[Key]:
@@ -209,11 +210,9 @@ def camera(*, fps: float, fire: bool, port: int | None = None) -> Iterator[tuple
         yield f"http://127.0.0.1:{port}/live", process
 
 
-@contextmanager
-def viewers(address: str, count: int) -> Iterator[subprocess.Popen[bytes]]:
+def viewers(address: str, count: int) -> AbstractContextManager[object]:
     """Start `count` viewers of a live page, in one process. They wait until the page is served."""
-    with _rig_process("viewers", address, str(count)) as process:
-        yield process
+    return _rig_process("viewers", address, str(count))
 
 
 class MjpegHandler(BaseHTTPRequestHandler):
@@ -273,7 +272,4 @@ def read_page(address: str, count: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "camera":
-        serve_camera(*sys.argv[2:])
-    else:
-        read_page(*sys.argv[2:])
+    serve_camera(*sys.argv[2:]) if sys.argv[1] == "camera" else read_page(*sys.argv[2:])

@@ -6,17 +6,15 @@ Every sink is on: the page is served, a broker listens, clips and outbox are con
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.soak.process import ProcessUnderTest, Sample, start_run
-from benchmarks.soak.rig import Broker, camera, free_port
+from benchmarks.soak.process import ProcessUnderTest, start_run
+from benchmarks.soak.rig import camera, free_port, temporary_broker
 
 FPS = 60.0
 WARM_UP_S = 60.0
@@ -68,32 +66,16 @@ class Quiet:
 
 def run_quietly(arguments: Sequence[str | Path], seconds: float, on_second: Callable[[], None]) -> Quiet:
     """Run on a calm camera for `seconds`, warm-up included. Raise `UserError` without a broker."""
-    with (
-        all_sinks() as config,
-        camera(fps=FPS, fire=False) as (address, _),
-        start_run(*arguments, "--config", config, "--source", address, "--max-fps", "0") as run,
-    ):
-        run.wait_for_results(1, FIRST_RESULT_S)
-        for _ in range(round(seconds)):
-            time.sleep(1)
-            on_second()
-        run.terminate()
-    return summarise(run, min(WARM_UP_S, seconds / 3))
-
-
-@contextmanager
-def all_sinks() -> Iterator[Path]:
-    """Yield a configuration with every sink, and keep its broker running."""
-    with tempfile.TemporaryDirectory(prefix="fireseg-soak-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # started as root, mosquitto changes to its own user
-        broker = Broker(folder / "broker")
+    with temporary_broker() as (folder, broker), camera(fps=FPS, fire=False) as (address, _):
         config = folder / "fireseg.toml"
         config.write_text(CONFIG.format(folder=folder, port=broker.port, page=free_port()))
-        try:
-            yield config
-        finally:
-            broker.kill()
+        with start_run(*arguments, "--config", config, "--source", address, "--max-fps", "0") as run:
+            run.wait_for_results(1, FIRST_RESULT_S)
+            for _ in range(round(seconds)):
+                time.sleep(1)
+                on_second()
+            run.terminate()
+    return summarise(run, min(WARM_UP_S, seconds / 3))
 
 
 def summarise(run: ProcessUnderTest, warm_up_s: float) -> Quiet:
@@ -102,6 +84,7 @@ def summarise(run: ProcessUnderTest, warm_up_s: float) -> Quiet:
     first = int(np.searchsorted(run.at_s, from_s))
     at_s, ages_ms = run.at_s[first:], run.ages_ms[first:]
     samples = [sample for sample in run.samples if sample.at_s >= from_s]
+    written_bytes = samples[-1].written_bytes - samples[0].written_bytes
     age_p50_ms, age_p99_ms = (float(value) for value in np.percentile(ages_ms, [50, 99]))
     return Quiet(
         seconds=at_s[-1] - at_s[0],
@@ -112,35 +95,23 @@ def summarise(run: ProcessUnderTest, warm_up_s: float) -> Quiet:
         age_ms=slope(at_s, ages_ms),
         rss_bytes=max(sample.rss_bytes for sample in run.samples),
         rss=slope([sample.at_s for sample in samples], [sample.rss_bytes for sample in samples]),
-        written_bytes_per_day=written_per_day(samples),
+        written_bytes_per_day=written_bytes / (samples[-1].at_s - samples[0].at_s) * DAY_S,
         events=len(run.events),
     )
 
 
-def written_per_day(samples: Sequence[Sample]) -> float:
-    span_s = samples[-1].at_s - samples[0].at_s
-    return (samples[-1].written_bytes - samples[0].written_bytes) / span_s * DAY_S
-
-
 def slope(at_s: Sequence[float], values: Sequence[float]) -> Slope:
     """Fit a line through the medians of equal stretches, by least squares."""
-    blocks = [
-        (statistics.fmean(times), float(np.median(block)))
-        for times, block in zip(np.array_split(at_s, BLOCKS), np.array_split(values, BLOCKS), strict=True)
-        if len(block)
-    ]
-    hours, medians = np.array(blocks).T
-    hours = (hours - hours.mean()) / HOUR_S
-    spread = float((hours**2).sum())
-    per_hour = float((hours * medians).sum()) / spread
-    residuals = medians - medians.mean() - per_hour * hours
-    return Slope(per_hour, float(np.sqrt((residuals**2).sum() / (len(blocks) - 2) / spread)))
+    hours = [float(block.mean()) / HOUR_S for block in np.array_split(at_s, BLOCKS)]
+    medians = [float(np.median(block)) for block in np.array_split(values, BLOCKS)]
+    (per_hour, _), covariance = np.polyfit(hours, medians, 1, cov=True)
+    return Slope(float(per_hour), float(np.sqrt(covariance[0, 0])))
 
 
-def start_s(arguments: Sequence[str | Path], starts: int = STARTS) -> float:
+def start_s(arguments: Sequence[str | Path]) -> float:
     """Return the median time from process start to first result."""
     times_s = []
-    for _ in range(starts):
+    for _ in range(STARTS):
         with start_run(*arguments, "--source", "test-pattern", "--max-frames", "1") as run:
             run.wait_for_results(1, FIRST_RESULT_S)
             run.process.wait()

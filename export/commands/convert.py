@@ -12,7 +12,7 @@ from edge.console import ThreadsOption, progress_bars
 from edge.files import make_folder
 from edge.model.runtime import cores_for
 from export import CALIBRATION_COUNT
-from export.commands.options import BiasOption, CountOption, FolderOption, RoundingOption, SeedOption
+from export.commands.options import CountOption, FolderOption, SeedOption
 from train.backend import load_keras_backend
 from train.commands.options import DataOption, FoldOption, SplitOption
 
@@ -35,8 +35,6 @@ def convert_command(
     calibration_count: CountOption = CALIBRATION_COUNT,
     calibration_folder: FolderOption = None,
     seed: SeedOption = 0,
-    weight_rounding: RoundingOption = True,
-    bias_correction: BiasOption = True,
     threads: ThreadsOption = None,
 ) -> None:
     """Convert without evaluating: the cards then hold no measurements."""
@@ -51,8 +49,7 @@ def convert_command(
     check_model_file(model)
     make_folder(out)
     kinds = [kind for kind in KINDS if kind in to]
-    refinement = Refinement(weight_rounding, bias_correction)
-    options = ExportOptions(kinds, calibration_count, calibration_folder, seed, refinement, cores)
+    options = ExportOptions(kinds, calibration_count, calibration_folder, seed, Refinement(), cores)
     parts = None
     with progress_bars() as on_step:
         if "int8" in kinds and (data or not calibration_folder):

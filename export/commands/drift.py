@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from edge.console import JsonOption, ThreadsOption, print_table, progress_bars
 from edge.errors import UserError
+from export.tables import terminal_table
 from train.backend import load_keras_backend
 from train.commands.options import DataOption, ExtraOption, FoldOption, SplitOption
 
@@ -46,28 +46,26 @@ def drift_command(
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
         held_out = {extra_set.title: extra_set.test for extra_set in open_held_out(extra or [], [], taken=[parts.name])}
-        predictions: dict[str, list[Predictions]] = {}
+        results: dict[str, tuple[Predictions, Predictions, Drift]] = {}
         for name, pairs in {parts.name: parts.test, **held_out}.items():
-            results = {
+            predictions = {
                 path: evaluate(model, pairs, on_step(f"evaluating {path.name}", len(pairs)))
                 for path, model in models.items()  # one file compared with itself is evaluated once
             }
-            predictions[name] = [results[a], results[b]]
-    drifts = {name: compare(*pair) for name, pair in predictions.items()}
+            results[name] = predictions[a], predictions[b], compare(predictions[a], predictions[b])
     if as_json:
         facts = {"a": str(a), "b": str(b), "data": source.title, "split": parts.name, "sha256": parts.sha256}
-        sets = {name: {"sha256": content_hash(pairs), **drift_json(drifts[name])} for name, pairs in held_out.items()}
-        print(json.dumps({**facts, **drift_json(drifts[parts.name]), "extra": sets}, indent=2))
+        sets = {name: {"sha256": content_hash(held_out[name]), **drift_json(results[name][2])} for name in held_out}
+        print(json.dumps({**facts, **drift_json(results[parts.name][2]), "extra": sets}, indent=2))
         return
-    for name, drift in drifts.items():
-        of_a, of_b = predictions[name]
+    for name, (of_a, of_b, drift) in results.items():
         title = name if name in held_out else f"{source.title}, split {name}"
-        table = Table("metric", a.name, b.name, "drift, points", title=f"{title}, {len(of_a.names)} images")
-        for metric, difference in drift.metrics.items():
-            table.add_row(
-                metric, f"{of_a.metrics[metric]:.4f}", f"{of_b.metrics[metric]:.4f}", f"{difference * 100:+.2f}"
-            )
-        print_table(table)
+        rows = [
+            (metric, f"{of_a.metrics[metric]:.4f}", f"{of_b.metrics[metric]:.4f}", f"{difference * 100:+.2f}")
+            for metric, difference in drift.metrics.items()
+        ]
+        title = f"{title}, {len(of_a.names)} images"
+        print_table(terminal_table(("metric", a.name, b.name, "drift, points"), rows, title=title))
         low, high = drift.fire_iou_interval
         print(f"fire_iou drift, 95 % bootstrap over images: {low * 100:+.2f} to {high * 100:+.2f} points")
         print(f"agreement: {drift.agreement:.4f}")
@@ -78,12 +76,13 @@ def drift_command(
 
 def drift_json(drift: Drift) -> dict[str, Any]:
     """Return the drift, pooled and image by image."""
+    per_image = zip(drift.per_image, drift.per_image_fire_iou.values(), drift.per_image.values(), strict=True)
     return {
         "drift": {name: round(value, 6) for name, value in drift.metrics.items()},
         "fire_iou_interval": list(drift.fire_iou_interval),
         "agreement": drift.agreement,
         "images": [
-            {"image": image, "fire_iou_difference": round(difference, 4), "agreement": round(drift.per_image[image], 4)}
-            for image, difference in drift.per_image_fire_iou.items()
+            {"image": image, "fire_iou_difference": round(difference, 4), "agreement": round(agreement, 4)}
+            for image, difference, agreement in per_image
         ],
     }

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from edge.console import JsonOption, ThreadsOption, print_table, progress_bars
 from edge.model.runtime import cores_for
+from export.tables import terminal_table
 from train.backend import load_keras_backend
 from train.commands.options import DataOption
 
@@ -50,9 +50,5 @@ def layers_command(
         print(json.dumps([asdict(layer) for layer in layers], indent=2))
         return
     title = f"SQNR in dB, {int8.name} against {float32.name}, {len(frames)} images of {source.title}; higher is better"
-    table = Table(title=title)
-    for heading in ("layer", "operator", "in isolation", "in the model"):
-        table.add_column(heading, justify="left" if heading in ("layer", "operator") else "right")
-    for layer in layers:
-        table.add_row(layer.layer, layer.operator, f"{layer.isolated_sqnr_db:.1f}", f"{layer.in_model_sqnr_db:.1f}")
-    print_table(table)
+    rows = [(row.layer, row.operator, f"{row.isolated_sqnr_db:.1f}", f"{row.in_model_sqnr_db:.1f}") for row in layers]
+    print_table(terminal_table(("layer", "operator", "in isolation", "in the model"), rows, title=title, words=2))

@@ -10,8 +10,6 @@ import typer
 CountOption = Annotated[int, typer.Option(help="Number of training images that calibrate int8.")]
 FolderOption = Annotated[
     Path | None,
-    typer.Option(help="Calibrate on the pictures in this folder instead, such as frames from your camera."),
+    typer.Option(help="Calibrate on the images in this folder instead, such as frames from your camera."),
 ]
 SeedOption = Annotated[int, typer.Option(help="Seed for choosing calibration images.")]
-RoundingOption = Annotated[bool, typer.Option(help="Round int8 weights layer by layer against the float (GPTQ).")]
-BiasOption = Annotated[bool, typer.Option(help="Correct int8 biases by the float's channel means.")]

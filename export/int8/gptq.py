@@ -37,10 +37,10 @@ MAX_VALUES = 8_000_000
 MAX_FAN_IN = 3000
 
 
-def round_weights(layer: LayerPair, *, seed: int, max_fan_in: int = MAX_FAN_IN) -> bool:
+def round_weights(layer: LayerPair, *, seed: int) -> bool:
     """Replace a convolution's int8 weights and bias, and return whether it is of a supported form.
 
-    Transposed, dilated and grouped convolutions, those without a bias and those of more than `max_fan_in` inputs stay
+    Transposed, dilated and grouped convolutions, those without a bias and those of more than `MAX_FAN_IN` inputs stay
     as converted.
     """
     conv, float_conv = layer.conv, layer.float_conv
@@ -53,7 +53,7 @@ def round_weights(layer: LayerPair, *, seed: int, max_fan_in: int = MAX_FAN_IN) 
     options = graph.subgraph.operators[conv.op_index].builtinOptions
     dilated = max(options.dilationHFactor, options.dilationWFactor) > 1
     grouped = graph.shape(conv.data)[3] != shape[3]  # or with a depth multiplier
-    if dilated or grouped or fan_in > max_fan_in:
+    if dilated or grouped or fan_in > MAX_FAN_IN:
         return False
     values_per_row = fan_in * (shape[3] if depthwise else 1)
     inputs, float_inputs = _sample_patches(layer, seed, values_per_row)

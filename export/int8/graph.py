@@ -6,6 +6,7 @@ The classes are generated from TFLite's schema; `Graph` adds what this package n
 from __future__ import annotations
 
 from collections import Counter
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -44,13 +45,7 @@ class Convolution:
 
 
 class Graph:
-    """An unpacked model with one subgraph. Raises ValueError for more.
-
-    Example:
-        >>> graph = Graph(flatbuffer)
-        >>> graph.set_constant(bias_index, graph.constant(bias_index, np.int32) + 1)
-        >>> flatbuffer = graph.pack()
-    """
+    """An unpacked model with one subgraph. Raises ValueError for more."""
 
     def __init__(self, flatbuffer: bytes) -> None:
         self.model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
@@ -166,38 +161,38 @@ class Graph:
         used = [int(index) for index in (*op.inputs, *op.outputs) if index >= 0]
         position = {index: number for number, index in enumerate(dict.fromkeys(used))}
         model, graph = schema.ModelT(), schema.SubGraphT()
-        model.version, model.operatorCodes, model.buffers = self.model.version, self.model.operatorCodes, []
-        model.buffers.append(schema.BufferT())  # buffer 0 is "no data", by convention
+        model.version, model.operatorCodes, model.subgraphs = self.model.version, self.model.operatorCodes, [graph]
+        model.buffers = [schema.BufferT()]  # buffer 0 is "no data", by convention
         graph.tensors = []
         for index in position:
-            tensor = _shallow_copy(self.subgraph.tensors[index])
+            tensor = copy(self.subgraph.tensors[index])
             tensor.buffer = 0
             if self.is_constant(index):
                 model.buffers.append(self.model.buffers[self.subgraph.tensors[index].buffer])
                 tensor.buffer = len(model.buffers) - 1
             graph.tensors.append(tensor)
-        moved = _shallow_copy(op)
+        moved = copy(op)
         moved.inputs = np.array([position.get(int(index), -1) for index in op.inputs], np.int32)
         moved.outputs = np.array([position[int(index)] for index in op.outputs], np.int32)
         inputs = [int(index) for index in op.inputs if index >= 0 and not self.is_constant(int(index))]
         outputs = [int(index) for index in op.outputs]
         graph.inputs = np.array([position[index] for index in inputs], np.int32)
-        graph.outputs = np.array([position[index] for index in outputs], np.int32)
+        graph.outputs = moved.outputs
         graph.operators = [moved]
-        model.subgraphs = [graph]
         alone = Graph.__new__(Graph)
         alone.model = model
         return alone.pack(), inputs, outputs
 
 
-def match_layers(int8: Graph, float32: Graph, *, remedy: str) -> dict[int, Convolution]:
+def match_layers(int8: Graph, float32: Graph) -> dict[int, Convolution]:
     """Return the float layer of each int8 layer, by the int8 operator's index, in order of execution.
 
-    Raises `UserError` with this remedy if the two do not have the same layers in the same order.
+    Raises `UserError` if the two do not have the same layers in the same order.
     """
     names, float_names = ([layer_name(graph, conv) for conv in graph.convolutions] for graph in (int8, float32))
     if names != float_names:
-        raise UserError("the float and the int8 model do not have the same layers in the same order", remedy)
+        problem = "the float and the int8 model do not have the same layers in the same order"
+        raise UserError(problem, "use files of one network, or --no-weight-rounding --no-bias-correction")
     return {conv.op_index: other for conv, other in zip(int8.convolutions, float32.convolutions, strict=True)}
 
 
@@ -208,9 +203,3 @@ def layer_name(graph: Graph, conv: Convolution) -> str:
     """
     scopes = graph.tensor_name(conv.output).split(";")[0].split("/")
     return (scopes[-2] if len(scopes) > 1 else scopes[0]).removesuffix("_1")
-
-
-def _shallow_copy(item: Any) -> Any:
-    copy = type(item)()
-    copy.__dict__.update(item.__dict__)
-    return copy

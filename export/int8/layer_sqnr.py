@@ -47,14 +47,9 @@ def measure_layers(
     """Return the SQNR of each layer, in order of execution, on `frames` (N x height x width x 3 RGB bytes).
 
     Raises `UserError` if the two are not the same network.
-
-    Example:
-        >>> worst = min(measure_layers(int8, float32, frames, runtime, threads=2), key=lambda l: l.isolated_sqnr_db)
     """
-    graph, remedy = Graph(int8), "compare exports of one network"
-    layers = run_layers(graph, Graph(float32), frames, runtime, threads=threads, remedy=remedy, on_operator=on_operator)
-    measured = []
-    for layer in layers:
+    graph, measured = Graph(int8), []
+    for layer in run_layers(graph, Graph(float32), frames, runtime, threads=threads, on_operator=on_operator):
         conv, run = layer.conv, layer.run
         signal = layer.float_run.values[layer.float_conv.output]
         in_model = sqnr_db(signal, run.dequantize(conv.output, run.values[conv.output]))
@@ -78,8 +73,7 @@ def _run_isolated(conv: Convolution, run: OperatorRunner, float_input: npt.NDArr
     limits = np.iinfo(saved[0].dtype)
     stored = np.rint(float_input / graph.scales(conv.data)[0]) + graph.zero_point(conv.data)
     run.values[conv.data] = np.clip(stored, limits.min, limits.max).astype(saved[0].dtype)
-    try:
-        run.run(conv.op_index)
-        return run.dequantize(conv.output, run.values[conv.output])
-    finally:
-        run.values[conv.data], run.values[conv.output] = saved
+    run.run(conv.op_index)
+    output = run.dequantize(conv.output, run.values[conv.output])
+    run.values[conv.data], run.values[conv.output] = saved
+    return output

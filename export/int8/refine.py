@@ -52,24 +52,12 @@ def refine(
 ) -> tuple[bytes, list[LayerEffect]]:
     """Return the int8 flatbuffer with refined weights and biases, and the effect on each layer.
 
-    Args:
-        int8: a full-integer flatbuffer.
-        float32: the same network in float; layers are matched by the names of their output tensors.
-        frames: N x height x width x 3 RGB bytes to measure on.
-        refinement: the steps to apply.
-        threads: CPU threads to compute on.
-        on_operator: called after each operator of the int8 model.
-
-    Raises `UserError` if the two are not the same network.
-
-    Example:
-        >>> int8, effects = refine(int8, float32, frames, find_runtime("litert"), threads=2)
+    `frames` are N x height x width x 3 RGB bytes. `on_operator` is called after each operator of the int8 model.
+    Raises `UserError` if the two files are not of the same network.
     """
     graph = Graph(int8)
-    remedy = "pass --no-weight-rounding --no-bias-correction"
-    layers = run_layers(graph, Graph(float32), frames, runtime, threads=threads, remedy=remedy, on_operator=on_operator)
     effects: list[LayerEffect] = []
-    for layer in layers:
+    for layer in run_layers(graph, Graph(float32), frames, runtime, threads=threads, on_operator=on_operator):
         conv, run = layer.conv, layer.run
         if conv.bias is None:
             continue

@@ -85,16 +85,15 @@ def run_layers(
     runtime: Runtime,
     *,
     threads: int,
-    remedy: str,
     on_operator: Callable[[], None],
 ) -> Iterator[LayerPair]:
     """Run an int8 graph and its float side by side, and yield each layer once it has run in both.
 
     A layer may be changed and run again before the next is taken. `on_operator` is called after each int8 operator.
 
-    Raises `UserError` with `remedy` if the two graphs do not have the same layers.
+    Raises `UserError` if the two graphs do not have the same layers.
     """
-    float_convs = match_layers(graph, float_graph, remedy=remedy)
+    float_convs = match_layers(graph, float_graph)
     run = OperatorRunner(graph, frames, runtime, threads)
     float_run = OperatorRunner(float_graph, frames.astype(np.float32), runtime, threads)
     convs = {conv.op_index: conv for conv in graph.convolutions}

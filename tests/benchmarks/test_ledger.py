@@ -49,10 +49,9 @@ def test_fields_are_written_in_one_order_on_lines_of_their_own(path: Path) -> No
     assert read(path) == [DRIFT, canonical(shuffled | {"fire_iou": 0.7})]
 
 
-@pytest.mark.parametrize(("line", "problem"), [("[1]", "is not a JSON object"), ('{"kind": ', "is not JSON")])
-def test_a_damaged_line_is_named_by_its_number(path: Path, line: str, problem: str) -> None:
-    path.write_text(f"{json.dumps(DRIFT)}\n{line}\n")
-    with pytest.raises(UserError, match=f"line 2 {problem}"):
+def test_a_damaged_line_is_named_by_its_number(path: Path) -> None:
+    path.write_text(f'{json.dumps(DRIFT)}\n{{"kind": \n')
+    with pytest.raises(UserError, match="line 2 is not JSON"):
         read(path)
 
 

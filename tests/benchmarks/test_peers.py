@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 
 from benchmarks.peers import convert
-from benchmarks.peers.convert import Models, calibration_frames, find_models, make_models
+from benchmarks.peers.convert import Models, calibration_frames, find_int8, make_models
 from benchmarks.peers.measure import Client, measure
 from benchmarks.peers.report import Report, draw, make_rows
-from benchmarks.peers.runtimes import PEERS, ROOT, Peer, PeerError, choose
+from benchmarks.peers.runtimes import PEERS, ROOT, Environment, Peer, PeerError, choose
 from benchmarks.pi.instructions import INSIDE_FILES
 from edge.console import no_steps
 from edge.errors import UserError
@@ -31,12 +32,12 @@ pytestmark = pytest.mark.bench
 FRAMES = np.zeros((2, 32, 32, 3), np.uint8)
 
 
+@dataclass
 class Converters:
     """Stands in for the converters: each writes its target, unless its name contains `failing`."""
 
-    def __init__(self) -> None:
-        self.made: list[str] = []
-        self.failing = "nothing"
+    made: list[str] = field(default_factory=list)
+    failing: str = "nothing"
 
     def run(self, command: list[str], limit_s: float, failure: str, **_: Any) -> None:
         target, sources = Path(command[-1]), map(Path, command[:-1])
@@ -55,33 +56,32 @@ def test_models_are_converted_again_only_if_a_source_changed(tmp_path: Path, mon
     int8.write_bytes(b"a network and its card")
     card = {"keras_sha256": sha256(keras)}
     monkeypatch.setattr(convert, "run", converters.run)
+    monkeypatch.setattr(Environment, "prepare", lambda _: Path("python"))
     monkeypatch.setattr(convert, "split_model", lambda path: (path.read_bytes().removesuffix(b" and its card"), card))
     monkeypatch.setattr(convert, "_write_float_tflite", lambda keras, target: target.write_bytes(keras.read_bytes()))
-    pair = find_models(keras, None)
+    find_int8(keras)
 
     def make(frames: Any = FRAMES) -> tuple[Models, list[str]]:
         converters.made = []
-        return make_models(pair, frames, tmp_path / "models", lambda _: Path("python"), no_steps), converters.made
+        return make_models(keras, int8, frames, tmp_path / "models", no_steps), converters.made
 
     models, everything = make()
-    assert {peer.model for peer in PEERS} <= set(models.files)
-    assert len(set(models.files.values())) == len(models.files)
-    assert models.file("int8").read_bytes() == b"a network"
+    assert {peer.model for peer in PEERS} <= set(models)
+    assert len(set(models.values())) == len(models)
+    assert (tmp_path / "models" / "some-int8.tflite").read_bytes() == b"a network"
     assert make()[1] == []
-    models.file("openvino int8 own").with_suffix(".bin").unlink()
+    (tmp_path / "models" / "some-int8-own.openvino.bin").unlink()
     assert make()[1] == ["some-int8-own.openvino.xml"]
     assert {name for name in everything if "-own" in name} == set(make(FRAMES + 1)[1])  # other calibration images
     converters.failing = "-own"
-    models, _ = make()
-    with pytest.raises(PeerError, match="no such operator"):
-        models.file("openvino int8 own")
+    assert "no such operator" in str(make()[0]["openvino int8 own"])
     assert not list((tmp_path / "models").glob("*own*.xml")), "no stale model remains"
     converters.failing = "nothing"
     keras.write_bytes(b"other weights")
     int8.write_bytes(b"another network and its card")
     assert make()[1] == everything
     with pytest.raises(UserError, match=r"some-int8\.tflite was not exported from .*some\.keras"):
-        find_models(keras, None)
+        find_int8(keras)
 
 
 def test_peers_are_calibrated_on_the_images_of_the_card(synthetic_dir: Path) -> None:
@@ -120,11 +120,8 @@ def test_ratios_are_within_a_round_and_failures_are_rows(tmp_path: Path) -> None
     np.save(tmp_path / "frames.npy", np.zeros((3, 4, 4, 3), np.uint8))
     peers = choose(["onnxruntime-int8", "openvino-int8", "opencv", "keras"])
     reference, onnx, crashing, no_wheel, keras = peers
-    clients = {
-        reference: FakeClient(1.0, 100.0),
-        onnx: FakeClient(2.0, 50.0, dtype=np.float32),
-        crashing: FakeClient(1.0),
-    }
+    clients = {reference: FakeClient(1.0, 100.0), onnx: FakeClient(2.0, 50.0, dtype=np.float32)}
+    clients[crashing] = FakeClient(1.0)
     crash, no_install = "failed while timed: it crashed (SIGSEGV)", "pip could not install opencv.lock: no wheel"
 
     def start(peer: Peer, model: Path, count: int) -> Client:
@@ -132,8 +129,9 @@ def test_ratios_are_within_a_round_and_failures_are_rows(tmp_path: Path) -> None
             raise PeerError(no_install)
         return cast(Client, clients[peer])
 
-    models = Models({peer.model: tmp_path for peer in PEERS} | {keras.model: PeerError("no such operator")})
-    results = measure(peers, models, (1,), 2, tmp_path / "frames.npy", lambda _: Path(), start, no_steps)
+    models: Models = {peer.model: tmp_path for peer in PEERS}
+    models[keras.model] = PeerError("no such operator")
+    results = measure(peers, models, (1,), 2, tmp_path / "frames.npy", no_steps, start)
     assert all(client.is_closed for client in clients.values())
     masks = np.tile(np.array([True, True, False, False]), (3, 4, 1))
     machine = {"board": None, "cpu": "Some CPU", "load": 0.5, "load_after": 0.6}
@@ -142,7 +140,7 @@ def test_ratios_are_within_a_round_and_failures_are_rows(tmp_path: Path) -> None
     rows = json.loads(json.dumps(report.as_json(), allow_nan=False))["rows"]
     assert [row["failure"] for row in rows] == [None, None, crash, no_install, "no such operator"]
     assert [(row["agreement"], row["fire_iou"]) for row in rows[:3]] == [(1, 1)] * 3
-    assert rows[2]["timings"] == []
+    assert rows[2]["rounds_ms"] == {}
     text = report.as_markdown()
     assert "| ONNX Runtime int8 | 1.0 | 1.0000 | 1.0000 | 1.0000 | 26.00 | 1.25 (0.65 to 1.85) |" in text
     assert "NOT the images" in text and "ncnn is float only" in text

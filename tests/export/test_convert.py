@@ -16,7 +16,7 @@ import pytest
 from edge.errors import UserError
 from edge.images import Frame
 from edge.model.runtime import Runtime
-from export.convert import KINDS, artefact_paths, check_integer, convert, fold_rescaling
+from export.convert import check_integer, convert, fold_rescaling
 from export.int8.graph import Graph
 from export.int8.refine import Refinement, refine
 from train.model.unet import UNetConfig, build_unet
@@ -185,13 +185,6 @@ def test_calibration_frames_that_do_not_span_0_to_255_are_refused(
         convert(toy, "int8", runtime, calibration=(frames // 2).astype(np.uint8))
 
 
-def test_an_output_of_another_scale_is_refused(toy_int8: bytes) -> None:
-    graph = Graph(toy_int8)
-    graph.subgraph.tensors[graph.outputs[0]].quantization.scale = np.array([1 / 255], np.float32)
-    with pytest.raises(UserError, match=r"output is uint8 with scale 0\.00392157"):
-        check_integer(graph.pack())
-
-
 @pytest.mark.parametrize("calibration", [None, np.empty((0, SIDE_PX, SIDE_PX, 3), np.uint8)])
 def test_int8_without_calibration_images_is_refused(
     toy: keras.Model, runtime: Runtime, calibration: Frame | None
@@ -225,11 +218,6 @@ def test_an_operator_unknown_to_the_converter_is_one_line_and_a_log(runtime: Run
     log = Path(match[1])
     assert log.stat().st_size > 0
     log.unlink()
-
-
-def test_artefacts_are_named_after_their_kind(tmp_path: Path) -> None:
-    assert artefact_paths(tmp_path, ["float16"]) == {"float16": tmp_path / "fireseg-float16.tflite"}
-    assert len(set(artefact_paths(tmp_path).values())) == len(KINDS)
 
 
 def test_converting_leaves_the_model_as_it_was(toy: keras.Model, runtime: Runtime, frames: Frame) -> None:

@@ -55,7 +55,7 @@ def test_operators_outside_xnnpack_cut_the_graph_and_are_named(
 @pytest.mark.parametrize(
     ("operators", "cause"),
     [
-        (("STRIDED_SLICE a", "PACK b", "SHAPE c"), "batch was not fixed to 1"),
+        (("STRIDED_SLICE a", "PACK b", "SHAPE c"), "fix the batch to 1"),
         (("TILE up", "RESHAPE up"), "use bilinear or transposed convolution"),
         (("QUANTIZE concat",), "use ReLU6 before it"),
         (("MUL norm", "ADD norm"), "put it directly after a convolution"),

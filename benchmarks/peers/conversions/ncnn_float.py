@@ -20,8 +20,7 @@ DEPTH_FIRST = 1  # PixelShuffle's mode for ONNX's default order (DCR), which is 
 
 def convert(source: Path, height: int, width: int, target: Path) -> None:
     spec = importlib.util.find_spec("pnnx")
-    if spec is None or spec.origin is None:
-        raise RuntimeError("pnnx is not installed")
+    assert spec and spec.origin
     # The binary itself: the Python package imports PyTorch.
     program = Path(spec.origin).with_name("pnnx")
     with tempfile.TemporaryDirectory() as folder:
@@ -29,10 +28,7 @@ def convert(source: Path, height: int, width: int, target: Path) -> None:
         command = [str(program), "model.onnx", f"inputshape=[1,3,{height},{width}]", "fp16=0"]  # float32 weights
         subprocess.run(command, cwd=folder, check=True)
         for suffix in (".param", ".bin"):
-            output = Path(folder) / f"model.ncnn{suffix}"
-            if not output.is_file():
-                raise RuntimeError(f"pnnx wrote no {output.name}")
-            shutil.copy(output, target.with_suffix(suffix))
+            shutil.copy(Path(folder) / f"model.ncnn{suffix}", target.with_suffix(suffix))
         description = (Path(folder) / "model.pnnx.param").read_text()
     target.write_text(with_pixel_shuffles(target.read_text(), description))
 
@@ -49,8 +45,6 @@ def with_pixel_shuffles(param: str, description: str) -> str:
         raise RuntimeError(f"expected mode DCR, got {mismatch[0]}")
 
     def renamed(match: re.Match[str]) -> str:
-        if match["name"] not in blocks:
-            raise RuntimeError(f"pnnx gives no block size for {match['name']}")
         return f"PixelShuffle {match['name']} {match['blobs']} 0={blocks[match['name']]} 1={DEPTH_FIRST}"
 
     return re.sub(r"^DepthToSpace +(?P<name>\S+) +(?P<blobs>1 1 \S+ \S+)[^\n]*", renamed, param, flags=re.MULTILINE)

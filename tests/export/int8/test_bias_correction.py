@@ -120,17 +120,6 @@ def test_a_shift_of_the_first_layer_is_corrected_there_and_not_again_below(
     assert mean_error(*maps) < 0.01
 
 
-def test_the_same_model_and_frames_give_the_same_bytes_on_any_number_of_threads(
-    toy_int8: bytes, toy_float32: bytes, frames: Frame, runtime: Runtime
-) -> None:
-    progress: list[None] = []
-    shifted = shift_biases(toy_int8, every=1, offset=0.3)
-    once = correct_biases(shifted, toy_float32, frames, runtime, on_operator=lambda: progress.append(None))
-    assert len(progress) == len(Graph(toy_int8).subgraph.operators)
-    assert correct_biases(shifted, toy_float32, frames, runtime, threads=2) == once
-    assert_only_biases_differ(Graph(shifted), Graph(once[0]))
-
-
 def test_a_corrected_model_has_little_left_to_correct(
     toy_int8: bytes, toy_float32: bytes, frames: Frame, runtime: Runtime
 ) -> None:

@@ -9,10 +9,10 @@ import pytest
 from edge.images import Frame
 from edge.model.runtime import Runtime
 from export.delegation import delegation
-from export.int8.gptq import WEIGHT_MAX, _patches, _round, _solve, round_weights
+from export.int8.gptq import WEIGHT_MAX, _patches, _round, _solve
 from export.int8.graph import Graph
 from export.int8.refine import Refinement, refine
-from export.int8.runner import LayerPair, OperatorRunner
+from export.int8.runner import OperatorRunner
 from tests.export.interpreting import mean_error, probabilities
 from train.evaluation.metrics import agreement
 
@@ -100,18 +100,6 @@ def test_the_same_model_and_frames_give_the_same_bytes(
     once, again = (refine(toy_int8, toy_float32, frames, runtime, threads=threads) for threads in (1, 2))
     assert once == again
     assert once[0] != toy_int8
-
-
-@pytest.mark.slow
-def test_a_layer_of_too_large_a_fan_in_stays_as_converted(
-    toy_int8: bytes, toy_float32: bytes, frames: Frame, runtime: Runtime
-) -> None:
-    graph, float_graph = Graph(toy_int8), Graph(toy_float32)
-    run = OperatorRunner(graph, frames, runtime, 1)
-    float_run = OperatorRunner(float_graph, frames.astype(np.float32), runtime, 1)
-    layer = LayerPair(graph.convolutions[0], run, float_graph.convolutions[0], float_run)
-    assert not round_weights(layer, seed=0, max_fan_in=2)
-    assert graph.pack() == Graph(toy_int8).pack()
 
 
 @pytest.mark.slow

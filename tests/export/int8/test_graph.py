@@ -65,15 +65,8 @@ def test_operators_of_a_float_graph_run_one_by_one_too(runtime: Runtime, toy_flo
 
 @pytest.mark.slow
 def test_operators_dtypes_multiply_adds_and_parameters_are_counted(toy_int8: bytes, toy_float32: bytes) -> None:
-    core = {
-        "MUL": 1,
-        "ADD": 1,
-        "CONV_2D": 2,
-        "DEPTHWISE_CONV_2D": 1,
-        "TRANSPOSE_CONV": 1,
-        "CONCATENATION": 1,
-        "LOGISTIC": 1,
-    }
+    core = dict.fromkeys(("MUL", "ADD", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONCATENATION", "LOGISTIC"), 1)
+    core["CONV_2D"] = 2
     int8, float32 = Graph(toy_int8), Graph(toy_float32)
     assert float32.op_census() == Counter(core)
     assert int8.op_census() == Counter({**core, "QUANTIZE": 2})
@@ -100,19 +93,9 @@ def test_convolutions_come_in_order_of_execution_with_their_shapes(toy_int8: byt
 @pytest.mark.slow
 def test_layers_of_two_networks_are_not_matched(shipped_int8: bytes, toy_int8: bytes, toy_float32: bytes) -> None:
     int8, float32 = Graph(toy_int8), Graph(toy_float32)
-    assert list(match_layers(int8, float32, remedy="").values()) == float32.convolutions
-    with pytest.raises(UserError, match="same layers in the same order: compare exports of one network"):
-        match_layers(Graph(shipped_int8), float32, remedy="compare exports of one network")
-
-
-def test_a_constant_set_is_the_constant_read_and_survives_packing(shipped_int8: bytes) -> None:
-    graph = Graph(shipped_int8)
-    bias = graph.convolutions[0].bias
-    assert bias is not None
-    values = np.arange(graph.shape(bias)[0], dtype=np.int32) - 5
-    graph.set_constant(bias, values)
-    assert np.array_equal(graph.constant(bias, np.int32), values)
-    assert np.array_equal(Graph(graph.pack()).constant(bias, np.int32), values)
+    assert list(match_layers(int8, float32).values()) == float32.convolutions
+    with pytest.raises(UserError, match="same layers in the same order: use files of one network"):
+        match_layers(Graph(shipped_int8), float32)
 
 
 def test_setting_a_constant_leaves_another_tensor_of_its_buffer_alone(shipped_int8: bytes) -> None:
@@ -126,14 +109,6 @@ def test_setting_a_constant_leaves_another_tensor_of_its_buffer_alone(shipped_in
     packed = Graph(graph.pack())
     assert np.array_equal(packed.constant(other, np.int32), shared)
     assert np.array_equal(packed.constant(first, np.int32), shared + 7)
-
-
-def test_a_constant_read_is_a_copy(shipped_int8: bytes) -> None:
-    graph = Graph(shipped_int8)
-    weights = graph.convolutions[0].weights
-    before = graph.constant(weights, np.int8)
-    graph.constant(weights, np.int8)[:] = 0
-    assert np.array_equal(graph.constant(weights, np.int8), before)
 
 
 def test_a_model_of_two_subgraphs_is_refused(shipped_int8: bytes) -> None:

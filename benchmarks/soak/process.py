@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +90,23 @@ def start_run(*arguments: str | Path, environment: Mapping[str, str] | None = No
         text=True,
     )
     run = ProcessUnderTest(process, started_s)
-    readers = [threading.Thread(target=read, args=(run,), daemon=True) for read in (_read_lines, _read_log, _sample)]
-    for reader in readers:
-        reader.start()
-    try:
+    with until_killed(process, *(partial(read, run) for read in (_read_lines, _read_log, _sample))):
         yield run
+
+
+@contextmanager
+def until_killed(process: subprocess.Popen[str], *readers: Callable[[], None]) -> Iterator[None]:
+    """Run each reader of the process in a thread; kill the process at the end of the block."""
+    threads = [threading.Thread(target=read, daemon=True) for read in readers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
     finally:
         process.kill()
         process.wait()
-        for reader in readers:
-            reader.join()
+        for thread in threads:
+            thread.join()
 
 
 def _read_lines(run: ProcessUnderTest) -> None:

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from benchmarks.soak.process import until_killed
 
 ROOT = Path(__file__).parents[2]
 RUN = (sys.executable, "-c", "from edge.cli import run; run()", "run")
@@ -76,13 +77,5 @@ def edge_process(*arguments: str | Path, cwd: Path = ROOT) -> Iterator[EdgeProce
         cwd=cwd, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     run = EdgeProcess(process)
-    readers = [threading.Thread(target=read, daemon=True) for read in (run._read_stdout, run._read_stderr)]
-    for reader in readers:
-        reader.start()
-    try:
+    with until_killed(process, run._read_stdout, run._read_stderr):
         yield run
-    finally:
-        process.kill()
-        process.wait()
-        for reader in readers:
-            reader.join()

@@ -95,7 +95,7 @@ def test_the_test_pattern_is_a_fire_for_the_shipped_model(shipped_model: Path, t
 
 
 @pytest.mark.slow
-def test_sighup_reloads_configuration_and_model_and_refuses_bad_ones(run_folder: Path, tmp_path: Path) -> None:
+def test_sighup_reloads_configuration_and_model_and_rejects_bad_ones(run_folder: Path, tmp_path: Path) -> None:
     config, model = tmp_path / "fireseg.toml", tmp_path / "model.tflite"
     shutil.copy(run_folder / "tiny.tflite", model)
     good = model.read_bytes()
@@ -127,7 +127,7 @@ def test_sighup_reloads_configuration_and_model_and_refuses_bad_ones(run_folder:
             lambda: model.unlink(),
         ):
             spoil()
-            assert "model.tflite" in reload("configuration refused")
+            assert "model.tflite" in reload("configuration rejected")
         model.write_bytes(good)
         reload("configuration reloaded")
         assert run.results[-1]["zones"].keys() == {"stove"}

@@ -1,4 +1,4 @@
-"""Plot the images on which int8 differs most from the float."""
+"""Plot the images on which int8 differs most from the Keras model."""
 
 from __future__ import annotations
 

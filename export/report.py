@@ -47,10 +47,12 @@ class Gate:
         """Return the reasons why the model of this name fails the gate; empty if it passes."""
         reasons = []
         if -fire_iou_drift > self.max_drop:
-            points = f"{-fire_iou_drift * POINTS:.2f} points below the float, more than {self.max_drop * POINTS:g}"
+            points = (
+                f"{-fire_iou_drift * POINTS:.2f} points below the Keras model, more than {self.max_drop * POINTS:g}"
+            )
             reasons.append(f"{name}: fire_iou is {points}")
         if agreement < self.min_agreement:
-            reasons.append(f"{name}: agreement with the float is {agreement:.4f}, less than {self.min_agreement}")
+            reasons.append(f"{name}: agreement with the Keras model is {agreement:.4f}, less than {self.min_agreement}")
         return reasons
 
 
@@ -101,7 +103,7 @@ class Report:
             f"Gate: int8 at most {self.gate.max_drop * POINTS:g} points of fire_iou below the Keras float, "
             f"agreement at least {self.gate.min_agreement}: **{passed}**.",
             "Drift is the difference from the Keras float in points, with the 95 % bootstrap interval over images. "
-            "Agreement is the pooled IoU of a model's fire mask with the float's.",
+            "Agreement is the pooled IoU of a model's fire mask with the Keras model's.",
             f"Evaluated on {self.data['images']} images of {self.data['root']}, split {self.data['split']}, content "
             f"`{self.data['sha256'][:16]}`.",
             f"Calibrated on {len(self.calibration.images)} images, seed {self.calibration.seed}, content "

@@ -109,8 +109,8 @@ class Report:
             "Only the run is timed, with the frame already in the peer's input: bytes for the project's int8 files, "
             "float32 for all others. Agreement is the IoU of the fire mask with that of the Keras float.",
             f'"int8" is the project\'s int8 model, or its weights and scales in the peer\'s format. "int8, own" is '
-            f"quantised by the peer, on {calibration['images']} training images, {same} calibrated the project's. "
-            "ncnn is float only: its wheels contain no quantiser.",
+            f"quantized by the peer, on {calibration['images']} training images, {same} calibrated the project's. "
+            "ncnn is float only: its wheels contain no quantizer.",
         ]
 
     def _where(self) -> str:

@@ -99,8 +99,8 @@ PNNX = Environment("pnnx", LOCKS / "pnnx.lock")
 OPENCV = Environment("opencv", LOCKS / "opencv.lock")
 KERAS = Environment("keras", LOCKS / "keras.lock")
 
-# "int8" is the project's model or its weights and scales in the peer's format; "int8, own" is quantised by the peer
-# itself, on the same calibration images. ncnn is float only: its wheels contain no quantiser.
+# "int8" is the project's model or its weights and scales in the peer's format; "int8, own" is quantized by the peer
+# itself, on the same calibration images. ncnn is float only: its wheels contain no quantizer.
 PEERS = (
     Peer("LiteRT", "int8", LITERT, "tflite", "int8", "int8"),
     Peer("LiteRT", "float32", LITERT, "tflite", "float32", "float32"),

@@ -28,7 +28,7 @@ MAX_GROWTH = 0.02
 """Growth of instructions per frame against the ledger that is a regression."""
 CONVERTED = BUILD / "models"
 # File suffix -> label in the ledger, precision, adapter, environment. For int8, signed activations: Arm's kernels are
-# made for them. "own" is quantised by the runtime.
+# made for them. "own" is quantized by the runtime.
 FORMS: tuple[tuple[str, str, str, str, Environment | None], ...] = (
     ("-float32.tflite", "float32", "float32", "tflite", None),
     ("-int8.tflite", "int8", "int8", "tflite", TFLITE_RUNTIME),

@@ -62,7 +62,7 @@ def checks(config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "temperature", lambda: check_temperature(machine)
     yield "power", lambda: check_power(machine)
     yield "disk", lambda: check_disk(Path(config.clips.folder))
-    yield "clock", lambda: check_clock(datetime.now(UTC), is_clock_synchronised())
+    yield "clock", lambda: check_clock(datetime.now(UTC), is_clock_synchronized())
     yield "model", check_model
     if loaded:
         yield "runtime", lambda: check_runtime(*loaded)
@@ -99,14 +99,14 @@ def check_disk(folder: Path, *, min_free_bytes: float = MIN_FREE_BYTES) -> str:
     return detail
 
 
-def check_clock(now: datetime, synchronised: bool | None) -> str:
+def check_clock(now: datetime, synchronized: bool | None) -> str:
     detail = f"{now:%Y-%m-%d %H:%M:%S} UTC"
-    if now < RELEASED or synchronised is False:
-        raise UserError(f"{detail}, not synchronised", "events would carry a wrong time; see `timedatectl`")
-    return detail + (", synchronised" if synchronised else "")
+    if now < RELEASED or synchronized is False:
+        raise UserError(f"{detail}, not synchronized", "events would carry a wrong time; see `timedatectl`")
+    return detail + (", synchronized" if synchronized else "")
 
 
-def is_clock_synchronised() -> bool | None:
+def is_clock_synchronized() -> bool | None:
     """Return what systemd reports; None if it reports nothing."""
     text = output_of("timedatectl", "show", "--property=NTPSynchronized", "--value", timeout_s=ANSWER_WAIT_S)
     return {"yes": True, "no": False}.get(text.strip())

@@ -1,7 +1,7 @@
 """Segment frames with a TFLite model: frame in, probability map out.
 
 The int8 model takes and returns bytes: no float arithmetic and no allocation per frame. Float models and other
-quantisations need one conversion each.
+quantizations need one conversion each.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Segmenter:
             problem = f"{path} could not be loaded by {self.runtime} ({error})"
             raise UserError(problem, "export the model again") from error
         if self.card is None:
-            assumed = f"RGB frames in 0..255, threshold {DEFAULT_THRESHOLD} and the quantisation of its tensors"
+            assumed = f"RGB frames in 0..255, threshold {DEFAULT_THRESHOLD} and the quantization of its tensors"
             warnings.warn(f"{path} carries no card: assuming {assumed}", stacklevel=2)
         input_ = _only_tensor(self._interpreter.get_input_details(), "input", path)
         output = _only_tensor(self._interpreter.get_output_details(), "output", path)
@@ -118,7 +118,7 @@ def _only_tensor(details: list[dict[str, Any]], kind: str, path: Path) -> dict[s
         remedy = "expected uint8, int8 or float32 of shape (1, H, W, channels)"
         raise UserError(f"{path} has the {kind} {dtype} {shape}", remedy)
     if kind == "output" and dtype.kind != "f" and not detail["quantization"][0]:
-        raise UserError(f"{path} has the output {dtype} {shape} without a scale", "export it with quantisation")
+        raise UserError(f"{path} has the output {dtype} {shape} without a scale", "export it with quantization")
     return detail
 
 

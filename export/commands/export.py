@@ -27,15 +27,17 @@ def export_command(
     calibration_folder: FolderOption = None,
     seed: SeedOption = 0,
     weight_rounding: Annotated[bool, typer.Option(help="Round int8 weights layer by layer (GPTQ).")] = True,
-    bias_correction: Annotated[bool, typer.Option(help="Correct int8 biases by the float's channel means.")] = True,
+    bias_correction: Annotated[
+        bool, typer.Option(help="Correct int8 biases by the float model's channel means.")
+    ] = True,
     max_drop: Annotated[float, typer.Option(min=0, help="Gate: points of fire_iou that int8 may lose.")] = 0.5,
     min_agreement: Annotated[
-        float, typer.Option(min=0, max=1, help="Gate: lowest IoU of int8's mask with the float's.")
+        float, typer.Option(min=0, max=1, help="Gate: lowest IoU of int8's mask with the Keras model's.")
     ] = 0.97,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Export to float32, float16 and int8, evaluate each against the float, and fail if int8 lost too much."""
+    """Export to float32, float16 and int8, compare each with the Keras model, and fail if int8 lost too much."""
     cores = cores_for(threads)
     load_keras_backend(needs_tensorflow=True)
     from export.convert import KINDS

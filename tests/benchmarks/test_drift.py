@@ -50,6 +50,6 @@ def test_a_drift_beyond_the_gate_is_named_and_a_gain_is_not(lines: list[dict[str
     assert [reason for line in lines[:3] for reason in gate_failures(line)] == []
     drifted, disagrees = gate_failures(lines[3])
     assert "fireseg-base-int8 on SYNTHETIC data" in drifted
-    assert "fire_iou is 6.25 points below the float, more than 0.5" in drifted
-    assert "agreement with the float is 0.9375, less than 0.97" in disagrees
+    assert "fire_iou is 6.25 points below the Keras model, more than 0.5" in drifted
+    assert "agreement with the Keras model is 0.9375, less than 0.97" in disagrees
     assert gate_failures(lines[1] | {"fire_iou_drift": 0.2}) == []

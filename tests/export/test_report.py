@@ -65,8 +65,8 @@ def test_the_gate_passes_at_its_bounds_and_fails_beyond(drop: float, agreement: 
 
 def test_a_failed_gate_names_every_reason_with_its_value_and_bound() -> None:
     assert Gate(0.005, 0.97).failures("int8", -0.02, 0.9) == [
-        "int8: fire_iou is 2.00 points below the float, more than 0.5",
-        "int8: agreement with the float is 0.9000, less than 0.97",
+        "int8: fire_iou is 2.00 points below the Keras model, more than 0.5",
+        "int8: agreement with the Keras model is 0.9000, less than 0.97",
     ]
 
 

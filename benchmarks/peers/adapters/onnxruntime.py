@@ -1,4 +1,4 @@
-"""ONNX Runtime, CPU provider, all graph optimisations. Input: NCHW, bytes for the project's int8, else float32."""
+"""ONNX Runtime, CPU provider, all graph optimizations. Input: NCHW, bytes for the project's int8, else float32."""
 
 from __future__ import annotations
 

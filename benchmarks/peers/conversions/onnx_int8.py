@@ -1,4 +1,4 @@
-"""float32 ONNX -> int8 ONNX by ONNX Runtime's static quantisation: QDQ, weights per channel.
+"""float32 ONNX -> int8 ONNX by ONNX Runtime's static quantization: QDQ, weights per channel.
 
     python -m benchmarks.peers.conversions.onnx_int8 SOURCE.onnx CALIBRATION.npy ACTIVATIONS TARGET.onnx
 

@@ -1,4 +1,4 @@
-"""float32 ONNX -> int8 OpenVINO IR by NNCF's post-training quantisation.
+"""float32 ONNX -> int8 OpenVINO IR by NNCF's post-training quantization.
 
 python -m benchmarks.peers.conversions.openvino_int8 SOURCE.onnx CALIBRATION.npy TARGET.xml
 """
@@ -17,13 +17,13 @@ from benchmarks.peers.worker import to_nchw
 
 def convert(source: Path, calibration: Path, target: Path) -> None:
     frames = np.load(calibration)
-    quantised = nncf.quantize(
+    quantized = nncf.quantize(
         openvino.Core().read_model(source),
         nncf.Dataset(frames, to_nchw),
         preset=nncf.QuantizationPreset.MIXED,  # asymmetric activations: as fast as symmetric, closer to the float
         subset_size=len(frames),
     )
-    openvino.save_model(quantised, target, compress_to_fp16=False)
+    openvino.save_model(quantized, target, compress_to_fp16=False)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import edge.commands.doctor
-from edge.commands.doctor import check_clock, check_disk, check_power, check_temperature, is_clock_synchronised
+from edge.commands.doctor import check_clock, check_disk, check_power, check_temperature, is_clock_synchronized
 from edge.errors import UserError
 from edge.host.machine import HostStatus, Throttling
 from tests.support.mqtt_fixtures import mosquitto
@@ -25,7 +25,7 @@ def status(temperature_c: float | None = 50.0, bits: int | None = 0) -> HostStat
 def healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is cool, well powered and on time."""
     monkeypatch.setattr(edge.commands.doctor, "read_state", status)
-    monkeypatch.setattr(edge.commands.doctor, "is_clock_synchronised", lambda: True)
+    monkeypatch.setattr(edge.commands.doctor, "is_clock_synchronized", lambda: True)
 
 
 def doctor(cwd: Path, *arguments: str | Path) -> tuple[int, dict[str, str]]:
@@ -75,11 +75,11 @@ def test_a_nearly_full_disk_fails(tmp_path: Path) -> None:
         check_disk(tmp_path, min_free_bytes=1e18)
 
 
-def test_a_clock_that_is_early_or_not_synchronised_fails() -> None:
-    assert check_clock(NOW, True) == check_clock(NOW, None) + ", synchronised"
-    for now, synchronised in ((NOW, False), (datetime(1970, 1, 1, tzinfo=UTC), None)):
+def test_a_clock_that_is_early_or_not_synchronized_fails() -> None:
+    assert check_clock(NOW, True) == check_clock(NOW, None) + ", synchronized"
+    for now, synchronized in ((NOW, False), (datetime(1970, 1, 1, tzinfo=UTC), None)):
         with pytest.raises(UserError, match="wrong time; see `timedatectl`"):
-            check_clock(now, synchronised)
+            check_clock(now, synchronized)
 
 
 @pytest.mark.parametrize(("answer", "expected"), [("yes", True), ("no", False), ("", None), ("Failed", None)])
@@ -87,10 +87,10 @@ def test_the_answer_of_timedatectl_is_parsed(
     answer: str, expected: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert is_clock_synchronised() is None  # a machine without systemd
+    assert is_clock_synchronized() is None  # a machine without systemd
     (tmp_path / "timedatectl").write_text(f"#!/bin/sh\necho {answer}\n")
     (tmp_path / "timedatectl").chmod(0o755)
-    assert is_clock_synchronised() is expected
+    assert is_clock_synchronized() is expected
 
 
 @pytest.mark.slow

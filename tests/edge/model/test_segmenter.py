@@ -72,8 +72,8 @@ def test_the_int8_map_is_the_output_of_the_bare_interpreter(
     models: dict[str, Path], segmenter: Segmenter, height: int, width: int
 ) -> None:
     frame = random_frame(height, width)
-    expected, quantisation = invoke_bare(split_model(models["int8"])[0], frame)
-    assert quantisation == (1 / 256, 0)
+    expected, quantization = invoke_bare(split_model(models["int8"])[0], frame)
+    assert quantization == (1 / 256, 0)
     assert segmenter(frame).dtype == np.uint8
     assert np.array_equal(segmenter(frame), expected)
 
@@ -128,9 +128,9 @@ def test_a_float_map_is_in_whole_steps_of_1_in_256(models: dict[str, Path]) -> N
 
 def test_signed_tensors_give_the_map_of_unsigned_ones(models: dict[str, Path], plain_models: dict[str, Path]) -> None:
     frame, path = random_frame(), plain_models["int8-in-and-out"]
-    stored, quantisation = invoke_bare(path.read_bytes(), frame)
+    stored, quantization = invoke_bare(path.read_bytes(), frame)
     assert stored.dtype == np.int8
-    assert quantisation == (1 / 256, -128)
+    assert quantization == (1 / 256, -128)
     plain = load_plain(path)
     assert (plain.card, plain.threshold_u8) == (None, 128)
     assert np.array_equal(plain(frame), stored.astype(int) + 128)

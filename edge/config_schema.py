@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import textwrap
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -37,7 +38,7 @@ def field(
     """Return a dataclass field that describes one key.
 
     Args:
-        low, high: inclusive bounds; every number has both.
+        low, high: inclusive bounds; None for no bound.
         path: the key names a path, relative to the directory of the file.
         check: raises `UserError` for an invalid text; its remedy becomes the message.
     """
@@ -98,9 +99,13 @@ def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> st
             return error.remedy
         return None
     is_number = isinstance(value, int if type_ is int else int | float) and not isinstance(value, bool)
-    if is_number and low <= value <= high:  # false for nan
+    least, most = (-math.inf if low is None else low), (math.inf if high is None else high)
+    if is_number and least <= value <= most:  # false for nan
         return None
-    return f"expected {'a whole number' if type_ is int else 'a number'} from {low:g} to {high:g}"
+    name = "a whole number" if type_ is int else "a number"
+    if high is None:
+        return f"expected {name}" + ("" if low is None else f" of at least {low:g}")
+    return f"expected {name} from {least:g} to {high if type_ is int else f'{high:g}'}"
 
 
 def unknown_key(key: str, where: str, known: Collection[str]) -> str:

@@ -93,7 +93,7 @@ MISTAKES: dict[str, tuple[list[Zone], list[Polygon], str]] = {
     "two corners": ([Zone("door", ((0, 0), (1, 1)))], [], "zone 'door' has 2 corners"),
     "pixels for fractions": ([Zone("door", ((0, 0), (320, 0), (0, 240)))], [], "fractions of the frame"),
     "two of one name": ([Zone("a", LEFT_HALF), Zone("a", FULL_FRAME)], [], "two zones are named 'a'"),
-    "an ignored zone": ([Zone("a", LEFT_HALF)], [LEFT_HALF], "nothing of zone 'a' is left"),
+    "an ignored zone": ([Zone("a", LEFT_HALF)], [LEFT_HALF], "zone 'a' covers no cell"),
     "everything ignored": ([], [FULL_FRAME], "cover the whole frame"),
     "an ignored line": ([], [((0, 0), (1, 1))], "ignored area 1 has 2 corners"),
 }

@@ -100,9 +100,9 @@ def test_a_card_is_read_beside_the_metadata_of_other_tools(tmp_path: Path, flatb
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("format", None, r"format None, .* serves 1"),
-        ("input.layout", "BGR", r"input\.layout 'BGR', .* serves 'RGB'"),
-        ("input.range", [-1, 1], r"input\.range \[-1, 1\], .* serves \[0, 255\]"),
+        ("format", None, r"format None, .* supports 1"),
+        ("input.layout", "BGR", r"input\.layout 'BGR', .* supports 'RGB'"),
+        ("input.range", [-1, 1], r"input\.range \[-1, 1\], .* supports \[0, 255\]"),
         ("threshold", 1.5, r"threshold 1\.5"),
         ("threshold", "0.5", r"threshold '0\.5'"),
         ("threshold", None, r"threshold None"),

@@ -33,5 +33,5 @@ def test_predict_writes_a_mask_and_an_overlay_of_each_picture(here: Here, model:
 def test_predict_refuses_a_file_that_is_not_a_picture(here: Here, model: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("text")
     (line,) = refused(here("predict", model, tmp_path / "notes.jpg", "--out", tmp_path / "masks"))
-    assert "notes.jpg is not a picture that can be read" in line
+    assert "notes.jpg is not a readable image" in line
     assert list((tmp_path / "masks").iterdir()) == []

@@ -59,6 +59,8 @@ def find_runtime(name: str | None = None) -> Runtime:
         try:
             module = importlib.import_module(module_name)
         except ImportError as error:
+            if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from error  # Ctrl-C while a compiled module was loading
             logging.getLogger(__name__).debug("%s: %s", module_name, error)
             continue
         try:

@@ -37,6 +37,18 @@ def test_tflite_runtime_is_used_without_litert(monkeypatch: pytest.MonkeyPatch) 
     assert runtime.module is module
 
 
+def test_ctrl_c_while_the_runtime_loads_is_not_mistaken_for_a_missing_runtime(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # A compiled module that is interrupted while it loads raises an ImportError caused by the KeyboardInterrupt.
+    source = "try:\n    raise KeyboardInterrupt\nexcept KeyboardInterrupt as error:\n    raise ImportError from error\n"
+    (tmp_path / "interrupted.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(RUNTIMES, "litert", ("interrupted", "ai-edge-litert"))
+    with pytest.raises(KeyboardInterrupt):
+        find_runtime()
+
+
 def test_a_named_runtime_that_is_not_installed_or_unknown_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     uninstall(monkeypatch, LITERT)
     with pytest.raises(UserError, match=r"runtime litert is not installed: run `pip install ai-edge-litert`"):

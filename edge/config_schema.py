@@ -105,7 +105,8 @@ def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> st
     name = "a whole number" if type_ is int else "a number"
     if high is None:
         return f"expected {name}" + ("" if low is None else f" of at least {low:g}")
-    return f"expected {name} from {least:g} to {high if type_ is int else f'{high:g}'}"
+    most_text = str(high) if type_ is int else f"{high:g}"
+    return f"expected {name} of at most {most_text}" if low is None else f"expected {name} from {low:g} to {most_text}"
 
 
 def unknown_key(key: str, where: str, known: Collection[str]) -> str:

@@ -37,7 +37,7 @@ def run(tmp_path: Path) -> Run:
     def run_command(*arguments: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", "from export.cli import run; run()", *map(str, arguments)]
         environment_now = {**environment, "COLUMNS": "120", "TERM": "dumb", **settings}
-        return subprocess.run(command, cwd=folder, env=environment_now, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, cwd=folder, env=environment_now, capture_output=True, text=True, timeout=1800)
 
     return run_command
 

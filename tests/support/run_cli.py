@@ -55,7 +55,7 @@ def type_in(cwd: Path, *arguments: object) -> Done:
     environment = {key: value for key, value in os.environ.items() if key != "FIRESEG_DIR"} | {"COLUMNS": "200"}
     done = subprocess.run(
         [sys.executable, "-c", "from train.cli import run; run()", *map(str, arguments)],
-        check=False, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300,
+        check=False, capture_output=True, text=True, cwd=cwd, env=environment, timeout=1800,
     )  # fmt: skip
     return Done(done.returncode, done.stdout, done.stderr)
 

@@ -137,7 +137,7 @@ def test_a_run_killed_within_an_epoch_of_each_phase_resumes_to_the_same_curve(wh
 
     def run_child(epoch: int, index: int) -> int:
         command = [sys.executable, "-c", program, str(out), str(tmp_path / "data.npz"), str(epoch), str(index)]
-        return subprocess.run(command, check=False, capture_output=True, timeout=300).returncode
+        return subprocess.run(command, check=False, capture_output=True, timeout=1800).returncode
 
     assert run_child(1, 1) == -signal.SIGKILL
     assert len(curve(out)) == 1

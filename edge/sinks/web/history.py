@@ -128,7 +128,7 @@ class History:
                 "inference_ms": result["inference_ms"] if result else None,
                 "events_revision": self._events_revision,
                 "config_revision": self._config_revision,
-                "point": self._points[-1] if self._points else None,
+                "point": self._points[-1] if self._points[-1][0] != NO_POINT else None,
             }
         if status:
             throttling = status.machine.throttling

@@ -13,6 +13,7 @@ from edge.model.card import split_model
 from edge.model.runtime import Runtime, find_runtime
 from export.calibration import candidates_from_pairs, choose
 from tests.export.interpreting import SHIPPED
+from tests.support.run_export import run, run_here  # noqa: F401  (fixtures)
 from train.data.sources import find_data
 from train.data.splits import Split, make_split
 

@@ -89,5 +89,5 @@ def test_a_throttled_run_is_never_saved_as_a_baseline(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert "NOT SAVED as a baseline: the firmware held the machine back (under-voltage, throttled)" in done.stdout
+    assert "NOT SAVED as a baseline: the machine was throttled (under-voltage, throttled)" in done.stdout
     assert list((tmp_path / "saved").rglob("*.json")) == []

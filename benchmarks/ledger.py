@@ -18,8 +18,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from edge.console import JsonOption, print_table, quiet
+from edge.console import JsonOption, print_table
 from edge.errors import UserError, run_app
+from edge.quiet import quiet
 from export.tables import terminal_table
 
 LEDGER = Path(__file__).with_name("ledger.jsonl")

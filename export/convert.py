@@ -15,10 +15,11 @@ import keras
 import numpy as np
 from keras import layers
 
-from edge.console import OnStep, no_steps, quiet
+from edge.console import OnStep, no_steps
 from edge.errors import UserError
 from edge.images import Frame
 from edge.model.runtime import Runtime
+from edge.quiet import quiet
 from export.delegation import Delegation, delegation
 from export.int8.graph import Graph
 from export.int8.refine import MAX_FRAMES, LayerEffect, Refinement, refine

@@ -18,9 +18,19 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("edge", "train", "export", "benchmarks")
 """Each may import itself and those before it."""
 HEAVY = {"tensorflow", "keras", "matplotlib", "jax", "flatbuffers"}
-LOAD_LIMIT_S = 0.5
+LOAD_RATIO = 1.5
+"""Processor time to load the segmenter, relative to the libraries that it cannot do without."""
 
-GROUND = ("edge", "edge.errors", "edge.files", "edge.images", "edge.secrets", "edge.retry", "edge.console")
+GROUND = (
+    "edge",
+    "edge.errors",
+    "edge.files",
+    "edge.images",
+    "edge.secrets",
+    "edge.retry",
+    "edge.console",
+    "edge.quiet",
+)
 """What any module of `edge` may import; `edge` itself is for the version."""
 SINKS_MAY_IMPORT = (*GROUND, "edge.messages", "edge.config", "edge.sinks")
 FORBIDDEN = (
@@ -39,7 +49,7 @@ for name in names:
         importlib.import_module(name)
 print(json.dumps([names, sorted({name.partition(".")[0] for name in sys.modules})]))
 """
-LOAD_WHAT_A_CAMERA_NEEDS = "import edge.model.segmenter, ai_edge_litert.interpreter, time; print(time.process_time())"
+LOAD = "import {}, ai_edge_litert.interpreter, time; print(time.process_time())"
 
 Graph = Mapping[str, set[str]]
 
@@ -163,10 +173,13 @@ def test_importing_every_module_of_edge_loads_no_other_room() -> None:
     assert not set(loaded) & (HEAVY | {"train", "export", "benchmarks"})
 
 
-def test_loading_the_segmenter_and_its_interpreter_takes_under_half_a_second() -> None:
-    # CPU time, so that a busy machine is not called slow; the best of three, so that cold files do not count.
-    best_s = min(float(run_python(LOAD_WHAT_A_CAMERA_NEEDS)) for _ in range(3))
-    assert best_s < LOAD_LIMIT_S
+def test_loading_the_segmenter_takes_little_more_than_its_libraries() -> None:
+    # The best of five of each, in turn: a busy machine slows both.
+    times_s = [
+        [float(run_python(LOAD.format(name))) for name in ("numpy, cv2", "edge.model.segmenter")] for _ in range(5)
+    ]
+    libraries_s, segmenter_s = map(min, zip(*times_s, strict=True))
+    assert segmenter_s < LOAD_RATIO * libraries_s
 
 
 def test_the_public_names_are_importable_from_the_package() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 
-from edge.console import quiet
 from edge.errors import UserError
+from edge.quiet import quiet
 
 
 def load_modules(*modules: str) -> None:

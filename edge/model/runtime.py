@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from edge.console import quiet
 from edge.errors import UserError
+from edge.quiet import quiet
 
 # Runtime name -> module with `Interpreter`, pip package.
 RUNTIMES = {

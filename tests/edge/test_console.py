@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.console import progress_bars, quiet
+from edge.console import progress_bars
+from edge.quiet import quiet
 
 
 def test_each_step_has_a_bar_of_its_own_that_counts(capfd: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +53,7 @@ def test_quiet_logs_writes_to_descriptors_and_of_child_processes(capfd: pytest.C
 @pytest.mark.slow
 def test_quiet_neither_swallows_nor_leaks_pythons_own_buffer() -> None:
     # In its own process: pytest has replaced sys.stdout here.
-    code = "from edge.console import quiet\nprint('before')\nwith quiet():\n    print('inside')\nprint('after')"
+    code = "from edge.quiet import quiet\nprint('before')\nwith quiet():\n    print('inside')\nprint('after')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "before\nafter\n"
 

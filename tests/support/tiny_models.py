@@ -71,7 +71,7 @@ def _convert(model: Any, integer_dtype: Any = None) -> bytes:
     import keras
     import tensorflow as tf
 
-    from edge.console import quiet
+    from edge.quiet import quiet
 
     inputs = [keras.Input(batch_shape=(1, *shape.shape[1:])) for shape in model.inputs]
     converter = tf.lite.TFLiteConverter.from_keras_model(

@@ -173,6 +173,7 @@ def test_importing_every_module_of_edge_loads_no_other_room() -> None:
     assert not set(loaded) & (HEAVY | {"train", "export", "benchmarks"})
 
 
+@pytest.mark.slow
 def test_loading_the_segmenter_takes_little_more_than_its_libraries() -> None:
     # The best of five of each, in turn: a busy machine slows both.
     times_s = [

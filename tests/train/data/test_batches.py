@@ -36,6 +36,7 @@ def unaugmented(seed: int, epoch: int) -> Batches:
 
 
 @pytest.mark.parametrize("strong", [False, True])
+@pytest.mark.slow
 def test_a_resumed_run_draws_the_batches_of_an_uninterrupted_one_in_any_order(strong: bool) -> None:
     uninterrupted, resumed = (Batches(examples(), 4, seed=3, strong=strong) for _ in range(2))
     uninterrupted[0]

@@ -61,6 +61,7 @@ def test_metrics_of_equal_inverted_and_swapped_masks(masks: tuple[Mask, Mask]) -
 
 
 @given(st.lists(mask_pairs(), max_size=4))
+@pytest.mark.slow
 def test_agreement_is_symmetric_and_pooling_counts_all_pixels_at_once(pairs: list[tuple[Mask, Mask]]) -> None:
     first, second = [a for a, _ in pairs], [b for _, b in pairs]
     assert agreement(first, second) == agreement(second, first)

@@ -139,6 +139,7 @@ def test_crowds_do_not_slow_the_loop(count: int, sent: bytes, drip: bytes, reads
     assert feeder.longest_s < IDLE_S / 2  # a full buffer would hold up the loop for the idle time
 
 
+@pytest.mark.slow
 def test_without_descriptors_one_line_is_logged_and_the_page_recovers(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

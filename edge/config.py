@@ -1,4 +1,4 @@
-"""The configuration: every key of a table is one field with its default, its limits and its sentence.
+"""The configuration: every key of a table is one field with its default, its bounds and a description.
 
 Standard-library TOML and dataclasses: no dependency, and `fireseg-edge config init` documents each key by the
 definition that validates it. The table [alarm] is `edge.detection.alarm.AlarmRules`.
@@ -97,7 +97,7 @@ class SourceSection:
     height: int = field(480, "Requested camera height in pixels.", low=64, high=8192)
     fps: float = field(10.0, "Frames per second of a camera, the pattern or an image folder.", low=0.01, high=240)
     stall_s: float = field(10.0, "Reopen a camera that sends no frame for this many seconds.", low=0.5, high=3600)
-    reconnect_limit: int = field(0, "Camera failures in a row before giving up; 0 for no limit.", low=0, high=1_000_000)
+    reconnect_limit: int = field(0, "Camera failures in a row to tolerate; 0 for no limit.", low=0, high=1_000_000)
 
 
 @dataclass(frozen=True)
@@ -235,17 +235,17 @@ def _areas(
     tables: dict[str, Any], kind: str, keys: tuple[str, ...], path: Path, errors: list[str]
 ) -> Iterator[tuple[str, tuple[Point, ...]]]:
     """Yield name and polygon of each [[zones]] or [[ignored]] table."""
-    areas, where = tables.get(kind, []), f"{path}: [[{kind}]]"
+    areas = tables.get(kind, [])
     if not isinstance(areas, list) or not all(isinstance(area, dict) for area in areas):
         errors.append(f"{path}: {kind} is {show(areas)}: expected [[{kind}]] tables")
         return
     for area in areas:
-        name, corners = area.get("name"), area.get("polygon")
+        name, corners, where = area.get("name"), area.get("polygon"), f"{path}: [[{kind}]]"
         if "name" in keys:
             if not isinstance(name, str) or not name.strip():
                 errors.append(f'{where} name = {show(name)}: expected a name, such as name = "stove"')
                 name = "?"
-            where = f"{path}: [[{kind}]] {name}:"
+            where += f" {name}:"
         errors += [unknown_key(key, where, keys) for key in area if key not in keys]
         try:
             yield name, tuple((float(x), float(y)) for x, y in corners)

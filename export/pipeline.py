@@ -40,7 +40,7 @@ from train.model.io import KerasPredictor, Predictor, check_model_file, load_ker
 Measured = Mapping[Kind, dict[str, Any]]
 MANIFEST_FILE = "calibration.json"
 KERAS = "keras"
-"""Name of the Keras float among the models evaluated."""
+"""Name of the Keras model among the models evaluated."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One model's results on the test images; `drift` is None for the Keras float."""
+    """One model's results on the test images; `drift` is None for the Keras model."""
 
     predictions: Predictions
     latency: Latency
@@ -140,7 +140,7 @@ def export_models(keras_path: Path, split: Split | None, options: ExportOptions,
 
 
 def evaluate_models(exported: Exported, test: Sequence[Pair], on_step: OnStep) -> dict[str, Evaluated]:
-    """Evaluate and time the Keras float and every conversion, by name, and compare each conversion with the float."""
+    """Evaluate and time the Keras model and every conversion, by name, and compare each conversion with it."""
     reference = KerasPredictor(exported.model)
     threads = exported.options.threads
     with tempfile.TemporaryDirectory(prefix="fireseg-") as folder:

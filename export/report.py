@@ -23,7 +23,7 @@ POINTS = 100  # IoU 0.01 is one point
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One model of the comparison. The Keras float is the first row, without drift."""
+    """One model of the comparison. The Keras model is the first row, without drift."""
 
     name: str
     path: Path
@@ -100,9 +100,9 @@ class Report:
             f"# {self.title}",
             self._measured_on(),
             markdown_table(HEADINGS, map(_cells, self.models)),
-            f"Gate: int8 at most {self.gate.max_drop * POINTS:g} points of fire_iou below the Keras float, "
+            f"Gate: int8 at most {self.gate.max_drop * POINTS:g} points of fire_iou below the Keras model, "
             f"agreement at least {self.gate.min_agreement}: **{passed}**.",
-            "Drift is the difference from the Keras float in points, with the 95 % bootstrap interval over images. "
+            "Drift is the difference from the Keras model in points, with the 95 % bootstrap interval over images. "
             "Agreement is the pooled IoU of a model's fire mask with the Keras model's.",
             f"Evaluated on {self.data['images']} images of {self.data['root']}, split {self.data['split']}, content "
             f"`{self.data['sha256'][:16]}`.",

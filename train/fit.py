@@ -220,7 +220,9 @@ def _load(path: Path, *, compiled: bool) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=compiled)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is missing or damaged", f"delete {path.parent} and start again") from error
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        remedy = "resume with the Keras version that began the run, or pass another --out"
+        raise UserError(f"{path} could not be loaded ({why})", remedy) from error
 
 
 def _write_history(history: list[Row], path: Path) -> None:

@@ -17,7 +17,7 @@ from edge import __version__
 from edge.camera import CAMERA_KINDS, Camera, build_camera
 from edge.camera.capture import Capture, Replay
 from edge.commands.options import camera_settings, load_model
-from edge.config import DEFAULT_MODEL, Overrides, load_config
+from edge.config import DEFAULT_MODEL, SECTIONS, Overrides, load_config
 from edge.detection.detector import Detector
 from edge.detection.events import EventTracker
 from edge.errors import UserError, UserErrors
@@ -32,7 +32,7 @@ from edge.sinks.terminal import LogHandler, Terminal
 
 log = logging.getLogger(__name__)
 
-NEEDS_RESTART = ("source", "clips", "web", "mqtt", "webhook", "spool")
+RELOADED = ("model", "alarm", "loop")  # tables that SIGHUP applies; all others need a restart
 
 
 class LogKind(StrEnum):
@@ -109,8 +109,8 @@ def run(
         if not every_frame:
             throttle.max_fps, throttle.slow_when_hot = new.loop.max_fps, new.loop.slow_when_hot
         sinks.on_config(new)
-        for name in NEEDS_RESTART:
-            if getattr(new, name) != getattr(config, name):
+        for name in SECTIONS:
+            if name not in RELOADED and getattr(new, name) != getattr(config, name):
                 log.warning("[%s] has changed: restart to apply it", name)
         log.info("configuration reloaded; the model is %s", new.model.path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 from edge.config import Config
 from edge.messages import FireEvent, FrameResult, RunStatus
@@ -13,6 +14,12 @@ log = logging.getLogger(__name__)
 
 SHUTDOWN_GRACE_S = 0.8  # how long a sink that closes waits for work under way
 LOG_INTERVAL_S = 60.0  # a sink that keeps failing is logged this often
+
+
+def log_failure(job: Future[None]) -> None:
+    """Log the exception of a job that a sink submitted to an executor, where nobody reads the result."""
+    if not job.cancelled() and (error := job.exception()):
+        log.error("a background job of a sink failed (%s: %s)", type(error).__name__, error)
 
 
 class Sink:
@@ -86,5 +93,5 @@ class Sinks:
             name, now_s = type(sink).__name__, self._clock()
             if now_s - self._logged_s.get(name, -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
                 self._logged_s[name] = now_s
-                log.error("%s failed and is skipped (%s: %s)", name, type(error).__name__, error)
+                log.error("%s failed (%s: %s)", name, type(error).__name__, error)
                 log.debug("traceback", exc_info=error)

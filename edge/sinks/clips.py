@@ -109,9 +109,12 @@ class Clips(Sink):
         while (job := self._jobs.get()) is not None:
             try:
                 job()
-                prune(self._folder, self._section.max_mb * 1e6, self._section.max_days * 86400, self._now())
             except Exception as error:  # any kind: the next file may succeed
                 log.error("images of a fire are lost (%s); the alarm is not affected", error)
+            try:
+                prune(self._folder, self._section.max_mb * 1e6, self._section.max_days * 86400, self._now())
+            except OSError as error:
+                log.error("old images could not be deleted (%s)", error)
 
     def _write_snapshots(self, event: FireEvent) -> None:
         name = f"{event.id}-{event.kind}"

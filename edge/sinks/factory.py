@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge.config import Config
-from edge.errors import UserError
 from edge.files import check_writable
 from edge.secrets import WEBHOOK_SECRET, read_secret
 from edge.sinks import Sink
@@ -24,13 +23,13 @@ def build_sinks(config: Config, *, as_json: bool, record: Path | None, version: 
         as_json: write JSON lines to stdout.
         record: video file to write.
         version: of this program, for metrics and Home Assistant.
-    Raises `UserError` if a sink cannot be built, after closing those built before.
+    Raises `UserError` if a sink cannot be built. Closes those built before, whatever was raised.
     """
     sinks: list[Sink] = []
     try:
         for sink in _build(config, as_json, record, version):
             sinks.append(sink)
-    except UserError:
+    except Exception:
         for sink in sinks:
             sink.close()
         raise

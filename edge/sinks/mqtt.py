@@ -17,7 +17,7 @@ from typing import Any
 from edge.config import MqttSection
 from edge.images import encode_jpeg, overlay
 from edge.messages import CameraState, FireEvent, FrameResult, RunStatus
-from edge.sinks import SHUTDOWN_GRACE_S, Sink
+from edge.sinks import SHUTDOWN_GRACE_S, Sink, log_failure
 from edge.sinks.homeassistant import device_id, discovery
 from edge.sinks.mqtt_client import OFFLINE, ONLINE, MqttClient, slug
 from edge.sinks.outbox import DiskQueue, Outbox
@@ -72,7 +72,7 @@ class Mqtt(Sink):
     def on_event(self, event: FireEvent) -> None:
         self._outbox.put(json.dumps(event.as_json()).encode())
         if self._snapshots:
-            self._encoder.submit(self._publish_snapshot, event)
+            self._encoder.submit(self._publish_snapshot, event).add_done_callback(log_failure)
 
     def on_status(self, status: RunStatus) -> None:
         self._status = status
@@ -122,7 +122,7 @@ class Mqtt(Sink):
         self._snapshot = encode_jpeg(overlay(event.rgb, event.mask))
         self._client.publish(f"{self._base}/snapshot", self._snapshot)
 
-    # The client's thread: it only sets flags, so that only the loop's thread publishes states.
+    # The client's thread: it sets flags and publishes the snapshot; only the loop's thread publishes states.
 
     def _on_message(self, topic: str, payload: bytes) -> None:
         if topic.endswith("/config"):

@@ -84,8 +84,11 @@ class Outbox:
         self._stop.set()
         self._wake.set()
         self._sending.join(max(0.0, deadline_s - time.monotonic()))
-        if count := len(self._waiting):
-            log.warning("%s: %d events will be sent after the next start", self._name, count)
+        stored, unstored = self._waiting.counts()
+        if stored:
+            log.warning("%s: %d events will be sent after the next start", self._name, stored)
+        if unstored:
+            log.error("%s: %d events are lost: they could not be stored", self._name, unstored)
 
     def _store_all(self) -> None:
         while (document := self._inbox.get()) is not None:
@@ -94,8 +97,10 @@ class Outbox:
 
     def _send_all(self) -> None:
         failures = 0
-        while not self._stop.is_set():
+        while True:
             self._wake.clear()
+            if self._stop.is_set():  # not before `clear`: `close` sets this, then wakes
+                break
             try:
                 head = self._waiting.head()
                 if head is None:
@@ -147,6 +152,12 @@ class DiskQueue:
     def __len__(self) -> int:
         with self._lock:
             return len(self._items)
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many documents are on disk, and how many are only in memory."""
+        with self._lock:
+            unstored = sum(item.data is not None for item in self._items)
+            return len(self._items) - unstored, unstored
 
     def put(self, data: bytes) -> None:
         """Append a document; it is on disk when this returns, if the disk is writable."""
@@ -211,7 +222,7 @@ class DiskQueue:
                 if item.data is not None and self._handle is not None:
                     write_durably(self._path(item), item.data)
                     item.data = None
-        except UserError as error:
+        except (UserError, OSError) as error:
             log.warning("events are kept in memory: %s", error)
 
     def _drop_excess(self) -> None:

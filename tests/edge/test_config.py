@@ -98,6 +98,7 @@ MISTAKES = {
     "swapped levels": ("[alarm]\non_share = 0.001", "off_share 0.002 is above on_share 0.001"),
     "more results than the last": ("[alarm]\non_results = 9", "on_results 9 is above of_results 8"),
     "a zone without a name": ("[[zones]]\npolygon = [[0,0],[1,0],[1,1]]", 'expected a name, such as name = "stove"'),
+    "a later zone without a name": (STOVE + "[[zones]]\npolygon = [[0,0],[1,0],[1,1]]", "toml: [[zones]] name = null"),
     "a zone without corners": ('[[zones]]\nname = "a"', "[[zones]] a: polygon = null: expected corners"),
     "a zone in pixels": ('[[zones]]\nname = "a"\npolygon = [[0,0],[64,0],[64,48]]', "fractions of the frame"),
     "a misspelt zone key": (STOVE + "plygon = 1", "[[zones]] stove: has no key plygon: did you mean polygon?"),

@@ -1,4 +1,4 @@
-"""`fireseg-export` as tests run it: in a process of its own, or in this one."""
+"""Run `fireseg-export` in a separate process, or in this one."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from edge.config import LOOPBACK, Config, Listen, parse_listen
 from edge.errors import UserError
 from edge.messages import FireEvent, FrameResult, RunStatus
 from edge.secrets import WEB_PASSWORD, read_secret
-from edge.sinks import Sink
+from edge.sinks import Sink, log_failure
 from edge.sinks.prometheus import Prometheus
 from edge.sinks.web.history import History
 from edge.sinks.web.live import LiveFrames, Notifier, render_jpeg
@@ -81,7 +81,7 @@ class WebPage(Sink):
     def on_event(self, event: FireEvent) -> None:
         self._history.on_event(event)
         self._notifier.notify()
-        self._executor.submit(self._add_snapshot, event)
+        self._executor.submit(self._add_snapshot, event).add_done_callback(log_failure)
 
     def on_status(self, status: RunStatus) -> None:
         self._history.on_status(status)

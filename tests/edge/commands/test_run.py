@@ -131,6 +131,9 @@ def test_sighup_reloads_configuration_and_model_and_rejects_bad_ones(run_folder:
         model.write_bytes(good)
         reload("configuration reloaded")
         assert run.results[-1]["zones"].keys() == {"stove"}
+        config.write_text('[model]\npath = "model.tflite"\n[mqtt]\nuser = "pi"\n')
+        run.process.send_signal(signal.SIGHUP)
+        run.wait_for_log("[mqtt] has changed: restart to apply it")
         assert run.stop() == 0
 
 

@@ -100,6 +100,19 @@ def test_close_leaves_a_receiver_that_hangs_after_the_grace_period(
     release.set()
 
 
+def test_documents_that_could_not_be_stored_are_reported_as_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def read_error(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(module, "write_durably", read_error)
+    with sending(tmp_path, Receiver(failures=1000), count=3, wait_s=lambda _: TIMEOUT_S, grace_s=0.2):
+        pass
+    assert "test: 3 events are lost" in caplog.text
+    assert "after the next start" not in caplog.text
+
+
 def test_documents_that_did_not_arrive_are_sent_after_the_next_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

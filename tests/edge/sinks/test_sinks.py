@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from edge.messages import START, FireEvent, FrameResult
-from edge.sinks import LOG_INTERVAL_S, Sink, Sinks
+from edge.sinks import LOG_INTERVAL_S, Sink, Sinks, log_failure
 from tests.support.factories import event, result
 
 
@@ -43,7 +44,7 @@ def test_the_other_sinks_get_everything(caplog: pytest.LogCaptureFixture) -> Non
     sinks.on_event(event(START))
     sinks.close()
     assert recording.calls == ["result", "start", "close"]
-    assert "Failing failed and is skipped (OSError: broker is gone)" in caplog.text
+    assert "Failing failed (OSError: broker is gone)" in caplog.text
 
 
 def test_a_sink_that_keeps_failing_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
@@ -53,3 +54,13 @@ def test_a_sink_that_keeps_failing_is_logged_once_a_minute(caplog: pytest.LogCap
         now_s = float(second)
         sinks.on_result(result(0, 0, on=False))
     assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 2
+
+
+def fail() -> None:
+    raise ZeroDivisionError("division by zero")
+
+
+def test_a_background_job_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(fail).add_done_callback(log_failure)
+    assert "a background job of a sink failed (ZeroDivisionError: division by zero)" in caplog.text

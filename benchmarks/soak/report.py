@@ -68,7 +68,7 @@ def quiet_figures(quiet: Quiet, *, with_growth: bool = True) -> list[Figure]:
     growth = [
         Figure(
             "growth of result age",
-            f"{age.per_hour:+.2f} ± {age.error:.2f} ms/hour", f"within {STANDARD_ERRORS:.0f} standard errors of 0",
+            f"{age.per_hour:+.2f} ± {age.error:.2f} ms/hour", f"at most {STANDARD_ERRORS:.0f} standard errors above 0",
             age.per_hour <= STANDARD_ERRORS * age.error,
         ),
         Figure(

@@ -16,8 +16,8 @@ from export.drift import Drift
 from export.int8.refine import LayerEffect
 from export.tables import markdown_table, terminal_table
 from train.evaluation.evaluate import rounded
+from train.evaluation.metrics import MAIN_METRICS
 
-METRICS = ("fire_iou", "mean_iou", "fire_iou_per_image", "accuracy")
 POINTS = 100  # IoU 0.01 is one point
 
 
@@ -130,7 +130,7 @@ class Report:
 
 
 HEADINGS = (
-    "model", *METRICS, "size MB", "ms median", "ms p90", "partitions", "drift, points (95 %)", "agreement",
+    "model", *MAIN_METRICS, "size MB", "ms median", "ms p90", "partitions", "drift, points (95 %)", "agreement",
 )  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def _cells(row: ModelRow) -> list[str]:
         drift = f"{row.drift.metrics['fire_iou'] * POINTS:+.2f} ({low:+.2f} to {high:+.2f})"
     return [
         row.name,
-        *(f"{row.metrics[name]:.4f}" for name in METRICS),
+        *(f"{row.metrics[name]:.4f}" for name in MAIN_METRICS),
         f"{row.size_bytes / 1e6:.2f}",
         f"{row.latency.median_ms:.1f}",
         f"{row.latency.p90_ms:.1f}",

@@ -25,7 +25,8 @@ def folds_command(
 ) -> None:
     """Evaluate each fold's model on its held-out videos; show mean and deviation over the folds, and every video."""
     load_keras_backend()
-    from train.evaluation.cross_validation import METRICS, cross_validate
+    from train.evaluation.cross_validation import cross_validate
+    from train.evaluation.metrics import MAIN_METRICS
 
     with progress_bars() as on_step:
         report = cross_validate(runs, data, int8=int8, on_step=on_step)
@@ -33,7 +34,7 @@ def folds_command(
         print(json.dumps(report, indent=2))
         return
     model = "fireseg-int8.tflite" if int8 else "best.keras"
-    Console().print(_folds_table(report, METRICS, f"{model} on {report['data']}, {report['split']}"))
+    Console().print(_folds_table(report, MAIN_METRICS, f"{model} on {report['data']}, {report['split']}"))
     Console().print(_videos_table(report["videos"]))
     if report["missing"]:
         print(f"folds {', '.join(map(str, report['missing']))} are missing: the mean is of the others")

@@ -13,7 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from train.evaluation.metrics import Mask, count, fire_iou, fire_metrics, pooled
+from edge.images import Mask
+from train.evaluation.metrics import count, fire_iou, fire_metrics, pooled
 
 # Half widths of the excluded band, in pixels at the model's resolution.
 BANDS_PX = (0, 1, 2, 3, 5)

@@ -16,10 +16,10 @@ from train.data.sources import find_data
 from train.data.splits import BY_VIDEO, FOLDS, by_video_name, make_split
 from train.evaluation.error_analysis import by_video
 from train.evaluation.evaluate import evaluate, rounded
+from train.evaluation.metrics import MAIN_METRICS
 from train.fit import BEST_FILE
 from train.model.io import load_predictor
 
-METRICS = ("fire_iou", "mean_iou", "fire_iou_per_image", "accuracy")
 INT8_FILE = "fireseg-int8.tflite"
 
 
@@ -63,14 +63,14 @@ def cross_validate(
         predictions = evaluate(predictor, split.test, on_step(f"evaluating fold {run.fold}", len(split.test)))
         folds[f"fold {run.fold}"] = {"images": len(split.test), **rounded(predictions.metrics, 6)}
         videos += [{"fold": run.fold, **rounded(row, 6)} for row in by_video(split.test, predictions.per_image)]
-    values = {name: [row[name] for row in folds.values()] for name in METRICS}
+    values = {name: [row[name] for row in folds.values()] for name in MAIN_METRICS}
     return {
         "data": source.title,
         "split": f"by-video seed {runs[0].seed}",
         "folds": folds,
         "missing": sorted(set(range(FOLDS)) - {run.fold for run in runs}),
-        "mean": {name: round(statistics.fmean(values[name]), 6) for name in METRICS},
-        "std": {name: round(statistics.stdev(values[name]), 6) if len(runs) > 1 else None for name in METRICS},
+        "mean": {name: round(statistics.fmean(values[name]), 6) for name in MAIN_METRICS},
+        "std": {name: round(statistics.stdev(values[name]), 6) if len(runs) > 1 else None for name in MAIN_METRICS},
         "videos": sorted(videos, key=lambda row: row["fire_iou"]),
     }
 

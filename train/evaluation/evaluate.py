@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,11 @@ class Predictions:
         histograms = None if self.histograms is None else self.histograms[chosen]
         return Predictions(tuple(pair.name for pair in pairs), self.masks[chosen], self.truth[chosen], histograms)
 
-    @property
+    @cached_property
     def per_image(self) -> list[Counts]:
         return [count(mask, truth) for mask, truth in zip(self.masks, self.truth, strict=True)]
 
-    @property
+    @cached_property
     def metrics(self) -> dict[str, float]:
         return summarise(self.per_image)
 

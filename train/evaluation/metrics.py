@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Mask = npt.NDArray[np.bool_]
+from edge.images import Mask
+
+MAIN_METRICS = ("fire_iou", "mean_iou", "fire_iou_per_image", "accuracy")  # shown in tables
 
 
 @dataclass(frozen=True)

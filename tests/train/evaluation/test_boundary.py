@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from edge.images import Mask
 from train.evaluation.boundary import boundary_band, metrics_without_boundary, shifted_truth_iou
 from train.evaluation.evaluate import Predictions
-from train.evaluation.metrics import Mask
 
 masks = hnp.arrays(np.bool_, (3, 9, 11))
 

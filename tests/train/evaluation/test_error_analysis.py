@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge.images import Map, write_image
+from edge.images import Map, Mask, write_image
 from train.data.fireseg import Pair, load_dataset
 from train.evaluation.error_analysis import (
     average_precision,
@@ -23,7 +23,7 @@ from train.evaluation.error_analysis import (
     write_error_analysis,
 )
 from train.evaluation.evaluate import LEVELS, Predictions, histogram
-from train.evaluation.metrics import Counts, Mask, count, fire_iou, fire_metrics, summarise
+from train.evaluation.metrics import Counts, count, fire_iou, fire_metrics, summarise
 
 maps = hnp.arrays(np.uint8, (6, 7))
 masks = hnp.arrays(np.bool_, (6, 7))

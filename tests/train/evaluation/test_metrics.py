@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from edge.images import Mask
 from train.evaluation.metrics import (
     Counts,
-    Mask,
     accuracy,
     agreement,
     background_iou,

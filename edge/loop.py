@@ -46,6 +46,7 @@ def run_loop(
             try:
                 reload()
             except UserError as error:
+                summary.failed_reloads += 1
                 log.error("new configuration rejected, the old one stays in use: %s", "; ".join(error.lines))
         throttle.poll()
         reporter.report(summary)

@@ -10,8 +10,8 @@ from edge.host.machine import THROTTLE_BITS, HostStatus
 from edge.images import Frame, Mask
 
 __all__ = [
-    "END", "PEAK", "START", "THROTTLE_BITS", "WHOLE_FRAME", "CameraState", "FireEvent", "FrameResult", "HostStatus",
-    "RunStatus",
+    "END", "PEAK", "START", "THROTTLE_BITS", "WHOLE_FRAME", "CameraState", "FailureCounts", "FireEvent", "FrameResult",
+    "HostStatus", "ReceiverStatus", "RunStatus",
 ]  # fmt: skip
 
 WHOLE_FRAME = "frame"  # the only zone of a run without configured zones
@@ -105,6 +105,43 @@ class FireEvent:
 
 
 @dataclass(frozen=True)
+class ReceiverStatus:
+    """How delivery to one receiver of events goes, since the run began unless noted."""
+
+    name: str
+    """Such as `mqtt`; without credentials."""
+    problem: str
+    """Why events do not arrive at the moment, such as `connection refused`; empty while they do."""
+    made: int
+    """Events handed over for delivery."""
+    delivered: int
+    dropped: int
+    """Events that are lost: the queue was full, or the receiver rejected them."""
+    dead_letters: int
+    """Events set aside after failing again and again; their files stay."""
+    retries: int
+    waiting: int
+    """Events to be delivered now, those of earlier runs included."""
+    oldest_age_s: float
+    """Age of the oldest waiting event; 0 if none waits."""
+
+
+@dataclass(frozen=True)
+class FailureCounts:
+    """What has failed since the run began, apart from deliveries."""
+
+    reloads: int = 0
+    """Configurations or models rejected."""
+    thread_restarts: int = 0
+    missing_threads: tuple[str, ...] = ()
+    """Threads that should run and do not, now."""
+    lost_files: int = 0
+    """Images, clips and recordings that could not be written."""
+    broken_frames: int = 0
+    """Frames that the camera or recording gave and that could not be decoded."""
+
+
+@dataclass(frozen=True)
 class RunStatus:
     """The state of a run. Published whether or not frames arrive."""
 
@@ -124,3 +161,5 @@ class RunStatus:
     """Seconds since the last result, or since the loop started if there is none."""
     machine: HostStatus
     model_sha256: str
+    receivers: tuple[ReceiverStatus, ...] = ()
+    failures: FailureCounts = FailureCounts()

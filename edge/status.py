@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from edge import threads
 from edge.camera.capture import Capture
 from edge.detection.events import EventTracker
 from edge.host.throttle import Throttle
-from edge.messages import RunStatus
+from edge.messages import FailureCounts, RunStatus
 from edge.sinks import Sinks
 
 
@@ -22,6 +23,7 @@ class Summary:
     results: int = 0
     dropped: int = 0
     fires: int = 0
+    failed_reloads: int = 0
     seconds: float = 0.0
     ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
     """Ages of the last results."""
@@ -61,6 +63,7 @@ class StatusReporter:
         elapsed_s = float("inf") if self._reported_s is None else now_s - self._reported_s
         if elapsed_s < self.interval_s:
             return
+        threads.restart_missing()
         status = RunStatus(
             source=self.events.source,
             camera_state=self.capture.state,
@@ -72,6 +75,14 @@ class StatusReporter:
             last_result_age_s=now_s - self._last_result_s,
             machine=self.throttle.machine,
             model_sha256=self.events.model_sha256,
+            receivers=self.sinks.receivers(),
+            failures=FailureCounts(
+                reloads=summary.failed_reloads,
+                thread_restarts=threads.restarts(),
+                missing_threads=tuple(threads.missing()),
+                lost_files=self.sinks.lost_files(),
+                broken_frames=self.capture.broken_frames,
+            ),
         )
         self._reported_s, self._reported_results = now_s, summary.results
         self.sinks.on_status(status)

@@ -30,6 +30,7 @@ GROUND = (
     "edge.retry",
     "edge.console",
     "edge.quiet",
+    "edge.threads",
 )
 """What any module of `edge` may import; `edge` itself is for the version."""
 SINKS_MAY_IMPORT = (*GROUND, "edge.messages", "edge.config", "edge.sinks")

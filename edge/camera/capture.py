@@ -96,6 +96,8 @@ class Capture:
         """Frames read so far."""
         self.connects = 0
         """Connections so far, the first one included."""
+        self.broken_frames = 0
+        """Frames that could not be decoded."""
 
     def __enter__(self) -> Capture:
         self._supervisor.start()

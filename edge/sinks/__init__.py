@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from edge.config import Config
-from edge.messages import FireEvent, FrameResult, RunStatus
+from edge.messages import FireEvent, FrameResult, ReceiverStatus, RunStatus
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,15 @@ class Sink:
     def on_config(self, config: Config) -> None:
         """Handle a reloaded configuration; settings of the sink itself need a restart."""
 
+    def receivers(self) -> Sequence[ReceiverStatus]:
+        """Return the state of delivery to each receiver of this sink; called about once a second."""
+        return ()
+
+    @property
+    def lost_files(self) -> int:
+        """How many files could not be written."""
+        return 0
+
     def close(self) -> None:
         """Finish, in about a second."""
 
@@ -73,6 +82,14 @@ class Sinks:
 
     def on_config(self, config: Config) -> None:
         self._call_each(lambda sink: sink.on_config(config))
+
+    def receivers(self) -> tuple[ReceiverStatus, ...]:
+        """Return the state of delivery to all receivers."""
+        return tuple(receiver for sink in self._sinks for receiver in sink.receivers())
+
+    def lost_files(self) -> int:
+        """Return how many files could not be written."""
+        return sum(sink.lost_files for sink in self._sinks)
 
     def close(self) -> None:
         """Close all sinks at the same time, since each may take about a second."""

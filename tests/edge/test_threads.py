@@ -1,0 +1,66 @@
+"""Worker threads restart after a failure, and the system's refusal to start one is retried and visible."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from edge import threads
+from edge.threads import Worker
+
+
+def test_a_worker_that_raises_is_called_again_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    calls = iter([ValueError("bad item"), None])
+    finished = threading.Event()
+
+    def work() -> None:
+        if error := next(calls):
+            raise error
+        finished.set()
+
+    before = threads.restarts()
+    worker = Worker("sender", work, wait_s=lambda _: 0.0)
+    worker.start()
+    assert finished.wait(10)
+    worker.join(10)
+    assert threads.restarts() - before == 1
+    assert "sender failed (ValueError: bad item), restarting" in caplog.text
+    assert "sender" not in threads.missing()
+
+
+def test_a_thread_that_cannot_be_started_is_missing_until_a_retry_succeeds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    finished = threading.Event()
+    worker = Worker("sender", finished.wait)  # type: ignore[arg-type]
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        worker.start()
+        threads.restart_missing()
+        assert "sender" in threads.missing()
+    threads.restart_missing()
+    assert "sender" not in threads.missing()
+    assert worker.is_alive()
+    finished.set()
+    worker.join(10)
+    assert [record.message for record in caplog.records] == [
+        "sender could not be started (can't start new thread), will retry",
+        "sender runs again",
+    ]
+
+
+def test_a_worker_that_was_joined_is_not_restarted() -> None:
+    calls = []
+    worker = Worker("sender", lambda: calls.append(1))
+    worker.start()
+    worker.join(10)
+    threads.restart_missing()
+    assert calls == [1]
+    assert not worker.is_alive()

@@ -19,6 +19,7 @@ import pytest
 from edge.camera.pattern import FLAMES_FROM_S
 from tests.support.edge_process import edge_process, lines
 from tests.support.run_cli import fireseg_edge, refused
+from tests.support.small_disk import small_disk
 
 FIRE_FRAMES = 290
 """The fire of the test pattern has ended by then."""
@@ -47,6 +48,17 @@ def test_a_run_ends_after_max_frames_and_records_them(run_folder: Path, tmp_path
     assert done.code == 0
     assert done.out.splitlines()[-1].startswith("images: 3 frames in ")
     assert cv2.VideoCapture(str(record)).get(cv2.CAP_PROP_FRAME_COUNT) == 3
+
+
+def test_a_recording_on_a_full_disk_is_one_error_line_and_exit_code_1_after_a_whole_run(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        done = fireseg_edge("run", *RECORDING, "--record", disk / "seen.mp4", cwd=run_folder)
+    assert done.code == 1
+    (line,) = [line for line in done.err.splitlines() if "recording" in line]
+    assert "seen.mp4 is incomplete (No space left on device)" in line
+    assert done.out.splitlines()[-1].startswith("noise.avi: 30 frames in ")
 
 
 def test_in_real_time_max_fps_drops_frames_but_not_the_last(run_folder: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edge.config import SECTIONS, load_config
+from edge.config import SECTIONS, WebSection, load_config
 from edge.config_schema import section_template
 from edge.errors import UserError
 from edge.files import replacing
@@ -50,8 +51,17 @@ def init(path: Annotated[Path, typer.Argument(help="The file to write.")] = Path
 def check(path: Annotated[Path, typer.Argument(help="The file to check.")] = Path("fireseg.toml")) -> None:
     """Check a configuration file: one line for each mistake, and exit code 2."""
     config = load_config(path)
+    check_page_password(config.web)
     zones = ", ".join(zone.name for zone in config.zones) or "the whole frame"
     print(f"{path} is valid; zones: {zones}")
+
+
+def check_page_password(web: WebSection) -> None:
+    """Raise `UserError` for a short password of the page, unless only the service can read it."""
+    from edge.sinks.web.sink import read_password  # imports what only a run with a page needs
+
+    if web.listen and (not web.password_file or os.access(web.password_file, os.R_OK)):
+        read_password(web.password_file)
 
 
 def documented_config() -> str:

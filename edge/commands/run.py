@@ -32,7 +32,7 @@ from edge.sinks.terminal import LogHandler, Terminal
 
 log = logging.getLogger(__name__)
 
-RECORD_HELP = "Record the video, fire highlighted, to this .mp4, .avi or .mkv; a power cut leaves the last two readable."
+RECORD_HELP = "Record the video, fire highlighted, to this .mp4, .avi or .mkv; the last two survive a power cut."
 RELOADED = ("model", "alarm", "loop")  # tables that SIGHUP applies; all others need a restart
 
 

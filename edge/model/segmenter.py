@@ -53,7 +53,7 @@ class Segmenter:
         runtime: str | None = None,
         data: bytes | None = None,
     ) -> None:
-        path = Path(model_path)
+        self._path = path = Path(model_path)
         self.threads = cores_for(threads)
         flatbuffer, self.card = split_model(path, data)
         self.runtime = find_runtime(runtime)
@@ -109,8 +109,11 @@ class Segmenter:
             np.multiply(self._frame, np.float32(self._largest / 255), out=self._input()[0])
 
     def invoke(self) -> None:
-        """Run inference on the loaded frame."""
-        self._interpreter.invoke()
+        """Run inference on the loaded frame. Raises `UserError` if the model is damaged."""
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise UserError(f"{self._path} could not be run by {self.runtime} ({error})", "copy it again") from error
 
     def result(self) -> Map:
         """Return the map of the last inference."""
@@ -122,7 +125,6 @@ class Segmenter:
         else:
             cv2.LUT(output.view(np.uint8), self._output_table, dst=self._map)
         return self._map
-
 
     def _likely_largest(self, path: Path) -> float:
         """Return 255 or 1: whether a float model without a card sees the probe's flames in 0..255, or only in 0..1.

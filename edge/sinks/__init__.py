@@ -93,9 +93,14 @@ class Sinks:
 
     def close(self) -> None:
         """Close all sinks at the same time, since each may take about a second."""
-        threads = [threading.Thread(target=self._guard, args=(sink, lambda sink: sink.close())) for sink in self._sinks]
-        for thread in threads:
-            thread.start()
+        threads = []
+        for sink in self._sinks:
+            thread = threading.Thread(target=self._guard, args=(sink, lambda sink: sink.close()))
+            try:
+                thread.start()
+                threads.append(thread)
+            except (RuntimeError, MemoryError):  # no further thread: one after the other
+                self._guard(sink, lambda sink: sink.close())
         for thread in threads:
             thread.join()
 

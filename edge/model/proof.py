@@ -68,6 +68,8 @@ def answer_parent() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter prints, too
     data = sys.stdin.buffer.read()
     with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")  # if memory is short, not the run
+    with suppress(OSError):
         os.nice(10)
     find_runtime()  # its libraries come before the limit
     limit_memory(memory_bytes + 4 * len(data))

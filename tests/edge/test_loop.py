@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import pytest
-
 from edge.camera.base import Camera, CameraFrame
 from edge.camera.capture import Capture, Replay
 from edge.camera.pattern import PatternCamera
@@ -22,6 +20,7 @@ from edge.host.machine import HostStatus
 from edge.host.throttle import Throttle
 from edge.loop import run_loop
 from edge.messages import CameraState, FireEvent, FrameResult, RunStatus
+from edge.reload import Reloader, Setup
 from edge.signals import RunControl, install_signal_handlers
 from edge.sinks import Sink, Sinks
 from edge.status import StatusReporter, Summary
@@ -51,6 +50,10 @@ class SilentCamera:
         pass
 
 
+def refuse() -> Setup:
+    raise UserError("model gone.tflite could not be read", "check the path")
+
+
 class Recorder(Sink):
     """Keeps every message; `on_message` is called with their number."""
 
@@ -72,17 +75,26 @@ def loop(
     make: Callable[[], Camera],
     *,
     control: RunControl | None = None,
-    reload: Callable[[], None] = lambda: None,
+    reloader: Reloader | None = None,
     max_frames: int | None = None,
     on_message: Callable[[int], None] = lambda _: None,
 ) -> Recorder:
     """Run the loop; the clock of its statuses advances by a second whenever it is read."""
     recorder, detector, clock = Recorder(on_message), make_detector(), itertools.count()
-    sinks, throttle = Sinks([recorder], time.monotonic), Throttle(0, slow_when_hot=False, read_machine=lambda: MACHINE)
+    sinks, throttle = (
+        Sinks([recorder], time.monotonic),
+        Throttle(0, slow_when_hot=False, read_machine=lambda: MACHINE, run_job=lambda job: job()),
+    )
     with Capture(make, replay=Replay.EVERY_FRAME, prepare=detector.prepare) as capture:
-        reporter = StatusReporter(capture, sinks, throttle, detector.events, clock=lambda: next(clock), interval_s=3)
+        reloader = reloader or Reloader(refuse, lambda _: None)
+        reporter = StatusReporter(
+            capture, sinks, throttle, detector.events, reloader, clock=lambda: next(clock), interval_s=3
+        )
         control = control or RunControl()
-        run_loop(capture, detector, sinks, throttle, control, reload=reload, max_frames=max_frames, reporter=reporter)
+        run_loop(
+            capture, detector, sinks, throttle, control,
+            reloader=reloader, max_frames=max_frames, reporter=reporter,
+        )  # fmt: skip
     return recorder
 
 
@@ -121,18 +133,6 @@ def test_a_silent_camera_is_reported_again_and_again() -> None:
     assert len(ages_s) == 3
     assert all(later >= earlier + 3 for earlier, later in itertools.pairwise(ages_s))
     assert {(status.results, status.fps) for status in statuses} == {(0, 0.0)}
-
-
-def test_a_refused_reload_is_logged_and_the_loop_continues(caplog: pytest.LogCaptureFixture) -> None:
-    reloads = []
-
-    def refuse() -> None:
-        reloads.append(True)
-        raise UserError("model gone.tflite could not be read", "check the path")
-
-    recorder = loop(lambda: PatternCamera(fps=10), control=RunControl(reload=True), reload=refuse, max_frames=3)
-    assert (len(recorder.of(FrameResult)), len(reloads)) == (3, 1)
-    assert "rejected, the old one stays in use: model gone.tflite could not be read: check the path" in caplog.text
 
 
 def test_signals_set_flags_and_get_their_handlers_back() -> None:

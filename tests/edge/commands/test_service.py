@@ -13,7 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from edge.commands.service import STATE, Service, check_access, plan_service, quote, render_unit, run_as, watchdog_s
+from edge.commands.service import (
+    STATE,
+    Service,
+    check_access,
+    memory_max_mb,
+    plan_service,
+    quote,
+    render_unit,
+    run_as,
+    watchdog_s,
+)
 from edge.config import load_config
 from edge.errors import UserError
 from tests.support.edge_process import ENVIRONMENT, ROOT, RUN, WAIT_S
@@ -57,7 +67,10 @@ def unit_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def service(program: Path) -> Service:
-    return Service(program, config=None, user=None, reads=(), writes=(), folder=None, watchdog_s=120)
+    return Service(
+        program, config=None, user=None, reads=(), writes=(), folder=None, watchdog_s=120,
+        systemd_version=252, memory_max_mb=1024,
+    )  # fmt: skip
 
 
 def install(*arguments: str | Path, cwd: Path = ROOT) -> Done:
@@ -147,6 +160,32 @@ def test_a_dynamic_user_writes_only_to_the_state_folder(config: Path, program: P
     config.write_text(f'{text}[clips]\nfolder = "events"\n')
     with pytest.raises(UserError, match=f"choose a folder in {STATE}, or pass --user"):
         plan_service(load_config(config), None, None)
+
+
+def test_every_folder_that_the_configuration_writes_is_writable(config: Path, program: Path) -> None:
+    with config.open("a") as file:
+        file.write('[clips]\nfolder = "clips"\n[spool]\nfolder = "spool"\n')
+    loaded = load_config(config)
+    assert [path.name for path in loaded.files("written")] == ["clips", "spool"]
+    assert plan_service(loaded, config, "nobody").writes == tuple(loaded.files("written"))
+
+
+def test_restart_delays_grow_where_systemd_knows_how(program: Path) -> None:
+    old, new = (render_unit(replace(service(program), systemd_version=version)) for version in (253, 254))
+    assert values(new, "RestartSteps") == ["5"]
+    assert values(new, "RestartMaxDelaySec") == ["60"]
+    assert "RestartSteps=" not in old
+    assert "RestartMaxDelaySec=" not in old
+    assert values(old, "RestartSec") == values(new, "RestartSec") == ["5"]
+
+
+def test_the_service_cannot_take_the_memory_of_the_machine(program: Path) -> None:
+    assert [memory_max_mb(size_mb << 20) for size_mb in (512, 4096)] == [384, 1024]
+    text = render_unit(replace(service(program), memory_max_mb=384))
+    assert values(text, "MemoryMax") == ["384M"]
+    assert values(text, "TasksMax") == ["128"]
+    assert values(text, "OOMPolicy") == ["continue"]
+    assert values(text, "UMask") == ["0077"]
 
 
 @as_root
@@ -253,15 +292,16 @@ def test_a_run_makes_no_system_call_that_the_unit_forbids(shipped_model: Path, t
     arguments = [*RUN, "--model", str(shipped_model), "--source", "test-pattern", "--max-frames", "5"]
     trace = tmp_path / "trace"
     command = ["strace", "-f", "-qq", "-o", str(trace), *arguments, "--clips", str(tmp_path / "events")]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=WAIT_S)
+    environment = ENVIRONMENT | {"STATE_DIRECTORY": str(tmp_path / "state")}  # as a service, which proves its model
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WAIT_S)
     if "ptrace" in done.stderr:
         pytest.skip("strace is not allowed here")
     assert done.returncode == 0, done.stderr
     calls = set(re.findall(r"^\d+ +([a-z]\w*)\(", trace.read_text(errors="replace"), re.MULTILINE))
     sets = system_call_sets()
     allowed = sets["@default"] | sets["@system-service"] - sets["@privileged"] - sets["@resources"]
-    # mbind is a hint for memory placement; OpenBLAS continues without it.
-    assert calls - allowed <= {"mbind"}
+    # Hints: for the placement of memory by OpenBLAS, and the priority of the process that proves a model.
+    assert calls - allowed <= {"mbind", "setpriority"}
     assert {"futex", "openat", "execve"} <= calls
 
 

@@ -36,7 +36,7 @@ def read_model(path: Path) -> bytes:
             raise UserError(f"model {path} could not be read (not a regular file)", "check the path")
         if status.st_size <= MAX_MODEL_BYTES:
             with path.open("rb") as file:
-                return file.read(MAX_MODEL_BYTES)
+                return file.read(status.st_size)
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"model {path} could not be read ({reason})", "check the path") from error

@@ -101,11 +101,11 @@ class StatusReporter:
         text = failures_text(status.failures, status.receivers)
         if text != self._logged and now_s - self._logged_s >= LOG_INTERVAL_S:
             self._logged_s, self._logged = now_s, text
-            log.warning("since the start: %s", text or "all threads run again")
+            log.warning("since the start: %s", text or "no thread is missing any more")
 
 
 def failures_text(failures: FailureCounts, receivers: Sequence[ReceiverStatus]) -> str:
-    """Return what is lost or missing, such as "2 lost files, 1 mqtt event dropped"; empty if nothing is."""
+    """Return what is lost or missing, such as "lost files: 2, events dropped for mqtt: 1"; empty if nothing is."""
     counts = {
         "broken frames": failures.broken_frames,
         "lost files": failures.lost_files,
@@ -115,5 +115,5 @@ def failures_text(failures: FailureCounts, receivers: Sequence[ReceiverStatus]) 
     for receiver in receivers:
         counts[f"events dropped for {receiver.name}"] = receiver.dropped
         counts[f"events set aside for {receiver.name}"] = receiver.dead_letters
-    parts = [f"{count} {name}" for name, count in counts.items() if count]
-    return ", ".join([*parts, *(f"the thread {name} is missing" for name in failures.missing_threads)])
+    parts = [f"{name}: {count}" for name, count in counts.items() if count]
+    return ", ".join([*parts, *(f"missing thread: {name}" for name in failures.missing_threads)])

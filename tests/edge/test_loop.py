@@ -9,8 +9,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
+
+import pytest
 
 from edge.camera.base import Camera, CameraFrame
 from edge.camera.capture import Capture, Replay
@@ -19,11 +22,11 @@ from edge.errors import UserError
 from edge.host.machine import HostStatus
 from edge.host.throttle import Throttle
 from edge.loop import run_loop
-from edge.messages import CameraState, FireEvent, FrameResult, RunStatus
+from edge.messages import CameraState, FailureCounts, FireEvent, FrameResult, ReceiverStatus, RunStatus
 from edge.reload import Reloader, Setup
 from edge.signals import RunControl, install_signal_handlers
 from edge.sinks import Sink, Sinks
-from edge.status import StatusReporter, Summary
+from edge.status import StatusReporter, Summary, failures_text
 from tests.support.factories import MODEL_HASH, make_detector
 
 ROOT = Path(__file__).parents[2]
@@ -157,3 +160,91 @@ def test_the_summary_names_source_frames_rate_age_and_fires() -> None:
     line = "test-pattern: 20 frames in 2.0 s (10.0 per second, 3 dropped, median age 20 ms), 2 fires"
     assert summary.line("test-pattern") == line
     assert Summary(seconds=0.0).line("cam") == "cam: 0 frames in 0.0 s (0.0 per second, 0 dropped), no fire"
+
+
+@dataclass
+class Counting:
+    """A camera whose counts a test sets."""
+
+    state: CameraState = CameraState.STREAMING
+    connects: int = 1
+    broken_frames: int = 0
+
+
+@pytest.fixture
+def reporting() -> Reporting:
+    return Reporting()
+
+
+class Reporting:
+    """A status reporter whose clock, camera and totals a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s, self.summary, self.camera = 0.0, Summary(), Counting()
+        self.recorder = Recorder(lambda _: None)
+        self.reloader = Reloader(refuse, lambda _: None, fallback="the model is damaged")
+        throttle = Throttle(0, slow_when_hot=False, read_machine=lambda: MACHINE, run_job=lambda job: job())
+        self.reporter = StatusReporter(
+            cast(Capture, self.camera), Sinks([self.recorder], time.monotonic), throttle, make_detector().events,
+            self.reloader, clock=lambda: self.now_s,
+        )  # fmt: skip
+
+    def after(self, seconds: float, *, results: int = 0, dropped: int = 0) -> RunStatus:
+        self.now_s += seconds
+        self.summary.results += results
+        self.summary.dropped += dropped
+        self.reporter.report(self.summary)
+        return self.recorder.of(RunStatus)[-1]
+
+
+def test_the_frame_rate_is_that_since_the_last_status(reporting: Reporting) -> None:
+    assert reporting.after(0).fps == 0
+    assert reporting.after(2, results=10, dropped=3).fps == 5
+    status = reporting.after(4, results=4, dropped=1)
+    assert (status.fps, status.results, status.dropped) == (1, 14, 4)
+    assert reporting.after(0.5, results=100) is status, "not due"
+    assert reporting.after(0.5).fps == 100
+
+
+def test_a_status_has_the_failures_and_the_fallback(reporting: Reporting) -> None:
+    reporting.camera.broken_frames, reporting.reloader.failed = 3, 2
+    status = reporting.after(1)
+    assert (status.failures.broken_frames, status.failures.reloads) == (3, 2)
+    assert status.fallback == "the model is damaged"
+
+
+def test_growing_failures_are_logged_once_a_minute(reporting: Reporting, caplog: pytest.LogCaptureFixture) -> None:
+    for second in range(200):
+        reporting.camera.broken_frames = min(second, 100)
+        reporting.after(1)
+    assert [record.message for record in caplog.records] == [
+        "since the start: broken frames: 59",
+        "since the start: broken frames: 100",
+    ]
+
+
+def test_what_is_lost_is_said_by_receiver() -> None:
+    receiver = ReceiverStatus("mqtt", "", 9, 5, dropped=1, dead_letters=2, retries=7, waiting=0, oldest_age_s=0.0)
+    failures = FailureCounts(lost_files=4, missing_threads=("capture",))
+    text = "lost files: 4, events dropped for mqtt: 1, events set aside for mqtt: 2, missing thread: capture"
+    assert failures_text(failures, [receiver]) == text
+    assert failures_text(FailureCounts(), [replace(receiver, dropped=0, dead_letters=0)]) == ""
+
+
+def test_results_continue_while_a_reload_is_prepared() -> None:
+    ready, applied, control = threading.Event(), [], RunControl(reload=True)
+
+    def prepare() -> Setup:
+        ready.wait()
+        raise UserError("it is bad")
+
+    def on_message(count: int) -> None:
+        if count == 10:
+            ready.set()
+
+    reloader = Reloader(prepare, applied.append)
+    recorder = loop(
+        lambda: PatternCamera(fps=10), control=control, reloader=reloader, max_frames=20, on_message=on_message
+    )
+    assert len(recorder.of(FrameResult)) == 20
+    assert applied == []

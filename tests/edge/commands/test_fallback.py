@@ -136,9 +136,7 @@ def test_without_a_state_folder_a_bad_start_is_refused(
     assert "is not a TFLite model" in refused(done)[0]
 
 
-def test_a_first_start_that_fails_is_refused(
-    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_first_start_that_fails_is_refused(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
     write_config(tmp_path, "")
     done = fireseg_edge("run", "--config", "fireseg.toml", "--source", run_folder / "images", cwd=tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -64,3 +65,13 @@ def test_a_background_job_that_fails_is_logged(caplog: pytest.LogCaptureFixture)
     with ThreadPoolExecutor(1) as executor:
         executor.submit(fail).add_done_callback(log_failure)
     assert "a background job of a sink failed (ZeroDivisionError: division by zero)" in caplog.text
+
+
+def test_all_sinks_are_closed_where_no_further_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    recordings = Recording(), Recording()
+    Sinks(recordings, clock=lambda: 0.0).close()
+    assert [recording.calls for recording in recordings] == [["close"], ["close"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -142,14 +143,16 @@ def private_files() -> Iterator[None]:
 
 @contextmanager
 def log_to_stderr(verbose: bool) -> Iterator[None]:
-    """Write log lines to stderr; at the end wait for the reader, unless it hangs."""
+    """Write log lines and warnings to stderr; at the end wait for the reader, unless it hangs."""
     handler = LogHandler(sys.stderr)
     root = logging.getLogger("edge")
-    previous = root.handlers, root.propagate
+    previous, show_warning = (root.handlers, root.propagate), warnings.showwarning
+    warnings.showwarning = lambda message, *_, **__: log.warning("%s", message)
     root.handlers, root.propagate = [handler], False
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
     try:
         yield
     finally:
         root.handlers, root.propagate = previous
+        warnings.showwarning = show_warning
         handler.close()

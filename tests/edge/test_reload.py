@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -137,7 +137,7 @@ def test_the_loop_goes_on_while_a_reload_is_prepared_and_applies_it_in_its_own_t
 def test_any_failure_is_one_bounded_line_and_counted(
     error: Exception, text: str, when: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: object) -> Setup:
+    def fail(*_: object) -> NoReturn:
         raise error
 
     caplog.set_level(logging.INFO)
@@ -154,7 +154,8 @@ def test_any_failure_is_one_bounded_line_and_counted(
 
 
 def test_a_request_during_a_reload_is_carried_out_after_it() -> None:
-    turns, applied, control = threading.Semaphore(0), [], RunControl(reload=True)
+    applied: list[Setup] = []
+    turns, control = threading.Semaphore(0), RunControl(reload=True)
 
     def prepare_in_turn() -> Setup:
         turns.acquire()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def run_service(folder: Path, run_folder: Path) -> tuple[int, str, set[str]]:
     return done.code, done.err, {zone for line in lines(done.out, "result") for zone in line["zones"]}
 
 
-BREAK = {
+BREAK: dict[str, Callable[[Path], object]] = {
     "invalid configuration": lambda folder: write_config(folder, "[model]\n"),
     "nested configuration": lambda folder: write_config(folder, "x=" + "[" * 20_000),
     "missing configuration": lambda folder: (folder / "fireseg.toml").unlink(),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from edge.messages import START, FireEvent, FrameResult
+from edge.messages import START, FireEvent, FrameResult, ReceiverStatus
 from edge.sinks import LOG_INTERVAL_S, Sink, Sinks, log_failure
 from tests.support.factories import event, result
+
+MQTT = ReceiverStatus("mqtt", "", 1, 1, dropped=0, dead_letters=0, retries=0, waiting=0, oldest_age_s=0.0)
 
 
 class Failing(Sink):
@@ -19,6 +22,13 @@ class Failing(Sink):
 
     def on_event(self, event: FireEvent) -> None:
         raise ValueError("odd event")
+
+    def receivers(self) -> Sequence[ReceiverStatus]:
+        raise LookupError("no queue")
+
+    @property
+    def lost_files(self) -> int:
+        raise OSError("no folder")
 
     def close(self) -> None:
         raise RuntimeError("will not close")
@@ -34,6 +44,13 @@ class Recording(Sink):
     def on_event(self, event: FireEvent) -> None:
         self.calls.append(event.kind)
 
+    def receivers(self) -> Sequence[ReceiverStatus]:
+        return (MQTT,)
+
+    @property
+    def lost_files(self) -> int:
+        return 2
+
     def close(self) -> None:
         self.calls.append("close")
 
@@ -43,6 +60,7 @@ def test_the_other_sinks_get_everything(caplog: pytest.LogCaptureFixture) -> Non
     sinks = Sinks([Failing(), recording], clock=lambda: 0.0)
     sinks.on_result(result(0, 0, on=False))
     sinks.on_event(event(START))
+    assert (sinks.receivers(), sinks.lost_files()) == ((MQTT,), 2)
     sinks.close()
     assert recording.calls == ["result", "start", "close"]
     assert "Failing failed (OSError: broker is gone)" in caplog.text

@@ -23,6 +23,7 @@ from edge.model.segmenter import Segmenter
 PROOF_TIMEOUT_S = 60.0
 PROOF_BYTES = 512 << 20
 """Memory for the interpreter, above that of the imported libraries and four times the model."""
+CODE = Path(__file__).parents[2]
 CHILD = "from edge.model.proof import answer_parent; answer_parent()"
 REMEDY = "export the model again, or copy it again"
 
@@ -41,7 +42,8 @@ def prove(path: Path, data: bytes, *, timeout_s: float = PROOF_TIMEOUT_S, memory
         data: the bytes of the model file.
     """
     command = [sys.executable, "-P", "-c", CHILD, str(path), str(timeout_s), str(memory_bytes)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # The child runs this very code, wherever it was started.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(CODE), *filter(None, sys.path)])}
     try:
         done = subprocess.run(
             command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, timeout=timeout_s,

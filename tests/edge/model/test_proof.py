@@ -57,8 +57,9 @@ def test_a_child_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_memory_of_a_proof_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     greedy = (
         "from edge.model import proof\n"
-        "proof.Segmenter = lambda *_, **__: bytearray(200 << 20)\n"
-        "proof.flame_pixels = len\n"
+        "from unittest import mock\n"
+        "proof.Segmenter = mock.Mock()\n"
+        "proof.flame_pixels = lambda _: len(bytearray(200 << 20))\n"
         "proof.answer_parent()"
     )
     monkeypatch.setattr(proof, "CHILD", greedy)

@@ -12,6 +12,8 @@ from edge.retry import backoff_s
 log = logging.getLogger(__name__)
 
 _workers: WeakSet[Worker] = WeakSet()
+_count_lock = threading.Lock()
+_restarts = 0  # also of workers that are gone
 
 
 class Worker:
@@ -59,7 +61,7 @@ class Worker:
             return
         if self._refused:
             log.info("%s runs again", self.name)
-            self.restarts += 1
+            self._count_restart()
         self._thread, self._refused = thread, False
 
     def is_alive(self) -> bool:
@@ -78,6 +80,12 @@ class Worker:
         if self._thread is not None:
             self._thread.join(timeout_s)
 
+    def _count_restart(self) -> None:
+        global _restarts
+        self.restarts += 1
+        with _count_lock:
+            _restarts += 1
+
     def _run(self) -> None:
         failures = 0
         while True:
@@ -86,7 +94,7 @@ class Worker:
                 break
             except Exception as error:  # any kind: this is the last place that can see it
                 failures += 1
-                self.restarts += 1
+                self._count_restart()
                 self._waiting = True
                 log.error("%s failed (%s: %s), restarting", self.name, type(error).__name__, error)
                 log.debug("traceback", exc_info=error)
@@ -104,7 +112,7 @@ def restart_missing() -> None:
 
 def restarts() -> int:
     """Return how often workers of this process were restarted."""
-    return sum(worker.restarts for worker in list(_workers))
+    return _restarts
 
 
 def missing() -> list[str]:

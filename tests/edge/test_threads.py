@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 
@@ -25,9 +26,12 @@ def test_a_worker_that_raises_is_called_again_and_counted(caplog: pytest.LogCapt
     worker.start()
     assert finished.wait(10)
     worker.join(10)
-    assert threads.restarts() - before == 1
+    assert (threads.restarts() - before, worker.restarts) == (1, 1)
     assert "sender failed (ValueError: bad item), restarting" in caplog.text
     assert "sender" not in threads.missing()
+    del worker
+    gc.collect()
+    assert threads.restarts() - before == 1, "a counter never decreases"
 
 
 def test_a_thread_that_cannot_be_started_is_missing_until_a_retry_succeeds(

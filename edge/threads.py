@@ -12,7 +12,7 @@ from edge.retry import backoff_s
 log = logging.getLogger(__name__)
 
 _workers: WeakSet[Worker] = WeakSet()
-_count_lock = threading.Lock()
+_lock = threading.Lock()  # other threads start workers while the loop's looks at them
 _restarts = 0  # also of workers that are gone
 
 
@@ -44,7 +44,8 @@ class Worker:
     def start(self) -> None:
         """Start the thread."""
         self._started = True
-        _workers.add(self)
+        with _lock:
+            _workers.add(self)
         self.restart()
 
     def restart(self) -> None:
@@ -83,7 +84,7 @@ class Worker:
     def _count_restart(self) -> None:
         global _restarts
         self.restarts += 1
-        with _count_lock:
+        with _lock:
             _restarts += 1
 
     def _run(self) -> None:
@@ -106,7 +107,7 @@ class Worker:
 
 def restart_missing() -> None:
     """Start every worker that should run and does not; the loop calls this about once a second."""
-    for worker in list(_workers):
+    for worker in _all_workers():
         worker.restart()
 
 
@@ -117,4 +118,9 @@ def restarts() -> int:
 
 def missing() -> list[str]:
     """Return the names of the workers that should run and do not."""
-    return sorted(worker.name for worker in list(_workers) if worker.missing)
+    return sorted(worker.name for worker in _all_workers() if worker.missing)
+
+
+def _all_workers() -> list[Worker]:
+    with _lock:
+        return list(_workers)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+from collections.abc import Iterator
+from weakref import WeakSet
 
 import pytest
 
@@ -68,3 +70,24 @@ def test_a_worker_that_was_joined_is_not_restarted() -> None:
     threads.restart_missing()
     assert calls == [1]
     assert not worker.is_alive()
+
+
+class LockedSet(WeakSet[Worker]):
+    """Fails where another thread could change it meanwhile, which raises in the loop."""
+
+    def __iter__(self) -> Iterator[Worker]:
+        assert threads._lock.locked()
+        return super().__iter__()
+
+    def add(self, item: Worker) -> None:
+        assert threads._lock.locked()
+        super().add(item)
+
+
+def test_workers_may_be_started_while_the_loop_looks_at_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_workers", LockedSet())
+    worker = Worker("sender", lambda: None)
+    worker.start()
+    threads.restart_missing()
+    assert threads.missing() == []
+    worker.join(10)

@@ -19,6 +19,7 @@ from edge.sinks import Sink
 
 FEEDS_PER_TIMEOUT = 4
 MISSING_LIMIT_S = 120.0  # longer than the longest wait before a worker is called again
+OPTIONAL_THREADS = {"host status", "reload", "stdout writer", "stderr writer"}  # no reason to restart a run
 STALE_AFTER_S = 3.0  # an older last result means that the camera is silent; it says nothing about fire
 
 
@@ -56,7 +57,7 @@ class Systemd(Sink):
             self._fed_s = now_s
 
     def on_status(self, status: RunStatus) -> None:
-        now_s, missing = self._clock(), status.failures.missing_threads
+        now_s, missing = self._clock(), {*status.failures.missing_threads} - OPTIONAL_THREADS
         self._missing_since_s = {name: self._missing_since_s.get(name, now_s) for name in missing}
         ready = [] if self._ready else ["READY=1"]
         self._notify(*ready, f"STATUS={summary(status, self._last)}")

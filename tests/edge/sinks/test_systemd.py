@@ -124,6 +124,7 @@ def test_a_thread_that_stays_missing_starves_the_watchdog_until_it_runs_again(ma
     assert feeds(10, "capture") == 0
     assert "STATUS=no alarm, 9.5 frames/s, 12 ms old; MISSING THREADS capture" in manager.listen()
     assert feeds(10) == 10
+    assert feeds(2 * MISSING_LIMIT_S, "host status", "reload") == 2 * MISSING_LIMIT_S, "the watch does without"
     assert sum(feeds(1, name) for name in ("clips", "web") * round(MISSING_LIMIT_S)) == 2 * MISSING_LIMIT_S
 
 

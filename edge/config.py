@@ -116,7 +116,7 @@ class LoopSection:
 
 @dataclass(frozen=True)
 class ClipsSection:
-    folder: str = field("", 'Where images and clips of fires go, such as "events"; empty for none.', path="any")
+    folder: str = field("", 'Where images and clips of fires go, such as "events"; empty for none.', path="written")
     before_s: float = field(5.0, "A clip begins this many seconds before the alarm.", low=0, high=30)
     after_s: float = field(10.0, "A clip ends this many seconds after the alarm.", low=0, high=60)
     max_mb: float = field(500.0, "Size limit of the folder in megabytes; the oldest files go first.", low=1, high=1e6)
@@ -169,7 +169,7 @@ class SpoolSection:
     folder: str = field(
         "",
         "Where undelivered events wait; empty for the state folder of the service, or ~/.local/state/fireseg-edge.",
-        path="any",
+        path="written",
     )
     max_mb: float = field(50.0, "Size limit of the folder in megabytes; the oldest events go first.", low=0.1, high=1e6)
 
@@ -251,7 +251,7 @@ def _areas(
         errors += [unknown_key(key, where, keys) for key in area if key not in keys]
         try:
             yield name, tuple((float(x), float(y)) for x, y in corners)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             errors.append(f"{where} polygon = {show(corners)}: expected corners, such as [[0.1, 0.4], [0.5, 0.4], …]")
 
 

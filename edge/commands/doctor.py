@@ -17,7 +17,9 @@ from edge.commands.options import camera_settings, load_model
 from edge.config import Config, Overrides, load_config
 from edge.errors import UserError
 from edge.host.machine import HOT_C, HostStatus, cpu_name, output_of, read_state
+from edge.model.card import read_model
 from edge.model.latency import time_runs
+from edge.model.proof import prove
 from edge.model.segmenter import Segmenter
 from edge.secrets import redact
 
@@ -55,6 +57,9 @@ def checks(config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
     loaded: list[Segmenter] = []
 
     def check_model() -> str:
+        path = Path(config.model.path)
+        if not prove(path, read_model(path)):
+            raise UserError(f"{path} detects no fire in the test pattern's flames", "copy it again")
         segmenter, _, model_sha256 = load_model(config)
         loaded.append(segmenter)
         return f"{config.model.path}, {segmenter.width}x{segmenter.height} px, {model_sha256[:12]}"

@@ -25,6 +25,7 @@ import typer
 from edge.config import Config, load_config
 from edge.errors import UserError
 from edge.files import write_text
+from edge.host.machine import output_of
 from edge.model.card import split_model
 from edge.retry import LONGEST_WAIT_S
 
@@ -35,6 +36,9 @@ STATE = Path("/var/lib") / NAME
 CAMERA_GROUP = "video"
 NOBODY = 65534
 MIN_WATCHDOG_S = 120
+MAX_MEMORY_MB = 1024  # a run takes 150 MB, and a model that is proven as much again
+MEMORY_SHARE = 0.75  # on a small machine
+RESTART_STEPS, STEPS_SINCE = 5, 254  # version of systemd that knows them
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 ACCESS_PROBE = """
 import os, sys
@@ -60,6 +64,8 @@ class Service:
     folder: Path | None
     """Working directory, if relative paths depend on it."""
     watchdog_s: int
+    systemd_version: int
+    memory_max_mb: int
     python: Path = Path(sys.executable)
     code: tuple[Path, ...] = (Path(sys.base_prefix), Path(__file__))
     """Where Python and this package are installed."""
@@ -94,7 +100,7 @@ def plan_service(config: Config, path: Path | None, user: str | None) -> Service
     user = service_user(user, path)
     model = Path(config.model.path)
     split_model(model)  # refuses a file that is not a model before anything is written
-    folders = [Path(folder).absolute() for folder in (config.clips.folder, config.spool.folder) if folder]
+    folders = [folder.absolute() for folder in config.files("written")]
     writes = tuple(folder for folder in folders if not folder.is_relative_to(STATE))
     if user is None and writes:
         problem = f"{writes[0]} would belong to a user that changes with each start"
@@ -109,6 +115,8 @@ def plan_service(config: Config, path: Path | None, user: str | None) -> Service
         # The default model is relative to the working directory of this command, so the service needs the same.
         folder=None if model.is_absolute() else Path.cwd(),
         watchdog_s=watchdog_s(config),
+        systemd_version=systemd_version(),
+        memory_max_mb=memory_max_mb(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
     )
 
 
@@ -116,6 +124,17 @@ def watchdog_s(config: Config) -> int:
     """Return a watchdog timeout longer than any gap the loop recovers from: stall, wait, connect, three slow frames."""
     rates = [rate for rate in (config.loop.max_fps, config.source.fps) if rate]
     return max(MIN_WATCHDOG_S, round(LONGEST_WAIT_S + 3 * config.source.stall_s + 3 / min(rates)))
+
+
+def memory_max_mb(machine_bytes: int) -> int:
+    """Return the service's memory limit on a machine with this much memory."""
+    return min(MAX_MEMORY_MB, round(MEMORY_SHARE * machine_bytes / (1 << 20)))
+
+
+def systemd_version() -> int:
+    """Return the version of systemd; 0 if it is unknown."""
+    version = re.match(r"systemd (\d+)", output_of("systemctl", "--version", timeout_s=5.0))
+    return int(version[1]) if version else 0
 
 
 def render_unit(service: Service) -> str:
@@ -126,10 +145,14 @@ def render_unit(service: Service) -> str:
     arguments = [f":{service.program}", "run", *(["--config", str(service.config)] if service.config else [])]
     paths = [*service.reads, *service.writes, service.program, *service.code, service.folder or STATE]
     at_home = any(path.is_relative_to(home) for path in paths for home in HOMES)
+    knows_steps = service.systemd_version >= STEPS_SINCE
     values = {
         "command": " ".join(map(quote, arguments)),
         "folder": escape_percent(str(service.folder)) if service.folder else "",
         "watchdog_s": str(service.watchdog_s),
+        "restart_steps": str(RESTART_STEPS) if knows_steps else "",
+        "restart_max_delay_s": f"{LONGEST_WAIT_S:.0f}" if knows_steps else "",
+        "memory_max_mb": str(service.memory_max_mb),
         "dynamic_user": "" if service.user else "yes",
         "user": service.user or NAME,
         "protect_home": "read-only" if at_home else "yes",

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edge.errors import UserError
-from edge.quiet import quiet
+from edge.quiet import silence
 
 # Runtime name -> module with `Interpreter`, pip package.
 RUNTIMES = {
@@ -34,7 +34,7 @@ class Runtime:
 
     def interpreter(self, model: bytes, threads: int) -> Any:
         """Return an interpreter of a flatbuffer with allocated tensors. Raises ValueError or RuntimeError."""
-        with quiet():  # XNNPACK logs to stderr
+        with silence():  # XNNPACK logs to stderr
             interpreter = self.module.Interpreter(model_content=model, num_threads=threads)
             interpreter.allocate_tensors()
         return interpreter

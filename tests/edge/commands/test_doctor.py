@@ -54,6 +54,16 @@ def test_a_missing_model_and_camera_fail_with_their_remedies_and_no_password(hea
     assert lines["disk"].startswith("OK ")
 
 
+@pytest.mark.parametrize("pixels", [0, 1])
+def test_a_model_that_sees_no_flames_fails(
+    healthy: None, pixels: int, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge.commands.doctor, "prove", lambda *_: pixels)
+    _, lines = doctor(tmp_path, "--model", models["int8"], "--source", "test-pattern")
+    assert lines["model"].startswith("OK " if pixels else "FAIL ")
+    assert pixels or "detects no fire in the test pattern's flames: copy it again" in lines["model"]
+
+
 def test_heat_fails_before_the_machine_throttles() -> None:
     assert check_temperature(status(60)) == "60 °C"
     assert check_temperature(status(None)) == check_power(status(bits=None)) == "not reported by this machine"

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import textwrap
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -33,6 +34,7 @@ def field(
     high: float | None = None,
     choices: Sequence[str] | None = None,
     path: PathKind | None = None,
+    names: str | None = None,
     check: Callable[[str], object] | None = None,
 ) -> Any:
     """Return a dataclass field that describes one key.
@@ -40,9 +42,10 @@ def field(
     Args:
         low, high: inclusive bounds; None for no bound.
         path: the key names a path, relative to the directory of the file.
+        names: a regular expression for texts that stand for something else than a path.
         check: raises `UserError` for an invalid text; its remedy becomes the message.
     """
-    key = {"doc": doc, "low": low, "high": high, "choices": choices, "path": path, "check": check}
+    key = {"doc": doc, "low": low, "high": high, "choices": choices, "path": path, "names": names, "check": check}
     return dataclasses.field(default=default, metadata=key)
 
 
@@ -72,10 +75,9 @@ def read_section(
             errors.append(unknown_key(key, where, keys))
         elif error := validation_error(value, hints[key], keys[key]):
             errors.append(f"{where} {key} = {show(value)}: {error}")
-        elif folder and value and (path_kind := keys[key].metadata["path"]):
-            is_there = _exists(folder / value, path_kind)
-            valid[key] = value if path_kind == "if-exists" and not is_there else str(folder / value)
-            if path_kind == "required" and is_there is False:
+        elif folder and value and _is_path(value, keys[key]):
+            valid[key] = str(folder / value)
+            if keys[key].metadata["path"] == "required" and _is_missing(folder / value):
                 errors.append(f"{where} {key} = {show(valid[key])}: expected a file, but there is none")
         else:
             valid[key] = hints[key](value)
@@ -132,9 +134,14 @@ def show(value: Any) -> str:
     return redact(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def _exists(path: Path, kind: PathKind) -> bool | None:
-    """Return whether there is such a file; None if unknown, as for a URL that is too long, or a service's secret."""
+def _is_path(text: str, key: dataclasses.Field[Any]) -> bool:
+    names = key.metadata["names"]
+    return key.metadata["path"] is not None and not (names and re.fullmatch(names, text))
+
+
+def _is_missing(path: Path) -> bool:
+    """Return whether there is certainly no such file; a service's secret may be invisible."""
     try:
-        return path.is_file() if kind == "required" else path.exists()
+        return not path.is_file()
     except OSError:
-        return None
+        return False

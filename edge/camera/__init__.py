@@ -10,13 +10,18 @@ from pathlib import Path
 
 from edge.camera.base import Camera, CameraError, CameraFrame, CameraSettings
 from edge.errors import UserError
+from edge.files import exists
 
-__all__ = ["CAMERA_KINDS", "Camera", "CameraError", "CameraFrame", "CameraSettings", "build_camera"]
+__all__ = ["CAMERA_KINDS", "CAMERA_NAMES", "Camera", "CameraError", "CameraFrame", "CameraSettings", "build_camera"]
 
 CAMERA_KINDS = (
     "picamera2, a V4L2 device (0 or /dev/video0), rtsp://…, http://… (MJPEG), a video file, a folder of images, "
     "or test-pattern"
 )
+
+
+CAMERA_NAMES = r"test-pattern|picamera2|\d+|[A-Za-z][A-Za-z0-9+.\-]*://.*"
+"""What names a camera or the pattern; any other text is a path."""
 
 
 def build_camera(source: str, settings: CameraSettings) -> Camera:
@@ -54,11 +59,11 @@ def build_camera(source: str, settings: CameraSettings) -> Camera:
 
         return V4l2Camera(source, settings)
     path = Path(source)
-    if source and path.is_dir():
+    if source and exists(path) and path.is_dir():
         from edge.camera.files import ImageFolder
 
         return ImageFolder(path, fps=settings.fps)
-    if path.is_file():
+    if exists(path) and path.is_file():
         from edge.camera.files import VideoFile
 
         return VideoFile(path)

@@ -16,8 +16,8 @@ import typer
 from edge import __version__
 from edge.camera import CAMERA_KINDS, Camera, build_camera
 from edge.camera.capture import Capture, Replay
-from edge.commands.options import camera_settings, load_model
-from edge.config import DEFAULT_MODEL, SECTIONS, Overrides, load_config
+from edge.commands.options import MODEL_HELP, camera_settings, load_model
+from edge.config import SECTIONS, Overrides, load_config
 from edge.detection.detector import Detector
 from edge.detection.events import EventTracker
 from edge.errors import UserError, UserErrors
@@ -42,7 +42,7 @@ class LogKind(StrEnum):
 
 def run_command(
     source: Annotated[str | None, typer.Option(help=f"Where frames come from: {CAMERA_KINDS}.")] = None,
-    model: Annotated[Path | None, typer.Option(help=f"A .tflite model; {DEFAULT_MODEL} by default.")] = None,
+    model: Annotated[str | None, typer.Option(help=f"The model: {MODEL_HELP}.")] = None,
     config: Annotated[Path | None, typer.Option(help="A file written by `fireseg-edge config init`.")] = None,
     replay: Annotated[Replay | None, typer.Option(help="How to play a recording.")] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after this many results.")] = None,
@@ -68,7 +68,7 @@ def run_command(
     """
     options: Overrides = {
         "source": {"address": source, "replay": replay and replay.value},
-        "model": {"path": model and str(model), "threads": threads},
+        "model": {"path": model, "threads": threads},
         "loop": {"max_fps": max_fps},
         "clips": {"folder": clips and str(clips)},
         "web": {"listen": web},
@@ -93,7 +93,7 @@ def run(
     control = RunControl()
 
     def open_camera() -> Camera:
-        return build_camera(config.source.address, camera_settings(config, segmenter))
+        return build_camera(config.source.address_with_login(), camera_settings(config, segmenter))
 
     camera = open_camera()  # refuses a wrong address before anything starts
     every_frame = config.source.replay == Replay.EVERY_FRAME

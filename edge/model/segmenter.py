@@ -20,6 +20,7 @@ from edge.images import Frame, Map, Mask
 from edge.model.card import Card, split_model
 from edge.model.preprocess import probability_to_u8, to_model_input
 from edge.model.runtime import cores_for, find_runtime
+from edge.model.shipped import find_model
 
 DEFAULT_THRESHOLD = 0.5
 OUTPUT_STEPS = 256  # the unit of the map is 1/256
@@ -29,20 +30,20 @@ class Segmenter:
     """A loaded segmentation model. Not thread-safe.
 
     Args:
-        model_path: a `.tflite`, with or without a card.
+        model_path: "base" or "small", which ship with this package, or a `.tflite`, with or without a card.
         threads: CPU threads; all cores by default.
         runtime: "litert" or "tflite-runtime"; the best one installed by default.
 
     Raises `UserError` if the model is not supported.
 
     Example:
-        >>> segmenter = Segmenter("models/fireseg-base-int8.tflite")
+        >>> segmenter = Segmenter("base")
         >>> mask = segmenter.mask(read_rgb(Path("photo.jpg")))
         >>> fire_share = mask.mean()
     """
 
     def __init__(self, model_path: str | Path, *, threads: int | None = None, runtime: str | None = None) -> None:
-        path = Path(model_path)
+        path = find_model(model_path)
         self.threads = cores_for(threads)
         flatbuffer, self.card = split_model(path)
         self.runtime = find_runtime(runtime)

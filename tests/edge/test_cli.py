@@ -33,7 +33,7 @@ def test_the_help_warns_that_it_is_not_a_life_safety_device(tmp_path: Path, argu
     assert arguments or all(name in done.out for name in COMMANDS)
 
 
-@pytest.mark.parametrize("arguments", [["segment"], ["bench"], ["bench", "model.tflite", "--fast"], ["sgement"]])
+@pytest.mark.parametrize("arguments", [["segment"], ["bench", "model.tflite"], ["bench", "--fast"], ["sgement"]])
 def test_a_wrong_command_line_shows_the_usage_and_ends_in_exit_code_2(tmp_path: Path, arguments: list[str]) -> None:
     done = fireseg_edge(*arguments, cwd=tmp_path)
     assert done.code == 2
@@ -44,7 +44,7 @@ def test_a_wrong_command_line_shows_the_usage_and_ends_in_exit_code_2(tmp_path: 
 @pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="needs /proc to know when the model is loaded")
 def test_ctrl_c_ends_the_installed_command_with_exit_code_130(models: dict[str, Path], tmp_path: Path) -> None:
     assert FIRESEG_EDGE.is_file(), "fireseg-edge is not installed beside this Python: run `pip install -e .[dev]`"
-    arguments = [str(FIRESEG_EDGE), "bench", str(models["int8"]), "--seconds", str(WAIT_S)]
+    arguments = [str(FIRESEG_EDGE), "bench", "--model", str(models["int8"]), "--seconds", str(WAIT_S)]
     with subprocess.Popen(
         arguments, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as bench:

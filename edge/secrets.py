@@ -42,13 +42,13 @@ def read_secret(variable: str, file: str) -> str | None:
     return secret
 
 
-def load_service_secrets(path: Path = SERVICE_SECRETS) -> None:
+def load_service_secrets() -> None:
     """Set the environment variables that systemd sets for the service, except those that are set.
 
     A file that this user may not read is ignored.
     """
     with suppress(OSError, UnicodeDecodeError):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in SERVICE_SECRETS.read_text(encoding="utf-8").splitlines():
             name, mark, value = line.strip().partition("=")
             if mark and not name.startswith(("#", ";")):
                 os.environ.setdefault(name, value.strip("'\""))

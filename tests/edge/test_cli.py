@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.edge_process import ENVIRONMENT, ROOT, WAIT_S
+from tests.support.edge_process import ENVIRONMENT, ROOT, RUN, WAIT_S
 from tests.support.run_cli import fireseg_edge
 
 COMMANDS = ("run", "segment", "bench", "doctor", "install-service")
@@ -84,3 +85,50 @@ def test_the_process_ends_at_once_if_a_thread_hangs(thread: str, output: str) ->
     command = [sys.executable, "-c", LEAVE, thread]
     done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=WAIT_S)
     assert (done.returncode, done.stdout) == (2, output), done.stderr
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "fireseg.toml"
+    path.write_text('[[zones]]\nname = "Küche"\npolygon = [[0, 0], [1, 0], [1, 1]]\n', encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("command", [["run", "--help"], ["config", "check"], ["bench", "--seconds", "0"]])
+def test_letters_that_the_terminal_lacks_are_replaced(config: str, encoding: str, command: list[str]) -> None:
+    environment = ENVIRONMENT | {"PYTHONIOENCODING": encoding}
+    arguments = [*command, config] if command[0] == "config" else command
+    done = subprocess.run([*RUN[:-1], *arguments], env=environment, capture_output=True, timeout=WAIT_S)
+    assert done.returncode == 0, done.stderr
+    if command[0] == "config":
+        assert ("K?che" if encoding == "ascii" else "Küche").encode(encoding) in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("command", [["--version"], ["config", "check"], ["doctor", "--source", "test-pattern"]])
+def test_output_that_cannot_be_written_is_one_line(config: str, command: list[str]) -> None:
+    arguments = [*command, config] if command[0] == "config" else command
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*RUN[:-1], *arguments], env=ENVIRONMENT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=WAIT_S
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the output could not be written (No space left on device): free some space")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", [["--version"], ["doctor", "--source", "test-pattern"], ["bench", "--seconds", "0"]]
+)
+def test_a_reader_that_goes_away_ends_a_command_without_a_word(command: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [*RUN[:-1], *command], env=ENVIRONMENT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=WAIT_S
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")

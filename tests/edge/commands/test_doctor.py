@@ -11,6 +11,7 @@ import edge.commands.doctor
 from edge.commands.doctor import check_clock, check_disk, check_power, check_temperature, is_clock_synchronized
 from edge.errors import UserError
 from edge.host.machine import HostStatus, Throttling
+from edge.secrets import WEB_PASSWORD
 from tests.support.mqtt_fixtures import mosquitto
 from tests.support.run_cli import fireseg_edge
 
@@ -91,6 +92,28 @@ def test_the_answer_of_timedatectl_is_parsed(
     (tmp_path / "timedatectl").write_text(f"#!/bin/sh\necho {answer}\n")
     (tmp_path / "timedatectl").chmod(0o755)
     assert is_clock_synchronized() is expected
+
+
+@pytest.mark.parametrize(
+    ("model", "advice"), [("base", "use the model small (`--model small`)"), ("small", "faster Pi")]
+)
+def test_a_slow_machine_gets_advice_for_its_own_model(
+    healthy: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: str, advice: str
+) -> None:
+    monkeypatch.setattr(edge.commands.doctor, "SLOW_MS", 0.0)
+    line = doctor(tmp_path, "--model", model, "--source", "test-pattern")[1]["runtime"]
+    assert line.startswith("FAIL ")
+    assert advice in line
+    assert "int8" not in line
+
+
+def test_a_page_without_a_password_fails(healthy: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("edge.secrets.SERVICE_SECRETS", tmp_path / "none")
+    monkeypatch.delenv(WEB_PASSWORD, raising=False)
+    config, arguments = tmp_path / "fireseg.toml", ("--model", "gone.tflite", "--source", "test-pattern")
+    for listen, start in (("0.0.0.0:80", "FAIL "), ("127.0.0.1:80", "OK ")):
+        config.write_text(f'[web]\nlisten = "{listen}"\n')
+        assert doctor(tmp_path, "--config", config, *arguments)[1]["page"].startswith(start)
 
 
 @pytest.mark.slow

@@ -95,8 +95,10 @@ def config(tmp_path: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-@pytest.mark.parametrize("command", [["run", "--help"], ["config", "check"], ["bench", "--seconds", "0"]])
+@pytest.mark.parametrize(
+    ("encoding", "command"),
+    [("ascii", ["config", "check"]), ("latin-1", ["config", "check"]), ("ascii", ["bench", "--seconds", "0"])],
+)
 def test_letters_that_the_terminal_lacks_are_replaced(config: str, encoding: str, command: list[str]) -> None:
     environment = ENVIRONMENT | {"PYTHONIOENCODING": encoding}
     arguments = [*command, config] if command[0] == "config" else command
@@ -108,7 +110,7 @@ def test_letters_that_the_terminal_lacks_are_replaced(config: str, encoding: str
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("command", [["--version"], ["config", "check"], ["doctor", "--source", "test-pattern"]])
+@pytest.mark.parametrize("command", [["config", "check"], ["doctor", "--source", "test-pattern"]])
 def test_output_that_cannot_be_written_is_one_line(config: str, command: list[str]) -> None:
     arguments = [*command, config] if command[0] == "config" else command
     with Path("/dev/full").open("w") as full:
@@ -122,7 +124,7 @@ def test_output_that_cannot_be_written_is_one_line(config: str, command: list[st
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "command", [["--version"], ["doctor", "--source", "test-pattern"], ["bench", "--seconds", "0"]]
+    "command", [["--version"], ["doctor", "--source", "test-pattern"]]
 )
 def test_a_reader_that_goes_away_ends_a_command_without_a_word(command: list[str]) -> None:
     reader, writer = os.pipe()

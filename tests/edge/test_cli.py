@@ -123,9 +123,7 @@ def test_output_that_cannot_be_written_is_one_line(config: str, command: list[st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "command", [["--version"], ["doctor", "--source", "test-pattern"]]
-)
+@pytest.mark.parametrize("command", [["--version"], ["doctor", "--source", "test-pattern"]])
 def test_a_reader_that_goes_away_ends_a_command_without_a_word(command: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -196,12 +196,16 @@ def test_images_are_segmented_and_the_model_timed(fireseg_edge: Command) -> None
     assert json.loads(done.out)["stages"]["whole frame"]["runs"] >= 50
 
 
-def test_a_written_configuration_is_valid_and_doctor_checks_the_model(fireseg_edge: Command) -> None:
+def test_a_written_configuration_is_valid_and_a_service_needs_no_clone(fireseg_edge: Command) -> None:
     assert fireseg_edge("config", "init").code == 0
     assert "model: base, 224x224 px" in fireseg_edge("config", "check").out
     done = fireseg_edge("doctor", "--config", "fireseg.toml", "--source", "test-pattern")
     results = {line.split()[1]: line.split()[0] for line in done.out.splitlines()}
     assert [results[name] for name in ("model", "runtime", "camera")] == ["OK"] * 3
+    unit = fireseg_edge("install-service", "--config", "fireseg.toml", "--dry-run")
+    assert unit.code == 0, unit.err
+    assert f"ExecStart=:{fireseg_edge.program} run --config {fireseg_edge.folder}/fireseg.toml" in unit.out
+    assert "WorkingDirectory" not in unit.out
 
 
 def test_the_page_and_the_broker_are_served(fireseg_edge: Command) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from edge.camera.base import Camera, CameraError, CameraFrame, CameraSettings
 from edge.errors import UserError
-from edge.files import exists
 
 __all__ = ["CAMERA_KINDS", "CAMERA_NAMES", "Camera", "CameraError", "CameraFrame", "CameraSettings", "build_camera"]
 
@@ -59,11 +58,11 @@ def build_camera(source: str, settings: CameraSettings) -> Camera:
 
         return V4l2Camera(source, settings)
     path = Path(source)
-    if source and exists(path) and path.is_dir():
+    if source and path.is_dir():
         from edge.camera.files import ImageFolder
 
         return ImageFolder(path, fps=settings.fps)
-    if exists(path) and path.is_file():
+    if path.is_file():
         from edge.camera.files import VideoFile
 
         return VideoFile(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -39,10 +40,11 @@ def camera_settings(config: Config, segmenter: Segmenter | None) -> CameraSettin
 def check_page(config: Config) -> None:
     """Raise `UserError` if other machines could open the page without a password.
 
-    A password that only the service has is taken into account.
+    A password that only the service has is taken into account, or believed if this user may not read it.
     """
-    if config.web.listen:
+    file = config.web.password_file
+    if config.web.listen and (not file or os.access(file, os.R_OK)):
         from edge.sinks.web.sink import find_password
 
         load_service_secrets()
-        find_password(parse_listen(config.web.listen), config.web.password_file)
+        find_password(parse_listen(config.web.listen), file)

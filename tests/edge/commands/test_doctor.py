@@ -72,6 +72,7 @@ def test_a_weak_power_supply_fails_even_if_it_was_long_ago() -> None:
 
 def test_a_nearly_full_disk_fails(tmp_path: Path) -> None:
     assert str(tmp_path) in check_disk(tmp_path / "not" / "made" / "yet")
+    assert str(tmp_path) in check_disk(tmp_path / ("x" * 5000))
     with pytest.raises(UserError, match="free some space"):
         check_disk(tmp_path, min_free_bytes=1e18)
 

@@ -16,6 +16,8 @@ PERCENT_ENCODE = (
     "or use the keys user and password_file"
 )
 
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"  # of a host name
+
 
 def check_login(url: str) -> None:
     """Raise `UserError` if the user or password in an address ends its host part, or is not valid in it."""
@@ -71,7 +73,7 @@ def check_host(text: str) -> None:
     with suppress(ValueError):
         ipaddress.ip_address(text)
         return
-    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", text):
+    if not re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", text):
         remedy = 'expected a name or an address alone, such as "broker.local"; the port has its own key'
         raise UserError(f"[mqtt] host {redact(text)!r}", remedy)
 

@@ -25,6 +25,7 @@ from edge.model.shipped import DEFAULT_MODEL, SHIPPED, find_model
 from edge.secrets import MQTT_PASSWORD, MQTT_USER, SOURCE_LOGIN, WEB_PASSWORD, WEBHOOK_LOGIN, WEBHOOK_SECRET
 
 LOOPBACK = "127.0.0.1"
+MAX_NAME = 100
 CHECK_GRID = 224  # cells per side of the grid on which zones are validated before a model is loaded
 _OVERRIDES = "; overridden by the environment variable"
 
@@ -241,8 +242,10 @@ def _areas(
     for area in areas:
         name, corners, where = area.get("name"), area.get("polygon"), f"{path}: [[{kind}]]"
         if "name" in keys:
-            if not isinstance(name, str) or not name.strip() or not name.isprintable():
-                remedy = 'expected a name, such as name = "stove", without control characters'
+            if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_NAME:
+                remedy = (
+                    f'expected a name, such as name = "stove", of at most {MAX_NAME} letters, no control characters'
+                )
                 errors.append(f"{where} name = {show(name)}: {remedy}")
                 name = "?"
             where += f" {name}:"

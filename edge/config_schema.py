@@ -21,6 +21,7 @@ from edge.secrets import redact
 
 Section = TypeVar("Section")
 LINE = 110
+MAX_TEXT = 1000  # characters of a value: longer ones are no address, path or topic
 
 PathKind = Literal["any", "required", "if-exists"]
 """required: a file that must exist, such as a secret; if-exists: otherwise the text means something else."""
@@ -94,6 +95,8 @@ def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> st
     if type_ is str:
         if not isinstance(value, str) or not value.isprintable():
             return 'expected a text in quotes, such as "…", without control characters'
+        if len(value) > MAX_TEXT:
+            return f"expected at most {MAX_TEXT} characters"
         try:
             if check and value != key.default:
                 check(value)

@@ -128,8 +128,12 @@ MISTAKES = {
     "a misspelt zone key": (STOVE + "plygon = 1", "[[zones]] stove: has no key plygon: did you mean polygon?"),
     "a control character in a name": (
         '[[zones]]\nname = "a\\u001b[2J"\npolygon = [[0,0],[1,0],[1,1]]',
-        "without control characters",
+        "no control characters",
     ),
+    "a name of 5,000 letters": (f'[[zones]]\nname = "{"n" * 5000}"\npolygon = [[0,0],[1,0],[1,1]]', "at most 100"),
+    "an address of 5,000 letters": (f'[source]\naddress = "{"x" * 5000}"', "expected at most 1000 characters"),
+    "a host with an empty label": ('[mqtt]\nhost = "broker..local"', "expected a name or an address alone"),
+    "a host with a long label": (f'[mqtt]\nhost = "{"x" * 64}.local"', "expected a name or an address alone"),
     "a corner of 400 digits": (f"[[ignored]]\npolygon = [[{10**400},0],[1,0],[1,1]]", "expected corners, such as"),
     "a password with a slash": ('[source]\naddress = "rtsp://me:hunter2/x@cam/1"', "write # / ? @ : [ ] % in a user"),
     "a password with a #": ('[webhook]\nurl = "https://me:hunter2#x@hook/1"', "use the keys user and password_file"),

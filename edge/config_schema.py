@@ -21,10 +21,13 @@ from edge.secrets import redact
 
 Section = TypeVar("Section")
 LINE = 110
-MAX_TEXT = 1000  # characters of a value: longer ones are no address, path or topic
 
-PathKind = Literal["any", "required", "if-exists"]
-"""required: a file that must exist, such as a secret; if-exists: otherwise the text means something else."""
+MAX_BYTES = 1 << 20  # of a configuration file; one with every key has 8 kB
+MAX_SHOWN = 200  # letters of a value in an error
+
+PathKind = Literal["any", "required", "if-exists", "written"]
+"""required: a file that must exist, such as a secret; if-exists: otherwise the text means something else; written: a
+folder that the run writes."""
 
 
 def field(
@@ -52,13 +55,21 @@ def field(
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the tables of a TOML file. Raises `UserError` if it cannot be read or parsed."""
+    remedy = "check the path, or write one with `fireseg-edge config init`"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        remedy = "check the path, or write one with `fireseg-edge config init`"
-        raise UserError(f"configuration {path} could not be read ({error.strerror})", remedy) from error
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"configuration {path} could not be read ({reason})", remedy) from error
+    if len(data) > MAX_BYTES:
+        raise UserError(f"configuration {path} has more than {MAX_BYTES} bytes", "expected a few thousand")
+    try:
+        return tomllib.loads(data.decode("utf-8-sig"))
     except ValueError as error:  # neither UTF-8 nor TOML
         raise UserError(f"configuration {path} is not TOML in UTF-8 ({error})", "fix the syntax") from error
+    except (RecursionError, MemoryError) as error:
+        raise UserError(f"configuration {path} is nested too deeply", "expected tables of keys and values") from error
 
 
 def read_section(
@@ -83,6 +94,9 @@ def read_section(
         else:
             valid[key] = hints[key](value)
     return kind(**valid)
+
+
+MAX_TEXT = 1000  # characters of a value: longer ones are no address, path or topic
 
 
 def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> str | None:
@@ -133,8 +147,12 @@ def section_template(kind: type, name: str) -> str:
 
 
 def show(value: Any) -> str:
-    """Return a value as TOML writes it, without credentials."""
-    return redact(json.dumps(value, ensure_ascii=False, default=str))
+    """Return a value as TOML writes it, without credentials and shortened."""
+    try:
+        text = redact(json.dumps(value, ensure_ascii=False, default=str))
+    except (ValueError, RecursionError):  # an integer of thousands of digits, thousands of nested tables
+        return "a value too large to show"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def _is_path(text: str, key: dataclasses.Field[Any]) -> bool:

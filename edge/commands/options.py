@@ -14,8 +14,8 @@ from edge.files import sha256
 from edge.model.segmenter import Segmenter
 from edge.secrets import load_service_secrets
 
-MODEL_HELP = "base or small, which are installed with fireseg-edge, or a .tflite file"
-ModelOption = Annotated[str, typer.Option(help=f"The model: {MODEL_HELP}.")]
+MODEL_HELP = "base (default) or small, which are installed with fireseg-edge, or a .tflite file"
+ModelOption = Annotated[str, typer.Option(help=f"The model: {MODEL_HELP}.", show_default=False)]
 RuntimeOption = Annotated[str | None, typer.Option(help="litert or tflite-runtime; the fastest installed by default.")]
 
 CAMERA_GROUP = "video"  # owns cameras, and may read a configuration that root wrote

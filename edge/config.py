@@ -125,7 +125,9 @@ class WebSection:
         "127.0.0.1; any other address needs a password.",
         check=parse_listen,
     )
-    password_file: str = field("", f"A file with the page's password{_OVERRIDES} {WEB_PASSWORD}.", path="required")
+    password_file: str = field(
+        "", f"A file with the page's password, of at least 8 characters{_OVERRIDES} {WEB_PASSWORD}.", path="required"
+    )
 
 
 @dataclass(frozen=True)

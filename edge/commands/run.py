@@ -32,6 +32,7 @@ from edge.sinks.terminal import LogHandler, Terminal
 
 log = logging.getLogger(__name__)
 
+RECORD_HELP = "Record the video, fire highlighted, to this .mp4, .avi or .mkv; the last two survive a power cut."
 RELOADED = ("model", "alarm", "loop")  # tables that SIGHUP applies; all others need a restart
 
 
@@ -56,7 +57,7 @@ def run_command(
         str | None, typer.Option(help="Publish to this MQTT broker, with Home Assistant discovery.")
     ] = None,
     webhook: Annotated[str | None, typer.Option(help="Post each event to this URL.")] = None,
-    record: Annotated[Path | None, typer.Option(help="Record the video, fire highlighted, to this .mp4.")] = None,
+    record: Annotated[Path | None, typer.Option(help=RECORD_HELP)] = None,
     clips: Annotated[Path | None, typer.Option(help="Save images and clips of fires in this folder.")] = None,
     verbose: Annotated[bool, typer.Option(help="Log more.")] = False,
 ) -> None:
@@ -64,7 +65,8 @@ def run_command(
 
     **Not a life-safety device:** it misses fires and raises false alarms. Never rely on it in place of a smoke alarm.
 
-    SIGTERM and Ctrl-C stop it; SIGHUP reloads its configuration and its model.
+    SIGTERM and Ctrl-C stop it; SIGHUP reloads its configuration and its model. With `--record`, exit code 1 means that
+    files could not be written.
     """
     options: Overrides = {
         "source": {"address": source, "replay": replay and replay.value},
@@ -78,16 +80,22 @@ def run_command(
     as_json = log_kind is LogKind.JSON
     try:
         with log_to_stderr(verbose):
-            summary = run(config, options, as_json=as_json, record=record, max_frames=max_frames)
+            summary, lost_files = run(config, options, as_json=as_json, record=record, max_frames=max_frames)
     except UserError as error:
         raise UserErrors(map(redact, error.lines)) from None
     print_last_line(summary, sys.stderr if as_json else sys.stdout)
+    if record and lost_files:
+        raise typer.Exit(1)
 
 
 def run(
     config_path: Path | None, options: Overrides, *, as_json: bool, record: Path | None, max_frames: int | None
-) -> str:
-    """Run until the source ends or the process is stopped, and return the summary line. Raises `UserError`."""
+) -> tuple[str, int]:
+    """Run until the source ends or the process is stopped. Raises `UserError`.
+
+    Returns:
+        The summary line, and how many files could not be written.
+    """
     config = load_config(config_path, options)
     segmenter, zones, model_sha256 = load_model(config)
     control = RunControl()
@@ -131,7 +139,7 @@ def run(
             summary = run_loop(capture, detector, sinks, throttle, control, reload=reload, max_frames=max_frames)
     finally:
         sinks.close()
-    return summary.line(camera.name)
+    return summary.line(camera.name), sinks.lost_files()
 
 
 @contextmanager

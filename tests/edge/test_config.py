@@ -217,6 +217,16 @@ def test_a_page_for_other_machines_needs_a_password_that_the_service_has(
     assert fireseg_edge(*command, path, cwd=tmp_path).code == 0
 
 
+def test_check_refuses_a_short_password_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FIRESEG_WEB_PASSWORD", raising=False)
+    (tmp_path / "password").write_text("x\n")
+    path = written(tmp_path, '[web]\nlisten = "0.0.0.0:8080"\npassword_file = "password"')
+    (line,) = refused(fireseg_edge("config", "check", path, cwd=tmp_path))
+    assert line.startswith("the live page's password has 1 character: expected at least 8")
+    (tmp_path / "password").write_text("long enough\n")
+    assert fireseg_edge("config", "check", path, cwd=tmp_path).code == 0
+
+
 def test_init_overwrites_nothing_and_check_tells_how_to_start(tmp_path: Path) -> None:
     path = written(tmp_path, "mine")
     assert "already exists" in refused(fireseg_edge("config", "init", cwd=tmp_path))[0]

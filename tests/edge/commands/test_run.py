@@ -6,11 +6,8 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
@@ -19,6 +16,7 @@ import pytest
 from edge.camera.pattern import FLAMES_FROM_S
 from tests.support.edge_process import edge_process, lines
 from tests.support.run_cli import fireseg_edge, refused
+from tests.support.small_disk import fill, small_disk
 
 FIRE_FRAMES = 290
 """The fire of the test pattern has ended by then."""
@@ -47,6 +45,17 @@ def test_a_run_ends_after_max_frames_and_records_them(run_folder: Path, tmp_path
     assert done.code == 0
     assert done.out.splitlines()[-1].startswith("images: 3 frames in ")
     assert cv2.VideoCapture(str(record)).get(cv2.CAP_PROP_FRAME_COUNT) == 3
+
+
+def test_a_recording_on_a_full_disk_is_one_error_line_and_exit_code_1_after_a_whole_run(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        done = fireseg_edge("run", *RECORDING, "--record", disk / "seen.mp4", cwd=run_folder)
+    assert done.code == 1
+    (line,) = [line for line in done.err.splitlines() if "recording" in line]
+    assert "seen.mp4 is incomplete (No space left on device)" in line
+    assert done.out.splitlines()[-1].startswith("noise.avi: 30 frames in ")
 
 
 def test_in_real_time_max_fps_drops_frames_but_not_the_last(run_folder: Path) -> None:
@@ -165,25 +174,10 @@ def test_a_signal_at_any_moment_ends_a_run_without_a_traceback(shipped_model: Pa
     assert sum(had_results for *_, had_results in ends) >= 4
 
 
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """Mount a small disk and fill it."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("only root can mount a small disk")
-    try:
-        with (folder / "ballast").open("wb", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(bytes(4096))
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)])
-
-
 @pytest.mark.slow
 def test_a_full_disk_costs_the_images_but_no_alarm_and_no_event(shipped_model: Path, tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk") as disk:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        fill(disk)
         arguments = ("--model", shipped_model, "--source", "test-pattern", "--clips", disk / "events")
         replay = ("--replay", "every-frame", "--max-frames", FIRE_FRAMES, "--log", "json")
         done = fireseg_edge("run", *arguments, *replay, cwd=tmp_path)

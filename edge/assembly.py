@@ -73,10 +73,10 @@ def assemble(
     is_proven = last_good.has_model if last_good else lambda _: True
     setup, model = prepare(config, is_proven=is_proven)
     if not setup.flame_pixels:
-        log.warning("%s detects no fire in the test pattern's flames: check the model", config.model.path)
+        log.warning("%s detects no fire in the test pattern's flames: check the model", config.model.file)
 
     def open_camera() -> Camera:
-        return build_camera(config.source.address, camera_settings(config, setup.segmenter))
+        return build_camera(config.source.address_with_login(), camera_settings(config, setup.segmenter))
 
     camera = open_camera()  # refuses a wrong address before anything starts
     every_frame = config.source.replay == Replay.EVERY_FRAME

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import textwrap
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,9 +25,8 @@ LINE = 110
 MAX_BYTES = 1 << 20  # of a configuration file; one with every key has 8 kB
 MAX_SHOWN = 200  # letters of a value in an error
 
-PathKind = Literal["any", "required", "if-exists", "written"]
-"""required: a file that must exist, such as a secret; if-exists: otherwise the text means something else; written: a
-folder that the run writes."""
+PathKind = Literal["any", "required", "written"]
+"""required: a file that must exist, such as a secret; written: a folder that the run writes."""
 
 
 def field(
@@ -37,6 +37,7 @@ def field(
     high: float | None = None,
     choices: Sequence[str] | None = None,
     path: PathKind | None = None,
+    names: str | None = None,
     check: Callable[[str], object] | None = None,
 ) -> Any:
     """Return a dataclass field that describes one key.
@@ -44,9 +45,10 @@ def field(
     Args:
         low, high: inclusive bounds; None for no bound.
         path: the key names a path, relative to the directory of the file.
+        names: a regular expression for texts that stand for something else than a path.
         check: raises `UserError` for an invalid text; its remedy becomes the message.
     """
-    key = {"doc": doc, "low": low, "high": high, "choices": choices, "path": path, "check": check}
+    key = {"doc": doc, "low": low, "high": high, "choices": choices, "path": path, "names": names, "check": check}
     return dataclasses.field(default=default, metadata=key)
 
 
@@ -84,14 +86,16 @@ def read_section(
             errors.append(unknown_key(key, where, keys))
         elif error := validation_error(value, hints[key], keys[key]):
             errors.append(f"{where} {key} = {show(value)}: {error}")
-        elif folder and value and (path_kind := keys[key].metadata["path"]):
-            is_there = _exists(folder / value, path_kind)
-            valid[key] = value if path_kind == "if-exists" and not is_there else str(folder / value)
-            if path_kind == "required" and is_there is False:
+        elif folder and value and _is_path(value, keys[key]):
+            valid[key] = str(folder / value)
+            if keys[key].metadata["path"] == "required" and _is_missing(folder / value):
                 errors.append(f"{where} {key} = {show(valid[key])}: expected a file, but there is none")
         else:
             valid[key] = hints[key](value)
     return kind(**valid)
+
+
+MAX_TEXT = 1000  # characters of a value: longer ones are no address, path or topic
 
 
 def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> str | None:
@@ -104,6 +108,8 @@ def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> st
     if type_ is str:
         if not isinstance(value, str) or not value.isprintable():
             return 'expected a text in quotes, such as "…", without control characters'
+        if len(value) > MAX_TEXT:
+            return f"expected at most {MAX_TEXT} characters"
         try:
             if check and value != key.default:
                 check(value)
@@ -148,9 +154,14 @@ def show(value: Any) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def _exists(path: Path, kind: PathKind) -> bool | None:
-    """Return whether there is such a file; None if unknown, as for a URL that is too long, or a service's secret."""
+def _is_path(text: str, key: dataclasses.Field[Any]) -> bool:
+    names = key.metadata["names"]
+    return key.metadata["path"] is not None and not (names and re.fullmatch(names, text))
+
+
+def _is_missing(path: Path) -> bool:
+    """Return whether there is certainly no such file; a service's secret may be invisible."""
     try:
-        return path.is_file() if kind == "required" else path.exists()
+        return not path.is_file()
     except OSError:
-        return None
+        return False

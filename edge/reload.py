@@ -9,7 +9,6 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 from edge.config import Config
@@ -49,7 +48,7 @@ def prepare(
             flames is refused if the current one detects them.
         is_proven: returns whether the model with a SHA-256 needs no proof in a child process.
     """
-    path = Path(config.model.path)
+    path = config.model.file
     data = read_model(path)  # once: what is proven is what runs
     digest = hashlib.sha256(data).hexdigest()
     if current and current.model_sha256 == digest and current.config.model.threads == config.model.threads:

@@ -59,6 +59,7 @@ class StatusReporter:
         self._reported_s: float | None = None
         self._reported_results = 0
         self._logged_s, self._logged = self._started_s, ""
+        self._restarts_before = threads.restarts()  # by an earlier run of this process
 
     def result_done(self) -> None:
         """Note that a result reached the sinks."""
@@ -85,7 +86,7 @@ class StatusReporter:
             receivers=self.sinks.receivers(),
             failures=FailureCounts(
                 reloads=self.reloader.failed,
-                thread_restarts=threads.restarts(),
+                thread_restarts=threads.restarts() - self._restarts_before,
                 missing_threads=tuple(threads.missing()),
                 lost_files=self.sinks.lost_files(),
                 broken_frames=self.capture.broken_frames,

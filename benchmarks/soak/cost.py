@@ -66,7 +66,7 @@ def write_video(path: Path, seconds: float) -> None:
 
 def bare_ms(model: Path) -> float:
     """Return the median latency of the network alone, from `fireseg-edge bench`."""
-    stages = json.loads(run_edge("bench", model, "--json", "--threads", "1"))["stages"]
+    stages = json.loads(run_edge("bench", "--model", model, "--json", "--threads", "1"))["stages"]
     return float(stages[NETWORK]["median_ms"])
 
 

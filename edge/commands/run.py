@@ -18,8 +18,8 @@ import typer
 from edge.assembly import Parts, assemble, keep
 from edge.camera import CAMERA_KINDS
 from edge.camera.capture import Replay
-from edge.commands.options import camera_settings
-from edge.config import DEFAULT_MODEL, SECTIONS, Config, Overrides, load_config
+from edge.commands.options import MODEL_HELP, camera_settings
+from edge.config import SECTIONS, Config, Overrides, load_config
 from edge.errors import UserError, UserErrors
 from edge.fallback import last_good_of_service
 from edge.loop import run_loop
@@ -41,7 +41,7 @@ class LogKind(StrEnum):
 
 def run_command(
     source: Annotated[str | None, typer.Option(help=f"Where frames come from: {CAMERA_KINDS}.")] = None,
-    model: Annotated[Path | None, typer.Option(help=f"A .tflite model; {DEFAULT_MODEL} by default.")] = None,
+    model: Annotated[str | None, typer.Option(help=f"The model: {MODEL_HELP}.")] = None,
     config: Annotated[Path | None, typer.Option(help="A file written by `fireseg-edge config init`.")] = None,
     replay: Annotated[Replay | None, typer.Option(help="How to play a recording.")] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after this many results.")] = None,
@@ -68,7 +68,7 @@ def run_command(
     """
     options: Overrides = {
         "source": {"address": source, "replay": replay and replay.value},
-        "model": {"path": model and str(model), "threads": threads},
+        "model": {"path": model, "threads": threads},
         "loop": {"max_fps": max_fps},
         "clips": {"folder": clips and str(clips)},
         "web": {"listen": web},

@@ -22,18 +22,18 @@ from typing import Annotated
 
 import typer
 
+from edge.commands.options import CAMERA_GROUP, check_page
 from edge.config import Config, load_config
 from edge.errors import UserError
 from edge.files import write_text
 from edge.host.machine import output_of
-from edge.model.card import split_model
+from edge.reload import prepare
 from edge.retry import LONGEST_WAIT_S
 
 NAME = "fireseg-edge"
 UNIT = Path(f"/etc/systemd/system/{NAME}.service")
 TEMPLATE = Path(__file__).with_name(f"{NAME}.service.in")
 STATE = Path("/var/lib") / NAME
-CAMERA_GROUP = "video"
 NOBODY = 65534
 MIN_WATCHDOG_S = 120
 MAX_MEMORY_MB = 1024  # a run takes 150 MB, and a model that is proven as much again
@@ -80,7 +80,10 @@ def install_service_command(
 ) -> None:
     """Install a systemd service that starts at boot and restarts after any failure."""
     path = config and config.absolute()
-    service = plan_service(load_config(path), path, user)
+    loaded = load_config(path)
+    check_page(loaded)
+    prepare(loaded)  # refuses what is not a model before anything is written
+    service = plan_service(loaded, path, user)
     text = render_unit(service)
     if dry_run:
         print(text, end="")
@@ -98,22 +101,19 @@ def install_service_command(
 def plan_service(config: Config, path: Path | None, user: str | None) -> Service:
     """Return what the service needs. Raises `UserError`."""
     user = service_user(user, path)
-    model = Path(config.model.path)
-    split_model(model)  # refuses a file that is not a model before anything is written
     folders = [folder.absolute() for folder in config.files("written")]
     writes = tuple(folder for folder in folders if not folder.is_relative_to(STATE))
     if user is None and writes:
         problem = f"{writes[0]} would belong to a user that changes with each start"
         raise UserError(problem, f"choose a folder in {STATE}, or pass --user")
-    reads = [*([path] if path else []), model, *config.files("required")]
+    reads = [*([path] if path else []), config.model.file, *config.files("required")]
     return Service(
         program=find_program(),
         config=path,
         user=user,
         reads=tuple(file.absolute() for file in reads),
         writes=writes,
-        # The default model is relative to the working directory of this command, so the service needs the same.
-        folder=None if model.is_absolute() else Path.cwd(),
+        folder=None,
         watchdog_s=watchdog_s(config),
         systemd_version=systemd_version(),
         memory_max_mb=memory_max_mb(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
@@ -214,8 +214,9 @@ def check_access(service: Service) -> None:
         remedy = f"pass a --user who can, or install fireseg-edge where every user can run it, such as /opt/{NAME}"
         raise UserError(f"{user} cannot run {service.python} ({error.strerror})", remedy) from error
     for line in refused.splitlines():
-        remedy = f"pass a --user who can, or permit the group {CAMERA_GROUP} with `chgrp` and `chmod`"
-        raise UserError(f"{user} cannot {'read' if line[0] == 'R' else 'write'} {line[1:]}", remedy)
+        verb, right = ("read", "r") if line[0] == "R" else ("write", "w")
+        permit = f"`sudo chgrp {CAMERA_GROUP} {line[1:]} && sudo chmod g+{right} {line[1:]}`"
+        raise UserError(f"{user} cannot {verb} {line[1:]}", f"pass a --user who can, or run {permit}")
 
 
 def run_as(user: str | None, command: Sequence[str]) -> str:

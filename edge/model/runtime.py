@@ -70,10 +70,12 @@ def find_runtime(name: str | None = None) -> Runtime:
     if name:
         raise UserError(f"runtime {name} is not installed", f"run `pip install {RUNTIMES[name][1]}`")
     remedy = "run `pip install ai-edge-litert`"
-    if platform.machine() in ("armv7l", "armv6l"):
+    # Not the machine: a 32-bit Raspberry Pi OS may have a 64-bit kernel, which reports aarch64.
+    bits = 64 if sys.maxsize > 1 << 32 else 32
+    if bits == 32:
         remedy = (
-            "use a 64-bit Raspberry Pi OS, or the 32-bit Bookworm one with its Python 3.11 and "
-            "`pip install tflite-runtime`, which has no wheel for newer Pythons"
+            "use a 64-bit Raspberry Pi OS, or on the 32-bit Bookworm `pip install tflite-runtime` beside "
+            "Debian's python3-numpy and python3-opencv, as in docs/installation.md"
         )
-    python = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {platform.machine()}"
+    python = f"{bits}-bit Python {sys.version_info[0]}.{sys.version_info[1]} on {platform.machine()}"
     raise UserError(f"no TFLite interpreter is installed for {python}", remedy)

@@ -21,6 +21,7 @@ from edge.model.card import Card, split_model
 from edge.model.preprocess import probability_to_u8, to_model_input, to_model_mask
 from edge.model.probe import make_probe
 from edge.model.runtime import cores_for, find_runtime
+from edge.model.shipped import find_model
 
 DEFAULT_THRESHOLD = 0.5
 OUTPUT_STEPS = 256  # the unit of the map is 1/256
@@ -32,7 +33,7 @@ class Segmenter:
     """A loaded segmentation model. Not thread-safe.
 
     Args:
-        model_path: a `.tflite`, with or without a card.
+        model_path: "base" or "small", which ship with this package, or a `.tflite`, with or without a card.
         threads: CPU threads; all cores by default.
         runtime: "litert" or "tflite-runtime"; the best one installed by default.
         data: the bytes of the file, if they were read before.
@@ -40,7 +41,7 @@ class Segmenter:
     Raises `UserError` if the model is not supported.
 
     Example:
-        >>> segmenter = Segmenter("models/fireseg-base-int8.tflite")
+        >>> segmenter = Segmenter("base")
         >>> mask = segmenter.mask(read_rgb(Path("photo.jpg")))
         >>> fire_share = mask.mean()
     """
@@ -53,7 +54,7 @@ class Segmenter:
         runtime: str | None = None,
         data: bytes | None = None,
     ) -> None:
-        self._path = path = Path(model_path)
+        self._path = path = find_model(model_path)
         self.threads = cores_for(threads)
         flatbuffer, self.card = split_model(path, data)
         self.runtime = find_runtime(runtime)

@@ -82,4 +82,4 @@ def build_notifiers(config: Config, version: str = "") -> Iterator[Sink]:
         secret = read_secret(WEBHOOK_SECRET, config.webhook.secret_file)
         # A hash names the folder, since the URL may contain a secret.
         queue = DiskQueue(folder / f"webhook-{hashlib.sha256(url.encode()).hexdigest()[:12]}", max_bytes)
-        yield Webhook(url, queue, secret=secret, timeout_s=config.webhook.timeout_s)
+        yield Webhook(config.webhook.url_with_login(), queue, secret=secret, timeout_s=config.webhook.timeout_s)

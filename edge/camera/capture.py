@@ -260,7 +260,7 @@ class Capture:
             log.warning("%s", redact(str(error)))
             return
         if self.broken_frames in BROKEN_LOGGED:
-            log.warning("%s; %d broken frames so far", redact(str(error)), self.broken_frames)
+            log.warning("%s; broken frames so far: %d", redact(str(error)), self.broken_frames)
         if session.broken == MAX_BROKEN:
             raise CameraError(f"{session.camera.name} sent {MAX_BROKEN} broken frames in a row ({error})")
 

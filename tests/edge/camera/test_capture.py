@@ -310,7 +310,7 @@ def test_broken_frames_of_a_camera_are_counted_and_logged_seldom(caplog: pytest.
     with start(run) as capture:
         wait_until(lambda: capture.frames > 6)
         assert (capture.broken_frames, capture.connects) == (30, 1)
-    assert caplog.text.count("rtsp://***@cam is damaged; 1 broken frames so far") == 1
+    assert caplog.text.count("rtsp://***@cam is damaged; broken frames so far: 1") == 1
     assert caplog.text.count("is damaged") == 2  # the 1st and the 10th
 
 

@@ -310,7 +310,7 @@ def test_broken_frames_of_a_camera_are_counted_and_logged_seldom(caplog: pytest.
     with start(run) as capture:
         wait_until(lambda: capture.frames > 6)
         assert (capture.broken_frames, capture.connects) == (30, 1)
-    assert caplog.text.count("rtsp://***@cam is damaged; broken frames so far: 1") == 1
+    assert caplog.text.count("rtsp://***@cam is damaged; broken frames so far: 1\n") == 1
     assert caplog.text.count("is damaged") == 2  # the 1st and the 10th
 
 
@@ -348,7 +348,8 @@ def test_a_thread_that_cannot_be_started_is_tried_again(
             assert "capture" in threads.missing()
             threads.restart_missing()
         assert len(take(capture, 1)) == 1
-    assert "can't start new thread" in caplog.text
+    said = "capture could not be started" if name == "capture" else "camera/live cannot be read"
+    assert f"{said} (can't start new thread)" in caplog.text
 
 
 def test_a_camera_that_stays_away_is_not_logged_at_each_try(caplog: pytest.LogCaptureFixture) -> None:

@@ -84,7 +84,7 @@ def mp4(path: Path, frames: list[Frame]) -> bytearray:
     return bytearray(path.read_bytes())
 
 
-@pytest.mark.skipif(cv2.__version__ < "4.7", reason="OpenCV 4.6 rotates in the wrong direction")
+@pytest.mark.skipif(cv2.__version__.startswith("4.6."), reason="OpenCV 4.6 rotates in the wrong direction")
 def test_a_video_is_rotated_by_its_metadata(tmp_path: Path) -> None:
     path, frame = tmp_path / "phone.mp4", np.zeros((48, 64, 3), np.uint8)
     frame[:, :32, 0] = 255  # red on the left

@@ -36,6 +36,10 @@ Map = npt.NDArray[np.uint8]  # H x W
 Mask = npt.NDArray[np.bool_]  # H x W, True where fire is predicted
 
 
+# OpenCV would log what it cannot decode, and addresses of cameras with their passwords. OpenCV 5 moved the function.
+_set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # type: ignore[attr-defined]
+_set_log_level(0)
+
 _simplejpeg: Any = None
 with suppress(ImportError, ValueError):  # no wheel for a 32-bit Pi; ValueError: compiled for another numpy
     _simplejpeg = importlib.import_module("simplejpeg")

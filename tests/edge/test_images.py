@@ -262,6 +262,13 @@ def test_a_jpeg_has_the_pixels_that_opencv_decodes(kind: str) -> None:
     assert (decode_rgb(data, "a") == bgr[..., ::-1]).all()
 
 
+@pytest.mark.parametrize("suffix", [".bmp", ".tif"])
+def test_opencv_prints_nothing_about_a_broken_image(suffix: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="half is not a readable image"):
+        decode_rgb(encoded(image(), suffix)[: 2000 if suffix == ".bmp" else -100], "half")
+    assert capfd.readouterr().err == ""
+
+
 @given(
     suffix=st.sampled_from([".jpg", ".png", ".bmp", ".webp", ".tif"]),
     content=st.binary(max_size=60),

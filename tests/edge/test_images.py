@@ -262,6 +262,7 @@ def test_a_jpeg_has_the_pixels_that_opencv_decodes(kind: str) -> None:
     assert (decode_rgb(data, "a") == bgr[..., ::-1]).all()
 
 
+@pytest.mark.skipif(cv2.__version__.startswith("4.6."), reason="OpenCV 4.6 prints without its log")
 @pytest.mark.parametrize("suffix", [".bmp", ".tif"])
 def test_opencv_prints_nothing_about_a_broken_image(suffix: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="half is not a readable image"):

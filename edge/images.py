@@ -142,7 +142,7 @@ def write_mask(frame: Frame, mask: Mask, mask_path: Path, overlay_path: Path) ->
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the images directly in a folder, sorted by name; hidden files are none. Raises `UserError`."""
+    """Return the images directly in a folder, sorted by name, without hidden files. Raises `UserError`."""
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:

@@ -1,7 +1,7 @@
 """Count the damaged frames of a video, in a child process beside its playback.
 
-FFmpeg conceals what it cannot decode, and OpenCV passes on nothing of it: it is only logged, to the stderr of the whole
-process. The child decodes the video once more with a stderr of its own and notes at which frames that grows.
+FFmpeg conceals decoding errors and OpenCV does not report them: they are only logged, to the stderr of the process. The
+child decodes the video once more, with a separate stderr, and counts the frames at which that grows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OWN_SETTINGS = ("OPENCV_FFMPEG_LOGLEVEL", "OPENCV_FFMPEG_DEBUG")  # without them
 
 
 class DamageCount:
-    """A count that has begun; it never raises."""
+    """Counts from the moment it is made; never raises."""
 
     def __init__(self, video: Path) -> None:
         environment = {key: value for key, value in os.environ.items() if key not in OWN_SETTINGS}

@@ -20,7 +20,7 @@ MAX_JPEG_BYTES = 32 << 20
 MAX_SKIPPED_BYTES = 64 << 10  # between two JPEGs: a boundary and headers
 CHUNK_BYTES = 64 << 10
 SNAPSHOT_TIMEOUT_SHARE = 0.5
-"""Longest time between two snapshots as a share of the time-out, so that slow polling is no stall."""
+"""Longest time between two snapshots as a share of the time-out, so that slow polling does not stall."""
 
 START, END = b"\xff\xd8\xff", 0xD9
 NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)  # others are part of the compressed data

@@ -166,7 +166,7 @@ def test_the_error_of_a_camera_ends_the_loop_also_while_it_waits_for_its_rate(ma
         loop(FailingCamera, max_fps=max_fps)
 
 
-def test_an_error_after_the_last_requested_frame_is_none() -> None:
+def test_an_error_after_the_last_requested_frame_is_ignored() -> None:
     assert len(loop(FailingCamera, max_frames=1).of(FrameResult)) == 1
 
 

@@ -5,108 +5,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
-from edge import threads
-from edge.camera.base import BrokenFrameError, CameraError, CameraFrame, CameraState
-from edge.camera.capture import Capture, Replay, TimedFrame
+from edge.camera.base import CameraError, CameraFrame, CameraState
+from edge.camera.capture import Capture, Replay
 from edge.errors import UserError
 from edge.images import Frame
-
-WAIT_S = 20.0  # for what takes milliseconds on an idle machine
-Script = Callable[[], Iterator[CameraFrame | BrokenFrameError]]
-
-
-class ScriptedCamera:
-    """Runs its script again at each opening."""
-
-    def __init__(self, script: Script, *, live: bool) -> None:
-        self.name = "rtsp://***@camera/live"
-        self.live = live
-        self._script = script
-        self._frames: Iterator[CameraFrame | BrokenFrameError] = iter(())
-        self.closed = threading.Event()
-
-    def open(self) -> None:
-        self._frames = self._script()
-
-    def read(self) -> CameraFrame | None:
-        frame = next(self._frames, None)
-        if isinstance(frame, BrokenFrameError):
-            raise frame
-        return frame
-
-    def close(self) -> None:
-        self.closed.set()
-
-
-def image(level: int = 0) -> Frame:
-    return np.full((4, 6, 3), level, np.uint8)
-
-
-def recording(count: int, fps: float = 1000.0) -> Script:
-    return lambda: (CameraFrame(image(number), t_s=number / fps) for number in range(count))
-
-
-def camera(*frames_per_session: int, error: Exception | None = None) -> Script:
-    """Each session gives this many frames and then ends or fails; the one after the last goes on."""
-    sessions = iter(frames_per_session)
-
-    def run() -> Iterator[CameraFrame]:
-        for number in range(next(sessions, 1_000_000)):
-            yield CameraFrame(image(number % 256))
-            time.sleep(0.002)
-        if error:
-            raise error
-
-    return run
-
-
-def hanging(released: threading.Event, *, before: int = 0, sessions: int = 1) -> Script:
-    """The first sessions hang after `before` frames until released; pixels hold the session's number."""
-    numbers = iter(range(1_000_000))
-
-    def run() -> Iterator[CameraFrame]:
-        session = next(numbers)
-        for _ in range(before):
-            yield CameraFrame(image(session))
-        if session < sessions:
-            released.wait(WAIT_S)
-        while True:
-            yield CameraFrame(image(session))
-            time.sleep(0.002)
-
-    return run
-
-
-def start(script: Script, *, live: bool = True, **options: Any) -> Capture:
-    return Capture(lambda: ScriptedCamera(script, live=live), **({"retry_wait_s": lambda _: 0.01} | options))
-
-
-def take(capture: Capture, count: int, *, pause_s: float = 0.0) -> list[TimedFrame]:
-    frames: list[TimedFrame] = []
-    deadline_s = time.monotonic() + WAIT_S
-    while len(frames) < count and not capture.ended:
-        assert time.monotonic() < deadline_s, f"only {len(frames)} frames came"
-        if (frame := capture.newest(0.05)) is not None:
-            frames.append(frame)
-            time.sleep(pause_s)
-    return frames
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "timed out"
-        time.sleep(0.002)
-
-
-def states(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [str(arg) for record in caplog.records for arg in record.args or () if isinstance(arg, CameraState)]
+from tests.support.scripted_camera import (
+    WAIT_S,
+    ScriptedCamera,
+    camera,
+    hanging,
+    image,
+    recording,
+    start,
+    states,
+    take,
+    wait_until,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -280,84 +198,3 @@ def test_only_frames_that_cannot_be_dropped_are_prepared_by_the_reader_thread(re
     every_frame = replay is Replay.EVERY_FRAME
     assert threads == ({"camera"} if every_frame else set())
     assert all((frame.model_rgb is not None) == every_frame for frame in frames)
-
-
-def test_a_broken_frame_of_a_recording_is_skipped_named_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    def run() -> Iterator[CameraFrame | BrokenFrameError]:
-        yield CameraFrame(image(), t_s=0.0)
-        yield BrokenFrameError("2.jpg is cut short")
-        yield CameraFrame(image(), t_s=0.1)
-
-    with start(run, live=False, replay=Replay.EVERY_FRAME) as capture:
-        assert [frame.t_s for frame in take(capture, 5)] == [0.0, 0.1]
-        assert capture.broken_frames == 1
-        with pytest.raises(UserError, match="contains 1 broken frame: see the log"):
-            capture.check()
-    assert caplog.text.count("2.jpg is cut short") == 1
-
-
-def broken(count: int) -> Iterator[BrokenFrameError]:
-    return (BrokenFrameError("a frame of rtsp://me:hunter2@cam is damaged") for _ in range(count))
-
-
-def test_broken_frames_of_a_camera_are_counted_and_logged_seldom(caplog: pytest.LogCaptureFixture) -> None:
-    def run() -> Iterator[CameraFrame | BrokenFrameError]:
-        for _ in range(6):
-            yield from broken(5)
-            yield CameraFrame(image())
-        yield from camera()()
-
-    with start(run) as capture:
-        wait_until(lambda: capture.frames > 6)
-        assert (capture.broken_frames, capture.connects) == (30, 1)
-    assert caplog.text.count("rtsp://***@cam is damaged; broken frames so far: 1\n") == 1
-    assert caplog.text.count("is damaged") == 2  # the 1st and the 10th
-
-
-def test_a_camera_that_sends_only_broken_frames_is_reconnected(caplog: pytest.LogCaptureFixture) -> None:
-    scripts = iter([lambda: broken(1000), camera()])
-    with start(lambda: next(scripts)()) as capture:
-        assert len(take(capture, 1)) == 1
-        assert (capture.connects, capture.broken_frames) == (2, 10)
-    assert "sent 10 broken frames in a row (a frame of rtsp://***@cam is damaged)" in caplog.text
-
-
-def test_a_gap_in_the_time_stamps_of_a_recording_is_shortened(caplog: pytest.LogCaptureFixture) -> None:
-    def run() -> Iterator[CameraFrame]:
-        return (CameraFrame(image(), t_s=t_s) for t_s in (0.0, 0.01, 3600.0, 3600.01))
-
-    with start(run, live=False, max_gap_s=0.05) as capture:
-        assert [frame.t_s for frame in take(capture, 10)][-1] == 3600.01
-    assert caplog.text.count("gap of 3600 s in the time stamps shortened to 0.05 s") == 1
-
-
-@pytest.mark.parametrize("name", ["capture", "camera"])
-def test_a_thread_that_cannot_be_started_is_tried_again(
-    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    plain_start, refusals = threading.Thread.start, iter([True])
-
-    def start_later(thread: threading.Thread) -> None:
-        if thread.name == name and next(refusals, False):
-            raise RuntimeError("can't start new thread")
-        plain_start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start_later)
-    with start(camera()) as capture:
-        if name == "capture":
-            assert "capture" in threads.missing()
-            threads.restart_missing()
-        assert len(take(capture, 1)) == 1
-    said = "capture could not be started" if name == "capture" else "camera/live cannot be read"
-    assert f"{said} (can't start new thread)" in caplog.text
-
-
-def test_a_camera_that_stays_away_is_not_logged_at_each_try(caplog: pytest.LogCaptureFixture) -> None:
-    def run() -> Iterator[CameraFrame]:
-        raise CameraError("no route")
-        yield
-
-    with start(run, retry_wait_s=lambda _: 0.0) as capture:
-        wait_until(lambda: capture.connects > 50)
-    assert 5 < caplog.text.count("no route") < 15
-    assert len(states(caplog)) < 5

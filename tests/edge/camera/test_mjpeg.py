@@ -108,7 +108,7 @@ DELIMITERS = {
     "undeclared": "--other\r\nContent-Type: image/jpeg\r\n\r\n",
     "with merged headers": "--frame Content-Type: image/jpeg Content-Length: {size}\r\n",
     "with a length that is too small": "--frame\r\nContent-Length: 100\r\n\r\n",
-    "with a length that is no number": "--frame\r\nContent-Length: many\r\n\r\n",
+    "with a length that is not a number": "--frame\r\nContent-Length: many\r\n\r\n",
     "with newlines alone": "--frame\nContent-Type: image/jpeg\n\n",
     "missing": "",
 }

@@ -69,10 +69,6 @@ def run_loop(
         reporter.result_done()
     summary.seconds = time.monotonic() - started_s
     if max_frames is None or summary.results < max_frames:
-        try:
-            capture.check()  # it may have ended while the loop did not wait for a frame
-        except UserError:
-            if summary.results:
-                log.info("%s", summary.line(detector.events.source))
-            raise
+        # It may have ended while the loop did not wait for a frame.
+        capture.check(totals=summary.line(detector.events.source) if summary.results else "")
     return summary

@@ -127,9 +127,11 @@ class Capture:
             if thread is not None:
                 thread.join(max(0.0, deadline_s - time.monotonic()))
 
-    def check(self) -> None:
-        """Raise the `UserError` for which no further frame will come, if there is one."""
+    def check(self, totals: str = "") -> None:
+        """Raise the `UserError` for which no further frame will come, if there is one; log `totals` before."""
         if self.ended and self._error is not None:
+            if totals:
+                log.info("%s", totals)
             raise self._error
 
     @property

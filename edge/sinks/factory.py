@@ -12,7 +12,8 @@ from edge.config import Config
 from edge.files import check_writable
 from edge.secrets import WEBHOOK_SECRET, read_secret
 from edge.sinks import Sink
-from edge.sinks.outbox import DiskQueue, outbox_folder
+from edge.sinks.disk_queue import DiskQueue
+from edge.sinks.queue_files import outbox_folder
 from edge.sinks.terminal import JsonLines, PlainLines, StatusLine
 
 

@@ -18,9 +18,10 @@ from edge.config import MqttSection
 from edge.images import encode_jpeg, overlay
 from edge.messages import CameraState, FireEvent, FrameResult, RunStatus
 from edge.sinks import SHUTDOWN_GRACE_S, Sink, log_failure
+from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.homeassistant import device_id, discovery
 from edge.sinks.mqtt_client import OFFLINE, ONLINE, MqttClient, slug
-from edge.sinks.outbox import DiskQueue, Outbox
+from edge.sinks.outbox import Outbox
 
 STATE_INTERVAL_S = 5.0  # how often the state is published while nothing changes
 STALE_AFTER_S = 15.0  # a camera without a result for this long is offline, whatever its state

@@ -11,9 +11,9 @@ import pytest
 
 from edge.config import MqttSection
 from edge.errors import UserError
+from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.mqtt import Mqtt
 from edge.sinks.mqtt_client import broker_port, make_client
-from edge.sinks.outbox import DiskQueue
 from tests.support.mqtt_fixtures import MAX_BYTES, fire, keys, kitchen, listening, mosquitto, publishing
 from tests.support.waiting import wait_for
 

@@ -9,6 +9,7 @@ import typer
 
 from edge.config import SECTIONS, load_config
 from edge.config_schema import section_template
+from edge.console import show_warning
 from edge.errors import UserError
 from edge.files import replacing
 
@@ -50,6 +51,11 @@ def init(path: Annotated[Path, typer.Argument(help="The file to write.")] = Path
 def check(path: Annotated[Path, typer.Argument(help="The file to check.")] = Path("fireseg.toml")) -> None:
     """Check a configuration file: one line for each mistake, and exit code 2."""
     config = load_config(path)
+    if config.mqtt.host:
+        from edge.sinks.mqtt_login import clear_password
+
+        if warning := clear_password(config.mqtt):
+            show_warning(warning)
     zones = ", ".join(zone.name for zone in config.zones) or "the whole frame"
     print(f"{path} is valid; zones: {zones}")
 

@@ -1,4 +1,4 @@
-"""What may lie in the folder of a queue: files that are not documents, fires without an end, other receivers' events."""
+"""What may lie in a queue: files that are not documents, fires without an end, events of other receivers."""
 
 from __future__ import annotations
 

@@ -55,6 +55,7 @@ SILENCE_S = 10.0  # how long a broker may take to answer before that is reported
 CLASH_HOLD_S = 60.0  # how long after its last message another client of our name is reported
 MAX_PACKET_BYTES = 1 << 16  # that a broker may send: only small messages concern us
 PACKET_HEAD_BYTES = 64
+REFUSES_EVENTS = "refuses events"
 WILL_RETRY = "; events wait, will retry"
 ONLINE, OFFLINE = "online", "offline"
 
@@ -111,6 +112,7 @@ class MqttClient:
         # Without a thread of its own, paho would write to the socket in the thread that publishes.
         client.on_socket_register_write = lambda *_: None
         client.suppress_exceptions = True
+        client.loop(0.0)  # makes the pair of sockets by which a publish wakes the client's thread
         self._prepare_connection()
         self._worker = Worker("MQTT client", self._run)
         self._worker.start()
@@ -151,7 +153,11 @@ class MqttClient:
                     self._report(NO_ACKNOWLEDGEMENT)
                     self._cut()
             message.wait_for_publish(ACKNOWLEDGE_GRACE_S)
-            return message.is_published() and message.mid != self._refused
+            is_accepted = message.is_published() and message.mid != self._refused
+            if is_accepted and self._problem.startswith((REFUSES_EVENTS, NO_ACKNOWLEDGEMENT)):
+                log.info("MQTT broker %s accepts events again", self._address)
+                self._problem = self._logged = ""
+            return is_accepted
         return False
 
     def close(self) -> None:
@@ -209,7 +215,7 @@ class MqttClient:
         self._max_packet_bytes = getattr(properties, "MaximumPacketSize", float("inf"))
         if not self._logged:
             log.info("MQTT broker %s: connected", self._address)
-        if self._short_sessions < self._max_short_sessions:
+        if self._short_sessions < self._max_short_sessions and self._problem != NO_ACKNOWLEDGEMENT:
             self._problem = ""
         for topic in self._subscriptions:
             client.subscribe(topic)
@@ -240,7 +246,7 @@ class MqttClient:
         client.reconnect_delay_set(MAX_RECONNECT_S if is_taken_over else 1, MAX_RECONNECT_S)
         if is_taken_over:
             self._report(TAKES_OVER)
-        elif reason.is_failure:
+        elif reason.is_failure and self._problem != NO_ACKNOWLEDGEMENT:
             self._report(f"closed the connection ({reason_text(reason, properties)})")
 
     def _handle_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
@@ -255,10 +261,7 @@ class MqttClient:
     ) -> None:
         if reason.is_failure:
             self._refused = id_
-            self._report(f"refuses events ({reason_text(reason, properties)}): check its access rules")
-        elif self._problem.startswith("refuses events"):
-            log.info("MQTT broker %s accepts events again", self._address)
-            self._problem = self._logged = ""
+            self._report(f"{REFUSES_EVENTS} ({reason_text(reason, properties)}): check its access rules")
 
     def _report(self, problem: str) -> None:
         """Log a problem when it begins, not again while it lasts."""

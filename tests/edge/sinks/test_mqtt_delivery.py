@@ -11,6 +11,8 @@ import pytest
 
 from benchmarks.soak.rig import Broker
 from edge.messages import FireEvent
+from edge.sinks.disk_queue import DiskQueue
+from edge.sinks.mqtt import Mqtt
 from tests.support.mqtt_fixtures import fire, keys, kitchen, listener_has, listening, mosquitto, publishing
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import wait_for
@@ -121,7 +123,8 @@ def test_the_broker_reports_a_camera_offline_whose_connection_is_cut(broker: Bro
 
 def test_a_burst_of_events_arrives_completely_and_in_order(tmp_path: Path, broker: Broker) -> None:
     events = [event for number in range(167) for event in fire(number)]
-    with listening(broker) as listener, publishing(kitchen(broker.port, snapshots=False), tmp_path / "outbox") as sink:
+    queue = DiskQueue(tmp_path / "outbox", 1e8)
+    with listening(broker) as listener, closing(Mqtt(kitchen(broker.port, snapshots=False), queue)) as sink:
         for event in events:
             sink.on_event(event)
         wait_for(listener_has(listener, len(events)))

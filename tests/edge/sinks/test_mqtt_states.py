@@ -156,20 +156,25 @@ def test_a_broker_that_goes_and_comes_is_one_line_each(tmp_path: Path, caplog: p
 
 
 @pytest.mark.slow
-def test_a_broker_that_acknowledges_nothing_is_reported_and_connected_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_acknowledges_nothing_is_reported_and_connected_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(mqtt_client, "ACKNOWLEDGE_S", 0.2)
-    answer, stop = send(CONNACK_OK), threading.Event()
+    answer, stop, connections = send(CONNACK_OK), threading.Event(), []
 
     def keep(client: socket.socket) -> None:
+        connections.append(client)
         answer(client)
         client.settimeout(TIMEOUT_S)
         while client.recv(1 << 16):
             pass
 
     with answering(keep) as port, connecting(kitchen(port)) as client:
-        delivering = threading.Thread(target=client.deliver, args=("event", b"{}", stop))
+        delivering = threading.Thread(target=client.deliver, args=("event", b"{}", stop), daemon=True)
         delivering.start()
         wait_for(lambda: client.problem == NO_ACKNOWLEDGEMENT)
-        assert client.connected.wait(TIMEOUT_S)
+        wait_for(lambda: len(connections) > 1)
+        assert client.problem == NO_ACKNOWLEDGEMENT
         stop.set()
-        delivering.join()
+        delivering.join(TIMEOUT_S)
+    assert caplog.text.count("does not acknowledge events") == 1

@@ -82,6 +82,7 @@ class StatusReporter:
                 missing_threads=tuple(threads.missing()),
                 lost_files=self.sinks.lost_files(),
                 broken_frames=self.capture.broken_frames,
+                late_writes=self.sinks.late_writes,
             ),
         )
         self._reported_s, self._reported_results = now_s, summary.results

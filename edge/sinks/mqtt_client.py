@@ -178,7 +178,7 @@ class MqttClient:
     def _cut(self) -> None:
         """End the connection; the client's thread makes a new one and sends again what was not acknowledged."""
         with suppress(OSError):
-            if sock := self._client.socket():
+            if isinstance(sock := self._client.socket(), socket.socket):
                 sock.shutdown(socket.SHUT_RDWR)
 
     def _prepare_connection(self) -> None:

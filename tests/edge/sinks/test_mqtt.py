@@ -19,7 +19,6 @@ from benchmarks.soak.rig import Broker
 from edge.messages import CameraState
 from edge.sinks import mqtt_client
 from edge.sinks.homeassistant import discovery
-from edge.sinks.mqtt import Mqtt
 from edge.sinks.mqtt_client import MqttClient, slug
 from edge.sinks.mqtt_problems import NAME_CLASH
 from tests.support.factories import MODEL_HASH, result, run_status
@@ -89,13 +88,10 @@ def test_a_camera_without_frames_is_offline_not_calm(broker: Broker, tmp_path: P
 def test_a_camera_with_a_low_rate_is_online_between_its_results(broker: Broker, tmp_path: Path) -> None:
     with listening(broker) as listener, publishing(kitchen(broker.port), tmp_path / "outbox", max_fps=0.05) as sink:
         sink.on_result(result(0, 0.0, on=False))
+        publish_until(sink, lambda: listener.payloads("/camera"))
         for age_s, expected in ((40.0, b"online"), (61.0, b"offline"), (19.0, b"online")):
             sink.on_status(run_status(last_result_age_s=age_s))
-            wait_for(lambda: publish(sink, age_s) or listener.payloads("/camera")[-1:] == [expected])  # noqa: B023
-
-
-def publish(sink: Mqtt, age_s: float) -> None:
-    sink.on_status(run_status(last_result_age_s=age_s))
+            wait_for(lambda expected=expected: listener.payloads("/camera")[-1:] == [expected])  # type: ignore[misc]
 
 
 @pytest.mark.slow

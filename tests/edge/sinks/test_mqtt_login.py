@@ -15,6 +15,7 @@ from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.mqtt import Mqtt
 from edge.sinks.mqtt_login import broker_port, clear_password, make_client
 from tests.support.mqtt_fixtures import MAX_BYTES, fire, keys, kitchen, listening, mosquitto, publishing
+from tests.support.run_cli import fireseg_edge
 from tests.support.waiting import wait_for
 
 
@@ -117,3 +118,6 @@ def test_a_password_that_would_cross_the_network_unencrypted_is_a_warning(
     Mqtt(replace(section, host="192.0.2.1"), DiskQueue(tmp_path / "outbox", MAX_BYTES), grace_s=0.0).close()
     assert caplog.text.count("sent unencrypted to 192.0.2.1") == 1
     assert "geheim" not in caplog.text
+    (tmp_path / "fireseg.toml").write_text('[mqtt]\nhost = "192.0.2.1"\n')
+    done = fireseg_edge("config", "check", "fireseg.toml", cwd=tmp_path)
+    assert (done.code, done.err.count("warning: the MQTT password is sent unencrypted")) == (0, 1)

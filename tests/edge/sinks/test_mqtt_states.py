@@ -123,10 +123,11 @@ def test_a_certificate_that_is_not_valid_is_named_with_the_reason(
         pytest.skip("openssl is not installed")
     certificate, key, request, names = (tmp_path / name for name in ("broker.pem", "broker.key", "request", "names"))
     names.write_text(f"subjectAltName=IP:{address}\n")
-    for command in (
+    commands: list[list[str | Path]] = [
         ["req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=broker", "-keyout", key, "-out", request],
         ["x509", "-req", "-in", request, "-signkey", key, "-days", days, "-extfile", names, "-out", certificate],
-    ):
+    ]
+    for command in commands:
         subprocess.run(["openssl", *command], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -186,18 +187,15 @@ class DiskQueue:
     def _path(self, item: Item) -> Path:
         return self.folder / f"{item.number:012d}.json"
 
-    def _sendable(self, after: Item | None) -> list[Item]:
-        """Return the documents that may be sent now, oldest first."""
+    def _sendable(self, after: Item | None) -> Iterator[Item]:
+        """Yield the documents that may be sent now, oldest first."""
         with self._lock:
             items = list(self._items)
-        items = items[items.index(after) + 1 :] if after in items else items
-        ready = []
-        for item in items:
+        for item in items[items.index(after) + 1 :] if after in items else items:
             is_tried = item.data is None or item.written.is_set()
             if item.held or not (is_tried or time.monotonic() - item.made_s > UNSTORED_S):
-                break
-            ready.append(item)
-        return ready
+                return
+            yield item
 
     def _forget(self, item: Item, *, dropped: bool = False) -> bool:
         """Take an item out of the queue. Return False if it no longer was in it."""
@@ -267,7 +265,9 @@ class DiskQueue:
                 reason = "another run uses it" if isinstance(error, BlockingIOError) else error.strerror or error
                 self._report(f"{self.folder} cannot be used ({reason})")
                 return
-            stored = [Item(number, size, made_s=now_s - age_s) for number, size, age_s in documents]
+            written = threading.Event()
+            written.set()
+            stored = [Item(number, size, None, now_s - age_s, written=written) for number, size, age_s in documents]
             with self._lock:
                 self._next = first
                 for item in self._items:  # none of these is on disk

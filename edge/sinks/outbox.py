@@ -167,8 +167,8 @@ class Outbox:
             return True
         except Exception as error:  # any kind: the next attempt may succeed
             return self._fail(error)
-        self._waiting.remove(item, document)
         self._delivered += 1
+        self._waiting.remove(item, document)
         if self._problem:
             log.info("%s accepts events again", self._name)
         self._problem = ""

@@ -78,7 +78,7 @@ class Webhook(OutboxSink):
             raise RejectedError(": ".join(filter(None, (status, REMEDIES.get(answer.status, "")))))
         if answer.status >= 300:
             raise RejectedError(
-                f"{status}: redirected{_target(answer.location)}, set [webhook] url to the final address"
+                f"{status}: redirected{redirect_target(answer.location)}, set [webhook] url to the final address"
             )
         return True
 
@@ -89,7 +89,7 @@ def public_address(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}/…"
 
 
-def _target(location: str) -> str:
+def redirect_target(location: str) -> str:
     """Return where a redirect leads, without its path."""
     try:
         is_address = urllib.parse.urlsplit(location).netloc

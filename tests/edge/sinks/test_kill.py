@@ -29,7 +29,7 @@ def test_a_process_killed_thirty_times_loses_no_event_and_ends_every_fire(tmp_pa
     rng, published = random.Random(0), []
     with serving(Receiver()) as receiver:
         for run in range(KILLS):
-            command = [sys.executable, "-m", "tests.edge.sinks.emit_events", receiver.url, str(tmp_path), str(run)]
+            command = [sys.executable, "-m", "tests.support.emit_events", receiver.url, str(tmp_path), str(run)]
             with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
                 assert process.stdout
                 for _ in range(rng.randint(1, 12)):

@@ -20,7 +20,7 @@ from edge.errors import UserError
 from edge.messages import END, PEAK, START
 from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.http_post import post
-from edge.sinks.webhook import SIGNATURE, Webhook
+from edge.sinks.webhook import SIGNATURE, Webhook, redirect_target
 from tests.support.factories import event
 from tests.support.waiting import wait_for
 
@@ -232,3 +232,8 @@ def test_a_reason_with_control_characters_is_escaped(tmp_path: Path, caplog: pyt
     assert problem.startswith("400 \\x1b[2J\\x07xxx")
     assert len(problem) < 300
     assert "\x1b" not in caplog.text
+
+
+def test_the_target_of_a_redirect_is_shown_without_path_and_login() -> None:
+    assert redirect_target("https://me:geheim@new.example/secret?token=1") == " to https://***@new.example/…"
+    assert redirect_target("/elsewhere") == redirect_target("http://[") == ""

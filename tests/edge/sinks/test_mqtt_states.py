@@ -50,7 +50,7 @@ def send(*replies: bytes) -> Answer:
         client.recv(1 << 16)
         for reply in replies:
             client.sendall(reply)
-        client.settimeout(1.0)
+        client.settimeout(TIMEOUT_S)
         client.recv(1 << 16)
 
     return answer

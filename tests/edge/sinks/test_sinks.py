@@ -11,6 +11,7 @@ import pytest
 from edge.messages import END, START, FireEvent, FrameResult
 from edge.sinks import LOG_INTERVAL_S, Sink, Sinks, log_failure
 from tests.support.factories import event, result
+from tests.support.waiting import TIMEOUT_S
 
 
 class Failing(Sink):
@@ -69,14 +70,19 @@ class Storing(Recording):
         return self.written
 
 
-def test_an_event_is_on_disk_before_any_sink_publishes_it() -> None:
-    written = threading.Event()
-    written.set()
-    calls: list[str] = []
-    first, last = Recording(), Storing(written)
-    first.calls = last.calls = calls
+def test_an_event_is_on_disk_before_any_sink_publishes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.sinks.STORE_WAIT_S", TIMEOUT_S)
+    first, last = Recording(), Storing(threading.Event())
+    first.calls = last.calls
+
+    def write() -> None:
+        last.calls.append("on disk")
+        last.written.set()
+
+    timer = threading.Timer(0.05, write)
+    timer.start()
     Sinks([first, last], clock=lambda: 0.0).on_event(event(START))
-    assert calls == ["store start", "start", "start"]
+    assert last.calls == ["store start", "on disk", "start", "start"]
 
 
 def test_a_hung_disk_delays_events_once_and_is_logged_when_it_begins_and_ends(

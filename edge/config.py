@@ -140,7 +140,9 @@ class MqttSection:
     ca_file: str = field("", "CA certificates to verify the broker; empty for the system's.", path="required")
     user: str = field("", f"The user{_OVERRIDES} {MQTT_USER}.")
     password_file: str = field("", f"A file with only the password{_OVERRIDES} {MQTT_PASSWORD}.", path="required")
-    name: str = field("", "Name of this camera in topics and in Home Assistant; empty for the host name.")
+    name: str = field(
+        "", "Name of this camera in topics and in Home Assistant; empty for the host name and a mark of the machine."
+    )
     topic: str = field("fireseg", "Topics begin with this, followed by the name of the camera.", check=check_topic)
     discovery: str = field(
         "homeassistant", "Home Assistant's prefix; empty for none.", check=lambda text: text and check_topic(text)
@@ -159,7 +161,7 @@ class WebhookSection:
         f"{_OVERRIDES} {WEBHOOK_SECRET}.",
         path="required",
     )
-    timeout_s: float = field(10.0, "How long to wait for a response, in seconds.", low=0.1, high=300)
+    timeout_s: float = field(10.0, "How long a post may take as a whole, in seconds.", low=0.1, high=300)
 
     def url_with_login(self) -> str:
         """Return the URL with its user and password. Raises `UserError`."""
@@ -173,7 +175,9 @@ class SpoolSection:
         "Where undelivered events wait; empty for the state folder of the service, or ~/.local/state/fireseg-edge.",
         path="written",
     )
-    max_mb: float = field(50.0, "Size limit of the folder in megabytes; the oldest events go first.", low=0.1, high=1e6)
+    max_mb: float = field(
+        50.0, "Size limit of the events for one receiver, in megabytes; the oldest go first.", low=0.1, high=1e6
+    )
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,8 @@ class FailureCounts:
     """Images, clips and recordings that could not be written."""
     broken_frames: int = 0
     """Frames that the camera or recording gave and that could not be decoded."""
+    late_writes: int = 0
+    """Events published before they were on disk, since the disk was slow or hung."""
 
 
 @dataclass(frozen=True)

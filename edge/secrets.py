@@ -55,6 +55,9 @@ def load_service_secrets() -> None:
 
 
 HIDDEN = "***"
+MAX_TEXT = 200  # letters of a reason that another machine gives
+MAX_LINE = 4000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # the last ones reorder text
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(\S+)")
 _VALUE = re.compile(r"=[^&;]*")
 
@@ -75,8 +78,18 @@ def _without_credentials(address: str) -> str:
     return f"{HIDDEN if at else ''}{at}{path}{mark}{query}"
 
 
+def printable(text: str, max_length: int = MAX_TEXT) -> str:
+    """Return a text of another machine as one line: control characters escaped, cut to a length."""
+    text = text if len(text) <= max_length else f"{text[: max_length - 1]}…"
+    return _CONTROL.sub(lambda sign: sign[0].encode("unicode_escape").decode(), text)
+
+
 class RedactingFormatter(logging.Formatter):
-    """Formats a record, its exception included, without credentials."""
+    """Formats a record, its exception included, without credentials, and its message without control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = printable(record.message, MAX_LINE)
+        return super().formatMessage(record)

@@ -90,6 +90,7 @@ class StatusReporter:
                 missing_threads=tuple(threads.missing()),
                 lost_files=self.sinks.lost_files(),
                 broken_frames=self.capture.broken_frames,
+                late_writes=self.sinks.late_writes,
             ),
             fallback=self.reloader.fallback,
         )
@@ -110,6 +111,7 @@ def failures_text(failures: FailureCounts, receivers: Sequence[ReceiverStatus]) 
     counts = {
         "broken frames": failures.broken_frames,
         "lost files": failures.lost_files,
+        "late writes of events": failures.late_writes,
         "rejected reloads": failures.reloads,
         "thread restarts": failures.thread_restarts,
     }

@@ -13,6 +13,7 @@ import typer
 from edge.commands.options import CAMERA_GROUP, check_page
 from edge.config import SECTIONS, load_config
 from edge.config_schema import section_template
+from edge.console import show_warning
 from edge.errors import UserError
 from edge.files import replacing
 from edge.reload import prepare
@@ -59,6 +60,11 @@ def check(path: Annotated[Path, typer.Argument(help="The file to check.")] = Pat
     check_page(config)
     setup, _ = prepare(config)
     segmenter, zone_map = setup.segmenter, setup.zones
+    if config.mqtt.host:
+        from edge.sinks.mqtt_login import clear_password
+
+        if warning := clear_password(config.mqtt):
+            show_warning(warning)
     model = f"{config.model.path}, {segmenter.width}x{segmenter.height} px"
     zones = ", ".join(zone_map.cells) if config.zones else "the whole frame"
     print(f"{path} is valid; model: {model}; zones: {zones}")

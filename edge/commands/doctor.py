@@ -134,7 +134,7 @@ def check_runtime(segmenter: Segmenter, *, is_small: bool) -> str:
 
 def check_broker(config: Config) -> str:
     """Log in once."""
-    from edge.sinks.mqtt_client import broker_port, try_broker
+    from edge.sinks.mqtt_login import broker_port, try_broker
 
     address = f"{config.mqtt.host}:{broker_port(config.mqtt)}"
     if problem := try_broker(config.mqtt, ANSWER_WAIT_S):

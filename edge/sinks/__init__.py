@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
@@ -13,6 +14,7 @@ from edge.messages import FireEvent, FrameResult, ReceiverStatus, RunStatus
 log = logging.getLogger(__name__)
 
 SHUTDOWN_GRACE_S = 0.8  # how long a sink that closes waits for work under way
+STORE_WAIT_S = 0.2  # how long an event may take to be written to disk before it is published all the same
 LOG_INTERVAL_S = 60.0  # a sink that keeps failing is logged this often
 
 
@@ -36,6 +38,13 @@ class Sink:
 
     def on_result(self, result: FrameResult) -> None:
         """Handle the result of one frame."""
+
+    def store_event(self, event: FireEvent) -> threading.Event | None:
+        """Begin to write an event to disk, in another thread; return what is set when it is written.
+
+        Called before `on_event` of any sink, so that an event that somebody has heard of survives a kill.
+        """
+        return None
 
     def on_event(self, event: FireEvent) -> None:
         """Handle a fire event; called after the result that caused it."""
@@ -70,11 +79,18 @@ class Sinks:
         self._sinks = sinks
         self._clock = clock
         self._logged_s: dict[str, float] = {}
+        self._unwritten: threading.Event | None = None  # set once a write that took too long is done
+        self.late_writes = 0
+        """Events published before they were on disk."""
 
     def on_result(self, result: FrameResult) -> None:
         self._call_each(lambda sink: sink.on_result(result))
 
     def on_event(self, event: FireEvent) -> None:
+        """Publish an event once it is on disk; at the latest after `STORE_WAIT_S`, for a disk that hangs."""
+        writes: list[threading.Event | None] = []
+        self._call_each(lambda sink: writes.append(sink.store_event(event)))
+        self._wait_for([written for written in writes if written])
         self._call_each(lambda sink: sink.on_event(event))
 
     def on_status(self, status: RunStatus) -> None:
@@ -107,6 +123,23 @@ class Sinks:
                 self._guard(sink, lambda sink: sink.close())
         for thread in threads:
             thread.join()
+
+    def _wait_for(self, writes: Sequence[threading.Event]) -> None:
+        """Wait until all are set, but not again while an earlier write still hangs."""
+        if not writes:
+            return
+        if self._unwritten is None or self._unwritten.is_set():
+            deadline_s = time.monotonic() + STORE_WAIT_S
+            late = [written for written in writes if not written.wait(max(0.0, deadline_s - time.monotonic()))]
+            if not late:
+                if self._unwritten:
+                    log.info("events are on disk again before they are published")
+                self._unwritten = None
+                return
+            if self._unwritten is None:
+                log.warning("the disk is slow or hangs: events are published before they are on disk")
+            self._unwritten = late[-1]
+        self.late_writes += 1
 
     def _call_each(self, call: Callable[[Sink], None]) -> None:
         for sink in self._sinks:

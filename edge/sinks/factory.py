@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,11 @@ from edge.config import Config
 from edge.files import check_writable
 from edge.secrets import WEBHOOK_SECRET, read_secret
 from edge.sinks import Sink
-from edge.sinks.outbox import DiskQueue, outbox_folder
+from edge.sinks.disk_queue import DiskQueue
+from edge.sinks.queue_files import outbox_folder, warn_about_orphans
 from edge.sinks.terminal import JsonLines, PlainLines, StatusLine
+
+log = logging.getLogger(__name__)
 
 
 def build_sinks(config: Config, *, as_json: bool, record: Path | None, version: str = "") -> list[Sink]:
@@ -68,13 +72,15 @@ def _build(config: Config, as_json: bool, record: Path | None, version: str) -> 
 def build_notifiers(config: Config, version: str = "") -> Iterator[Sink]:
     """Yield the sinks that send events to other machines, each with its own outbox."""
     folder, max_bytes = outbox_folder(config.spool.folder), config.spool.max_mb * 1e6
+    used: list[Path] = []
     if config.mqtt.host:
         from edge.sinks.mqtt import Mqtt
         from edge.sinks.mqtt_client import slug
 
         mqtt = config.mqtt
         queue = DiskQueue(folder / f"mqtt-{slug(f'{mqtt.topic}/{mqtt.name}@{mqtt.host}')}", max_bytes)
-        yield Mqtt(mqtt, queue, version=version)
+        used.append(queue.folder)
+        yield Mqtt(mqtt, queue, version=version, max_fps=config.loop.max_fps)
     if config.webhook.url:
         from edge.sinks.webhook import Webhook
 
@@ -82,4 +88,8 @@ def build_notifiers(config: Config, version: str = "") -> Iterator[Sink]:
         secret = read_secret(WEBHOOK_SECRET, config.webhook.secret_file)
         # A hash names the folder, since the URL may contain a secret.
         queue = DiskQueue(folder / f"webhook-{hashlib.sha256(url.encode()).hexdigest()[:12]}", max_bytes)
+        used.append(queue.folder)
         yield Webhook(config.webhook.url_with_login(), queue, secret=secret, timeout_s=config.webhook.timeout_s)
+    if used:
+        for warning in warn_about_orphans(folder, used):
+            log.warning("%s", warning)

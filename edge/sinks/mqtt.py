@@ -8,38 +8,56 @@ Topics below `fireseg/NAME`: `status` (online, offline), `camera` (online while 
 from __future__ import annotations
 
 import json
+import logging
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from edge.config import MqttSection
+from edge.config import Config, MqttSection
 from edge.images import encode_jpeg, overlay
 from edge.messages import CameraState, FireEvent, FrameResult, RunStatus
-from edge.sinks import SHUTDOWN_GRACE_S, Sink, log_failure
+from edge.sinks import SHUTDOWN_GRACE_S, log_failure
+from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.homeassistant import device_id, discovery
-from edge.sinks.mqtt_client import OFFLINE, ONLINE, MqttClient, slug
-from edge.sinks.outbox import DiskQueue, Outbox
+from edge.sinks.mqtt_client import OFFLINE, ONLINE, MqttClient, machine_hash, slug
+from edge.sinks.mqtt_login import clear_password
+from edge.sinks.outbox import Outbox, OutboxSink
+
+log = logging.getLogger(__name__)
 
 STATE_INTERVAL_S = 5.0  # how often the state is published while nothing changes
 STALE_AFTER_S = 15.0  # a camera without a result for this long is offline, whatever its state
 BIRTH = b"online"  # Home Assistant's birth message
+MAX_CONFIG_TOPICS = 1000  # of our device at the broker; more are not ours
 
 
-class Mqtt(Sink):
+class Mqtt(OutboxSink):
     """Publishes one camera to one broker.
+
+    Without a configured name the camera is called after its host, with a mark of the machine: many Pis are called
+    raspberrypi.
 
     Args:
         events: events still to be published.
+        max_fps: results per second at most; 0 for no limit.
         version: of this program, shown by Home Assistant.
         grace_s: how long `close` waits for events to be published.
     """
 
     def __init__(
-        self, section: MqttSection, events: DiskQueue, *, version: str = "", grace_s: float = SHUTDOWN_GRACE_S
+        self,
+        section: MqttSection,
+        events: DiskQueue,
+        *,
+        version: str = "",
+        max_fps: float = 0.0,
+        grace_s: float = SHUTDOWN_GRACE_S,
     ) -> None:
-        self._name = section.name or socket.gethostname()
+        self._name = section.name or f"{socket.gethostname()}-{machine_hash()}"
+        self._max_fps = max_fps
         self._base = f"{section.topic}/{slug(self._name)}"
         self._prefix, self._snapshots = section.discovery, section.snapshots
         self._version = version
@@ -47,30 +65,37 @@ class Mqtt(Sink):
         self._status: RunStatus | None = None
         self._snapshot: bytes | None = None
         self._published: tuple[object, ...] | None = None
-        """Alarms and camera state as published last; None to publish with the next result or status."""
+        """Alarms and camera state as published last."""
         self._published_s = 0.0
         self._discovered: tuple[object, ...] | None = None  # zones and model as published last
+        self._is_due = threading.Event()
+        """Set to publish everything with the next result or status."""
         self._config_topics: set[str] = set()
         """Retained discovery topics of this camera, including those of earlier runs."""
+        self._config_lock = threading.Lock()
         self._encoder = ThreadPoolExecutor(1, "mqtt-snapshot")
         self._client = MqttClient(
             section,
             slug(self._name),
             status_topic=f"{self._base}/status",
+            own_topic=f"{self._base}/camera",
             subscriptions=(f"{self._prefix}/status", f"{self._prefix}/+/{device_id(self._name)}/+/config")
             if self._prefix
             else (),
             on_message=self._on_message,
             on_connect=self._republish,
         )
-        self._outbox = Outbox("MQTT", events, partial(self._client.deliver, f"{self._base}/event"), grace_s=grace_s)
+        deliver = partial(self._client.deliver, f"{self._base}/event")
+        super().__init__("mqtt", Outbox("MQTT", events, deliver, grace_s=grace_s))
+        if warning := clear_password(section):
+            log.warning("%s", warning)
 
     def on_result(self, result: FrameResult) -> None:
         self._result = result
         self._publish_state()
 
     def on_event(self, event: FireEvent) -> None:
-        self._outbox.put(json.dumps(event.as_json()).encode())
+        super().on_event(event)
         if self._snapshots:
             self._encoder.submit(self._publish_snapshot, event).add_done_callback(log_failure)
 
@@ -78,8 +103,14 @@ class Mqtt(Sink):
         self._status = status
         self._publish_state()
 
+    def on_config(self, config: Config) -> None:
+        self._max_fps = config.loop.max_fps
+
+    def connection_problem(self) -> str:
+        return self._client.problem
+
     def close(self) -> None:
-        self._outbox.close()
+        super().close()
         self._client.close()
         self._encoder.shutdown(wait=False, cancel_futures=True)
 
@@ -88,9 +119,13 @@ class Mqtt(Sink):
         result, status = self._result, self._status
         if status is None or not self._client.connected.is_set():
             return
-        is_seeing = status.camera_state is CameraState.STREAMING and status.last_result_age_s < STALE_AFTER_S
+        stale_after_s = max(STALE_AFTER_S, 3 / self._max_fps if self._max_fps else 0.0)
+        is_seeing = status.camera_state is CameraState.STREAMING and status.last_result_age_s < stale_after_s
         current = (dict(result.alarms) if result else None, is_seeing)
         now_s = time.monotonic()
+        if self._is_due.is_set():
+            self._is_due.clear()
+            self._published = self._discovered = None
         if current == self._published and now_s - self._published_s < STATE_INTERVAL_S:
             return
         self._published, self._published_s = current, now_s
@@ -113,8 +148,9 @@ class Mqtt(Sink):
             version=self._version, model_sha256=status.model_sha256, snapshots=self._snapshots,
         )  # fmt: skip
         topics = {topic for topic, _ in messages}
-        stale = self._config_topics - topics
-        self._config_topics = topics  # before publishing: the broker sends these messages back to us
+        with self._config_lock:
+            stale = self._config_topics - topics
+            self._config_topics = topics  # before publishing: the broker sends these messages back to us
         for topic, payload in [*messages, *((topic, "") for topic in stale)]:
             self._client.publish(topic, payload)
 
@@ -126,15 +162,16 @@ class Mqtt(Sink):
 
     def _on_message(self, topic: str, payload: bytes) -> None:
         if topic.endswith("/config"):
-            if payload and topic not in self._config_topics:
-                self._config_topics = {*self._config_topics, topic}
-                self._published = self._discovered = None
+            with self._config_lock:
+                if payload and topic not in self._config_topics and len(self._config_topics) < MAX_CONFIG_TOPICS:
+                    self._config_topics.add(topic)
+                    self._is_due.set()
         elif payload == BIRTH:
             self._republish()
 
     def _republish(self) -> None:
         """Publish everything with the next result or status."""
-        self._published = self._discovered = None
+        self._is_due.set()
         if self._snapshot is not None:
             self._client.publish(f"{self._base}/snapshot", self._snapshot)
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import queue
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,18 +20,29 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.config import MqttSection
-from edge.errors import UserError
-from edge.secrets import MQTT_PASSWORD, MQTT_USER, read_secret
+from edge.sinks.mqtt_login import KEEPALIVE_S, broker_port, make_client
+from edge.sinks.mqtt_problems import (
+    NAME_CLASH,
+    NO_ACKNOWLEDGEMENT,
+    NOT_MQTT,
+    SAYS_NOTHING,
+    TAKES_OVER,
+    connect_problem,
+    early_end,
+    reason_text,
+    refusal,
+)  # fmt: skip
+from edge.threads import Worker
 
 log = logging.getLogger(__name__)
 
 MACHINE_ID = Path("/etc/machine-id")
-PORT, TLS_PORT = 1883, 8883
-KEEPALIVE_S = 30
 MAX_RECONNECT_S = 30
 SHORT_SESSION_S = 4.0
 MAX_SHORT_SESSIONS = 6
@@ -40,6 +50,13 @@ MAX_SHORT_SESSIONS = 6
 POLL_S = 0.2
 ACKNOWLEDGE_GRACE_S = 0.2  # how long an event on its way may still be acknowledged when the run stops
 DISCONNECT_GRACE_S = 0.4
+ACKNOWLEDGE_S = 20.0  # how long a connected broker may take to acknowledge an event before the connection is renewed
+SILENCE_S = 10.0  # how long a broker may take to answer before that is reported
+CLASH_HOLD_S = 60.0  # how long after its last message another client of our name is reported
+MAX_PACKET_BYTES = 1 << 16  # that a broker may send: only small messages concern us
+PACKET_HEAD_BYTES = 64
+REFUSES_EVENTS = "refuses events"
+WILL_RETRY = "; events wait, will retry"
 ONLINE, OFFLINE = "online", "offline"
 
 
@@ -52,10 +69,12 @@ class MqttClient:
         broker: host, port, TLS and login.
         name: of the camera; part of the client id.
         status_topic: online while connected; the broker's last will sets it offline.
+        own_topic: to which no other client should publish; one that does is reported.
         on_connect: called after each connection, in the client's thread, to publish all retained topics.
         subscriptions: topics to subscribe to.
         on_message: called with topic and payload, in the client's thread.
         max_short_sessions: in a row, before a clash of client ids is reported.
+        silence_s: how long a broker may say nothing.
     """
 
     def __init__(
@@ -64,31 +83,58 @@ class MqttClient:
         name: str,
         *,
         status_topic: str,
+        own_topic: str = "",
         on_connect: Callable[[], None] = lambda: None,
         subscriptions: Sequence[str] = (),
         on_message: Callable[[str, bytes], None] = lambda _topic, _payload: None,
         max_short_sessions: int = MAX_SHORT_SESSIONS,
+        silence_s: float = SILENCE_S,
     ) -> None:
-        self._address = f"{broker.host}:{broker_port(broker)}"
-        self._status_topic, self._subscriptions, self._on_connect = status_topic, subscriptions, on_connect
+        self._broker, self._address = broker, f"{broker.host}:{broker_port(broker)}"
+        self._status_topic, self._own_topic, self._subscriptions = status_topic, own_topic, subscriptions
+        self._on_connect, self._on_message = on_connect, on_message
         self._max_short_sessions, self._short_sessions = max_short_sessions, 0
+        self._silence_s = silence_s
         self.connected = threading.Event()
+        self._closing = threading.Event()
         self._connected_s = 0.0
-        self._reported = ""  # the last problem that was logged
+        self._waiting_since_s: float | None = None  # a connection is open and not answered
+        self._clash_s = float("-inf")  # when another client last published to our topic
+        self._max_packet_bytes = float("inf")  # that the broker accepts
+        self._problem = self._logged = ""  # now; the last one that was logged, until a session lasts
         self._refused: int | None = None  # id of the last message that the broker refused
         self._client = client = make_client(broker, f"fireseg-{name}-{machine_hash()}")
         client.will_set(status_topic, OFFLINE, qos=1, retain=True)
         client.reconnect_delay_set(1, MAX_RECONNECT_S)
-        client.on_connect, client.on_connect_fail = self._handle_connect, self._handle_connect_failure
-        client.on_disconnect, client.on_publish = self._handle_disconnect, self._handle_acknowledgement
-        client.on_message = lambda _client, _data, message: on_message(message.topic, bytes(message.payload))
+        client.on_socket_open, client.on_connect = self._handle_socket, self._handle_connect
+        client.on_connect_fail, client.on_disconnect = self._handle_connect_failure, self._handle_disconnect
+        client.on_publish, client.on_message = self._handle_acknowledgement, self._handle_message
+        # Without a thread of its own, paho would write to the socket in the thread that publishes.
+        client.on_socket_register_write = lambda *_: None
         client.suppress_exceptions = True
-        client.connect_async(broker.host, broker_port(broker), KEEPALIVE_S, clean_start=True)
-        client.loop_start()
+        client.loop(0.0)  # makes the pair of sockets by which a publish wakes the client's thread
+        self._prepare_connection()
+        self._worker = Worker("MQTT client", self._run)
+        self._worker.start()
+
+    @property
+    def problem(self) -> str:
+        """Why events do not arrive, or a clash of names; empty if all is well. Notices a broker that says nothing."""
+        now_s = time.monotonic()
+        if self._is_silent():
+            self._report(SAYS_NOTHING)
+        if self._problem == NAME_CLASH and now_s - self._clash_s > CLASH_HOLD_S:
+            self._problem = self._logged = ""
+        if self._logged and not self._problem and now_s - self._connected_s > SHORT_SESSION_S:
+            log.info("MQTT broker %s: connected again", self._address)
+            self._logged = ""
+        return self._problem
 
     def publish(self, topic: str, payload: str | bytes) -> None:
         """Publish a retained message if connected; `on_connect` publishes it again after a reconnection."""
-        if self.connected.is_set():
+        if len(topic) + len(payload) + PACKET_HEAD_BYTES > self._max_packet_bytes:
+            log.debug("%s is larger than the broker accepts", topic)
+        elif self.connected.is_set():
             self._client.publish(topic, payload, qos=0, retain=True)
 
     def deliver(self, topic: str, payload: bytes, stop: threading.Event) -> bool:
@@ -98,42 +144,99 @@ class MqttClient:
                 return False
         with suppress(RuntimeError):  # the connection was lost at this moment
             message = self._client.publish(topic, payload, qos=1)  # paho resends it after a lost connection
+            waits_since_s = time.monotonic()
             while not message.is_published() and not stop.is_set():
                 message.wait_for_publish(POLL_S)
+                if not self.connected.is_set():
+                    waits_since_s = time.monotonic()
+                elif time.monotonic() - waits_since_s > ACKNOWLEDGE_S:
+                    self._report(NO_ACKNOWLEDGEMENT)
+                    self._cut()
             message.wait_for_publish(ACKNOWLEDGE_GRACE_S)
-            return message.is_published() and message.mid != self._refused
+            is_accepted = message.is_published() and message.mid != self._refused
+            if is_accepted and self._problem.startswith((REFUSES_EVENTS, NO_ACKNOWLEDGEMENT)):
+                log.info("MQTT broker %s accepts events again", self._address)
+                self._problem = self._logged = ""
+            return is_accepted
         return False
 
     def close(self) -> None:
         """Publish that the camera is offline, and disconnect."""
+        self._closing.set()
         if self.connected.is_set():
             with suppress(RuntimeError, ValueError):  # the connection was lost at this moment
                 offline = self._client.publish(self._status_topic, OFFLINE, qos=1, retain=True)
                 offline.wait_for_publish(DISCONNECT_GRACE_S)
-        self._client.disconnect()  # without joining paho's thread, which may be connecting
+        self._client.disconnect()  # without joining the thread, which may be connecting
+        self._worker.join(0.0)
 
-    # Paho's thread.
+    def _is_silent(self) -> bool:
+        """Return whether the broker has not answered the connection for long."""
+        since_s = self._waiting_since_s
+        return since_s is not None and time.monotonic() - since_s > self._silence_s
 
-    def _handle_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _: Any) -> None:
+    def _cut(self) -> None:
+        """End the connection; the client's thread makes a new one and sends again what was not acknowledged."""
+        with suppress(OSError):
+            if isinstance(sock := self._client.socket(), socket.socket):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _prepare_connection(self) -> None:
+        limit = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        limit.MaximumPacketSize = MAX_PACKET_BYTES
+        host, port = self._broker.host, broker_port(self._broker)
+        self._client.connect_async(host, port, KEEPALIVE_S, clean_start=True, properties=limit)
+
+    # The client's thread.
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self._client.loop_forever(retry_first_connection=True)
+            except Exception as error:  # paho does not expect every answer, nor every host name
+                log.debug("traceback", exc_info=error)
+                self._report(connect_problem(error) if self._client.socket() is None else NOT_MQTT)
+            self.connected.clear()
+            self._waiting_since_s = None
+            if not self._closing.wait(MAX_RECONNECT_S if self._problem else 1.0):
+                self._prepare_connection()
+
+    def _handle_socket(self, _client: paho.Client, _data: Any, _socket: Any) -> None:
+        self._waiting_since_s = time.monotonic()
+
+    def _handle_connect(
+        self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        self._waiting_since_s = None
         if reason.is_failure:
-            self._report(f"refuses the connection ({reason}): check [mqtt] user and password")
+            self._report(refusal(reason, properties))
             return
         self._connected_s = time.monotonic()
-        if not self._short_sessions:
+        self._max_packet_bytes = getattr(properties, "MaximumPacketSize", float("inf"))
+        if not self._logged:
             log.info("MQTT broker %s: connected", self._address)
-            self._reported = ""
+        if self._short_sessions < self._max_short_sessions and self._problem != NO_ACKNOWLEDGEMENT:
+            self._problem = ""
         for topic in self._subscriptions:
             client.subscribe(topic)
+        if self._own_topic:
+            client.subscribe(self._own_topic, options=SubscribeOptions(noLocal=True, retainHandling=2))
         client.publish(self._status_topic, ONLINE, qos=0, retain=True)
         self.connected.set()
         self._on_connect()
 
     def _handle_connect_failure(self, _client: paho.Client, _data: Any) -> None:
         self._short_sessions = 0  # the broker is down: short sessions were not another client's doing
-        self._report("cannot be reached")
+        self._report(connect_problem(sys.exception()))
 
-    def _handle_disconnect(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _: Any) -> None:
+    def _handle_disconnect(
+        self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        is_unanswered, is_silent = self._waiting_since_s is not None, self._is_silent()
+        self._waiting_since_s = None
         if not self.connected.is_set():
+            if is_unanswered:
+                self._report(SAYS_NOTHING if is_silent else early_end(reason, self._broker))
             return
         self.connected.clear()
         is_short = time.monotonic() - self._connected_s < SHORT_SESSION_S
@@ -142,43 +245,32 @@ class MqttClient:
         is_taken_over = self._short_sessions >= self._max_short_sessions or reason.getName() == "Session taken over"
         client.reconnect_delay_set(MAX_RECONNECT_S if is_taken_over else 1, MAX_RECONNECT_S)
         if is_taken_over:
-            self._report("drops the connection again and again: give each run its own [mqtt] name")
-        elif reason.is_failure:
-            self._report(f"closed the connection ({reason})")
+            self._report(TAKES_OVER)
+        elif reason.is_failure and self._problem != NO_ACKNOWLEDGEMENT:
+            self._report(f"closed the connection ({reason_text(reason, properties)})")
 
-    def _handle_acknowledgement(self, _client: Any, _data: Any, id_: int, reason: ReasonCode, _: Any) -> None:
+    def _handle_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        if message.topic != self._own_topic:
+            self._on_message(message.topic, bytes(message.payload))
+        elif not message.retain:
+            self._clash_s = time.monotonic()
+            self._report(NAME_CLASH)
+
+    def _handle_acknowledgement(
+        self, _client: Any, _data: Any, id_: int, reason: ReasonCode, properties: Properties | None
+    ) -> None:
         if reason.is_failure:
             self._refused = id_
-            self._report(f"refuses events ({reason}): check its access rules")
+            self._report(f"{REFUSES_EVENTS} ({reason_text(reason, properties)}): check its access rules")
 
     def _report(self, problem: str) -> None:
-        """Log a problem once, however often it occurs in a row."""
-        if problem != self._reported:
-            self._reported = problem
-            log.warning("MQTT broker %s %s; events wait, will retry", self._address, problem)
-
-
-def broker_port(broker: MqttSection) -> int:
-    return broker.port or (TLS_PORT if broker.tls else PORT)
-
-
-def make_client(broker: MqttSection, client_id: str) -> paho.Client:
-    """Return a client with its credentials, not yet connected.
-
-    Raises `UserError` if a secret or certificate cannot be read.
-    """
-    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5)
-    user, password = os.environ.get(MQTT_USER) or broker.user, read_secret(MQTT_PASSWORD, broker.password_file)
-    if user or password:
-        client.username_pw_set(user, password)
-    if broker.tls:
-        try:
-            client.tls_set(ca_certs=broker.ca_file or None)
-        except OSError as error:  # includes ssl.SSLError
-            raise UserError(
-                f"[mqtt] ca_file {broker.ca_file} could not be read ({error})", "expected certificates in PEM"
-            ) from error
-    return client
+        """Log a problem when it begins, not again while it lasts."""
+        if self._closing.is_set():
+            return
+        self._problem = problem
+        if problem != self._logged:
+            self._logged = problem
+            log.warning("MQTT broker %s %s%s", self._address, problem, "" if problem == NAME_CLASH else WILL_RETRY)
 
 
 def machine_hash() -> str:
@@ -188,25 +280,6 @@ def machine_hash() -> str:
     except OSError:
         identity = socket.gethostname()
     return hashlib.sha256(f"fireseg-edge {identity}".encode()).hexdigest()[:6]
-
-
-def try_broker(broker: MqttSection, timeout_s: float) -> str:
-    """Connect once and return what went wrong; empty on success. Raises `UserError` as `make_client` does."""
-    client = make_client(broker, f"fireseg-doctor-{os.getpid()}")
-    answers: queue.SimpleQueue[ReasonCode] = queue.SimpleQueue()
-    client.on_connect = lambda _client, _data, _flags, reason, _properties: answers.put(reason)
-    client.connect_timeout = timeout_s
-    try:
-        client.connect(broker.host, broker_port(broker), KEEPALIVE_S)
-        client.loop_start()
-        reason = answers.get(timeout=timeout_s)
-    except OSError as error:
-        return f"cannot be reached ({error.strerror or error})"
-    except queue.Empty:
-        return "does not answer like a broker"
-    finally:
-        client.disconnect()
-    return f"refuses ({reason})" if reason.is_failure else ""
 
 
 def slug(name: str) -> str:

@@ -7,34 +7,35 @@ import hashlib
 import hmac
 import http.client
 import json
-import logging
 import threading
 import urllib.parse
-import urllib.request
 from collections.abc import Callable
-from typing import Any
 
-from edge.messages import FireEvent
 from edge.retry import backoff_s
-from edge.secrets import redact
-from edge.sinks import Sink
-from edge.sinks.outbox import DiskQueue, Outbox
-
-log = logging.getLogger(__name__)
+from edge.secrets import printable, redact
+from edge.sinks.disk_queue import DiskQueue
+from edge.sinks.http_post import post
+from edge.sinks.outbox import Outbox, OutboxSink, RejectedError
 
 SIGNATURE = "X-FireSeg-Signature"
-RETRY_CODES = (408, 425, 429)  # 4xx codes worth retrying; any other 4xx rejects the payload
-MAX_RESPONSE_BYTES = 1 << 16
+REJECTED_CODES = (400, 409, 413, 415, 422)  # the receiver refuses this event; any other failure is a reason to retry
+REMEDIES = {
+    401: "check [webhook] user and password_file",
+    403: "check [webhook] user, password_file and secret_file",
+    404: "check [webhook] url",
+    405: "check [webhook] url",
+    410: "check [webhook] url",
+}
 
 
-class Webhook(Sink):
+class Webhook(OutboxSink):
     """Posts each event; copies, sent after a lost response, have the same Idempotency-Key.
 
     Args:
         url: http or https; may contain user:password@.
         events: events still to be posted.
         secret: signs each body by HMAC-SHA256, as `X-FireSeg-Signature: sha256=<hex>`.
-        timeout_s: how long to wait for a response.
+        timeout_s: how long a request may take as a whole.
         wait_s: seconds to wait after a number of failures in a row.
     """
 
@@ -49,23 +50,12 @@ class Webhook(Sink):
     ) -> None:
         self._url, self._login = _split_login(url)
         self._secret, self._timeout_s = secret, timeout_s
-        self._open = urllib.request.build_opener(_AnyStatus).open
-        # The log shows scheme and host alone: the path may be a secret, as with chat services.
-        parts = urllib.parse.urlsplit(redact(url))
-        self._name = f"{parts.scheme}://{parts.netloc}/…"
-        self._outbox = Outbox(self._name, events, self._post, wait_s=wait_s)
-
-    def on_event(self, event: FireEvent) -> None:
-        self._outbox.put(json.dumps(event.as_json()).encode())
-
-    def close(self) -> None:
-        self._outbox.close()
+        super().__init__("webhook", Outbox(public_address(url), events, self._post, wait_s=wait_s))
 
     def _post(self, body: bytes, _stop: threading.Event) -> bool:
         event = json.loads(body)
         if not (isinstance(event, dict) and {"id", "number"} <= event.keys()):
-            log.error("a document in the outbox is not an event: dropped")
-            return True
+            raise RejectedError("not an event")
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "fireseg-edge",
@@ -75,28 +65,37 @@ class Webhook(Sink):
             headers["Authorization"] = f"Basic {base64.b64encode(self._login.encode()).decode()}"
         if self._secret:
             headers[SIGNATURE] = f"sha256={hmac.new(self._secret.encode(), body, hashlib.sha256).hexdigest()}"
-        request = urllib.request.Request(self._url, body, headers, method="POST")
         try:
-            with self._open(request, timeout=self._timeout_s) as response:
-                response.read(MAX_RESPONSE_BYTES)
+            answer = post(self._url, body, headers, self._timeout_s)
         except (OSError, ValueError, http.client.HTTPException) as error:
             # A ValueError quotes the URL, which may be the secret.
             reason = "" if isinstance(error, ValueError) else str(getattr(error, "reason", error))
             raise ConnectionError(reason or type(error).__name__) from None
-        if response.status >= 500 or response.status in RETRY_CODES:
-            raise ConnectionError(f"{response.status} {response.reason}")
-        if response.status >= 300:
-            log.error("%s rejected an event (%s %s): dropped", self._name, response.status, response.reason)
+        status = printable(f"{answer.status} {answer.reason}")
+        if answer.status in REJECTED_CODES:
+            raise RejectedError(status)
+        if answer.status >= 400:
+            raise ConnectionError(": ".join(filter(None, (status, REMEDIES.get(answer.status, "")))))
+        if answer.status >= 300:
+            raise ConnectionError(
+                f"{status}: redirected{redirect_target(answer.location)}, set [webhook] url to the final address"
+            )
         return True
 
 
-class _AnyStatus(urllib.request.HTTPErrorProcessor):
-    """Return every response. Redirects are not followed: urllib would send a GET and lose the event."""
+def public_address(url: str) -> str:
+    """Return scheme and host alone: the path may be a secret, as with chat services."""
+    parts = urllib.parse.urlsplit(redact(url))
+    return f"{parts.scheme}://{parts.netloc}/…"
 
-    def http_response(self, request: urllib.request.Request, response: Any) -> Any:
-        return response
 
-    https_response = http_response
+def redirect_target(location: str) -> str:
+    """Return where a redirect leads, without its path."""
+    try:
+        is_address = urllib.parse.urlsplit(location).netloc
+        return f" to {printable(public_address(location))}" if is_address else ""
+    except ValueError:
+        return ""
 
 
 def _split_login(url: str) -> tuple[str, str]:

@@ -133,4 +133,4 @@ def test_camera_and_webhook_log_in_with_a_password_that_is_in_no_address(server:
     wait_for(lambda: len(Handler.logins) >= 2)
     webhook.close()
     assert set(Handler.logins) == {f"{USER}:{PASSWORD}".encode()}
-    assert not list((tmp_path / "spool").rglob("*.json"))
+    assert not list((tmp_path / "spool").rglob("0*.json"))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.secrets import RedactingFormatter, redact
+from edge.secrets import MAX_TEXT, RedactingFormatter, printable, redact
 
 # No text around a URL contains "hunter2", so finding it means that it leaked.
 SIGNS = string.ascii_letters + string.digits + "@:/?#[]!$&'()*+,;=%\"\\~^{}|<>-._"
@@ -59,3 +59,11 @@ def test_a_log_line_and_its_traceback_contain_no_credentials() -> None:
     shown = RedactingFormatter("%(message)s").format(record)
     assert "OSError" in shown
     assert "hunter2" not in shown
+
+
+def test_control_characters_of_other_machines_are_escaped_and_long_texts_cut() -> None:
+    assert printable("500 \x1b[2J\r\n\u202e") == r"500 \x1b[2J\r\n\u202e"
+    assert printable("Küche 🔥") == "Küche 🔥"
+    assert len(printable("x" * 999)) == MAX_TEXT
+    record = logging.LogRecord("edge", logging.INFO, "", 0, "camera says %s", ("\x1b]0;title\x07",), None)
+    assert RedactingFormatter("\r%(message)s").format(record) == "\rcamera says \\x1b]0;title\\x07"

@@ -13,8 +13,8 @@ from benchmarks.soak.rig import Broker, Key, Listener, key_of
 from edge.config import MqttSection
 from edge.errors import UserError
 from edge.messages import END, PEAK, START, FireEvent
+from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.mqtt import Mqtt
-from edge.sinks.outbox import DiskQueue
 from tests.support.factories import event, run_status
 from tests.support.waiting import wait_for
 

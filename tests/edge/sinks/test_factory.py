@@ -10,9 +10,12 @@ import pytest
 
 from edge.config import load_config
 from edge.errors import UserError
+from edge.messages import START
 from edge.sinks.clips import Clips
-from edge.sinks.factory import build_sinks
+from edge.sinks.factory import build_notifiers, build_sinks
 from edge.sinks.terminal import JsonLines
+from tests.support.factories import event
+from tests.support.waiting import wait_for
 
 
 def names(**sections: dict[str, Any]) -> list[str]:
@@ -67,3 +70,15 @@ def test_sinks_that_were_built_are_closed_if_a_later_one_cannot_be(
             web={"listen": f"127.0.0.1:{page.getsockname()[1]}"},
         )
     assert closed == ["JsonLines", "Clips"]
+
+
+def test_events_of_a_receiver_that_was_renamed_are_reported_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for url in ("http://127.0.0.1:9/old", "http://127.0.0.1:9/new"):
+        caplog.clear()
+        (sink,) = build_notifiers(load_config(None, {"webhook": {"url": url}, "spool": {"folder": str(tmp_path)}}))
+        sink.on_event(event(START))
+        wait_for(lambda: list(tmp_path.glob("*/0*.json")))
+        sink.close()
+    assert "1 events for another receiver wait in " in caplog.text

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from paho.mqtt import publish
 
 from benchmarks.soak.rig import Broker
 from edge.messages import CameraState
+from edge.sinks import mqtt_client
 from edge.sinks.homeassistant import discovery
 from edge.sinks.mqtt_client import MqttClient, slug
+from edge.sinks.mqtt_problems import NAME_CLASH
 from tests.support.factories import MODEL_HASH, result, run_status
 from tests.support.mqtt_fixtures import BASE, fire, kitchen, listening, publish_until, publishing
-from tests.support.waiting import wait_for
+from tests.support.waiting import TIMEOUT_S, wait_for
 
 
 def entities(*zones: str) -> dict[str, dict[str, object]]:
@@ -79,6 +86,16 @@ def test_a_camera_without_frames_is_offline_not_calm(broker: Broker, tmp_path: P
 
 
 @pytest.mark.slow
+def test_a_camera_with_a_low_rate_is_online_between_its_results(broker: Broker, tmp_path: Path) -> None:
+    with listening(broker) as listener, publishing(kitchen(broker.port), tmp_path / "outbox", max_fps=0.05) as sink:
+        sink.on_result(result(0, 0.0, on=False))
+        publish_until(sink, lambda: listener.payloads("/camera"))
+        for age_s, expected in ((40.0, b"online"), (61.0, b"offline"), (19.0, b"online")):
+            sink.on_status(run_status(last_result_age_s=age_s))
+            wait_for(lambda expected=expected: listener.payloads("/camera")[-1:] == [expected])  # type: ignore[misc]
+
+
+@pytest.mark.slow
 def test_discovery_is_published_again_after_a_restart_of_home_assistant(broker: Broker, tmp_path: Path) -> None:
     count = len(entities("frame"))
     with listening(broker) as listener, publishing(kitchen(broker.port), tmp_path / "outbox") as sink:
@@ -130,8 +147,73 @@ def test_a_snapshot_is_published_with_an_event_unless_disabled(broker: Broker, t
             assert bgr is not None and bgr.shape == (48, 64, 3)
         with publishing(kitchen(broker.port, snapshots=False), tmp_path / "outbox") as sink:
             sink.on_event(fire(2)[0])
-            wait_for(lambda: len(listener.events) == 2)
+            wait_for(lambda: len(listener.events) >= 2)
     assert len(listener.payloads("/snapshot")) == 1
+
+
+def machines(monkeypatch: pytest.MonkeyPatch, folder: Path, *identities: str) -> Iterator[None]:
+    """Be one machine after another."""
+    for identity in identities:
+        (folder / "machine-id").write_text(identity)
+        monkeypatch.setattr(mqtt_client, "MACHINE_ID", folder / "machine-id")
+        yield
+
+
+@pytest.mark.slow
+def test_two_machines_of_one_host_name_do_not_share_topics_or_devices(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "raspberrypi")
+    with listening(broker) as listener, ExitStack() as stack:
+        for number, _ in enumerate(machines(monkeypatch, tmp_path, "one", "two")):
+            section = replace(kitchen(broker.port), name="")
+            sink = stack.enter_context(publishing(section, tmp_path / f"outbox{number}"))
+            sink.on_result(result(0, 0.0, on=False))
+            publish_until(sink, lambda number=number: len(listener.payloads("/state")) > number)  # type: ignore[misc]
+        names = {topic.split("/")[1] for topic, _ in listener.messages if topic.endswith("/state")}
+        devices = {topic.split("/")[2] for topic, _ in listener.messages if topic.endswith("/config")}
+    assert len(names) == len(devices) == 2
+    assert all(name.startswith("raspberrypi-") for name in names)
+
+
+@pytest.mark.slow
+def test_two_machines_with_one_configured_name_are_both_told(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("edge.sinks.mqtt.STATE_INTERVAL_S", 0.05)
+    with ExitStack() as stack:
+        sinks = [
+            stack.enter_context(publishing(kitchen(broker.port), tmp_path / f"outbox{number}"))
+            for number, _ in enumerate(machines(monkeypatch, tmp_path, "one", "two"))
+        ]
+
+        def problems() -> list[str]:
+            for sink in sinks:
+                sink.on_status(run_status())
+            return [sink.receivers()[0].problem for sink in sinks]
+
+        wait_for(lambda: problems() == [NAME_CLASH] * 2)
+    assert caplog.text.count("give each camera its own [mqtt] name") == 2
+
+
+@pytest.mark.slow
+def test_a_large_retained_message_is_not_taken_and_later_ones_are(broker: Broker) -> None:
+    received: list[bytes] = []
+    with listening(broker) as listener:
+        publish.single("homeassistant/status", "x" * 1_000_000, 1, retain=True, hostname="127.0.0.1", port=broker.port)
+        client = MqttClient(
+            kitchen(broker.port), "kitchen", status_topic="status", subscriptions=["homeassistant/status"],
+            on_message=lambda _, payload: received.append(payload),
+        )  # fmt: skip
+        assert client.connected.wait(TIMEOUT_S)
+
+        def receives() -> bool:
+            listener.publish("homeassistant/status", "online")
+            return b"online" in received
+
+        wait_for(receives)
+        client.close()
+    assert set(received) == {b"online"}
 
 
 def test_names_become_topics_and_two_names_never_become_one() -> None:

@@ -11,10 +11,11 @@ import pytest
 
 from edge.config import MqttSection
 from edge.errors import UserError
+from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.mqtt import Mqtt
-from edge.sinks.mqtt_client import broker_port, make_client
-from edge.sinks.outbox import DiskQueue
+from edge.sinks.mqtt_login import broker_port, clear_password, make_client
 from tests.support.mqtt_fixtures import MAX_BYTES, fire, keys, kitchen, listening, mosquitto, publishing
+from tests.support.run_cli import fireseg_edge
 from tests.support.waiting import wait_for
 
 
@@ -39,7 +40,7 @@ def test_a_wrong_password_is_reported_and_costs_no_event(tmp_path: Path, caplog:
         assert "wrong" not in caplog.text
         password.write_text("right")
         with listening(broker, login=("camera", "right")) as listener, publishing(section, tmp_path / "outbox"):
-            wait_for(lambda: listener.events == keys(fire(1)[:1]))
+            wait_for(lambda: listener.events[:1] == keys(fire(1)[:1]))
 
 
 @pytest.mark.slow
@@ -53,10 +54,10 @@ def test_the_brokers_certificate_is_checked_by_the_configured_authority(
         with listening(broker, ca_file=str(certificate)) as listener:
             with publishing(replace(section, ca_file=str(other)), tmp_path / "outbox") as sink:
                 sink.on_event(fire(1)[0])
-                wait_for(lambda: "cannot be reached" in caplog.text)
+                wait_for(lambda: "has an invalid certificate (self-signed certificate)" in caplog.text)
             assert listener.events == []
             with publishing(section, tmp_path / "outbox"):
-                wait_for(lambda: listener.events == keys(fire(1)[:1]))
+                wait_for(lambda: listener.events[:1] == keys(fire(1)[:1]))
 
 
 def test_unreadable_certificates_fail_at_the_start(tmp_path: Path) -> None:
@@ -99,3 +100,24 @@ def certify(folder: Path, name: str) -> Path:
     )  # fmt: skip
     path.with_suffix(".key").chmod(0o644)
     return path
+
+
+def test_a_password_that_would_cross_the_network_unencrypted_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "password").write_text("geheim")
+    section = MqttSection(host="broker.local", password_file=str(tmp_path / "password"))
+    assert clear_password(section).startswith("the MQTT password is sent unencrypted to broker.local: ")
+    for safe in (
+        replace(section, tls=True), replace(section, host="localhost"), replace(section, host="127.0.0.2"),
+        replace(section, host="::1"), replace(section, password_file=""),
+    ):  # fmt: skip
+        assert clear_password(safe) == ""
+    monkeypatch.setenv("FIRESEG_MQTT_PASSWORD", "geheim")
+    assert clear_password(MqttSection(host="192.168.0.9"))
+    Mqtt(replace(section, host="192.0.2.1"), DiskQueue(tmp_path / "outbox", MAX_BYTES), grace_s=0.0).close()
+    assert caplog.text.count("sent unencrypted to 192.0.2.1") == 1
+    assert "geheim" not in caplog.text
+    (tmp_path / "fireseg.toml").write_text('[mqtt]\nhost = "192.0.2.1"\n')
+    done = fireseg_edge("config", "check", "fireseg.toml", cwd=tmp_path)
+    assert (done.code, done.err.count("warning: the MQTT password is sent unencrypted")) == (0, 1)

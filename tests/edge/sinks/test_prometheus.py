@@ -81,7 +81,9 @@ WEBHOOK = ReceiverStatus(
 
 
 def test_what_failed_is_counted_by_receiver() -> None:
-    failures = FailureCounts(reloads=1, thread_restarts=2, missing_threads=("capture",), lost_files=4, broken_frames=5)
+    failures = FailureCounts(
+        reloads=1, thread_restarts=2, missing_threads=("capture",), lost_files=4, broken_frames=5, late_writes=6
+    )
     metrics = metrics_of_a_fire()
     metrics.on_status(run_status(receivers=(MQTT, WEBHOOK), failures=failures, fallback="the model is damaged"))
     expected = {
@@ -100,6 +102,7 @@ def test_what_failed_is_counted_by_receiver() -> None:
         "fireseg_threads_missing": 1,
         "fireseg_lost_files_total": 4,
         "fireseg_broken_frames_total": 5,
+        "fireseg_late_writes_total": 6,
         "fireseg_fallback": 1,
     }
     values = samples(metrics)

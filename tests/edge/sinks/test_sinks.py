@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from edge.messages import START, FireEvent, FrameResult, ReceiverStatus
+from edge.messages import END, START, FireEvent, FrameResult, ReceiverStatus
 from edge.sinks import LOG_INTERVAL_S, Sink, Sinks, log_failure
 from tests.support.factories import event, result
+from tests.support.waiting import TIMEOUT_S
 
 MQTT = ReceiverStatus("mqtt", "", 1, 1, dropped=0, dead_letters=0, retries=0, waiting=0, oldest_age_s=0.0)
 
@@ -73,6 +74,53 @@ def test_a_sink_that_keeps_failing_is_logged_once_a_minute(caplog: pytest.LogCap
         now_s = float(second)
         sinks.on_result(result(0, 0, on=False))
     assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 2
+
+
+class Storing(Recording):
+    """Stores events, done or never."""
+
+    def __init__(self, written: threading.Event) -> None:
+        super().__init__()
+        self.written = written
+
+    def store_event(self, event: FireEvent) -> threading.Event:
+        self.calls.append(f"store {event.kind}")
+        return self.written
+
+
+def test_an_event_is_on_disk_before_any_sink_publishes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.sinks.STORE_WAIT_S", TIMEOUT_S)
+    first, last = Recording(), Storing(threading.Event())
+    first.calls = last.calls
+
+    def write() -> None:
+        last.calls.append("on disk")
+        last.written.set()
+
+    timer = threading.Timer(0.05, write)
+    timer.start()
+    Sinks([first, last], clock=lambda: 0.0).on_event(event(START))
+    assert last.calls == ["store start", "on disk", "start", "start"]
+
+
+def test_a_hung_disk_delays_events_once_and_is_logged_when_it_begins_and_ends(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("edge.sinks.STORE_WAIT_S", 0.01)
+    sink = Storing(threading.Event())
+    sinks = Sinks([sink], clock=lambda: 0.0)
+    for _ in range(3):
+        sinks.on_event(event(START))
+    assert sinks.late_writes == 3
+    sink.written.set()
+    sinks.on_event(event(END))
+    assert sink.calls == [*["store start", "start"] * 3, "store end", "end"]
+    assert sinks.late_writes == 3
+    assert [record.message for record in caplog.records] == [
+        "the disk is slow or hangs: events are published before they are on disk",
+        "events are on disk again before they are published",
+    ]
 
 
 def fail() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,8 +18,9 @@ import pytest
 from edge.addresses import check_url
 from edge.errors import UserError
 from edge.messages import END, PEAK, START
-from edge.sinks.outbox import DiskQueue
-from edge.sinks.webhook import SIGNATURE, Webhook
+from edge.sinks.disk_queue import DiskQueue
+from edge.sinks.http_post import post
+from edge.sinks.webhook import SIGNATURE, Webhook, redirect_target
 from tests.support.factories import event
 from tests.support.waiting import wait_for
 
@@ -104,23 +106,43 @@ def test_a_secret_signs_the_body_and_a_login_in_the_url_becomes_a_header(tmp_pat
     assert receiver.headers[0]["authorization"] == "Basic bWU6cEBzcw=="
 
 
-@pytest.mark.parametrize("code", [500, 503, 429, 408])
-def test_a_temporary_failure_is_retried_before_the_next_event(tmp_path: Path, code: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (500, "500 Internal Server Error"),
+        (503, "503 Service Unavailable"),
+        (429, "429 Too Many Requests"),
+        (408, "408 Request Timeout"),
+        (401, "check [webhook] user and password_file"),
+        (404, "check [webhook] url"),
+        (302, "redirected, set [webhook] url to the final address"),
+        (307, "redirected, set [webhook] url to the final address"),
+    ],
+)
+def test_what_may_pass_later_is_retried_before_the_next_event_and_logged_with_the_remedy(
+    tmp_path: Path, code: int, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with serving(Receiver(codes=[code, code])) as receiver, posting(receiver.url, tmp_path, START, END):
         receiver.bodies_after(4)
     assert receiver.kinds == [START, START, START, END]
     assert len({header["idempotency-key"] for header in receiver.headers[:3]}) == 1
+    assert caplog.text.count(reason) == 1, "once, not once per try"
+    assert "secret" not in caplog.text
+    assert "/fire" not in caplog.text
 
 
-@pytest.mark.parametrize("code", [400, 401, 404, 302, 307])
-def test_a_rejected_event_is_dropped_and_logged_without_the_urls_secrets(
-    tmp_path: Path, code: int, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("code", "reason"), [(400, "rejected it: 400 Bad Request"), (422, "rejected it: 422 Unprocessable")]
+)
+def test_a_rejected_event_is_set_aside_and_logged_without_secrets(
+    tmp_path: Path, code: int, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(Receiver(codes=[code])) as receiver, posting(receiver.url, tmp_path, START, END):
         receiver.bodies_after(2)
     assert receiver.kinds == [START, END]
     assert receiver.methods == ["POST", "POST"]
-    assert "rejected an event" in caplog.text
+    assert reason in caplog.text
+    assert json.loads((tmp_path / "dead" / "000000000001.json").read_bytes())["kind"] == START
     assert "secret" not in caplog.text
     assert "/fire" not in caplog.text
 
@@ -128,10 +150,14 @@ def test_a_rejected_event_is_dropped_and_logged_without_the_urls_secrets(
 def test_a_receiver_that_was_down_gets_everything(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with serving(Receiver()) as receiver:
         pass
-    with posting(receiver.url, tmp_path, START, END):
+    with posting(receiver.url, tmp_path, START, END) as hook:
         wait_for(lambda: "delivery failed" in caplog.text)
+        assert "Connection refused" in hook.receivers()[0].problem
         with serving(receiver):
-            receiver.bodies_after(2)
+            wait_for(lambda: hook.receivers()[0].delivered == 2)
+        status = hook.receivers()[0]
+    assert (status.problem, status.made, status.waiting, status.dead_letters) == ("", 2, 0, 0)
+    assert status.retries > 0
     assert receiver.kinds == [START, END]
     assert caplog.text.count("delivery failed") == 1
 
@@ -143,7 +169,7 @@ def test_a_document_that_is_not_an_event_does_not_hold_up_the_events(
     with serving(Receiver()) as receiver, posting(receiver.url, tmp_path, START):
         receiver.bodies_after(1)
     assert receiver.kinds == [START]
-    assert "is not an event" in caplog.text
+    assert "not an event" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -152,3 +178,72 @@ def test_a_document_that_is_not_an_event_does_not_hold_up_the_events(
 def test_an_invalid_url_is_an_error(url: str) -> None:
     with pytest.raises(UserError, match="expected http"):
         check_url(url)
+
+
+def trickle(first: bytes, again: bytes, interval_s: float) -> Callable[[socket.socket, threading.Event], None]:
+    """An answer that begins with `first` and goes on with `again` for ever."""
+
+    def answer(client: socket.socket, stop: threading.Event) -> None:
+        with suppress(OSError):
+            client.recv(1 << 16)
+            client.sendall(first)
+            while not stop.wait(interval_s):
+                client.sendall(again)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        trickle(b"HTTP/1.1 ", b"0", 0.05),
+        trickle(b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", 0.0),
+        trickle(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", 0.05),
+        trickle(b"HTTP/1.1 100 Continue\r\n", b"X: y\r\n", 0.05),
+    ],
+    ids=["a byte now and then", "100 Continue for ever", "endless headers", "endless headers of a 100"],
+)
+def test_an_answer_that_never_ends_is_given_up_and_the_event_is_sent_again(
+    answer: Callable[[socket.socket, threading.Event], None],
+) -> None:
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=lambda: answer(server.accept()[0], stop), daemon=True)
+        answering.start()
+        with pytest.raises(OSError, match=r"in time|timed out"):
+            post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", {}, timeout_s=0.2)
+        stop.set()
+        answering.join()
+
+
+def test_a_body_that_never_ends_does_not_undo_the_acceptance() -> None:
+    stop = threading.Event()
+    answer = trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"x", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=lambda: answer(server.accept()[0], stop), daemon=True)
+        answering.start()
+        assert post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", {}, timeout_s=0.2).status == 200
+        stop.set()
+        answering.join()
+
+
+def test_a_reason_with_control_characters_is_escaped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with server.accept()[0] as client:
+                client.recv(1 << 16)
+                client.sendall(b"HTTP/1.1 400 \x1b[2J\x07" + b"x" * 999 + b"\r\nContent-Length: 0\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        with posting(f"http://127.0.0.1:{server.getsockname()[1]}/", tmp_path, START) as hook:
+            wait_for(lambda: hook.receivers()[0].dead_letters)
+            problem = hook.receivers()[0].problem
+    assert problem.startswith("400 \\x1b[2J\\x07xxx")
+    assert len(problem) < 300
+    assert "\x1b" not in caplog.text
+
+
+def test_the_target_of_a_redirect_is_shown_without_path_and_login() -> None:
+    assert redirect_target("https://me:geheim@new.example/secret?token=1") == " to https://***@new.example/…"
+    assert redirect_target("/elsewhere") == redirect_target("http://[") == ""

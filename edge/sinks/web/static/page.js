@@ -159,6 +159,7 @@ function showFailures(failures) {
     "Thread restarts": failures.thread_restarts,
     "Missing threads": failures.missing_threads.join(", ") || 0,
     "Lost files": failures.lost_files,
+    "Late writes": failures.late_writes,
     "Broken frames": failures.broken_frames,
   };
   $("failures").replaceChildren(...Object.entries(counts).map(([title, count]) => {

@@ -121,6 +121,7 @@ def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
             "missing_threads": [],
             "lost_files": 0,
             "broken_frames": 0,
+            "late_writes": 0,
         },
     }
 

@@ -1,0 +1,95 @@
+"""One POST with one deadline for all of it: a receiver that answers a byte a second does not block delivery."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import time
+import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+MAX_RESPONSE_BYTES = 1 << 16
+
+
+class Answer(NamedTuple):
+    status: int
+    reason: str
+    location: str
+    """Where a redirect leads; empty for none."""
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
+    """Post a body and return the answer, whatever its status. Redirects are not followed: they would become a GET.
+
+    Raises `OSError`, `ValueError` or `http.client.HTTPException`.
+    """
+    request = urllib.request.Request(url, body, dict(headers), method="POST")
+    opener = urllib.request.build_opener(_AnyStatus, _HttpHandler, _HttpsHandler)
+    with opener.open(request, timeout=timeout_s) as response:
+        answer = Answer(response.status, response.reason or "", response.headers.get("Location", ""))
+        with suppress(OSError, http.client.HTTPException):
+            response.read(MAX_RESPONSE_BYTES)  # so that the receiver sees no broken connection
+    return answer
+
+
+class _AnyStatus(urllib.request.HTTPErrorProcessor):
+    """Return every response."""
+
+    def http_response(self, request: urllib.request.Request, response: Any) -> Any:
+        return response
+
+    https_response = http_response
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads a socket until a deadline: each read waits for what is left of it."""
+
+    def __init__(self, sock: socket.socket, deadline_s: float) -> None:
+        self._sock, self._deadline_s = sock, deadline_s
+        self._raw = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        remaining_s = self._deadline_s - time.monotonic()
+        if remaining_s <= 0:
+            raise TimeoutError("no complete answer in time")
+        self._sock.settimeout(remaining_s)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedConnection(http.client.HTTPConnection):
+    """A connection for one request; its time-out is that of the whole exchange."""
+
+    def connect(self) -> None:
+        self._deadline_s = time.monotonic() + (self.timeout or 0.0)
+        super().connect()
+
+    def response_class(self, sock: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]
+        """Return a response that reads until the deadline; a proxy's answer is read by it too."""
+        response = http.client.HTTPResponse(sock, *args, **options)
+        response.fp.close()
+        response.fp = io.BufferedReader(_TimedReader(sock, self._deadline_s))
+        return response
+
+
+class _TimedHttpsConnection(_TimedConnection, http.client.HTTPSConnection):
+    pass
+
+
+class _HttpHandler(urllib.request.HTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_TimedConnection, request)
+
+
+class _HttpsHandler(urllib.request.HTTPSHandler):
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_TimedHttpsConnection, request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,6 +61,8 @@ def fit_command(
             decode(pairs, height, width_px, on_step(f"reading {name} images", len(pairs)))
             for name, pairs in (("training", train_pairs), ("validation", validation_pairs))
         )
+    if not 0 < (fire_share := float(training.masks.mean())) < 0.5:
+        warnings.warn(f"fire covers {fire_share:.0%} of the training masks; see `fireseg-train check`", stacklevel=1)
     print(
         f"{source.title}, split {parts.name}: {len(training)} training, {len(validation)} validation images; to {out}"
     )

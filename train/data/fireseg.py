@@ -11,19 +11,22 @@ import csv
 import hashlib
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from edge.errors import UserError, UserErrors
 from edge.files import sha256
-from edge.images import Frame, Map, Mask, list_images, read_gray_or_colour, read_rgb
+from edge.images import Frame, Mask, list_images, read_rgb
+from train.data.masks import read_aligned_mask
 
 Part = Literal["train", "test", "all"]
+P = TypeVar("P", "Pair", int)
+T = TypeVar("T")
 
 MASK_FOLDERS = ("annotations_prepped", "annotations_binary")
 FRAMES_PER_VIDEO = 30  # FireSeg numbers its frames from train to test in blocks of 30, one video each
@@ -42,17 +45,14 @@ class Pair:
     video: str
 
     def read(self) -> tuple[Frame, Mask]:
-        """Return RGB `uint8` H x W x 3 and the boolean fire mask H x W. Raises `UserError` if either is broken."""
+        """Return RGB `uint8` H x W x 3 and the boolean fire mask H x W. Raises `UserError` if either is broken.
+
+        Both are turned by the EXIF orientation.
+        """
         frame = read_rgb(self.image)
         if self.mask is None:
             return frame, np.zeros(frame.shape[:2], np.bool_)
-        mask = read_mask(self.mask)
-        if frame.shape[:2] != mask.shape:
-            raise UserError(
-                f"{self.mask} is {_size(mask)} but its image {self.image.name} is {_size(frame)}",
-                "expected one size for both",
-            )
-        return frame, mask
+        return frame, read_aligned_mask(self.mask, self.image, frame)
 
 
 @dataclass(frozen=True)
@@ -70,24 +70,6 @@ class Dataset:
         for pair in self.pairs:
             parts.setdefault(pair.part, []).append(pair)
         return parts
-
-
-def read_mask(path: Path) -> Mask:
-    """Return a mask as boolean H x W: any value above zero, in any channel, is fire.
-
-    Masks in use have values 0/1 or 0/255, in one or three channels. Other values come from JPEG or interpolation and
-    make the boundaries uncertain, so they give a warning.
-    """
-    values = read_gray_or_colour(path)
-    if values.ndim == 3:
-        values = values[:, :, :3].max(axis=2)  # a fourth channel is alpha, not fire
-    levels = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
-    if levels.size > 2 or (levels.size == 2 and (levels[0] != 0 or levels[1] not in (1, 255))):
-        warnings.warn(
-            f"{path} holds {levels.size} levels, expected 0 and 1 or 0 and 255; every value above 0 is taken as fire",
-            stacklevel=2,
-        )
-    return values > 0
 
 
 def load_dataset(root: Path) -> Dataset:
@@ -161,6 +143,31 @@ def load_negatives(root: Path) -> Dataset:
     return Dataset(root, "negatives", tuple(Pair(stem, image, None, "all", stem) for stem, image in images.items()))
 
 
+def map_pairs(function: Callable[[P], T], pairs: Sequence[P]) -> list[T]:
+    """Return `function` of every pair, or of its index, computed in threads.
+
+    Raises `UserErrors` that list and count all pairs for which it raised `UserError`.
+    """
+
+    def attempt(pair: P) -> T | UserError:
+        try:
+            return function(pair)
+        except UserError as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(attempt, pairs))
+    refuse_broken([result for result in results if isinstance(result, UserError)], len(pairs))
+    return [result for result in results if not isinstance(result, UserError)]
+
+
+def refuse_broken(errors: Sequence[UserError], total: int) -> None:
+    """Raise `UserErrors` that list the errors of reading pairs and count them, if there are any."""
+    if errors:
+        lines = [line for error in errors for line in error.lines]
+        raise UserErrors([*lines, f"{len(errors)} of {total} images cannot be used: repair or remove them"])
+
+
 def content_hash(pairs: Sequence[Pair]) -> str:
     """Return the SHA-256 over the content of all images and masks, independent of names and order."""
 
@@ -231,7 +238,3 @@ def _number(stem: str) -> int | None:
     """Return the N of img(N)."""
     match = re.search(r"\((\d+)\)$", stem)
     return int(match[1]) if match else None
-
-
-def _size(picture: Frame | Map | Mask) -> str:
-    return f"{picture.shape[1]}x{picture.shape[0]}"

@@ -24,9 +24,10 @@ def test_check_prints_a_table_or_json(here: Here, synthetic_dir: Path) -> None:
 
 
 def test_check_lists_every_broken_file(here: Here, broken_dir: Path) -> None:
-    first, second = refused(here("check", broken_dir))
+    first, second, count = refused(here("check", broken_dir))
     assert "img(2).jpg is cut short (2000 bytes): copy or download it again" in first
     assert "img(5).png is 9x9 but its image img(5).jpg is 448x252" in second
+    assert count == "2 of 40 images cannot be used: repair or remove them"
 
 
 def test_check_reports_leaks_below_its_table(here: Here, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from edge.errors import UserError
 from edge.images import write_image
-from train.data.fireseg import content_hash, load_dataset, load_negatives, read_mask
+from train.data.fireseg import content_hash, load_dataset, load_negatives
+from train.data.masks import read_mask
 
 HEIGHT, WIDTH = 12, 16
 

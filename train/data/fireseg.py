@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -79,9 +82,9 @@ def load_dataset(root: Path) -> Dataset:
         >>> dataset = load_dataset(Path("data/fireseg"))
         >>> frame, mask = dataset.pairs[0].read()
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112  also False for a name that is too long
         raise UserError(
-            f"data folder {root} does not exist",
+            f"data folder {root} {'is a file' if os.path.isfile(root) else 'does not exist'}",  # noqa: PTH113
             "expected FireSeg's folders or images/ + masks/; "
             "`fireseg-train fetch` downloads FireSeg, `fireseg-train synth` makes a synthetic set",
         )
@@ -127,7 +130,7 @@ def load_dataset(root: Path) -> Dataset:
 
 def load_negatives(root: Path) -> Dataset:
     """Load images without fire from `root/images/` or `root`, each its own video. Raises `UserError`."""
-    if not root.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112  also False for a name that is too long
         raise UserError(f"negatives folder {root} does not exist", "expected a folder of images without fire")
     if (root / "masks").is_dir():
         raise UserError(
@@ -213,25 +216,37 @@ def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
 
     images: dict[str, Path] = {}
     for path in sorted(list_images(folder), key=natural):
-        if path.stem in images:
-            problems.append(f"{path} and {images[path.stem].name} have one name: expected one image for each")
-        images.setdefault(path.stem, path)
+        first = images.setdefault(_normalized(path.stem), path)
+        if first != path:
+            problems.append(f"{path} and {first.name} have one name: expected one image for each")
     return images
 
 
 def _read_groups(path: Path) -> dict[str, str]:
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
-            rows = list(csv.DictReader(file))
+            lines = [[_normalized(cell) for cell in line] for line in csv.reader(file, strict=True) if line]
+    except OSError as error:
+        raise UserError(f"{path} could not be read ({error.strerror})", "expected a CSV file") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} could not be read ({error})", "expected CSV in UTF-8") from error
-    if not rows or not {"stem", "group"} <= rows[0].keys():
+    if not lines or not {"stem", "group"} <= set(lines[0]):
         raise UserError(f"{path} has no columns stem and group", "expected a first line `stem,group`")
+    rows = [dict(zip_longest(lines[0], line, fillvalue="")) for line in lines[1:]]
     if bad := [row["stem"] for row in rows if not row["stem"] or not row["group"]]:
         raise UserError(f"{path} has {len(bad)} lines without a stem or a group (first: {bad[0]!r})", "expected both")
-    return {row["stem"]: row["group"] for row in rows}
+    groups: dict[str, str] = {}
+    for row in rows:
+        if groups.setdefault(row["stem"], row["group"]) != row["group"]:
+            raise UserError(f"{path} has two groups for {row['stem']}", "expected one line for each image")
+    return groups
+
+
+def _normalized(name: str) -> str:
+    """Return a name without spaces around it and in NFC: macOS writes an accent as a letter of its own."""
+    return unicodedata.normalize("NFC", name.strip())
 
 
 def _number(stem: str) -> int | None:

@@ -15,19 +15,14 @@ from edge.images import Frame, Map, Mask, read_gray_or_colour
 WHITE = 255
 # EXIF orientation -> quarter turns counter-clockwise of the stored pixels, after mirroring left to right or not.
 TURNS = {
-    1: (0, False),
-    2: (0, True),
-    3: (2, False),
-    4: (2, True),
-    5: (1, True),
-    6: (3, False),
-    7: (3, True),
-    8: (1, False),
-}
+    1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True),
+    5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False),
+}  # fmt: skip
+INVERSE = {6: 8, 8: 6}  # the others undo themselves
 
 
 def read_mask(path: Path) -> Mask:
-    """Return a mask as boolean H x W, not turned by its EXIF orientation: any value above zero is fire.
+    """Return a mask as boolean H x W, turned by its EXIF orientation: any value above zero is fire.
 
     Masks in use have values 0/1 or 0/255, in one or three channels. Fire may also be one colour on white, or the
     opaque pixels. Other values come from JPEG or interpolation and make the boundaries uncertain, so they give a
@@ -48,14 +43,13 @@ def read_mask(path: Path) -> Mask:
 def read_aligned_mask(path: Path, image: Path, frame: Frame) -> Mask:
     """Return the mask of an image, turned as `read_rgb` turned the image to `frame` by its EXIF orientation.
 
-    If one of the two files has an orientation, the sizes show whether the mask is turned already. Raises `UserError`
-    if they cannot, and for a mask of another size.
+    If only one of the two files has an orientation, the sizes show whether it applies to both. Raises `UserError` if
+    they cannot, and for a mask of another size.
     """
     mask = read_mask(path)
     by_image, by_mask = orientation(image), orientation(path)
-    candidates = [mask, turned(mask, max(by_image, by_mask))]
-    if by_image == by_mask:
-        del candidates[0]
+    other = INVERSE.get(by_mask, by_mask) if by_image == 1 else by_image
+    candidates = [mask] if by_image == by_mask else [mask, turned(mask, other)]
     candidates = [candidate for candidate in candidates if candidate.shape == frame.shape[:2]]
     note = f" (EXIF orientation {by_mask} and {by_image})" if by_image != 1 or by_mask != 1 else ""
     if not candidates:
@@ -73,10 +67,10 @@ def read_aligned_mask(path: Path, image: Path, frame: Frame) -> Mask:
 
 
 def orientation(path: Path) -> int:
-    """Return the EXIF orientation by which an image is yet to be turned, 1 to 8; 1 without one."""
+    """Return the EXIF orientation that `edge.images` applies, 1 to 8; 1 without one."""
     try:
         with Image.open(path) as image:
-            # OpenCV and Pillow turn the pixels of a TIFF themselves.
+            # OpenCV and Pillow apply a TIFF's themselves.
             value = 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # not readable by Pillow, which raises many kinds
         return 1

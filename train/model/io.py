@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 from pathlib import Path
 from typing import Protocol
@@ -51,11 +52,11 @@ class KerasPredictor:
 
 def check_model_file(path: Path) -> None:
     """Raise `UserError` if the file does not exist: check before minutes are spent on data."""
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  also False for a name that is too long
         raise UserError(
             f"model {path} is a folder", "expected a .keras file; a SavedModel must be saved again as .keras"
         )
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113
         raise UserError(f"model {path} does not exist", "expected a .keras file as `fireseg-train fit` writes it")
 
 

@@ -22,7 +22,7 @@ from edge.errors import UserError
 from edge.files import sha256
 from edge.images import Frame, list_images, read_rgb
 from edge.model.preprocess import to_model_input
-from train.data.fireseg import Pair, map_pairs
+from train.data.fireseg import Pair, map_pairs, printable_name
 from train.data.splits import find_shared
 
 # Strata: upper bounds of the share of fire pixels, and of the mean brightness in 0..255.
@@ -104,7 +104,17 @@ def candidates_from_folder(folder: Path) -> list[Candidate]:
     paths = list_images(folder)
     if not paths:
         raise UserError(f"calibration folder {folder} holds no images", "expected at least one .jpg or .png")
-    return [Candidate(path.name, path, sha256(path), path.stem, UNKNOWN, _brightness(read_rgb(path))) for path in paths]
+    return [
+        Candidate(
+            printable_name(path.name),
+            path,
+            sha256(path),
+            printable_name(path.stem),
+            UNKNOWN,
+            _brightness(read_rgb(path)),
+        )
+        for path in paths
+    ]
 
 
 def choose(candidates: Sequence[Candidate], count: int, seed: int) -> CalibrationSet:

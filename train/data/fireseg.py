@@ -216,7 +216,7 @@ def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
 
     images: dict[str, Path] = {}
     for path in sorted(list_images(folder), key=natural):
-        first = images.setdefault(_normalized(path.stem), path)
+        first = images.setdefault(printable_name(path.stem), path)
         if first != path:
             problems.append(f"{path} and {first.name} have one name: expected one image for each")
     return images
@@ -227,7 +227,7 @@ def _read_groups(path: Path) -> dict[str, str]:
         return {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
-            lines = [[_normalized(cell) for cell in line] for line in csv.reader(file, strict=True) if line]
+            lines = [[printable_name(cell) for cell in line] for line in csv.reader(file, strict=True) if line]
     except OSError as error:
         raise UserError(f"{path} could not be read ({error.strerror})", "expected a CSV file") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -244,9 +244,13 @@ def _read_groups(path: Path) -> dict[str, str]:
     return groups
 
 
-def _normalized(name: str) -> str:
-    """Return a name without spaces around it and in NFC: macOS writes an accent as a letter of its own."""
-    return unicodedata.normalize("NFC", name.strip())
+def printable_name(name: str) -> str:
+    """Return the name of a file as text that plots, JSON and hashes take: other bytes than UTF-8 become such as \\xe9.
+
+    Without spaces around it and in NFC, since macOS writes an accent as a letter of its own.
+    """
+    text = name.strip().encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return unicodedata.normalize("NFC", text)
 
 
 def _number(stem: str) -> int | None:

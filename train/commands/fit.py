@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +38,7 @@ def fit_command(
     plan.check()
     load_keras_backend()
     from train.card import write_card
-    from train.data.batches import decode
+    from train.data.batches import decode, warn_of_masks
     from train.data.fireseg import content_hash
     from train.data.sources import assert_unseen, open_extra_sets, open_split
     from train.data.splits import hold_out_videos
@@ -61,8 +60,7 @@ def fit_command(
             decode(pairs, height, width_px, on_step(f"reading {name} images", len(pairs)))
             for name, pairs in (("training", train_pairs), ("validation", validation_pairs))
         )
-    if not 0 < (fire_share := float(training.masks.mean())) < 0.5:
-        warnings.warn(f"fire covers {fire_share:.0%} of the training masks; see `fireseg-train check`", stacklevel=1)
+    warn_of_masks(training)
     print(
         f"{source.title}, split {parts.name}: {len(training)} training, {len(validation)} validation images; to {out}"
     )

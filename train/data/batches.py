@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,13 @@ def decode(pairs: Sequence[Pair], height: int, width: int, on_progress: Callable
 
     map_pairs(fill, range(len(pairs)))
     return Examples(images, masks)
+
+
+def warn_of_masks(examples: Examples) -> None:
+    """Warn if fire covers none or most of the masks, which may be inverted or not what they seem."""
+    fire_share = float(examples.masks.mean())
+    if not 0 < fire_share < 0.5:
+        warnings.warn(f"fire covers {fire_share:.0%} of the training masks; see `fireseg-train check`", stacklevel=2)
 
 
 class Batches(keras.utils.PyDataset):

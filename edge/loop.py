@@ -68,4 +68,11 @@ def run_loop(
         throttle.finish()
         reporter.result_done()
     summary.seconds = time.monotonic() - started_s
+    if max_frames is None or summary.results < max_frames:
+        try:
+            capture.check()  # it may have ended while the loop did not wait for a frame
+        except UserError:
+            if summary.results:
+                log.info("%s", summary.line(detector.events.source))
+            raise
     return summary

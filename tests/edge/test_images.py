@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge.errors import UserError
-from edge.images import FIRE_COLOUR_RGB, Frame, list_images, overlay, read_gray_or_colour, read_rgb, write_image
+from edge.image_header import read_header
+from edge.images import (
+    CHECKS_JPEGS,
+    FIRE_COLOUR_RGB,
+    Frame,
+    decode_rgb,
+    list_images,
+    overlay,
+    read_gray_or_colour,
+    read_rgb,
+    shrink,
+    write_image,
+)
 
 JPEG_LOSS = 15  # mean difference in grey levels; the edges of the checkerboard compress worst
 
-EXIF_ROTATED_BY_90 = (  # one TIFF entry, Orientation = 6: rotate clockwise
-    b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
-)
+
+def exif(orientation: int) -> bytes:
+    """Return one TIFF entry, Orientation."""
+    return b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00" + bytes([orientation]) + bytes(6)
 
 
 def image(height: int = 48, width: int = 64) -> Frame:
@@ -91,12 +111,180 @@ def test_a_missing_file_and_a_folder_are_errors_with_their_names(tmp_path: Path)
         read_rgb(tmp_path)
 
 
-def test_a_photo_is_rotated_by_its_exif_orientation(tmp_path: Path) -> None:
-    path = tmp_path / "upright.jpg"
-    path.write_bytes(with_exif(encoded(image(), ".jpg"), EXIF_ROTATED_BY_90))
-    upright = read_rgb(path)
-    assert upright.shape == (64, 48, 3)
-    assert np.abs(upright.astype(int) - np.rot90(image(), -1)).mean() < JPEG_LOSS
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def webp_with_exif(webp: bytes, content: bytes) -> bytes:
+    """Return a WebP in the extended format, with an EXIF chunk behind the image."""
+    header = read_header(webp)
+    assert header is not None
+    sides = b"".join((side - 1).to_bytes(3, "little") for side in (header.width, header.height))
+    extended = b"VP8X" + struct.pack("<I", 10) + b"\x08\x00\x00\x00" + sides
+    chunks = b"WEBP" + extended + webp[12:] + b"EXIF" + struct.pack("<I", len(content)) + content
+    return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
+
+
+def oriented(suffix: str, orientation: int) -> bytes:
+    """Return the test image with an EXIF orientation, where each format puts it."""
+    data = encoded(image(), suffix)
+    if suffix == ".jpg":
+        return with_exif(data, b"Exif\x00\x00" + exif(orientation))
+    if suffix == ".png":
+        return data[:33] + png_chunk(b"eXIf", exif(orientation)) + data[33:]
+    return webp_with_exif(data, exif(orientation))
+
+
+UPRIGHT: dict[int, Callable[[Frame], Frame]] = {  # by the EXIF standard: where row 0 and column 0 are shown
+    1: lambda stored: stored,
+    2: np.fliplr,
+    3: lambda stored: np.rot90(stored, 2),
+    4: np.flipud,
+    5: lambda stored: stored.transpose(1, 0, 2),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: np.rot90(stored, 2).transpose(1, 0, 2),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_image_and_mask_are_rotated_by_their_exif_orientation(tmp_path: Path, suffix: str, orientation: int) -> None:
+    path = tmp_path / f"phone{suffix}"
+    path.write_bytes(oriented(suffix, orientation))
+    expected = UPRIGHT[orientation](image())
+    for upright in (read_rgb(path), read_gray_or_colour(path)[..., ::-1]):
+        assert upright.shape == expected.shape
+        assert np.abs(upright.astype(int) - expected).mean() < JPEG_LOSS
+
+
+def resized(suffix: str, width: int, height: int) -> bytes:
+    """Return an image whose header announces another size than its data has."""
+    data = bytearray(encoded(image(), suffix, *((cv2.IMWRITE_WEBP_QUALITY, 80) if suffix == ".webp" else ())))
+    if suffix == ".jpg":
+        struct.pack_into(">HH", data, data.index(b"\xff\xc0") + 5, height, width)
+    elif suffix == ".png":
+        data[8:33] = png_chunk(b"IHDR", struct.pack(">II", width, height) + bytes(data[24:29]))
+    elif suffix == ".bmp":
+        struct.pack_into("<ii", data, 18, width, -height)
+    elif suffix == ".webp":
+        struct.pack_into("<HH", data, data.index(b"\x9d\x01\x2a") + 3, width, height)
+    else:
+        (directory,) = struct.unpack_from("<I", data, 4)
+        (count,) = struct.unpack_from("<H", data, directory)
+        for entry in range(directory + 2, directory + 2 + 12 * count, 12):
+            (tag,) = struct.unpack_from("<H", data, entry)
+            if tag in (256, 257):
+                struct.pack_into("<HHII", data, entry, tag, 4, 1, width if tag == 256 else height)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif"])
+@pytest.mark.parametrize(("width", "height"), [(10_000, 9_000), (16_000, 16_000), (16_383, 16_383)])
+def test_an_image_of_absurd_size_is_refused_by_its_header_before_it_is_decoded(
+    suffix: str, width: int, height: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.images.cv2.imdecode", None)
+    monkeypatch.setattr("edge.images._simplejpeg", None)
+    with pytest.raises(UserError, match=f"bomb has {width}x{height} px: expected at most 50 megapixels"):
+        decode_rgb(resized(suffix, width, height), "bomb")
+
+
+@pytest.mark.parametrize("kind", [b"VP8L", b"VP8X"])
+def test_each_kind_of_webp_is_refused_by_its_header(kind: bytes) -> None:
+    data = bytearray(encoded(image(), ".webp"))  # lossless
+    assert kind != b"VP8L" or (kind in data and decode_rgb(bytes(data), "a").shape == (48, 64, 3))
+    if kind == b"VP8L":
+        struct.pack_into("<I", data, 21, (15_999 << 14) | 15_999)
+    else:
+        data = bytearray(webp_with_exif(bytes(data), exif(1)))
+        data[24:30] = (15_999).to_bytes(3, "little") * 2
+    with pytest.raises(UserError, match="bomb has 16000x16000 px"):
+        decode_rgb(bytes(data), "bomb")
+
+
+def test_a_gif_and_a_line_of_absurd_length_are_refused_by_their_headers() -> None:
+    with pytest.raises(UserError, match="bomb has 60000x60000 px"):
+        decode_rgb(b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + bytes(20), "bomb")
+    with pytest.raises(UserError, match=r"line has 65000x1 px: expected at most .* 16384 px a side"):
+        decode_rgb(resized(".jpg", 65_000, 1), "line")
+
+
+def test_a_file_of_absurd_length_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.jpg"
+    with path.open("wb") as file:
+        file.truncate(60 << 30)
+    with pytest.raises(UserError, match=r"sparse\.jpg is too large: expected an image of at most 256 MB"):
+        read_rgb(path)
+
+
+def test_a_damaged_png_is_an_error_with_its_name(tmp_path: Path) -> None:
+    data, path = bytearray(encoded(image(), ".png")), tmp_path / "flipped.png"
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"flipped\.png is damaged \(wrong checksum at byte 33\)"):
+        read_rgb(path)
+
+
+needs_simplejpeg = pytest.mark.skipif(not CHECKS_JPEGS, reason="install simplejpeg to run this")
+
+
+@needs_simplejpeg
+@pytest.mark.parametrize("read", [read_rgb, read_gray_or_colour])
+@pytest.mark.parametrize("kind", ["zeros", "cut", "restart"])
+def test_a_jpeg_that_is_damaged_inside_is_an_error_with_its_name(
+    tmp_path: Path, kind: str, read: Callable[[Path], Frame]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    options = (cv2.IMWRITE_JPEG_RST_INTERVAL, 4) if kind == "restart" else ()
+    data, path = bytearray(encoded(noise, ".jpg", *options)), tmp_path / "torn.jpg"
+    middle = len(data) // 2
+    if kind == "zeros":
+        data[middle : middle + 500] = bytes(500)
+    else:
+        del data[middle : middle + 3000]
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"torn\.jpg is damaged \(.+\): copy or download it again"):
+        read(path)
+
+
+@pytest.mark.parametrize("junk", [bytes(500), b"\x17\x2a\x00"])
+def test_unused_bytes_before_the_end_of_a_jpeg_are_no_damage(junk: bytes) -> None:
+    data = encoded(image(), ".jpg")
+    assert (decode_rgb(data[:-2] + junk + data[-2:], "webcam") == decode_rgb(data, "webcam")).all()
+
+
+@needs_simplejpeg
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_has_the_pixels_that_opencv_decodes(kind: str) -> None:
+    data = JPEGS[kind]()
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert (decode_rgb(data, "a") == bgr[..., ::-1]).all()
+
+
+@given(
+    suffix=st.sampled_from([".jpg", ".png", ".bmp", ".webp", ".tif"]),
+    content=st.binary(max_size=60),
+    at=st.integers(0, 300),
+    cut=st.integers(1, 400),
+)
+def test_garbage_is_an_image_or_a_user_error(suffix: str, content: bytes, at: int, cut: int) -> None:
+    data = encoded(image(), suffix)
+    with suppress(UserError):
+        decode_rgb(data[:at] + content + data[at + len(content) : -cut], "garbage")
+
+
+def test_an_image_whose_name_is_not_utf8_is_written_and_read(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    write_image(path, image())
+    assert (read_rgb(path) == image()).all()
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"caf\\xe9\.png is not a readable image"):
+        read_rgb(path)
+
+
+def test_a_very_wide_frame_shrinks_to_a_line() -> None:
+    assert shrink(np.zeros((1, 5000, 3), np.uint8), 640).shape == (1, 640, 3)
 
 
 def test_a_grey_png_becomes_rgb_with_three_equal_channels(tmp_path: Path) -> None:
@@ -142,11 +330,13 @@ def test_an_image_is_written_only_with_a_known_suffix(tmp_path: Path) -> None:
 
 
 def test_only_images_are_listed_sorted_by_name(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.png", "notes.txt", "Thumbs.db"):
+    for name in ("b.JPG", "a.png", "notes.txt", "Thumbs.db", "._a.png", ".hidden.jpg"):
         (tmp_path / name).touch()
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "c.png").touch()
     assert [path.name for path in list_images(tmp_path)] == ["a.png", "b.JPG"]
+    with pytest.raises(UserError, match="gone could not be read"):
+        list_images(tmp_path / "gone")
 
 
 def test_an_overlay_tints_and_outlines_the_mask_and_nothing_else() -> None:

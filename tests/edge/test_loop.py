@@ -74,11 +74,15 @@ def loop(
     control: RunControl | None = None,
     reload: Callable[[], None] = lambda: None,
     max_frames: int | None = None,
+    max_fps: float = 0,
     on_message: Callable[[int], None] = lambda _: None,
 ) -> Recorder:
     """Run the loop; the clock of its statuses advances by a second whenever it is read."""
     recorder, detector, clock = Recorder(on_message), make_detector(), itertools.count()
-    sinks, throttle = Sinks([recorder], time.monotonic), Throttle(0, slow_when_hot=False, read_machine=lambda: MACHINE)
+    sinks, throttle = (
+        Sinks([recorder], time.monotonic),
+        Throttle(max_fps, slow_when_hot=False, read_machine=lambda: MACHINE),
+    )
     with Capture(make, replay=Replay.EVERY_FRAME, prepare=detector.prepare) as capture:
         reporter = StatusReporter(capture, sinks, throttle, detector.events, clock=lambda: next(clock), interval_s=3)
         control = control or RunControl()
@@ -133,6 +137,37 @@ def test_a_refused_reload_is_logged_and_the_loop_continues(caplog: pytest.LogCap
     recorder = loop(lambda: PatternCamera(fps=10), control=RunControl(reload=True), reload=refuse, max_frames=3)
     assert (len(recorder.of(FrameResult)), len(reloads)) == (3, 1)
     assert "rejected, the old one stays in use: model gone.tflite could not be read: check the path" in caplog.text
+
+
+class FailingCamera:
+    """A recording that fails after its first frame."""
+
+    name, live = "failing", False
+
+    def __init__(self) -> None:
+        self._frames = PatternCamera(fps=10)
+
+    def open(self) -> None:
+        self._frames.open()
+
+    def read(self) -> CameraFrame | None:
+        frame = self._frames.read()
+        if frame.t_s:
+            raise UserError("failing is cut short", "copy it again")
+        return frame
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("max_fps", [0, 0.5])
+def test_the_error_of_a_camera_ends_the_loop_also_while_it_waits_for_its_rate(max_fps: float) -> None:
+    with pytest.raises(UserError, match="failing is cut short: copy it again"):
+        loop(FailingCamera, max_fps=max_fps)
+
+
+def test_an_error_after_the_last_requested_frame_is_none() -> None:
+    assert len(loop(FailingCamera, max_frames=1).of(FrameResult)) == 1
 
 
 def test_signals_set_flags_and_get_their_handlers_back() -> None:

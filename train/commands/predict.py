@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edge.errors import UserError, UserErrors
+from edge.files import printable
 from edge.images import output_paths, read_rgb, write_mask
 from train.backend import load_keras_backend
 from train.commands.options import ModelArgument
@@ -36,7 +37,7 @@ def predict_command(
             continue
         mask = predictor.mask(frame)
         write_mask(frame, mask, *outputs[path])
-        print(f"{path}: {mask.mean() * 100:.2f} % fire, {outputs[path][1]}")
+        print(f"{printable(path)}: {mask.mean() * 100:.2f} % fire, {printable(outputs[path][1])}")
     if errors:
         count = [f"{len(errors)} of {len(images)} images could not be read"] if len(images) > 1 else []
         raise UserErrors([*errors, *count])

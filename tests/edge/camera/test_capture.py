@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.camera.base import CameraError, CameraFrame, CameraState
+from edge import threads
+from edge.camera.base import BrokenFrameError, CameraError, CameraFrame, CameraState
 from edge.camera.capture import Capture, Replay, TimedFrame
 from edge.errors import UserError
 from edge.images import Frame
 
 WAIT_S = 20.0  # for what takes milliseconds on an idle machine
-Script = Callable[[], Iterator[CameraFrame]]
+Script = Callable[[], Iterator[CameraFrame | BrokenFrameError]]
 
 
 class ScriptedCamera:
@@ -27,14 +28,17 @@ class ScriptedCamera:
         self.name = "rtsp://***@camera/live"
         self.live = live
         self._script = script
-        self._frames: Iterator[CameraFrame] = iter(())
+        self._frames: Iterator[CameraFrame | BrokenFrameError] = iter(())
         self.closed = threading.Event()
 
     def open(self) -> None:
         self._frames = self._script()
 
     def read(self) -> CameraFrame | None:
-        return next(self._frames, None)
+        frame = next(self._frames, None)
+        if isinstance(frame, BrokenFrameError):
+            raise frame
+        return frame
 
     def close(self) -> None:
         self.closed.set()
@@ -172,12 +176,15 @@ def test_a_camera_that_fails_is_reconnected_and_the_log_says_why(
     assert "hunter2" not in caplog.text
 
 
-def test_it_gives_up_after_the_limit_of_consecutive_failures() -> None:
+def test_it_gives_up_after_the_limit_of_reconnections_in_a_row() -> None:
     failing = camera(0, 0, 0, 0, 0, error=CameraError("no route to rtsp://me:hunter2@cam", "check it"))
     with start(failing, reconnect_limit=2) as capture:
-        with pytest.raises(UserError, match=r"rtsp://\*\*\*@cam; gave up after 3 failures in a row: check it"):
-            capture.newest(WAIT_S)
-        assert capture.state is CameraState.ENDED
+        assert capture.newest(WAIT_S) is None
+        with pytest.raises(
+            UserError, match=r"rtsp://\*\*\*@cam; gave up after 2 reconnections without a frame: check it"
+        ):
+            capture.check()
+        assert (capture.state, capture.connects) == (CameraState.ENDED, 3)
 
 
 def test_a_frame_between_failures_resets_their_count() -> None:
@@ -190,8 +197,10 @@ def test_an_error_that_a_retry_cannot_fix_is_raised_at_once() -> None:
         raise UserError("picamera2 is not installed", "install it")
         yield
 
-    with start(broken) as capture, pytest.raises(UserError, match="not installed"):
-        capture.newest(WAIT_S)
+    with start(broken) as capture:
+        assert capture.newest(WAIT_S) is None
+        with pytest.raises(UserError, match="not installed"):
+            capture.check()
 
 
 def test_a_stalled_camera_is_reconnected_and_its_old_frames_are_discarded(caplog: pytest.LogCaptureFixture) -> None:
@@ -207,12 +216,22 @@ def test_a_stalled_camera_is_reconnected_and_its_old_frames_are_discarded(caplog
 
 def test_hung_reads_do_not_pile_up() -> None:
     released = threading.Event()
-    with start(hanging(released, sessions=100), stall_s=0.02, max_hung_reads=2) as capture:
+    with start(hanging(released, sessions=100), stall_s=0.02, max_hung_reads=2, hung_wait_s=WAIT_S) as capture:
         wait_until(lambda: capture.connects == 2)
         time.sleep(0.1)
-        assert capture.connects == 2
+        assert (capture.connects, capture.state) == (2, CameraState.STALLED)
         released.set()
         assert len(take(capture, 1)) == 1
+
+
+def test_a_camera_whose_reads_all_hang_is_still_tried_again_and_it_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    released = threading.Event()
+    with start(hanging(released, sessions=4), stall_s=0.02, max_hung_reads=2, hung_wait_s=0.02) as capture:
+        assert take(capture, 1)[0].rgb[0, 0, 0] == 4
+        released.set()
+    assert caplog.text.count("2 reads hang; the next try is in 0 s") == 1
 
 
 def test_closing_returns_while_a_read_hangs() -> None:
@@ -261,3 +280,83 @@ def test_only_frames_that_cannot_be_dropped_are_prepared_by_the_reader_thread(re
     every_frame = replay is Replay.EVERY_FRAME
     assert threads == ({"camera"} if every_frame else set())
     assert all((frame.model_rgb is not None) == every_frame for frame in frames)
+
+
+def test_a_broken_frame_of_a_recording_is_skipped_named_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    def run() -> Iterator[CameraFrame | BrokenFrameError]:
+        yield CameraFrame(image(), t_s=0.0)
+        yield BrokenFrameError("2.jpg is cut short")
+        yield CameraFrame(image(), t_s=0.1)
+
+    with start(run, live=False, replay=Replay.EVERY_FRAME) as capture:
+        assert [frame.t_s for frame in take(capture, 5)] == [0.0, 0.1]
+        assert capture.broken_frames == 1
+        with pytest.raises(UserError, match="contains 1 broken frame: see the log"):
+            capture.check()
+    assert caplog.text.count("2.jpg is cut short") == 1
+
+
+def broken(count: int) -> Iterator[BrokenFrameError]:
+    return (BrokenFrameError("a frame of rtsp://me:hunter2@cam is damaged") for _ in range(count))
+
+
+def test_broken_frames_of_a_camera_are_counted_and_logged_seldom(caplog: pytest.LogCaptureFixture) -> None:
+    def run() -> Iterator[CameraFrame | BrokenFrameError]:
+        for _ in range(6):
+            yield from broken(5)
+            yield CameraFrame(image())
+        yield from camera()()
+
+    with start(run) as capture:
+        wait_until(lambda: capture.frames > 6)
+        assert (capture.broken_frames, capture.connects) == (30, 1)
+    assert caplog.text.count("rtsp://***@cam is damaged; 1 broken frames so far") == 1
+    assert caplog.text.count("is damaged") == 2  # the 1st and the 10th
+
+
+def test_a_camera_that_sends_only_broken_frames_is_reconnected(caplog: pytest.LogCaptureFixture) -> None:
+    scripts = iter([lambda: broken(1000), camera()])
+    with start(lambda: next(scripts)()) as capture:
+        assert len(take(capture, 1)) == 1
+        assert (capture.connects, capture.broken_frames) == (2, 10)
+    assert "sent 10 broken frames in a row (a frame of rtsp://***@cam is damaged)" in caplog.text
+
+
+def test_a_gap_in_the_time_stamps_of_a_recording_is_shortened(caplog: pytest.LogCaptureFixture) -> None:
+    def run() -> Iterator[CameraFrame]:
+        return (CameraFrame(image(), t_s=t_s) for t_s in (0.0, 0.01, 3600.0, 3600.01))
+
+    with start(run, live=False, max_gap_s=0.05) as capture:
+        assert [frame.t_s for frame in take(capture, 10)][-1] == 3600.01
+    assert caplog.text.count("gap of 3600 s in the time stamps shortened to 0.05 s") == 1
+
+
+@pytest.mark.parametrize("name", ["capture", "camera"])
+def test_a_thread_that_cannot_be_started_is_tried_again(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain_start, refusals = threading.Thread.start, iter([True])
+
+    def start_later(thread: threading.Thread) -> None:
+        if thread.name == name and next(refusals, False):
+            raise RuntimeError("can't start new thread")
+        plain_start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_later)
+    with start(camera()) as capture:
+        if name == "capture":
+            assert "capture" in threads.missing()
+            threads.restart_missing()
+        assert len(take(capture, 1)) == 1
+    assert "can't start new thread" in caplog.text
+
+
+def test_a_camera_that_stays_away_is_not_logged_at_each_try(caplog: pytest.LogCaptureFixture) -> None:
+    def run() -> Iterator[CameraFrame]:
+        raise CameraError("no route")
+        yield
+
+    with start(run, retry_wait_s=lambda _: 0.0) as capture:
+        wait_until(lambda: capture.connects > 50)
+    assert 5 < caplog.text.count("no route") < 15
+    assert len(states(caplog)) < 5

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge.files import sha256
+from edge.images import CHECKS_JPEGS
 from train.data.fireseg import Dataset, Pair, map_pairs
 from train.data.masks import size
 from train.download.checksums import shortened
@@ -43,8 +44,19 @@ def check(dataset: Dataset, on_progress: Callable[[], None] = lambda: None) -> d
         "layout": dataset.layout,
         "parts": {part: _describe([fact for fact in facts if fact.pair.part == part]) for part in dataset.parts},
         "leaks": _leaks(dataset, facts),
-        "warnings": [*_suspicious_masks(facts), *sorted({str(warning.message) for warning in caught})],
+        "warnings": [
+            *_unchecked(dataset),
+            *_suspicious_masks(facts),
+            *sorted({str(warning.message) for warning in caught}),
+        ],
     }
+
+
+def _unchecked(dataset: Dataset) -> list[str]:
+    """Return a warning if there are JPEGs and no library to recognise those that are damaged inside."""
+    if CHECKS_JPEGS or not any(pair.image.suffix.lower() in (".jpg", ".jpeg") for pair in dataset.pairs):
+        return []
+    return ["JPEGs that are damaged inside are not recognised, since simplejpeg cannot be imported: install it"]
 
 
 def _suspicious_masks(facts: list[_Facts]) -> list[str]:

@@ -114,3 +114,12 @@ def test_a_set_without_a_fire_pixel_is_a_warning(root: Path) -> None:
         write_image(path, np.zeros((HEIGHT, WIDTH), np.uint8))
     (text,) = check(load_dataset(root))["warnings"]
     assert text.startswith("every mask is empty: expected fire above 0")
+
+
+def test_a_set_of_jpegs_that_cannot_be_checked_inside_is_a_warning(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.data.check.CHECKS_JPEGS", False)
+    assert check(load_dataset(root))["warnings"] == []
+    write_image(root / "images_prepped_test" / "img(9).jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    write_image(root / "annotations_prepped_test" / "img(9).png", np.eye(HEIGHT, WIDTH, dtype=np.uint8))
+    (text,) = check(load_dataset(root))["warnings"]
+    assert text.startswith("JPEGs that are damaged inside are not recognised")

@@ -88,8 +88,8 @@ def test_any_terminal_and_none_at_all_will_do(tmp_path: Path, environment: dict[
             name = os.fsdecode(b"b\xefld%d.png" % number)
             (root / folder / name).write_bytes(bytes(cv2.imencode(".png", data)[1]))
 
-    def run_cli(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
-        line = [sys.executable, "-c", f"from {program}.cli import run; run()", *map(os.fspath, arguments)]
+    def run_cli(program: str, *arguments: object) -> subprocess.CompletedProcess[bytes]:
+        line = [sys.executable, "-c", f"from {program}.cli import run; run()", *map(str, arguments)]
         return subprocess.run(
             ["bash", "-c", f'exec "$@" {redirection}', "bash", *line],
             check=False, capture_output=True, cwd=tmp_path, env=os.environ | environment | {"COLUMNS": "80"},

@@ -23,7 +23,7 @@ from functools import partial
 from io import FileIO
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from edge.errors import UserError
 from edge.files import replacing
@@ -40,7 +40,7 @@ MAX_HEADER_BYTES = 64 << 20  # of all members of a tar, which tarfile holds in m
 _DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError, NotImplementedError, MemoryError
 )  # fmt: skip
-_DECOMPRESSORS: tuple[tuple[bytes, Callable[[Path], IO[bytes]]], ...] = (
+_DECOMPRESSORS: tuple[tuple[bytes, Callable[..., Any]], ...] = (
     (b"\x1f\x8b", gzip.open),
     (b"BZh", bz2.open),
     (b"\xfd7zXZ\0", lzma.open),

@@ -26,7 +26,7 @@ Colour = tuple[int, int, int]
 
 
 def painted(fire: npt.NDArray[np.bool_], colour: Colour, background: Colour) -> npt.NDArray[np.uint8]:
-    return np.where(fire[:, :, None], np.uint8(colour), np.uint8(background)).astype(np.uint8)
+    return np.where(fire[:, :, None], np.array(colour, np.uint8), np.array(background, np.uint8))
 
 
 def with_alpha(rgb: npt.NDArray[np.uint8], opaque: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
@@ -98,7 +98,7 @@ def save_turned(path: Path, stored: npt.NDArray[np.uint8], orientation: int) -> 
     exif = Image.Exif()
     if orientation != 1:
         exif[0x0112] = orientation
-    Image.fromarray(stored).save(path, exif=exif, **({"quality": 95} if path.suffix == ".jpg" else {}))
+    Image.fromarray(stored).save(path, exif=exif, quality=95)
 
 
 def pair_with(

@@ -58,7 +58,7 @@ def open_standard_streams() -> None:
             if null != descriptor:
                 os.dup2(null, descriptor)
                 os.close(null)
-            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
+            setattr(sys, name, os.fdopen(descriptor, mode, errors="backslashreplace", closefd=False))
 
 
 @contextmanager

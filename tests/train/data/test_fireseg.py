@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 import warnings
 from pathlib import Path
@@ -187,6 +188,13 @@ def test_names_pair_up_whether_an_accent_is_a_letter_of_its_own_or_not(tmp_path:
     write_frame(tmp_path / "images" / f"{composed}.jpg")
     with pytest.raises(UserError, match="have one name"):
         load_dataset(tmp_path)
+
+
+def test_a_pair_whose_file_name_is_not_utf_8_has_a_printable_name(tmp_path: Path) -> None:
+    write_folders(tmp_path, [os.fsdecode(b"f\xfcnf")])
+    (pair,) = load_dataset(tmp_path).pairs
+    assert pair.name == pair.video == r"f\xfcnf"
+    assert pair.read()[1].any()
 
 
 def test_a_file_and_a_name_that_is_too_long_are_no_data_folder(tmp_path: Path) -> None:

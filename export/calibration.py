@@ -22,7 +22,7 @@ from edge.errors import UserError
 from edge.files import sha256
 from edge.images import Frame, list_images, read_rgb
 from edge.model.preprocess import to_model_input
-from train.data.fireseg import Pair
+from train.data.fireseg import Pair, map_pairs, printable_name
 from train.data.splits import find_shared
 
 # Strata: upper bounds of the share of fire pixels, and of the mean brightness in 0..255.
@@ -85,7 +85,7 @@ class CalibrationSet:
 
 
 def candidates_from_pairs(pairs: Sequence[Pair], on_progress: Callable[[], None] | None = None) -> list[Candidate]:
-    """Return training pairs as candidates. Raises `UserError` for a broken file."""
+    """Return training pairs as candidates. Raises `UserErrors` that list and count the broken files."""
 
     def describe(pair: Pair) -> Candidate:
         frame, mask = pair.read()
@@ -94,8 +94,7 @@ def candidates_from_pairs(pairs: Sequence[Pair], on_progress: Callable[[], None]
         share = _stratum(float(mask.mean()), FIRE_SHARES)
         return Candidate(pair.name, pair.image, sha256(pair.image), pair.video, share, _brightness(frame))
 
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(describe, pairs))
+    return map_pairs(describe, pairs)
 
 
 def candidates_from_folder(folder: Path) -> list[Candidate]:
@@ -105,7 +104,17 @@ def candidates_from_folder(folder: Path) -> list[Candidate]:
     paths = list_images(folder)
     if not paths:
         raise UserError(f"calibration folder {folder} holds no images", "expected at least one .jpg or .png")
-    return [Candidate(path.name, path, sha256(path), path.stem, UNKNOWN, _brightness(read_rgb(path))) for path in paths]
+    return [
+        Candidate(
+            printable_name(path.name),
+            path,
+            sha256(path),
+            printable_name(path.stem),
+            UNKNOWN,
+            _brightness(read_rgb(path)),
+        )
+        for path in paths
+    ]
 
 
 def choose(candidates: Sequence[Candidate], count: int, seed: int) -> CalibrationSet:

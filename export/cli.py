@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from edge.console import show_warning
+from edge.console import run_with_output, show_warning
 from edge.errors import run_app
 from export.commands.convert import convert_command
 from export.commands.drift import drift_command
@@ -41,4 +41,4 @@ for name, (command, example) in COMMANDS.items():
 
 def run() -> None:
     """Entry point."""
-    run_app(app)
+    run_app(lambda: run_with_output(app))

@@ -177,10 +177,17 @@ def _foldable_readers(model: keras.Model, layer: keras.Layer) -> list[keras.Laye
     """Return the convolutions that read a pure scale; empty for any other layer or if anything else reads it."""
     if not isinstance(layer, layers.Rescaling) or layer.offset != 0 or not isinstance(layer.scale, float):
         return []
-    readers = [other for other in model.layers if any(tensor is layer.output for tensor in _inputs(other))]
-    return readers if all(type(reader) is layers.Conv2D for reader in readers) else []
+    scaled = [tensor for node in layer._inbound_nodes for tensor in node.output_tensors]
+    # Operations, not layers: a function of keras.ops is a reader too.
+    readers = [other for other in model.operations if any(_is_one_of(tensor, scaled) for tensor in _inputs(other))]
+    only_these = all(type(reader) is layers.Conv2D and len(_inputs(reader)) == 1 for reader in readers)
+    return readers if only_these and len(scaled) == 1 and not _is_one_of(scaled[0], model.outputs) else []
 
 
-def _inputs(layer: keras.Layer) -> list[keras.KerasTensor]:
-    tensors = layer.input if not isinstance(layer, layers.InputLayer) else []
-    return tensors if isinstance(tensors, list) else [tensors]
+def _inputs(operation: keras.Operation) -> list[keras.KerasTensor]:
+    """Return all that a layer, or a function of keras.ops, reads, at each place where the network calls it."""
+    return [tensor for node in operation._inbound_nodes for tensor in node.input_tensors]
+
+
+def _is_one_of(tensor: keras.KerasTensor, others: Sequence[keras.KerasTensor]) -> bool:
+    return any(tensor is other for other in others)  # == would build an operation

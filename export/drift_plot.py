@@ -39,7 +39,7 @@ def plot_worst(path: Path, pairs: Sequence[Pair], reference: Predictions, int8: 
         changed = np.count_nonzero(reference.masks[index] != int8.masks[index])
         row[0].set_ylabel(f"{reference.names[index]}\n{changed} px", fontsize=8)
     for axis, heading in zip(axes[0], COLUMNS, strict=True):
-        axis.set_title(heading, fontsize=8)
+        axis.set_title(heading, fontsize=8, parse_math=False)
     figure.tight_layout()
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)

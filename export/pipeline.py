@@ -30,7 +30,7 @@ from export.drift_plot import plot_worst
 from export.int8.refine import Refinement
 from export.report import Gate, ModelRow, Report
 from train.card import installed_versions
-from train.data.fireseg import Pair, content_hash
+from train.data.fireseg import Pair, content_hash, printable_name
 from train.data.sources import DataSource
 from train.data.splits import Split
 from train.evaluation.evaluate import Predictions, evaluate, rounded
@@ -99,13 +99,15 @@ def export_all(
     exported = export_models(keras_path, split, options, on_step)
     evaluated = evaluate_models(exported, split.test, on_step)
     data = {
-        "root": source.title if source.is_synthetic else source.dataset.root.name,
+        "root": source.title if source.is_synthetic else printable_name(source.dataset.root.name),
         "split": split.name,
         "images": len(split.test),
         "sha256": split.sha256,
     }
     paths = write_artefacts(exported, out, {kind: _measured(data, evaluated[kind]) for kind in options.kinds})
-    title = f"{keras_path.name} evaluated on {source.title}, split {split.name}, {len(split.test)} images"
+    title = (
+        f"{printable_name(keras_path.name)} evaluated on {source.title}, split {split.name}, {len(split.test)} images"
+    )
     report = make_report(exported, evaluated, paths, data, title, gate)
     write_json(out / "report.json", report.as_json())
     write_text(out / "report.md", report.as_markdown())

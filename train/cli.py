@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from edge.console import show_warning
+from edge.console import run_with_output, show_warning
 from edge.errors import run_app
 from train.commands.data import check_command, fetch_command, synth_command
 from train.commands.evaluate import eval_command
@@ -37,4 +37,4 @@ def main() -> None:
 
 def run() -> None:
     """Entry point."""
-    run_app(app)
+    run_app(lambda: run_with_output(app))

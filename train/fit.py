@@ -68,7 +68,7 @@ def read_state(out: Path) -> TrainingState:
     path = out / STATE_FILE
     try:
         return TrainingState(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not a run's state ({error})", f"delete {out} and start again") from error
 
 

@@ -115,11 +115,11 @@ def read_recipe(name: str) -> dict[str, Any]:
     """
     path = Path(name) if Path(name).suffix else SHIPPED_DIR / f"{name}.toml"
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors may write a byte order mark
     except FileNotFoundError as error:
         shipped = ", ".join(sorted(file.stem for file in SHIPPED_DIR.glob("*.toml")))
         raise UserError(f"recipe {name} does not exist", f"expected a .toml file, or one of {shipped}") from error
-    except (OSError, ValueError) as error:  # TOML's own errors and those of UTF-8 are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # TOML's own errors and those of UTF-8 are ValueErrors
         raise UserError(f"recipe {name} could not be read ({error})", "expected TOML, `flag = value` a line") from error
     flags = {key.replace("_", "-"): key for key in FIELDS}
     if type(settings.get("size")) is int:

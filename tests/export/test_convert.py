@@ -255,3 +255,32 @@ def test_an_offset_or_a_scale_with_a_second_reader_does_not_fold() -> None:
     assert fold_rescaling(offset) is offset  # the zeros of the padding would not shift with the frame
     shared = scaled(keras.layers.Rescaling(1 / 127.5), second_reader=True)
     assert fold_rescaling(shared) is shared
+
+
+def test_a_scale_that_a_function_of_keras_ops_reads_does_not_fold() -> None:
+    frame = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 127.5)(frame)
+    convolved = keras.layers.Conv2D(1, 3, padding="same")(x)
+    model = keras.Model(frame, keras.layers.Activation("sigmoid")(convolved + keras.ops.mean(x, -1, keepdims=True)))
+    assert fold_rescaling(model) is model
+
+
+def test_a_scale_that_is_an_output_or_whose_convolution_reads_more_does_not_fold() -> None:
+    frame = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 127.5)(frame)
+    convolution = keras.layers.Conv2D(1, 3, padding="same")
+    convolved = convolution(x)
+    output = keras.Model(frame, [convolved, x])
+    assert fold_rescaling(output) is output
+    twice = keras.Model(frame, keras.layers.Add()([convolved, convolution(frame)]))
+    assert fold_rescaling(twice) is twice
+
+
+def test_a_scale_folds_beside_functions_of_keras_ops_that_read_other_tensors() -> None:
+    frame = keras.Input((32, 32, 3))
+    convolved = keras.layers.Conv2D(1, 3, padding="same")(keras.layers.Rescaling(1 / 127.5)(frame))
+    model = keras.Model(frame, keras.layers.Activation("sigmoid")(keras.ops.relu(convolved) * 2.0))
+    folded = fold_rescaling(model)
+    assert not any(isinstance(layer, keras.layers.Rescaling) for layer in folded.layers)
+    frames = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    assert np.allclose(folded(frames), model(frames), atol=1e-5)

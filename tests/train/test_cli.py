@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from tests.support.run_cli import CHATTER, Here, leftovers, refused, type_in
@@ -61,3 +65,44 @@ def test_from_a_shell_an_error_is_one_line_without_library_output(synthetic_dir:
     done = type_in(tmp_path, "check", synthetic_dir)
     assert done.code == 0 and "empty masks" in done.out
     assert not CHATTER.search(done.err)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("environment", "redirection"),
+    [
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, ""),
+        ({"PYTHONIOENCODING": "ascii"}, ""),
+        ({"PYTHONIOENCODING": "latin-1"}, ""),
+        ({}, ">&-"),
+        ({}, "2>&-"),
+        ({}, "<&- >&- 2>&-"),
+    ],
+)
+def test_any_terminal_and_none_at_all_will_do(tmp_path: Path, environment: dict[str, str], redirection: str) -> None:
+    root = tmp_path / os.fsdecode(b"\xdcbung \xe2\x82\xac")  # Latin-1, then UTF-8
+    for number in range(2):
+        picture = np.full((8, 8, 3), number, np.uint8)
+        for folder, data in (("images", picture), ("masks", picture[:, :, 0])):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            name = os.fsdecode(b"b\xefld%d.png" % number)
+            (root / folder / name).write_bytes(bytes(cv2.imencode(".png", data)[1]))
+
+    def run_cli(program: str, *arguments: object) -> subprocess.CompletedProcess[bytes]:
+        line = [sys.executable, "-c", f"from {program}.cli import run; run()", *map(str, arguments)]
+        return subprocess.run(
+            ["bash", "-c", f'exec "$@" {redirection}', "bash", *line],
+            check=False, capture_output=True, cwd=tmp_path, env=os.environ | environment | {"COLUMNS": "80"},
+        )  # fmt: skip
+
+    for expected, program, *arguments in (
+        (0, "train", "check", root),
+        (0, "train", "check", root, "--json"),
+        (2, "train", "check", root / "images"),
+        (0, "train", "synth", tmp_path / os.fsdecode(b"sy\xefn"), "--count", "6"),
+        (2, "export", "inspect", root / "none.tflite"),
+    ):
+        done = run_cli(program, *arguments)
+        assert done.returncode == expected, (arguments, done)
+        assert b"Traceback" not in done.stderr and b"Exception ignored" not in done.stderr, done.stderr
+    assert not leftovers(tmp_path)

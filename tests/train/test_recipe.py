@@ -84,6 +84,7 @@ def test_a_flag_overrides_the_file_and_the_file_the_default(
         ("augment = 3", 'has augment = 3: expected one of "plain", "strong"'),
         ("augment = ", "could not be read (Invalid value (at end of document)): expected TOML"),
         ("[model]\nwidth = 1.0", "has no key model"),
+        pytest.param("x=" + "[" * 20_000, "could not be read", id="nested without end"),
     ],
 )
 def test_an_error_in_a_recipe_is_named_with_the_fix(tmp_path: Path, text: str, message: str) -> None:
@@ -91,6 +92,10 @@ def test_an_error_in_a_recipe_is_named_with_the_fix(tmp_path: Path, text: str, m
         read_recipe(write(tmp_path, text))
     assert message in str(error.value)
     assert "mine.toml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    assert read_recipe(write(tmp_path, "\ufeffseed = 3\r\n")) == {"seed": 3}
 
 
 def test_a_missing_recipe_is_refused_with_the_shipped_ones(tmp_path: Path) -> None:

@@ -92,7 +92,10 @@ def test_a_run_begun_under_old_field_names_is_refused_in_one_line(tmp_path: Path
         train(tmp_path, resume=True)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"recipe": {}}', '{"surprise": 1}', "[1, 2]", "null"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"recipe": {}}', '{"surprise": 1}', "[1, 2]", "null", pytest.param("[" * 100_000, id="nested")],
+)
 def test_a_damaged_state_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "state.json").write_text(text)
     with pytest.raises(UserError, match=r"state\.json is not a run's state .* start again"):

@@ -52,16 +52,28 @@ def _table(parts: dict[str, Any], title: str) -> Table:
 def fetch_command(
     out: Annotated[Path, typer.Option(help="Where to put the set.")] = Path("data/fireseg"),
     source: Annotated[str, typer.Option("--from", help="mirror, drive, or a folder, archive or URL.")] = "mirror",
+    accept_digests: Annotated[
+        bool, typer.Option("--accept-digests", help="Exit with 0 for a copy whose bytes are not the published ones.")
+    ] = False,
 ) -> None:
-    """Download FireSeg and verify every file against its published checksum; interrupted downloads resume."""
+    """Download FireSeg and verify every file against its published checksum; interrupted downloads resume.
+
+    A copy with other bytes, such as resized images, is kept, but the exit code is 1.
+    """
     load_modules("requests", "gdown")
     from train.download.fetch import fetch, progress_bar
 
     with progress_bar() as progress:
         fetched = fetch(out, source, progress=progress)
     print(fetched)
-    if not fetched.is_published:
-        typer.echo("warning: usable, but metrics on this copy do not compare with those on the published set", err=True)
+    if fetched.is_published:
+        return
+    problem = "usable, but metrics on this copy do not compare with those on the published set"
+    if accept_digests:
+        typer.echo(f"warning: {problem}", err=True)
+    else:
+        typer.echo(f"FAILED: {problem}; pass --accept-digests to accept it, or choose another --from", err=True)
+        raise typer.Exit(1)
 
 
 def synth_command(

@@ -38,7 +38,7 @@ def fit_command(
     plan.check()
     load_keras_backend()
     from train.card import write_card
-    from train.data.batches import decode
+    from train.data.batches import decode, warn_of_masks
     from train.data.fireseg import content_hash
     from train.data.sources import assert_unseen, open_extra_sets, open_split
     from train.data.splits import hold_out_videos
@@ -60,6 +60,7 @@ def fit_command(
             decode(pairs, height, width_px, on_step(f"reading {name} images", len(pairs)))
             for name, pairs in (("training", train_pairs), ("validation", validation_pairs))
         )
+    warn_of_masks(training)
     print(
         f"{source.title}, split {parts.name}: {len(training)} training, {len(validation)} validation images; to {out}"
     )

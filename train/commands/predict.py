@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edge.errors import UserError, UserErrors
 from edge.files import printable
 from edge.images import output_paths, read_rgb, write_mask
 from train.backend import load_keras_backend
@@ -18,13 +19,25 @@ def predict_command(
     images: Annotated[list[Path], typer.Argument(help="Images to segment.")],
     out: Annotated[Path, typer.Option(help="Folder for NAME-mask.png and NAME-overlay.jpg.")] = Path("build/predict"),
 ) -> None:
-    """Write the fire mask and an overlay of each image."""
+    """Write the fire mask and an overlay of each image.
+
+    Images that cannot be read are skipped and named at the end; the exit code is then 2.
+    """
     load_keras_backend()
     from train.model.io import load_predictor
 
     predictor = load_predictor(model)
     outputs = output_paths(images, out)
+    errors: list[str] = []
     for path in images:
-        mask = predictor.mask(frame := read_rgb(path))
+        try:
+            frame = read_rgb(path)
+        except UserError as error:
+            errors += error.lines
+            continue
+        mask = predictor.mask(frame)
         write_mask(frame, mask, *outputs[path])
         print(f"{printable(path)}: {mask.mean() * 100:.2f} % fire, {printable(outputs[path][1])}")
+    if errors:
+        count = [f"{len(errors)} of {len(images)} images could not be read"] if len(images) > 1 else []
+        raise UserErrors([*errors, *count])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import keras
@@ -15,7 +15,7 @@ from edge.images import Frame
 from edge.model.preprocess import to_model_input, to_model_mask
 from train.data.augment import Arrays, Augmentation, StrongAugmentation
 from train.data.copy_paste import FlamePaster
-from train.data.fireseg import Pair
+from train.data.fireseg import Pair, map_pairs
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Examples:
 
 
 def decode(pairs: Sequence[Pair], height: int, width: int, on_progress: Callable[[], None] = lambda: None) -> Examples:
-    """Read and resize all pairs. Raises `UserError` for a broken file."""
+    """Read and resize all pairs. Raises `UserErrors` that list and count the broken files."""
     images = np.empty((len(pairs), height, width, 3), np.uint8)
     masks = np.empty((len(pairs), height, width, 1), np.uint8)
 
@@ -40,9 +40,15 @@ def decode(pairs: Sequence[Pair], height: int, width: int, on_progress: Callable
         masks[index, :, :, 0] = to_model_mask(mask, height, width)
         on_progress()
 
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(fill, range(len(pairs))))
+    map_pairs(fill, range(len(pairs)))
     return Examples(images, masks)
+
+
+def warn_of_masks(examples: Examples) -> None:
+    """Warn if fire covers none or most of the masks, which may be inverted or not what they seem."""
+    fire_share = float(examples.masks.mean())
+    if not 0 < fire_share < 0.5:
+        warnings.warn(f"fire covers {fire_share:.0%} of the training masks; see `fireseg-train check`", stacklevel=2)
 
 
 class Batches(keras.utils.PyDataset):

@@ -5,49 +5,79 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from edge.errors import UserError, UserErrors
 from edge.files import sha256
-from train.data.fireseg import Dataset, Pair
+from edge.images import CHECKS_JPEGS
+from train.data.fireseg import Dataset, Pair, map_pairs
+from train.data.masks import size
+from train.download.checksums import shortened
 
 
 class _Facts(NamedTuple):
     pair: Pair
     size: str
     fire_share: float
+    border_share: float
     sha256: str
 
 
 def check(dataset: Dataset, on_progress: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Open every file; return parts, leaks and warnings. Raises `UserErrors` listing every broken file."""
+    """Open every file; return parts, leaks and warnings. Raises `UserErrors` that list and count every broken file."""
 
-    def inspect(pair: Pair) -> _Facts | UserError:
+    def inspect(pair: Pair) -> _Facts:
         try:
             frame, mask = pair.read()
-            return _Facts(pair, f"{frame.shape[1]}x{frame.shape[0]}", float(mask.mean()), sha256(pair.image))
-        except UserError as error:
-            return error
+            border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+            return _Facts(pair, size(frame), float(mask.mean()), float(border.mean()), sha256(pair.image))
         finally:
             on_progress()
 
     # Warnings are recorded for the whole process, worker threads included.
-    with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor() as pool:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        results = list(pool.map(inspect, dataset.pairs))
-    if broken := [line for result in results if isinstance(result, UserError) for line in result.lines]:
-        raise UserErrors(broken)
-    facts = [result for result in results if isinstance(result, _Facts)]
+        facts = map_pairs(inspect, dataset.pairs)
     return {
         "root": str(dataset.root),
         "layout": dataset.layout,
         "parts": {part: _describe([fact for fact in facts if fact.pair.part == part]) for part in dataset.parts},
         "leaks": _leaks(dataset, facts),
-        "warnings": sorted({str(warning.message) for warning in caught}),
+        "warnings": [
+            *_unchecked(dataset),
+            *_suspicious_masks(facts),
+            *sorted({str(warning.message) for warning in caught}),
+        ],
     }
+
+
+def _unchecked(dataset: Dataset) -> list[str]:
+    """Return a warning if there are JPEGs and no library to recognise those that are damaged inside."""
+    if CHECKS_JPEGS or not any(pair.image.suffix.lower() in (".jpg", ".jpeg") for pair in dataset.pairs):
+        return []
+    return ["JPEGs that are damaged inside are not recognised, since simplejpeg cannot be imported: install it"]
+
+
+def _suspicious_masks(facts: list[_Facts]) -> list[str]:
+    """Return warnings of masks that hold no fire, nothing but fire, or fire where the background should be."""
+    masked = [fact for fact in facts if fact.pair.mask]
+    all_fire = [fact.pair.name for fact in masked if fact.fire_share == 1]
+    inverted = [fact.pair.name for fact in masked if 0.5 < fact.fire_share < 1 and fact.border_share > 0.9]
+    found = []
+    if masked and not any(fact.fire_share for fact in masked):
+        found.append("every mask is empty: expected fire above 0 in the colours, or opaque where the colours are one")
+    if all_fire:
+        found.append(
+            f"{len(all_fire)} of {len(masked)} masks are fire everywhere ({shortened(all_fire)}): the background may "
+            "be white, or the fire in another channel; expected a background of 0"
+        )
+    if inverted:
+        found.append(
+            f"{len(inverted)} of {len(masked)} masks look inverted ({shortened(inverted)}): fire covers the border and "
+            "most of the image; expected fire above 0 on a background of 0"
+        )
+    return found
 
 
 def _describe(facts: list[_Facts]) -> dict[str, Any]:

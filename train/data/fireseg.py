@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
+import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from edge.errors import UserError, UserErrors
 from edge.files import sha256
-from edge.images import Frame, Map, Mask, list_images, read_gray_or_colour, read_rgb
+from edge.images import Frame, Mask, list_images, read_rgb
+from train.data.masks import read_aligned_mask
 
 Part = Literal["train", "test", "all"]
+P = TypeVar("P", "Pair", int)
+T = TypeVar("T")
 
 MASK_FOLDERS = ("annotations_prepped", "annotations_binary")
 FRAMES_PER_VIDEO = 30  # FireSeg numbers its frames from train to test in blocks of 30, one video each
@@ -42,17 +48,14 @@ class Pair:
     video: str
 
     def read(self) -> tuple[Frame, Mask]:
-        """Return RGB `uint8` H x W x 3 and the boolean fire mask H x W. Raises `UserError` if either is broken."""
+        """Return RGB `uint8` H x W x 3 and the boolean fire mask H x W. Raises `UserError` if either is broken.
+
+        Both are turned by the EXIF orientation.
+        """
         frame = read_rgb(self.image)
         if self.mask is None:
             return frame, np.zeros(frame.shape[:2], np.bool_)
-        mask = read_mask(self.mask)
-        if frame.shape[:2] != mask.shape:
-            raise UserError(
-                f"{self.mask} is {_size(mask)} but its image {self.image.name} is {_size(frame)}",
-                "expected one size for both",
-            )
-        return frame, mask
+        return frame, read_aligned_mask(self.mask, self.image, frame)
 
 
 @dataclass(frozen=True)
@@ -72,24 +75,6 @@ class Dataset:
         return parts
 
 
-def read_mask(path: Path) -> Mask:
-    """Return a mask as boolean H x W: any value above zero, in any channel, is fire.
-
-    Masks in use have values 0/1 or 0/255, in one or three channels. Other values come from JPEG or interpolation and
-    make the boundaries uncertain, so they give a warning.
-    """
-    values = read_gray_or_colour(path)
-    if values.ndim == 3:
-        values = values[:, :, :3].max(axis=2)  # a fourth channel is alpha, not fire
-    levels = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
-    if levels.size > 2 or (levels.size == 2 and (levels[0] != 0 or levels[1] not in (1, 255))):
-        warnings.warn(
-            f"{path} holds {levels.size} levels, expected 0 and 1 or 0 and 255; every value above 0 is taken as fire",
-            stacklevel=2,
-        )
-    return values > 0
-
-
 def load_dataset(root: Path) -> Dataset:
     """Pair up the images and masks below `root` without opening them. Raises `UserError` listing every unpaired file.
 
@@ -97,9 +82,9 @@ def load_dataset(root: Path) -> Dataset:
         >>> dataset = load_dataset(Path("data/fireseg"))
         >>> frame, mask = dataset.pairs[0].read()
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112  also False for a name that is too long
         raise UserError(
-            f"data folder {root} does not exist",
+            f"data folder {root} {'is a file' if os.path.isfile(root) else 'does not exist'}",  # noqa: PTH113
             "expected FireSeg's folders or images/ + masks/; "
             "`fireseg-train fetch` downloads FireSeg, `fireseg-train synth` makes a synthetic set",
         )
@@ -145,7 +130,7 @@ def load_dataset(root: Path) -> Dataset:
 
 def load_negatives(root: Path) -> Dataset:
     """Load images without fire from `root/images/` or `root`, each its own video. Raises `UserError`."""
-    if not root.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112  also False for a name that is too long
         raise UserError(f"negatives folder {root} does not exist", "expected a folder of images without fire")
     if (root / "masks").is_dir():
         raise UserError(
@@ -159,6 +144,31 @@ def load_negatives(root: Path) -> Dataset:
     if not images:
         raise UserError(f"{folder} holds no images", "expected at least one .jpg or .png")
     return Dataset(root, "negatives", tuple(Pair(stem, image, None, "all", stem) for stem, image in images.items()))
+
+
+def map_pairs(function: Callable[[P], T], pairs: Sequence[P]) -> list[T]:
+    """Return `function` of every pair, or of its index, computed in threads.
+
+    Raises `UserErrors` that list and count all pairs for which it raised `UserError`.
+    """
+
+    def attempt(pair: P) -> T | UserError:
+        try:
+            return function(pair)
+        except UserError as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(attempt, pairs))
+    refuse_broken([result for result in results if isinstance(result, UserError)], len(pairs))
+    return [result for result in results if not isinstance(result, UserError)]
+
+
+def refuse_broken(errors: Sequence[UserError], total: int) -> None:
+    """Raise `UserErrors` that list the errors of reading pairs and count them, if there are any."""
+    if errors:
+        lines = [line for error in errors for line in error.lines]
+        raise UserErrors([*lines, f"{len(errors)} of {total} images cannot be used: repair or remove them"])
 
 
 def content_hash(pairs: Sequence[Pair]) -> str:
@@ -206,32 +216,44 @@ def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
 
     images: dict[str, Path] = {}
     for path in sorted(list_images(folder), key=natural):
-        if path.stem in images:
-            problems.append(f"{path} and {images[path.stem].name} have one name: expected one image for each")
-        images.setdefault(path.stem, path)
+        first = images.setdefault(printable_name(path.stem), path)
+        if first != path:
+            problems.append(f"{path} and {first.name} have one name: expected one image for each")
     return images
 
 
 def _read_groups(path: Path) -> dict[str, str]:
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
-            rows = list(csv.DictReader(file))
+            lines = [[printable_name(cell) for cell in line] for line in csv.reader(file, strict=True) if line]
+    except OSError as error:
+        raise UserError(f"{path} could not be read ({error.strerror})", "expected a CSV file") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} could not be read ({error})", "expected CSV in UTF-8") from error
-    if not rows or not {"stem", "group"} <= rows[0].keys():
+    if not lines or not {"stem", "group"} <= set(lines[0]):
         raise UserError(f"{path} has no columns stem and group", "expected a first line `stem,group`")
+    rows = [dict(zip_longest(lines[0], line, fillvalue="")) for line in lines[1:]]
     if bad := [row["stem"] for row in rows if not row["stem"] or not row["group"]]:
         raise UserError(f"{path} has {len(bad)} lines without a stem or a group (first: {bad[0]!r})", "expected both")
-    return {row["stem"]: row["group"] for row in rows}
+    groups: dict[str, str] = {}
+    for row in rows:
+        if groups.setdefault(row["stem"], row["group"]) != row["group"]:
+            raise UserError(f"{path} has two groups for {row['stem']}", "expected one line for each image")
+    return groups
+
+
+def printable_name(name: str) -> str:
+    """Return the name of a file as text that plots, JSON and hashes take: other bytes than UTF-8 become such as \\xe9.
+
+    Without spaces around it and in NFC, since macOS writes an accent as a letter of its own.
+    """
+    text = name.strip().encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return unicodedata.normalize("NFC", text)
 
 
 def _number(stem: str) -> int | None:
     """Return the N of img(N)."""
     match = re.search(r"\((\d+)\)$", stem)
     return int(match[1]) if match else None
-
-
-def _size(picture: Frame | Map | Mask) -> str:
-    return f"{picture.shape[1]}x{picture.shape[0]}"

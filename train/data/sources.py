@@ -13,7 +13,7 @@ from typing import Literal
 from edge.console import OnStep, no_steps
 from edge.errors import UserError
 from edge.files import sha256
-from train.data.fireseg import Dataset, Pair, load_dataset, load_negatives
+from train.data.fireseg import Dataset, Pair, load_dataset, load_negatives, printable_name
 from train.data.splits import Split, find_shared, make_split, split_held_out
 from train.synthetic.generate import README, README_FILE, generate
 
@@ -53,7 +53,9 @@ def find_data(root: Path | None, on_step: OnStep = no_steps) -> DataSource:
     note = root / README_FILE
     if note.is_file() and note.read_text(errors="replace").startswith(README.splitlines()[0]):
         return DataSource(dataset, "SYNTHETIC data, not FireSeg", is_synthetic=True)
-    return DataSource(dataset, "FireSeg" if dataset.layout == "fireseg" else root.name, is_synthetic=False)
+    return DataSource(
+        dataset, "FireSeg" if dataset.layout == "fireseg" else printable_name(root.name), is_synthetic=False
+    )
 
 
 def open_split(data: Path | None, name: str | None, fold: int, on_step: OnStep) -> tuple[DataSource, Split]:
@@ -104,4 +106,5 @@ def _extra_set(kind: Literal["extra", "negatives"], root: Path) -> ExtraSet:
     pairs = (load_dataset(root) if kind == "extra" else load_negatives(root)).pairs
     train, test = split_held_out(pairs)
     folder = root.resolve()
-    return ExtraSet((folder.parent if folder.name == "images" else folder).name, kind, tuple(train), tuple(test))
+    title = printable_name((folder.parent if folder.name == "images" else folder).name)
+    return ExtraSet(title, kind, tuple(train), tuple(test))

@@ -198,8 +198,9 @@ def _refuse_broken(verification: Verification, roots: tuple[Path, ...], advice: 
     try:
         check(Dataset(roots[0], "fireseg", tuple(suspects)))  # records unusual mask values: every use warns of them
     except UserError as error:
-        text = f"{shortened(error.lines, '; ')}; {advice}"
-        raise UserError(f"{len(error.lines)} of FireSeg's pairs cannot be used", text) from error
+        *broken, _count = error.lines
+        text = f"{shortened(broken, '; ')}; {advice}"
+        raise UserError(f"{len(broken)} of FireSeg's pairs cannot be used", text) from error
 
 
 def _install(files: Path, out: Path) -> None:

@@ -80,7 +80,7 @@ def _read_run(folder: Path) -> FoldRun:
         card = json.loads((folder / "best.json").read_text())
         match = BY_VIDEO.fullmatch(card["data"]["split"])
         hashes = card["sha256"], card["data"]["sets"][0]["sha256"]
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise UserError(
             f"{folder} holds no finished training (best.json)", "expected a folder that `fit` wrote"
         ) from error

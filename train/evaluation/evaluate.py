@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge.errors import UserError
 from edge.images import Map
 from edge.model.preprocess import to_model_mask
-from train.data.fireseg import Pair
+from train.data.fireseg import Pair, refuse_broken
 from train.evaluation.metrics import Counts, count, summarise
 from train.model.io import Predictor
 
@@ -51,7 +52,7 @@ class Predictions:
 def evaluate(
     predictor: Predictor, pairs: Sequence[Pair], on_progress: Callable[[], None] = lambda: None
 ) -> Predictions:
-    """Run the model on every pair. Raises `UserError` for a damaged file.
+    """Run the model on every pair. Raises `UserErrors` that list and count the broken files.
 
     Example:
         >>> evaluate(load_predictor(Path("best.keras")), split.test).metrics["fire_iou"]
@@ -59,13 +60,20 @@ def evaluate(
     shape = (len(pairs), predictor.height, predictor.width)
     masks, truths = np.empty(shape, np.bool_), np.empty(shape, np.bool_)
     histograms = np.empty((len(pairs), 2, LEVELS), np.int64)
+    broken: list[UserError] = []
     for index, pair in enumerate(pairs):
-        frame, truth = pair.read()
+        try:
+            frame, truth = pair.read()
+        except UserError as error:
+            broken.append(error)
+        if broken:
+            continue  # the rest is only read, to list all at once
         levels = predictor(frame)
         np.greater_equal(levels, predictor.threshold_u8, out=masks[index])  # `mask` would run the model again
         truths[index] = to_model_mask(truth, predictor.height, predictor.width)
         histograms[index] = histogram(levels, truths[index])
         on_progress()
+    refuse_broken(broken, len(pairs))
     return Predictions(tuple(pair.name for pair in pairs), masks, truths, histograms)
 
 

@@ -92,7 +92,7 @@ def draw_images(
         row, column = divmod(number, columns)
         for axis, (title, image) in zip(axes[row, panels * column :], images.items(), strict=False):
             axis.imshow(image)
-            axis.set_title(title, fontsize=7)
+            axis.set_title(title, fontsize=7, parse_math=False)
     _save(figure, path)
 
 

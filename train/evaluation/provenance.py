@@ -28,7 +28,7 @@ def learnt_from(model: Path) -> dict[str, Any] | None:
         try:
             card = json.loads(model.with_suffix(".json").read_text())
             data = card["data"] if card["sha256"] == sha256(model) else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
     if not isinstance(data, dict) or not isinstance(sets := data.get("sets"), list):
         return None

@@ -1,8 +1,9 @@
-"""Load `.keras` and `.tflite` files as predictors with one interface."""
+"""Load `.keras`, `.h5` and `.tflite` files as predictors with one interface."""
 
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,7 @@ from edge.files import replacing
 from edge.images import Frame, Map, Mask
 from edge.model.preprocess import probability_to_u8, to_model_input
 from edge.model.segmenter import DEFAULT_THRESHOLD, OUTPUT_STEPS, Segmenter
+from train.model import keras_file
 
 
 class Predictor(Protocol):
@@ -50,23 +52,32 @@ class KerasPredictor:
 
 def check_model_file(path: Path) -> None:
     """Raise `UserError` if the file does not exist: check before minutes are spent on data."""
-    if not path.is_file():
+    if os.path.isdir(path):  # noqa: PTH112  also False for a name that is too long
+        raise UserError(
+            f"model {path} is a folder", "expected a .keras file; a SavedModel must be saved again as .keras"
+        )
+    if not os.path.isfile(path):  # noqa: PTH113
         raise UserError(f"model {path} does not exist", "expected a .keras file as `fireseg-train fit` writes it")
 
 
 def load_keras(path: Path) -> keras.Model:
-    """Load a segmentation model saved by Keras 3, uncompiled. Raises `UserError`."""
+    """Load a segmentation model from a `.keras` or HDF5 file, uncompiled. Raises `UserError`."""
     check_model_file(path)
+    if path.suffix.lower() not in keras_file.SUFFIXES:
+        raise UserError(f"{path} is not a Keras model", f"expected {' or '.join(keras_file.SUFFIXES)}")
+    config = keras_file.read_config(path)
+    keras_file.check_config(path, config)
     try:
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():
-                raise zipfile.BadZipFile(f"{damaged} is damaged")
         model = keras.models.load_model(path, compile=False)
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{path} is cut short or not a Keras 3 model ({error})", "save or copy it again") from error
-    except (ValueError, TypeError, OSError, KeyError, RuntimeError) as error:  # NotImplementedError is a RuntimeError
+    except Exception as error:  # Keras and its layers raise whatever a strange configuration leads to
+        if unknown := keras_file.unknown_classes(config):
+            raise UserError(
+                f"{path} needs {', '.join(unknown)}, which Keras {keras.__version__} does not have",
+                "only Keras' own layers can be loaded; rebuild the network with those and save it again",
+            ) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} could not be loaded by Keras {keras.__version__} ({reason})", "retrain it") from error
+    keras_file.check_weights(path, model)
     match model.input_shape, model.output_shape:
         case (_, int(height), int(width), 3), (_, *output) if output == [height, width, 1]:
             return model
@@ -87,13 +98,13 @@ def deflate(path: Path) -> None:
 
 
 def load_predictor(path: Path, *, threads: int | None = None) -> Predictor:
-    """Load a `.keras` or `.tflite` file. Raises `UserError`.
+    """Load a `.keras`, `.h5` or `.tflite` file. Raises `UserError`.
 
     Example:
         >>> load_predictor(Path("models/fireseg-small-int8.tflite")).mask(frame)
     """
-    if path.suffix == ".keras":
+    if path.suffix.lower() in keras_file.SUFFIXES:
         return KerasPredictor(load_keras(path))
     if path.suffix == ".tflite":
         return Segmenter(path, threads=threads)
-    raise UserError(f"{path} is not a model file", "expected .keras or .tflite")
+    raise UserError(f"{path} is not a model file", "expected .keras, .h5 or .tflite")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.run_cli import Here, refused
+from tests.support.small_set import FILES, TABLE, make_set, write_set
 
 
 def test_check_prints_a_table_or_json(here: Here, synthetic_dir: Path) -> None:
@@ -23,9 +24,10 @@ def test_check_prints_a_table_or_json(here: Here, synthetic_dir: Path) -> None:
 
 
 def test_check_lists_every_broken_file(here: Here, broken_dir: Path) -> None:
-    first, second = refused(here("check", broken_dir))
+    first, second, count = refused(here("check", broken_dir))
     assert "img(2).jpg is cut short (2000 bytes): copy or download it again" in first
     assert "img(5).png is 9x9 but its image img(5).jpg is 448x252" in second
+    assert count == "2 of 40 images cannot be used: repair or remove them"
 
 
 def test_check_reports_leaks_below_its_table(here: Here, tmp_path: Path) -> None:
@@ -45,3 +47,19 @@ def test_synth_generates_a_set_that_check_accepts(here: Here, tmp_path: Path) ->
     assert done.code == 0, done.err
     assert "set: 6 synthetic images and masks, seed 5" in done.out
     assert here("check", "set").code == 0
+
+
+def test_fetch_of_other_bytes_than_the_published_ones_is_exit_1_unless_accepted(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.download.fetch.digests", lambda: TABLE)
+    resized, published = write_set(tmp_path / "resized", make_set(width=24)), write_set(tmp_path / "published", FILES)
+    done = here("fetch", "--from", published, "--out", "whole")
+    assert (done.code, done.err) == (0, "")
+    for first_or_already_there in range(2):
+        done = here("fetch", "--from", resized, "--out", "copy")
+        assert done.code == 1, first_or_already_there
+        assert "0 of 16 files are the published bytes" in done.out
+        assert done.err.startswith("FAILED: usable, but") and "pass --accept-digests" in done.err
+    done = here("fetch", "--from", resized, "--out", "copy", "--accept-digests")
+    assert done.code == 0 and done.err.startswith("warning: usable, but")

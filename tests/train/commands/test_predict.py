@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -35,3 +36,27 @@ def test_predict_refuses_a_file_that_is_not_a_picture(here: Here, model: Path, t
     (line,) = refused(here("predict", model, tmp_path / "notes.jpg", "--out", tmp_path / "masks"))
     assert "notes.jpg is not a readable image" in line
     assert list((tmp_path / "masks").iterdir()) == []
+
+
+def test_predict_goes_on_after_a_broken_picture_and_names_it_at_the_end(
+    here: Here, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.jpg").write_text("text")
+    cv2.imwrite(str(tmp_path / "sound.png"), np.zeros((20, 20, 3), np.uint8))
+    done = here("predict", model, "notes.jpg", "sound.png", "--out", "masks")
+    line, count = refused(done)
+    assert "notes.jpg is not a readable image" in line and count == "1 of 2 images could not be read"
+    assert "sound.png: 0.00 % fire" in done.out
+    assert (tmp_path / "masks" / "sound-mask.png").is_file()
+
+
+def test_predict_takes_names_that_are_not_utf_8(here: Here, model: Path, tmp_path: Path) -> None:
+    data = bytes(cv2.imencode(".png", np.zeros((20, 20, 3), np.uint8))[1])
+    picture, latin_1_model = (tmp_path / os.fsdecode(name) for name in (b"f\xfcnf.png", b"f\xfcnf.keras"))
+    picture.write_bytes(data)
+    model.rename(latin_1_model)
+    done = here("predict", latin_1_model, picture, "--out", "masks")
+    assert done.code == 0, done.err
+    assert {os.fsencode(path.name) for path in (tmp_path / "masks").iterdir()} == {
+        b"f\xfcnf-mask.png", b"f\xfcnf-overlay.jpg"
+    }  # fmt: skip

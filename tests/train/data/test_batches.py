@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edge.errors import UserError
 from edge.images import write_image
 from edge.model.preprocess import to_model_input, to_model_mask
 from train.data.augment import Augmentation
-from train.data.batches import Batches, Examples, decode
+from train.data.batches import Batches, Examples, decode, warn_of_masks
 from train.data.fireseg import load_dataset
 
 SIDE_PX = 32
@@ -123,3 +125,29 @@ def test_decoding_follows_the_preprocessing_contract(tmp_path: Path) -> None:
         frame, mask = pair.read()
         assert (decoded.images[index] == to_model_input(frame, 64, 96)).all()
         assert (decoded.masks[index, :, :, 0] == to_model_mask(mask, 64, 96)).all()
+
+
+@pytest.mark.parametrize(("fire_rows", "expected"), [(0, 0), (1, None), (15, None), (30, 94)])
+def test_masks_with_no_fire_or_mostly_fire_are_a_warning(fire_rows: int, expected: int | None) -> None:
+    masks = np.zeros((2, SIDE_PX, SIDE_PX, 1), np.uint8)
+    masks[:, :fire_rows] = 1
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_masks(Examples(np.zeros((2, SIDE_PX, SIDE_PX, 3), np.uint8), masks))
+    texts = [str(warning.message) for warning in caught]
+    assert texts == (
+        [] if expected is None else [f"fire covers {expected}% of the training masks; see `fireseg-train check`"]
+    )
+
+
+def test_all_broken_files_are_listed_and_counted_before_training(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_image(tmp_path / "images" / f"{name}.png", np.zeros((8, 8, 3), np.uint8))
+        write_image(tmp_path / "masks" / f"{name}.png", np.zeros((8, 8), np.uint8))
+    for name in ("a", "c"):
+        (tmp_path / "images" / f"{name}.png").write_bytes(b"")
+    with pytest.raises(UserError) as caught:
+        decode(load_dataset(tmp_path).pairs, 8, 8)
+    first, second, count = caught.value.lines
+    assert "a.png is not a readable image" in first and "c.png" in second
+    assert count == "2 of 3 images cannot be used: repair or remove them"

@@ -90,8 +90,36 @@ def test_every_broken_file_is_listed_at_once_and_progress_counts_it(root: Path) 
     steps: list[None] = []
     with pytest.raises(UserError) as caught:
         check(load_dataset(root), on_progress=lambda: steps.append(None))
-    first, second, third = caught.value.lines
+    first, second, third, count = caught.value.lines
     assert "images_prepped_train/img(4).png" in first
     assert "annotations_prepped_train/img(5).png" in second
     assert "annotations_prepped_test/img(1).png is 5x5 but its image img(1).png is 16x12" in third
+    assert count == "3 of 8 images cannot be used: repair or remove them"
     assert len(steps) == 8
+
+
+def test_masks_that_are_fire_everywhere_or_look_inverted_are_warnings_with_their_names(root: Path) -> None:
+    write_pair(root, "train", 1, fire_px=HEIGHT * WIDTH)
+    inverted = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    inverted[4:8, 4:8] = 0
+    for number in (2, 4):
+        write_image(root / "annotations_prepped_train" / f"img({number}).png", inverted)
+    everywhere, borders = check(load_dataset(root))["warnings"]
+    assert everywhere.startswith("1 of 8 masks are fire everywhere (train/img(1)): the background may be white")
+    assert borders.startswith("2 of 8 masks look inverted (train/img(2), train/img(4)): fire covers the border")
+
+
+def test_a_set_without_a_fire_pixel_is_a_warning(root: Path) -> None:
+    for path in root.glob("annotations_*/*.png"):
+        write_image(path, np.zeros((HEIGHT, WIDTH), np.uint8))
+    (text,) = check(load_dataset(root))["warnings"]
+    assert text.startswith("every mask is empty: expected fire above 0")
+
+
+def test_a_set_of_jpegs_that_cannot_be_checked_inside_is_a_warning(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.data.check.CHECKS_JPEGS", False)
+    assert check(load_dataset(root))["warnings"] == []
+    write_image(root / "images_prepped_test" / "img(9).jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    write_image(root / "annotations_prepped_test" / "img(9).png", np.eye(HEIGHT, WIDTH, dtype=np.uint8))
+    (text,) = check(load_dataset(root))["warnings"]
+    assert text.startswith("JPEGs that are damaged inside are not recognised")

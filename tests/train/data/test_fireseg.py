@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import pytest
 
 from edge.errors import UserError
 from edge.images import write_image
-from train.data.fireseg import content_hash, load_dataset, load_negatives, read_mask
+from train.data.fireseg import content_hash, load_dataset, load_negatives
+from train.data.masks import read_mask
 
 HEIGHT, WIDTH = 12, 16
 
@@ -152,6 +155,7 @@ def test_groups_csv_assigns_groups_and_precedes_fireseg_s_numbering(tmp_path: Pa
     [
         ("file;video\na;barn\n", "expected a first line `stem,group`"),
         ("stem,group\na,\n", r"1 lines without a stem or a group \(first: 'a'\)"),
+        ("stem,group\na,barn\na,yard\n", "has two groups for a: expected one line for each image"),
         ("stem,group\nz,barn\n", r"names 1 images that do not exist \(first: z\)"),
     ],
 )
@@ -160,6 +164,46 @@ def test_a_bad_groups_csv_is_an_error_that_says_what_was_expected(tmp_path: Path
     (tmp_path / "groups.csv").write_text(text)
     with pytest.raises(UserError, match=expected):
         load_dataset(tmp_path)
+
+
+def test_a_groups_csv_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    write_folders(tmp_path, ["a"])
+    (tmp_path / "groups.csv").mkdir()
+    with pytest.raises(UserError, match=r"groups\.csv could not be read \(Is a directory\)"):
+        load_dataset(tmp_path)
+
+
+def test_groups_csv_may_come_from_a_spreadsheet_with_spaces(tmp_path: Path) -> None:
+    write_folders(tmp_path, ["a", "b"])
+    (tmp_path / "groups.csv").write_bytes("\ufeffstem, group\r\na,barn\r\nb, barn \r\n".encode())
+    assert [pair.video for pair in load_dataset(tmp_path).pairs] == ["barn", "barn"]
+
+
+def test_names_pair_up_whether_an_accent_is_a_letter_of_its_own_or_not(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "fünf") for form in ("NFC", "NFD"))
+    write_frame(tmp_path / "images" / f"{decomposed}.jpg")
+    write_mask(tmp_path / "masks" / f"{composed}.png")
+    (tmp_path / "groups.csv").write_text(f"stem,group\n{decomposed},barn\n")
+    assert [(pair.name, pair.video) for pair in load_dataset(tmp_path).pairs] == [(composed, "barn")]
+    write_frame(tmp_path / "images" / f"{composed}.jpg")
+    with pytest.raises(UserError, match="have one name"):
+        load_dataset(tmp_path)
+
+
+def test_a_pair_whose_file_name_is_not_utf_8_has_a_printable_name(tmp_path: Path) -> None:
+    write_folders(tmp_path, [os.fsdecode(b"f\xfcnf")])
+    (pair,) = load_dataset(tmp_path).pairs
+    assert pair.name == pair.video == r"f\xfcnf"
+    assert pair.read()[1].any()
+
+
+def test_a_file_and_a_name_that_is_too_long_are_no_data_folder(tmp_path: Path) -> None:
+    (tmp_path / "set.zip").write_bytes(b"")
+    with pytest.raises(UserError, match=r"set\.zip is a file: expected FireSeg's folders"):
+        load_dataset(tmp_path / "set.zip")
+    for load in (load_dataset, load_negatives):
+        with pytest.raises(UserError, match="does not exist"):
+            load(tmp_path / ("x" * 300))
 
 
 def test_the_content_hash_depends_on_content_and_not_on_order_or_names(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import pytest
 from rich.progress import Progress
@@ -24,6 +26,7 @@ from tests.support.small_set import (
     zipped,
 )
 from train.data.fireseg import load_dataset
+from train.download import archive
 from train.download.archive import choose, unpack
 from train.download.fetch import fetch
 
@@ -39,13 +42,13 @@ def test_a_nested_folder_is_copied_whole_and_left_unchanged(tmp_path: Path, out:
     assert list(out.parent.iterdir()) == [out], "the staging folder is removed"
 
 
-@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz"])
 def test_an_archive_is_unpacked(tmp_path: Path, out: Path, suffix: str) -> None:
     source = tmp_path / f"fireseg{suffix}"
     if suffix == ".zip":
         source.write_bytes(zipped(FILES))
     else:
-        with tarfile.open(source, "w:gz" if suffix == ".tar.gz" else "w") as target:
+        with tarfile.open(source, f"w:{suffix[5:]}") as target:  # type: ignore[call-overload]
             target.add(write_set(tmp_path / "in", FILES), "Fire Dataset")
     assert fetch_set(out, source).is_published
     assert read_set(out) == FILES
@@ -157,6 +160,62 @@ def test_an_archive_above_the_size_limit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is refused: it unpacks to more than"):
         unpack(source, tmp_path / "out", FILES, limit_bytes=1000)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_a_small_tar_whose_header_unpacks_to_gigabytes_is_refused(tmp_path: Path, kind: Literal[1, 2]) -> None:
+    member = tarfile.TarInfo("pax")
+    member.type = tarfile.XHDTYPE if kind == tarfile.PAX_FORMAT else tarfile.GNUTYPE_LONGNAME
+    member.size = 4 << 30
+    source = tmp_path / "fireseg.tar.xz"
+    with lzma.open(source, "wb") as target:
+        target.write(member.tobuf(format=kind))
+        target.write(bytes(100_000))
+    with pytest.raises(UserError, match="is refused: its headers are above 64 MiB"):
+        unpack(source, tmp_path / "out", FILES)
+
+
+def test_a_sparse_member_is_not_unpacked(tmp_path: Path) -> None:
+    member = tarfile.TarInfo(IMAGE)
+    member.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(member.tobuf(format=tarfile.GNU_FORMAT))
+    header[386:410] = b"%011o\0%011o\0" % (0, 0)  # one empty block
+    header[483:495] = b"%011o\0" % (20 << 20)  # the real size
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + sum(b" " * 8) + sum(header[156:]))
+    (tmp_path / "fireseg.tar").write_bytes(bytes(header) + bytes(1024))
+    with tarfile.open(tmp_path / "fireseg.tar") as tar:
+        assert tar.getmembers()[0].size == 20 << 20, "the header is a valid one"
+    with pytest.raises(UserError, match="does not contain FireSeg"):
+        unpack(tmp_path / "fireseg.tar", tmp_path / "out", FILES)
+
+
+def test_files_too_large_for_the_set_are_refused_before_anything_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "fireseg.zip"
+    source.write_bytes(zipped(FILES))
+    monkeypatch.setattr(archive, "MAX_SET_BYTES", 5000)
+    with pytest.raises(UserError, match=r"its images and masks are 0 MiB: expected at most"):
+        unpack(source, tmp_path / "out", FILES)
+    monkeypatch.setattr(archive, "MAX_FILE_BYTES", 100)
+    with pytest.raises(UserError, match=r"its member '.*img\(\d\)\.jpg' is 0 MiB: expected at most"):
+        unpack(source, tmp_path / "out", FILES)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_zip_with_a_compression_that_cannot_be_bounded_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "fireseg.zip"
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_LZMA) as target:
+        target.writestr(IMAGE, FILES[IMAGE])
+    with pytest.raises(UserError, match="has an unusual compression: expected a zip with Deflate"):
+        unpack(source, tmp_path / "out", FILES)
+
+
+def test_the_shadow_file_that_macos_writes_beside_an_archive_is_skipped(tmp_path: Path, out: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "fireseg.zip").write_bytes(zipped(FILES))
+    (tmp_path / "in" / "._fireseg.zip").write_bytes(b"\0\5\x16\7")
+    assert fetch_set(out, tmp_path / "in").is_published
 
 
 def test_a_complete_set_is_verified_and_left_unchanged(tmp_path: Path, out: Path) -> None:

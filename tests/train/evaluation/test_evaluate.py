@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge.errors import UserError
 from edge.images import Frame, Map, write_image
 from edge.model.preprocess import to_model_mask
 from train.data.fireseg import Pair, load_dataset
@@ -85,3 +86,14 @@ def test_a_histogram_keeps_levels_and_truth_apart_at_both_ends() -> None:
     counts = histogram(levels, np.array([[True, False, True], [False, True, True]]))
     assert counts.sum() == 6
     assert (counts[0, 0], counts[0, 255], counts[1, 0], counts[1, 255], counts[1, 7]) == (1, 1, 1, 1, 2)
+
+
+def test_all_broken_files_are_listed_and_counted(pairs: tuple[Pair, ...]) -> None:
+    for pair in pairs[1:3]:
+        pair.image.write_bytes(b"")
+    steps: list[None] = []
+    with pytest.raises(UserError) as caught:
+        evaluate(Oracle(SIDE_PX, SIDE_PX), pairs, on_progress=lambda: steps.append(None))
+    first, second, count = caught.value.lines
+    assert "f1.png is not a readable image" in first and "f2.png" in second
+    assert count == "2 of 4 images cannot be used: repair or remove them"

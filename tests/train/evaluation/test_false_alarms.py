@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -82,3 +83,8 @@ def test_a_truncated_video_is_reported(tmp_path: Path) -> None:
     short.write_bytes(data[: len(data) * 2 // 3])
     with pytest.warns(UserWarning, match="it is cut short or damaged"):
         assert 0 < len(list(read_frames(short, 1))) < 20
+
+
+def test_a_video_may_have_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "barn.avi", [True] * 3).rename(tmp_path / os.fsdecode(b"sch\xfcr.avi"))
+    assert len(list(read_frames(video, 1))) == count_frames(video, 1) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,9 @@ def test_the_worst_images_are_shown_with_their_frames(pairs: tuple[Pair, ...], t
     single, several = sizes
     assert single[1] == several[1] > 1000
     assert several[0] > 1.8 * single[0], "two images per row"
+
+
+def test_a_name_with_dollars_is_no_formula(pairs: tuple[Pair, ...], tmp_path: Path) -> None:
+    named = tuple(replace(pair, name=rf"cam$\x_{pair.name}$") for pair in pairs)
+    draw_predictions(named, predict(named, right=True), tmp_path / "predictions.png")
+    assert read_rgb(tmp_path / "predictions.png").shape[1] > 1000

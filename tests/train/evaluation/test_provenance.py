@@ -83,7 +83,7 @@ OF_WEIGHTS = hashlib.sha256(b"weights").hexdigest()
 
 @pytest.mark.parametrize(
     "card",
-    ["{", "[]", '{"data": 3}', '{"sha256": 3, "data": {}}']
+    ["{", "[]", pytest.param("[" * 100_000, id="nested"), '{"data": 3}', '{"sha256": 3, "data": {}}']
     + [json.dumps({"sha256": OF_WEIGHTS, "data": data}) for data in NO_DATA],
 )
 def test_the_overlap_is_unknown_with_an_invalid_card(source: DataSource, tmp_path: Path, card: str) -> None:

@@ -12,6 +12,7 @@ from keras import layers
 
 from edge.errors import UserError
 from edge.model.preprocess import to_model_input
+from train.model import keras_file
 from train.model.io import KerasPredictor, deflate, load_keras, load_predictor
 
 HEIGHT, WIDTH = 16, 24
@@ -64,7 +65,7 @@ def test_a_frame_of_any_size_becomes_keras_probabilities_in_steps_of_1_256(path:
 
 def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path) -> None:
     assert "does not exist: expected a .keras file" in refusal(Path("nowhere/model.keras"))
-    assert "does not exist" in refusal(tmp_path)
+    assert "is a folder: expected a .keras file" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.99])
@@ -104,7 +105,7 @@ def test_a_model_with_unregistered_layers_is_refused(tmp_path: Path) -> None:
     frame = keras.Input((HEIGHT, WIDTH, 3))
     path = tmp_path / "custom.keras"
     keras.Model(frame, layers.Conv2D(1, 1)(Unknown()(frame))).save(path)
-    assert f"could not be loaded by Keras {keras.__version__}" in refusal(path)
+    assert f"needs Unknown, which Keras {keras.__version__} does not have" in refusal(path)
 
 
 def test_a_model_of_other_shapes_is_refused_naming_them(tmp_path: Path) -> None:
@@ -129,7 +130,72 @@ def test_a_model_of_other_shapes_is_refused_naming_them(tmp_path: Path) -> None:
 
 def test_the_suffix_decides_how_a_file_is_loaded(path: Path, tmp_path: Path) -> None:
     assert isinstance(load_predictor(path), KerasPredictor)
-    with pytest.raises(UserError, match=r"model\.h5 is not a model file: expected \.keras or \.tflite"):
-        load_predictor(tmp_path / "model.h5")
+    with pytest.raises(UserError, match=r"model\.pt is not a model file: expected \.keras, \.h5 or \.tflite"):
+        load_predictor(tmp_path / "model.pt")
     with pytest.raises(UserError, match=r"missing\.tflite"):
         load_predictor(tmp_path / "missing.tflite")
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".hdf5"])
+def test_a_whole_hdf5_model_predicts_like_the_keras_file(path: Path, suffix: str) -> None:
+    network().save(path.with_suffix(suffix))
+    frame = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    assert (load_predictor(path.with_suffix(suffix))(frame) == load_predictor(path)(frame)).all()
+
+
+def test_hdf5_weights_a_cut_hdf5_file_and_one_named_keras_are_each_named(path: Path, tmp_path: Path) -> None:
+    network().save_weights(tmp_path / "model.weights.h5")
+    assert "holds weights only, without the network" in refusal(tmp_path / "model.weights.h5")
+    network().save(tmp_path / "whole.h5")
+    data = (tmp_path / "whole.h5").read_bytes()
+    (tmp_path / "cut.h5").write_bytes(data[: len(data) // 2])
+    assert "cut short or not a HDF5 model" in refusal(tmp_path / "cut.h5")
+    path.write_bytes(data)
+    assert "is an HDF5 file: rename it to .h5" in refusal(path)
+    (tmp_path / "int8.tflite").write_bytes(data)
+    assert "is not a Keras model: expected .keras" in refusal(tmp_path / "int8.tflite")
+
+
+def rewrite_config(path: Path, old: str, new: str) -> None:
+    """Replace a part of the network's configuration in a `.keras` file."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    changed = members["config.json"].replace(old.encode(), new.encode())
+    assert changed != members["config.json"]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in {**members, "config.json": changed}.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize("module", ["keras.layers", "mine.layers"])
+def test_the_missing_class_is_named_even_if_keras_should_have_it(path: Path, module: str) -> None:
+    rewrite_config(
+        path, '"module": "keras.layers", "class_name": "Rescaling"', f'"module": "{module}", "class_name": "Mist"'
+    )
+    assert f"needs Mist, which Keras {keras.__version__} does not have" in refusal(path)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_lambda_layer_is_refused_by_name_and_its_code_is_not_run(tmp_path: Path, suffix: str) -> None:
+    frame = keras.Input((HEIGHT, WIDTH, 3))
+    scaled = layers.Lambda(lambda x: x / 255, name="scale", output_shape=(HEIGHT, WIDTH, 3))(frame)
+    model_path = tmp_path / f"lambda{suffix}"
+    keras.Model(frame, layers.Conv2D(1, 1)(scaled)).save(model_path)
+    assert "holds Python code in a Lambda layer (scale), which is not run: replace it" in refusal(model_path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_with_the_tensor_s_name(path: Path, value: float) -> None:
+    model = network()
+    model.layers[-1].bias.assign([value])
+    model.save(path)
+    message = refusal(path)
+    assert "has NaN or infinite weights in 1 of 2 tensors" in message and "/bias" in message
+
+
+def test_a_configuration_that_is_a_bomb_or_no_json_is_refused(path: Path) -> None:
+    rewrite_config(path, '"module"', " " * (keras_file.MAX_CONFIG_BYTES) + '"module"')
+    assert "is refused: it unpacks to" in refusal(path)
+    network().save(path)
+    rewrite_config(path, '"compile_config"', '"deep": ' + "[" * 100_000 + '"compile_config"')
+    assert "holds no readable network configuration" in refusal(path)

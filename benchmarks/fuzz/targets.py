@@ -21,9 +21,10 @@ from benchmarks.fuzz import inputs
 from benchmarks.models import MODELS
 from benchmarks.soak.fault_rig import WebhookReceiver
 from edge import cli
-from edge.camera.base import CameraError, CameraSettings
+from edge.camera.base import CameraSettings
+from edge.camera.capture import Capture
 from edge.camera.mjpeg import MjpegCamera
-from edge.errors import UserError, run_app
+from edge.errors import run_app
 from edge.messages import FireEvent
 from edge.model.runtime import find_runtime
 from edge.sinks.outbox import DiskQueue
@@ -104,15 +105,11 @@ def read_stream(answer: Path) -> None:
             connection.close()
 
     def read() -> None:
-        camera = MjpegCamera(f"http://127.0.0.1:{listener.getsockname()[1]}/", CameraSettings(timeout_s=2.0))
-        try:
-            camera.open()
-            for _ in range(FRAMES):
-                camera.read()
-        except CameraError as error:
-            raise UserError(error.problem, error.remedy) from error
-        finally:
-            camera.close()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        settings = CameraSettings(timeout_s=2.0)
+        with Capture(lambda: MjpegCamera(address, settings), stall_s=3.0, reconnect_limit=0) as capture:
+            while not capture.ended and capture.frames < FRAMES:
+                capture.newest(0.1)
 
     threading.Thread(target=serve, daemon=True).start()
     run_app(read)

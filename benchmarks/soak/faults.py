@@ -208,7 +208,7 @@ def reload_damaged(rig: FaultRig, run: ProcessUnderTest, on_step: OnStep) -> lis
     with zipfile.ZipFile(card, "w") as archive:
         archive.writestr("fireseg.json", "[" * 100_000)
     models = b"", b"rubbish" * 1000, model[: len(model) // 2], model[: model.rindex(b"PK\3\4")] + card.getvalue()
-    configs = b"\xff", b"x = " + b"[" * 20_000, config + b"\n[zones]\n", config.replace(b"15.0", b"9" * 4500)
+    configs = b"\xff", b"x = " + b"[" * 20_000, config + b"\n[zones]\n", config.replace(b"2.0", b"9" * 4500)
     trials = []
     for what, path, good, damaged in (
         ("model", rig.model, model, models),
@@ -220,7 +220,7 @@ def reload_damaged(rig: FaultRig, run: ProcessUnderTest, on_step: OnStep) -> lis
             path.write_bytes(next(contents))
             logged = len(run.log_lines)
             run.process.send_signal(signal.SIGHUP)
-            refused, took_s = recovery(lambda: run.wait_for_log("rejected", RECOVERY_S, since=logged))
+            refused, took_s = recovery(lambda: run.wait_for_log("configuration rejected", RECOVERY_S, since=logged))
             resumed, _ = recovery(lambda: run.wait_for_results(10, RECOVERY_S))
             return refused and resumed, took_s
 

@@ -116,15 +116,15 @@ def _try_kind(
 ) -> Iterator[tuple[str, Trial, bytes]]:
     """Yield name, outcome and data of each input until the time is over, or of one input."""
     with tempfile.TemporaryDirectory(prefix="fireseg-fuzz-") as scratch:
-        sound, folder = Path(scratch) / PICTURE, Path(scratch) / "trial"
-        write_image(sound, PatternCamera(fps=1).frame(20.0))
+        valid, folder = Path(scratch) / PICTURE, Path(scratch) / "trial"
+        write_image(valid, PatternCamera(fps=1).frame(20.0))
         in_time = itertools.takewhile(lambda _: time.monotonic() < end_s, itertools.count(1))
         for number in [only_number] if only_number else in_time:
             data = kind.make(Random(f"{seed}/{name}/{number}"))
             path = folder / "input" / f"{name}-{seed}-{number}{kind.suffix}"
             path.parent.mkdir(parents=True)
             path.write_bytes(data)
-            shutil.copy(sound, folder)
+            shutil.copy(valid, folder)
             yield path.name, run_trial(lambda path=path: kind.run(path), folder), data  # type: ignore[misc]
             shutil.rmtree(folder)
 

@@ -46,13 +46,13 @@ TOML_VALUES = (
 
 
 def model(rng: Random) -> bytes:
-    """Return a model whose network is damaged and whose card is whole."""
+    """Return a model whose network is damaged and whose card is intact."""
     network, card_ = _model(rng.choice(("small-int8", "small-float16")))
     return attach(rng.choice((damage, damage_words, damage_words))(network, rng), card_)
 
 
 def card(rng: Random) -> bytes:
-    """Return a whole network with a damaged card, a bomb as card, or a damaged archive around the card."""
+    """Return an intact network with a damaged card, a bomb as card, or a damaged archive around the card."""
     network, whole = _model("small-int8")
     text = rng.choice((*HOSTILE_JSON, *[_damaged_json(whole, rng)] * len(HOSTILE_JSON)))
     choice = rng.randrange(8)

@@ -1,4 +1,4 @@
-"""Damaged models and configurations that a running watch reloads on SIGHUP: results must go on."""
+"""Damaged models and configurations that a running camera loop reloads on SIGHUP: results must go on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def try_reloads(seed: int, end_s: float) -> Iterator[tuple[str, Trial, bytes]]:
             number += 1
             rng = Random(f"{seed}/reloads/{number}")
             make, target = rng.choice(MAKERS)
-            data = make(rng)
+            data = (CONFIG.encode() if target.endswith(".toml") else b"") + make(rng)
             (folder / "fireseg.toml").write_text(CONFIG)
             shutil.copy(MODELS / "fireseg-small-int8.tflite", folder / "model.tflite")
             if run is None or run.process.poll() is not None:

@@ -31,8 +31,8 @@ from edge.sinks.outbox import DiskQueue
 from edge.sinks.webhook import Webhook
 
 SMALL_MODEL = MODELS / "fireseg-small-int8.tflite"
-PICTURE = Path("sound.png")
-"""A sound picture in the working directory of each trial."""
+PICTURE = Path("valid.png")
+"""A valid picture in the working directory of each trial."""
 ENDLESS_BYTES = 1 << 30
 DELIVERY_S = 8.0
 FRAMES = 30
@@ -65,7 +65,7 @@ def segment_picture(picture: Path) -> None:
 
 
 def deliver(item: Path) -> None:
-    """Let the item, or something that is no file, wait in an outbox before a sound event, which must arrive."""
+    """Let the item, or something that is no file, wait in an outbox before a valid event, which must arrive."""
     folder, receiver, data = Path("outbox"), WebhookReceiver(), item.read_bytes()
     variant = zlib.crc32(data) % 16
     path = folder / ("999999999999.json" if variant == 0 else "000000000001.json")
@@ -80,11 +80,11 @@ def deliver(item: Path) -> None:
         path.write_bytes(data)
     webhook = Webhook(receiver.address, DiskQueue(folder, 1e8), timeout_s=1.0, wait_s=lambda _: 0.01)
     frame, mask = np.zeros((48, 64, 3), np.uint8), np.zeros((6, 8), np.bool_)
-    webhook.on_event(FireEvent("sound", 1, "start", "frame", "", 1.0, 1.0, 0.1, 0.1, 5.0, "", "test", frame, mask))
+    webhook.on_event(FireEvent("valid", 1, "start", "frame", "", 1.0, 1.0, 0.1, 0.1, 5.0, "", "test", frame, mask))
     deadline_s = time.monotonic() + DELIVERY_S
-    while not any(b'"sound"' in body for body in receiver.bodies):
+    while not any(b'"valid"' in body for body in receiver.bodies):
         if time.monotonic() > deadline_s:
-            raise SystemExit("the sound event behind the item never arrives")
+            raise SystemExit("the valid event behind the item never arrives")
         time.sleep(0.005)
     webhook.close()
 

@@ -146,21 +146,21 @@ def test_an_unknown_kind_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_a_sound_input_of_each_kind_is_accepted(tmp_path: Path) -> None:
-    sound = {
+def test_a_valid_input_of_each_kind_is_accepted(tmp_path: Path) -> None:
+    valid = {
         "models": MODELS / "fireseg-small-int8.tflite",
-        "configurations": tmp_path / "sound.toml",
-        "pictures": tmp_path / "sound.jpg",
-        "outbox": tmp_path / "sound.json",
-        "streams": tmp_path / "sound.mjpeg",
+        "configurations": tmp_path / "valid.toml",
+        "pictures": tmp_path / "valid.jpg",
+        "outbox": tmp_path / "valid.json",
+        "streams": tmp_path / "valid.mjpeg",
     }
-    sound["configurations"].write_text("[model]\nthreads = 1\n")
-    sound["pictures"].write_bytes(inputs._pictures()[0])
-    sound["outbox"].write_text(json.dumps(inputs.EVENT))
-    sound["streams"].write_bytes(inputs.HEADERS + 40 * (b"--frame\r\n\r\n" + inputs._pictures()[0] + b"\r\n"))
-    for kind, path in sound.items():
+    valid["configurations"].write_text("[model]\nthreads = 1\n")
+    valid["pictures"].write_bytes(inputs._pictures()[0])
+    valid["outbox"].write_text(json.dumps(inputs.EVENT))
+    valid["streams"].write_bytes(inputs.HEADERS + 40 * (b"--frame\r\n\r\n" + inputs._pictures()[0] + b"\r\n"))
+    for kind, path in valid.items():
         folder = tmp_path / kind
         folder.mkdir()
-        (folder / "sound.png").write_bytes(inputs._pictures()[2])
+        (folder / "valid.png").write_bytes(inputs._pictures()[2])
         trial = run_trial(lambda kind=kind, path=path: KINDS[kind].run(path), folder)  # type: ignore[misc]
         assert trial.ending is Ending.ACCEPTED, (kind, trial.stderr)

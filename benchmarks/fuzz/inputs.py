@@ -7,6 +7,7 @@ import json
 import struct
 import zipfile
 import zlib
+from collections.abc import Collection
 from dataclasses import fields
 from functools import cache
 from random import Random
@@ -60,14 +61,14 @@ def card(rng: Random) -> bytes:
     return network + (damage(archive, rng) if choice < 3 else archive)
 
 
-def configuration(rng: Random) -> bytes:
-    """Return a TOML file with some keys, most at their defaults, and sometimes damage."""
+def configuration(rng: Random, without: Collection[str] = ()) -> bytes:
+    """Return a TOML file with keys of three tables, most at their defaults, and sometimes damage."""
 
     def value(default: str) -> str:
         return rng.choice((default, default, default, rng.choice(TOML_VALUES), json.dumps(rng.choice(VALUES))))
 
     lines = []
-    for name, kind in rng.sample(sorted(SECTIONS.items()), 3):
+    for name, kind in rng.sample(sorted(item for item in SECTIONS.items() if item[0] not in without), 3):
         lines += [
             f"[{name}]",
             *(f"{key.name} = {value(json.dumps(key.default))}" for key in rng.sample(fields(kind), 2)),

@@ -18,20 +18,21 @@ from benchmarks.models import MODELS
 from benchmarks.soak.process import ProcessUnderTest, start_run
 
 CONFIG = '[source]\naddress = "test-pattern"\n[model]\npath = "model.tflite"\nthreads = 1\n'
-MAKERS = ((inputs.model, "model.tflite"), (inputs.card, "model.tflite"), (inputs.configuration, "fireseg.toml"))
+ANSWERS = ("configuration reloaded", "configuration rejected")
 START_S = 30.0
 RESULTS = 2
 
 
 def try_reloads(seed: int, end_s: float) -> Iterator[tuple[str, Trial, bytes]]:
     """Yield name, outcome and data of each input. A run that died is started again."""
+    makers = ((inputs.model, "model.tflite"), (inputs.card, "model.tflite"), (_configuration, "fireseg.toml"))
     with tempfile.TemporaryDirectory(prefix="fireseg-fuzz-") as name, ExitStack() as stack:
         folder, run, number = Path(name), None, 0
         while time.monotonic() < end_s:
             number += 1
             rng = Random(f"{seed}/reloads/{number}")
-            make, target = rng.choice(MAKERS)
-            data = (CONFIG.encode() if target.endswith(".toml") else b"") + make(rng)
+            make, target = rng.choice(makers)
+            data = make(rng)
             (folder / "fireseg.toml").write_text(CONFIG)
             shutil.copy(MODELS / "fireseg-small-int8.tflite", folder / "model.tflite")
             if run is None or run.process.poll() is not None:
@@ -48,7 +49,7 @@ def _reload(run: ProcessUnderTest, before_bytes: int) -> Trial:
     since, accepted, peak_bytes = len(run.log_lines), False, 0
 
     def is_answered() -> bool:
-        return any("reloaded" in line or "rejected" in line for line in run.log_lines[since:])
+        return any(answer in line for line in run.log_lines[since:] for answer in ANSWERS)
 
     run.process.send_signal(signal.SIGHUP)
     try:
@@ -56,7 +57,7 @@ def _reload(run: ProcessUnderTest, before_bytes: int) -> Trial:
         run.wait_for_results(RESULTS, TIME_LIMIT_S)
         peak_bytes = max(0, memory_bytes("VmHWM", run.process.pid) - before_bytes)
         Path(f"/proc/{run.process.pid}/clear_refs").write_text("5")  # resets the peak
-        accepted = any("reloaded" in line for line in run.log_lines[since:])
+        accepted = any(ANSWERS[0] in line for line in run.log_lines[since:])
     except TimeoutError:
         time.sleep(0.5)  # for the last lines
         if run.process.poll() is None:
@@ -66,3 +67,7 @@ def _reload(run: ProcessUnderTest, before_bytes: int) -> Trial:
     trial = judge(run.process.poll() or 0, peak_bytes, "\n".join(run.log_lines[since:]))
     is_refused = trial.ending is Ending.ACCEPTED and not accepted
     return replace(trial, ending=Ending.REFUSED) if is_refused else trial
+
+
+def _configuration(rng: Random) -> bytes:
+    return CONFIG.encode() + inputs.configuration(rng, without=("source", "model"))

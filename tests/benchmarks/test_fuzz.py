@@ -36,7 +36,7 @@ def reload(*_):
     what = sys.argv[-3]
     if what == "dies": os.abort()
     if what == "raises": raise ValueError("planted")
-    print("reloaded" if what == "accepts" else "rejected", file=sys.stderr, flush=True)
+    print("configuration", "reloaded" if what == "accepts" else "rejected", file=sys.stderr, flush=True)
     if what == "stops": time.sleep(60)
 signal.signal(signal.SIGHUP, reload)
 while True:

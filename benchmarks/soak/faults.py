@@ -157,7 +157,9 @@ def repeat(what: str, times: int, attempt: Callable[[], tuple[bool, float]], on_
 
 def kill_camera(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
     rig.restart_camera()
-    return recovery(lambda: run.wait_for_results(3, RECOVERY_S))
+    resumed, took_s = recovery(lambda: run.wait_for_results(3, RECOVERY_S))
+    has_event, _ = wait_for_events(run, 1)
+    return resumed and has_event, took_s
 
 
 def break_camera(rig: FaultRig, run: ProcessUnderTest, content: Content) -> tuple[bool, float]:
@@ -258,13 +260,14 @@ def terminate(rig: FaultRig, rng: random.Random) -> tuple[bool, float]:
 
 
 def kill_run(rig: FaultRig, rng: random.Random) -> tuple[bool, float]:
-    """Start a run, which must give results, and kill it within one period of the camera's fires."""
+    """Start a run, and kill it within two periods of the camera's fires after its first event."""
     with rig.start() as run:
-        result = recovery(lambda: run.wait_for_results(1, RECOVERY_S))
-        time.sleep(rng.uniform(0, CALM_S + FIRE_S))
+        resumed, took_s = recovery(lambda: run.wait_for_results(1, RECOVERY_S))
+        has_event, _ = wait_for_events(run, 1)
+        time.sleep(rng.uniform(0, 2 * (CALM_S + FIRE_S)))
         run.process.kill()
         run.process.wait()
-    return result
+    return resumed and has_event, took_s
 
 
 def delivery(rig: FaultRig, has_event: bool) -> tuple[bool, float]:

@@ -4,10 +4,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PARALLEL := -n auto --dist loadfile
+PRODUCT := --ignore tests/benchmarks --ignore tests/packaging
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help export-int8 test test-fast test-bench lint bench bench-compare bench-peers bench-pi soak fuzz demo drift ledger lock clean
+.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak fuzz demo drift ledger lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -16,13 +17,19 @@ export-int8: .venv/.train  ## Export to float32, float16 and int8 TFLite and com
 	@$(BIN)/fireseg-export all
 
 test: .venv/.dev  ## Run all tests of the product (FIRESEG_DIR= adds those on real data)
-	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/benchmarks
+	$(BIN)/python -m pytest $(PARALLEL) $(PRODUCT)
 
 test-fast: .venv/.dev  ## Run the tests without training, conversion or external programs
-	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/benchmarks -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) $(PRODUCT) -m "not slow"
 
 test-bench: .venv/.dev  ## Run the tests of the benchmarks
 	$(BIN)/python -m pytest $(PARALLEL) tests/benchmarks
+
+test-wheel: .venv/.dev  ## Install the wheel with the newest dependencies elsewhere and try its commands (downloads them)
+	$(BIN)/python -m pytest tests/packaging
+
+test-lowest: build/lowest/.installed  ## Run the quick tests of fireseg-edge with the lowest dependencies that it allows
+	build/lowest/bin/python -m pytest $(PARALLEL) tests/edge -m "not slow" $(ARGS)
 
 lint: .venv/.dev  ## Check style and types
 	$(BIN)/ruff check .
@@ -48,8 +55,8 @@ fuzz: .venv/.dev  ## Give damaged models, pictures, streams and files to the edg
 	@$(BIN)/python -m benchmarks.fuzz $(ARGS)
 
 demo: .venv/.bench  ## Segment the test pattern, or VIDEO=, into build/demo.mp4 (MODEL= another .tflite)
-	@$(BIN)/python -c 'from edge.cli import run; run()' run --model $(or $(MODEL),models/fireseg-base-int8.tflite) \
-	  --source "$(or $(VIDEO),test-pattern)" --replay every-frame $(if $(VIDEO),,--max-frames 200) --record build/demo.mp4
+	@$(BIN)/python -c 'from edge.cli import run; run()' run --model "$${MODEL:-base}" \
+	  --source "$${VIDEO:-test-pattern}" --replay every-frame $(if $(VIDEO),,--max-frames 200) --record build/demo.mp4
 	@echo "build/demo.mp4 shows the predicted fire"
 
 drift: .venv/.dev  ## Evaluate the shipped models against their floats and add the result to the ledger (FIRESEG_DIR=)
@@ -64,6 +71,7 @@ lock: .venv/.dev  ## Pin every dependency again, from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra train pyproject.toml -o requirements/train.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra bench -c requirements/dev.lock pyproject.toml -o requirements/bench.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock pyproject.toml -o requirements/edge.lock
+	$(BIN)/uv pip compile -q --resolution lowest-direct --python-version 3.11 --generate-hashes --no-header --extra bench pyproject.toml requirements/lowest.in -o requirements/lowest.lock
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-header requirements/tflite-runtime.in -o requirements/tflite-runtime.lock
 	$(BIN)/uv pip compile -q --no-build --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/peers/litert.in -o requirements/peers/litert.lock
 	$(BIN)/uv pip compile -q --no-build --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/peers/keras.in -o requirements/peers/keras.lock
@@ -93,3 +101,11 @@ clean:  ## Remove build/ and .venv; runs/ and data/ stay
 	@$(PIP) --require-hashes -r requirements/dev.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch .venv/.train .venv/.bench $@
+
+# With Python 3.11, the oldest: newer ones have no wheels of the lowest versions.
+build/lowest/.installed: requirements/lowest.lock
+	@command -v python3.11 >/dev/null || { echo "error: python3.11 is missing: install it, or run make test"; exit 1; }
+	@rm -rf build/lowest
+	@python3.11 -m venv build/lowest
+	@build/lowest/bin/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements/lowest.lock
+	@touch $@

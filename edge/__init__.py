@@ -3,7 +3,7 @@
 Example:
     >>> from edge import Segmenter
     >>> from edge.images import read_rgb
-    >>> mask = Segmenter("models/fireseg-base-int8.tflite").mask(read_rgb(Path("photo.jpg")))
+    >>> mask = Segmenter("base").mask(read_rgb(Path("photo.jpg")))
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from edge.commands.doctor import doctor_command
 from edge.commands.run import run_command
 from edge.commands.segment import segment_command
 from edge.commands.service import install_service_command
-from edge.console import show_warning
+from edge.console import run_with_output, show_warning
 from edge.errors import run_app
 
 app = typer.Typer(
@@ -28,8 +28,8 @@ app = typer.Typer(
 )
 for name, command, example in (
     ("run", run_command, "fireseg-edge run --source test-pattern --max-frames 300"),
-    ("segment", segment_command, "fireseg-edge segment models/fireseg-base-int8.tflite photo.jpg --out masks"),
-    ("bench", bench_command, "fireseg-edge bench models/fireseg-base-int8.tflite --threads 1"),
+    ("segment", segment_command, "fireseg-edge segment photo.jpg --out masks"),
+    ("bench", bench_command, "fireseg-edge bench --model small --threads 1"),
     ("doctor", doctor_command, "fireseg-edge doctor --source /dev/video0"),
     ("install-service", install_service_command, "sudo fireseg-edge install-service --config fireseg.toml"),
 ):
@@ -60,7 +60,7 @@ def run() -> None:
     exception not rethrown".
     """
     try:
-        run_app(app)
+        run_app(lambda: run_with_output(app))
     except SystemExit as ending:
         if any(thread.daemon for thread in threading.enumerate()):
             sys.stdout.flush()

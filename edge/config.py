@@ -7,7 +7,6 @@ definition that validates it. The table [alarm] is `edge.detection.alarm.AlarmRu
 from __future__ import annotations
 
 import ipaddress
-import re
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -15,16 +14,18 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edge.camera import CAMERA_KINDS
+from edge.addresses import add_login, check_host, check_source, check_topic, check_url
+from edge.camera import CAMERA_KINDS, CAMERA_NAMES
 from edge.camera.capture import Replay
 from edge.config_schema import PathKind, field, read_section, read_toml, show, unknown_key
 from edge.detection.alarm import AlarmRules
 from edge.detection.zones import Point, Zone, ZoneMap
 from edge.errors import UserError, UserErrors
-from edge.secrets import MQTT_PASSWORD, MQTT_USER, WEB_PASSWORD, WEBHOOK_SECRET, redact
+from edge.model.shipped import DEFAULT_MODEL, SHIPPED, find_model
+from edge.secrets import MQTT_PASSWORD, MQTT_USER, SOURCE_LOGIN, WEB_PASSWORD, WEBHOOK_LOGIN, WEBHOOK_SECRET
 
-DEFAULT_MODEL = "models/fireseg-base-int8.tflite"
 LOOPBACK = "127.0.0.1"
+MAX_NAME = 100
 CHECK_GRID = 224  # cells per side of the grid on which zones are validated before a model is loaded
 _OVERRIDES = "; overridden by the environment variable"
 
@@ -58,36 +59,15 @@ def parse_listen(text: str) -> Listen:
     raise UserError(f'[web] listen = "{text}"', remedy)
 
 
-def check_url(url: str) -> None:
-    """Raise `UserError` unless `url` is an http or https address with a host."""
-    with suppress(ValueError):
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and re.fullmatch("[!-~]+", url):
-            return
-    remedy = "expected http:// or https:// and a host, other characters percent-encoded"
-    raise UserError(f"[webhook] url {redact(url)!r} is not an address", remedy)
-
-
-def check_host(text: str) -> None:
-    """Raise `UserError` unless `text` is a host name or an IP address, without a port."""
-    with suppress(ValueError):
-        ipaddress.ip_address(text)
-        return
-    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", text):
-        remedy = 'expected a name or an address alone, such as "broker.local"; the port has its own key'
-        raise UserError(f"[mqtt] host {redact(text)!r}", remedy)
-
-
-def check_topic(text: str) -> str:
-    """Return `text` if it can begin an MQTT topic. Raises `UserError`."""
-    if not re.fullmatch(r"[^#+/]+(/[^#+/]+)*", text):
-        raise UserError(f"[mqtt] topic {text!r}", 'expected a topic without # and +, such as "fireseg"')
-    return text
-
-
 @dataclass(frozen=True)
 class SourceSection:
-    address: str = field("picamera2", f"Where frames come from: {CAMERA_KINDS}.", path="if-exists")
+    address: str = field(
+        "picamera2", f"Where frames come from: {CAMERA_KINDS}.", path="any", names=CAMERA_NAMES, check=check_source
+    )
+    user: str = field("", f"The user of a network camera{_OVERRIDES} {SOURCE_LOGIN[0]}.")
+    password_file: str = field(
+        "", f"A file with only the camera's password{_OVERRIDES} {SOURCE_LOGIN[1]}.", path="required"
+    )
     replay: str = field(
         Replay.REALTIME.value,
         "How a recording is played: realtime drops frames as a camera does, every-frame processes them all.",
@@ -99,11 +79,25 @@ class SourceSection:
     stall_s: float = field(10.0, "Reopen a camera that sends no frame for this many seconds.", low=0.5, high=3600)
     reconnect_limit: int = field(0, "Camera failures in a row to tolerate; 0 for no limit.", low=0, high=1_000_000)
 
+    def address_with_login(self) -> str:
+        """Return the address of the source with its user and password. Raises `UserError`."""
+        return add_login(self.address, SOURCE_LOGIN, self.user, self.password_file)
+
 
 @dataclass(frozen=True)
 class ModelSection:
-    path: str = field(DEFAULT_MODEL, "The .tflite model.", path="any")
+    path: str = field(
+        DEFAULT_MODEL,
+        f"The model: {', '.join(map(str, SHIPPED))} (installed with fireseg-edge) or the path of a .tflite file.",
+        path="any",
+        names="|".join(map(str, SHIPPED)),
+    )
     threads: int = field(0, "CPU threads; 0 for all cores.", low=0, high=256)
+
+    @property
+    def file(self) -> Path:
+        """The file of the model."""
+        return find_model(self.path)
 
 
 @dataclass(frozen=True)
@@ -116,7 +110,7 @@ class LoopSection:
 
 @dataclass(frozen=True)
 class ClipsSection:
-    folder: str = field("", 'Where images and clips of fires go, such as "events"; empty for none.', path="any")
+    folder: str = field("", 'Where images and clips of fires go, such as "events"; empty for none.', path="written")
     before_s: float = field(5.0, "A clip begins this many seconds before the alarm.", low=0, high=30)
     after_s: float = field(10.0, "A clip ends this many seconds after the alarm.", low=0, high=60)
     max_mb: float = field(500.0, "Size limit of the folder in megabytes; the oldest files go first.", low=1, high=1e6)
@@ -131,7 +125,9 @@ class WebSection:
         "127.0.0.1; any other address needs a password.",
         check=parse_listen,
     )
-    password_file: str = field("", f"A file with the page's password{_OVERRIDES} {WEB_PASSWORD}.", path="required")
+    password_file: str = field(
+        "", f"A file with the page's password, of at least 8 characters{_OVERRIDES} {WEB_PASSWORD}.", path="required"
+    )
 
 
 @dataclass(frozen=True)
@@ -153,6 +149,8 @@ class MqttSection:
 @dataclass(frozen=True)
 class WebhookSection:
     url: str = field("", "Where each event is posted as JSON; empty for nowhere.", check=check_url)
+    user: str = field("", f"The user, for Basic authentication{_OVERRIDES} {WEBHOOK_LOGIN[0]}.")
+    password_file: str = field("", f"A file with only the password{_OVERRIDES} {WEBHOOK_LOGIN[1]}.", path="required")
     secret_file: str = field(
         "",
         "A file with a secret that signs each post by HMAC-SHA256 in the header X-FireSeg-Signature"
@@ -161,13 +159,17 @@ class WebhookSection:
     )
     timeout_s: float = field(10.0, "How long to wait for a response, in seconds.", low=0.1, high=300)
 
+    def url_with_login(self) -> str:
+        """Return the URL with its user and password. Raises `UserError`."""
+        return add_login(self.url, WEBHOOK_LOGIN, self.user, self.password_file)
+
 
 @dataclass(frozen=True)
 class SpoolSection:
     folder: str = field(
         "",
         "Where undelivered events wait; empty for the state folder of the service, or ~/.local/state/fireseg-edge.",
-        path="any",
+        path="written",
     )
     max_mb: float = field(50.0, "Size limit of the folder in megabytes; the oldest events go first.", low=0.1, high=1e6)
 
@@ -242,14 +244,17 @@ def _areas(
     for area in areas:
         name, corners, where = area.get("name"), area.get("polygon"), f"{path}: [[{kind}]]"
         if "name" in keys:
-            if not isinstance(name, str) or not name.strip():
-                errors.append(f'{where} name = {show(name)}: expected a name, such as name = "stove"')
+            if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_NAME:
+                remedy = (
+                    f'expected a name, such as name = "stove", of at most {MAX_NAME} letters, no control characters'
+                )
+                errors.append(f"{where} name = {show(name)}: {remedy}")
                 name = "?"
             where += f" {name}:"
         errors += [unknown_key(key, where, keys) for key in area if key not in keys]
         try:
             yield name, tuple((float(x), float(y)) for x, y in corners)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             errors.append(f"{where} polygon = {show(corners)}: expected corners, such as [[0.1, 0.4], [0.5, 0.4], …]")
 
 

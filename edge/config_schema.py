@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import textwrap
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,8 +22,11 @@ from edge.secrets import redact
 Section = TypeVar("Section")
 LINE = 110
 
-PathKind = Literal["any", "required", "if-exists"]
-"""required: a file that must exist, such as a secret; if-exists: otherwise the text means something else."""
+MAX_BYTES = 1 << 20  # of a configuration file; one with every key has 8 kB
+MAX_SHOWN = 200  # letters of a value in an error
+
+PathKind = Literal["any", "required", "written"]
+"""required: a file that must exist, such as a secret; written: a folder that the run writes."""
 
 
 def field(
@@ -33,6 +37,7 @@ def field(
     high: float | None = None,
     choices: Sequence[str] | None = None,
     path: PathKind | None = None,
+    names: str | None = None,
     check: Callable[[str], object] | None = None,
 ) -> Any:
     """Return a dataclass field that describes one key.
@@ -40,21 +45,30 @@ def field(
     Args:
         low, high: inclusive bounds; None for no bound.
         path: the key names a path, relative to the directory of the file.
+        names: a regular expression for texts that stand for something else than a path.
         check: raises `UserError` for an invalid text; its remedy becomes the message.
     """
-    key = {"doc": doc, "low": low, "high": high, "choices": choices, "path": path, "check": check}
+    key = {"doc": doc, "low": low, "high": high, "choices": choices, "path": path, "names": names, "check": check}
     return dataclasses.field(default=default, metadata=key)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the tables of a TOML file. Raises `UserError` if it cannot be read or parsed."""
+    remedy = "check the path, or write one with `fireseg-edge config init`"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        remedy = "check the path, or write one with `fireseg-edge config init`"
-        raise UserError(f"configuration {path} could not be read ({error.strerror})", remedy) from error
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"configuration {path} could not be read ({reason})", remedy) from error
+    if len(data) > MAX_BYTES:
+        raise UserError(f"configuration {path} has more than {MAX_BYTES} bytes", "expected a few thousand")
+    try:
+        return tomllib.loads(data.decode("utf-8-sig"))
     except ValueError as error:  # neither UTF-8 nor TOML
         raise UserError(f"configuration {path} is not TOML in UTF-8 ({error})", "fix the syntax") from error
+    except (RecursionError, MemoryError) as error:
+        raise UserError(f"configuration {path} is nested too deeply", "expected tables of keys and values") from error
 
 
 def read_section(
@@ -72,14 +86,16 @@ def read_section(
             errors.append(unknown_key(key, where, keys))
         elif error := validation_error(value, hints[key], keys[key]):
             errors.append(f"{where} {key} = {show(value)}: {error}")
-        elif folder and value and (path_kind := keys[key].metadata["path"]):
-            is_there = _exists(folder / value, path_kind)
-            valid[key] = value if path_kind == "if-exists" and not is_there else str(folder / value)
-            if path_kind == "required" and is_there is False:
+        elif folder and value and _is_path(value, keys[key]):
+            valid[key] = str(folder / value)
+            if keys[key].metadata["path"] == "required" and _is_missing(folder / value):
                 errors.append(f"{where} {key} = {show(valid[key])}: expected a file, but there is none")
         else:
             valid[key] = hints[key](value)
     return kind(**valid)
+
+
+MAX_TEXT = 1000  # characters of a value: longer ones are no address, path or topic
 
 
 def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> str | None:
@@ -92,6 +108,8 @@ def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> st
     if type_ is str:
         if not isinstance(value, str) or not value.isprintable():
             return 'expected a text in quotes, such as "…", without control characters'
+        if len(value) > MAX_TEXT:
+            return f"expected at most {MAX_TEXT} characters"
         try:
             if check and value != key.default:
                 check(value)
@@ -128,13 +146,22 @@ def section_template(kind: type, name: str) -> str:
 
 
 def show(value: Any) -> str:
-    """Return a value as TOML writes it, without credentials."""
-    return redact(json.dumps(value, ensure_ascii=False, default=str))
-
-
-def _exists(path: Path, kind: PathKind) -> bool | None:
-    """Return whether there is such a file; None if unknown, as for a URL that is too long, or a service's secret."""
+    """Return a value as TOML writes it, without credentials and shortened."""
     try:
-        return path.is_file() if kind == "required" else path.exists()
+        text = redact(json.dumps(value, ensure_ascii=False, default=str))
+    except (ValueError, RecursionError):  # an integer of thousands of digits, thousands of nested tables
+        return "a value too large to show"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def _is_path(text: str, key: dataclasses.Field[Any]) -> bool:
+    names = key.metadata["names"]
+    return key.metadata["path"] is not None and not (names and re.fullmatch(names, text))
+
+
+def _is_missing(path: Path) -> bool:
+    """Return whether there is certainly no such file; a service's secret may be invisible."""
+    try:
+        return not path.is_file()
     except OSError:
-        return None
+        return False

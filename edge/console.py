@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
+
+from edge.errors import UserError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads; all cores by default.")]
@@ -44,7 +48,42 @@ def progress_bars() -> Iterator[OnStep]:
 
 def terminal() -> Console:
     """Return a console on stderr that `quiet` does not silence, for progress bars."""
-    return Console(file=os.fdopen(os.dup(2), "w", buffering=1))
+    return Console(file=os.fdopen(os.dup(2), "w", buffering=1, errors="replace"))
+
+
+def run_with_output(app: Callable[[], Any]) -> None:
+    """Run an app that prints. Letters that the terminal cannot show become `?`.
+
+    A reader that goes away, as in `| head`, ends the app with exit code 1. Raises `UserError` if stdout cannot be
+    written, as on a full disk.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        try:
+            app()
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except OSError as error:
+        if not _is_from_stdout():
+            raise
+        if error.errno == errno.EPIPE:
+            raise SystemExit(1) from None
+        remedy = "free some space, or write it elsewhere"
+        raise UserError(f"the output could not be written ({error.strerror})", remedy) from None
+
+
+def _is_from_stdout() -> bool:
+    """Return whether writing to stdout fails, and redirect it to /dev/null then."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+        return True
+    return False
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -6,6 +6,10 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from edge.quiet import open_standard_streams
+
+MAX_LETTERS = 1000  # of a printed line: a hostile or mistaken value must not fill the log
+
 
 class UserError(Exception):
     """An error that a person can fix. Commands print it as one line and exit with code 2.
@@ -18,7 +22,7 @@ class UserError(Exception):
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:
-        self.problem, self.remedy = (" ".join(text.split()) for text in (problem, remedy))
+        self.problem, self.remedy = (_one_line(text) for text in (problem, remedy))
         self.lines: tuple[str, ...] = (": ".join(filter(None, (self.problem, self.remedy))),)
         """One line per error."""
         super().__init__(problem, remedy)
@@ -31,19 +35,34 @@ class UserErrors(UserError):
     """Several errors found in one pass, such as all those of a configuration file."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        lines = tuple(" ".join(line.split()) for line in lines)
+        lines = tuple(map(_one_line, lines))
         super().__init__(lines[0])
         self.lines = lines
 
 
 def run_app(app: Callable[[], Any]) -> None:
     """Run a Typer app. A `UserError` becomes one line and exit code 2, Ctrl-C exit code 130."""
+    open_standard_streams()
     try:
         app()
     except UserError as error:
         for line in error.lines:
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {shorten(line)}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None  # 128 + SIGINT, as in shells
+
+
+def shorten(line: str) -> str:
+    """Return the line without its middle if it is very long. Redact it before: a cut URL hides its credentials."""
+    half = MAX_LETTERS // 2
+    return line if len(line) <= MAX_LETTERS else f"{line[:half]} … {line[-half:]}"
+
+
+def _one_line(text: str) -> str:
+    """Return the text without line ends, and with other control characters escaped."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in " ".join(text.split())
+    )

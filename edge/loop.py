@@ -5,20 +5,16 @@ See `edge.camera.capture`, `edge.detection.detector` and `edge.sinks`.
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
 
 from edge.camera.capture import Capture
 from edge.detection.detector import Detector
-from edge.errors import UserError
 from edge.host.throttle import Throttle
 from edge.messages import START
+from edge.reload import Reloader
 from edge.signals import RunControl
 from edge.sinks import Sinks
 from edge.status import StatusReporter, Summary
-
-log = logging.getLogger(__name__)
 
 POLL_S = 0.1  # longest wait before the loop checks again whether it should stop
 
@@ -30,24 +26,18 @@ def run_loop(
     throttle: Throttle,
     control: RunControl,
     *,
-    reload: Callable[[], None],
+    reloader: Reloader,
     max_frames: int | None = None,
     reporter: StatusReporter | None = None,
 ) -> Summary:
     """Run until the camera ends, `max_frames` results are out or `control.stop` is set; return the totals.
 
-    `reload` is called when `control.reload` is set; its `UserError` is logged. Raises the `UserError` of the camera.
+    Raises the `UserError` of the camera.
     """
     summary, started_s = Summary(), time.monotonic()
-    reporter = reporter or StatusReporter(capture, sinks, throttle, detector.events)
+    reporter = reporter or StatusReporter(capture, sinks, throttle, detector.events, reloader)
     while not control.stop and not capture.ended and (max_frames is None or summary.results < max_frames):
-        if control.reload:
-            control.reload = False
-            try:
-                reload()
-            except UserError as error:
-                summary.failed_reloads += 1
-                log.error("new configuration rejected, the old one stays in use: %s", "; ".join(error.lines))
+        reloader.poll(control)
         throttle.poll()
         reporter.report(summary)
         if (wait_s := throttle.wait_s()) > 0:

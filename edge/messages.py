@@ -163,3 +163,5 @@ class RunStatus:
     model_sha256: str
     receivers: tuple[ReceiverStatus, ...] = ()
     failures: FailureCounts = FailureCounts()
+    fallback: str = ""
+    """Why the run uses the last configuration and model that worked; empty while it uses those asked for."""

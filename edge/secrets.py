@@ -9,13 +9,17 @@ from __future__ import annotations
 import logging
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from edge.errors import UserError
 
 MQTT_USER, MQTT_PASSWORD = "FIRESEG_MQTT_USER", "FIRESEG_MQTT_PASSWORD"
+SOURCE_LOGIN = "FIRESEG_SOURCE_USER", "FIRESEG_SOURCE_PASSWORD"
+WEBHOOK_LOGIN = "FIRESEG_WEBHOOK_USER", "FIRESEG_WEBHOOK_PASSWORD"
 WEBHOOK_SECRET = "FIRESEG_WEBHOOK_SECRET"
 WEB_PASSWORD = "FIRESEG_WEB_PASSWORD"
+SERVICE_SECRETS = Path("/etc/fireseg-edge/secrets.env")
 
 
 def read_secret(variable: str, file: str) -> str | None:
@@ -36,6 +40,18 @@ def read_secret(variable: str, file: str) -> str | None:
     if not secret:
         raise UserError(f"{file} is empty", remedy)
     return secret
+
+
+def load_service_secrets() -> None:
+    """Set the environment variables that systemd sets for the service, except those that are set.
+
+    A file that this user may not read is ignored.
+    """
+    with suppress(OSError, UnicodeDecodeError):
+        for line in SERVICE_SECRETS.read_text(encoding="utf-8").splitlines():
+            name, mark, value = line.strip().partition("=")
+            if mark and not name.startswith(("#", ";")):
+                os.environ.setdefault(name, value.strip("'\""))
 
 
 HIDDEN = "***"

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from edge import threads
 from edge.camera.capture import Capture
 from edge.detection.events import EventTracker
 from edge.host.throttle import Throttle
-from edge.messages import FailureCounts, RunStatus
+from edge.messages import FailureCounts, ReceiverStatus, RunStatus
+from edge.reload import Reloader
 from edge.sinks import Sinks
+
+log = logging.getLogger(__name__)
+
+LOG_INTERVAL_S = 60.0  # growing numbers of failures are logged this often
 
 
 @dataclass
@@ -23,7 +29,6 @@ class Summary:
     results: int = 0
     dropped: int = 0
     fires: int = 0
-    failed_reloads: int = 0
     seconds: float = 0.0
     ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
     """Ages of the last results."""
@@ -45,6 +50,7 @@ class StatusReporter:
     sinks: Sinks
     throttle: Throttle
     events: EventTracker
+    reloader: Reloader
     clock: Callable[[], float] = time.monotonic
     interval_s: float = 1.0
 
@@ -52,6 +58,8 @@ class StatusReporter:
         self._started_s = self._last_result_s = self.clock()
         self._reported_s: float | None = None
         self._reported_results = 0
+        self._logged_s, self._logged = self._started_s, ""
+        self._restarts_before = threads.restarts()  # by an earlier run of this process
 
     def result_done(self) -> None:
         """Note that a result reached the sinks."""
@@ -77,12 +85,36 @@ class StatusReporter:
             model_sha256=self.events.model_sha256,
             receivers=self.sinks.receivers(),
             failures=FailureCounts(
-                reloads=summary.failed_reloads,
-                thread_restarts=threads.restarts(),
+                reloads=self.reloader.failed,
+                thread_restarts=threads.restarts() - self._restarts_before,
                 missing_threads=tuple(threads.missing()),
                 lost_files=self.sinks.lost_files(),
                 broken_frames=self.capture.broken_frames,
             ),
+            fallback=self.reloader.fallback,
         )
         self._reported_s, self._reported_results = now_s, summary.results
         self.sinks.on_status(status)
+        self._log_failures(status, now_s)
+
+    def _log_failures(self, status: RunStatus, now_s: float) -> None:
+        """Log what is lost so far, if it has changed."""
+        text = failures_text(status.failures, status.receivers)
+        if text != self._logged and now_s - self._logged_s >= LOG_INTERVAL_S:
+            self._logged_s, self._logged = now_s, text
+            log.warning("since the start: %s", text or "no thread is missing any more")
+
+
+def failures_text(failures: FailureCounts, receivers: Sequence[ReceiverStatus]) -> str:
+    """Return what is lost or missing, such as "lost files: 2, events dropped for mqtt: 1"; empty if nothing is."""
+    counts = {
+        "broken frames": failures.broken_frames,
+        "lost files": failures.lost_files,
+        "rejected reloads": failures.reloads,
+        "thread restarts": failures.thread_restarts,
+    }
+    for receiver in receivers:
+        counts[f"events dropped for {receiver.name}"] = receiver.dropped
+        counts[f"events set aside for {receiver.name}"] = receiver.dead_letters
+    parts = [f"{name}: {count}" for name, count in counts.items() if count]
+    return ", ".join([*parts, *(f"missing thread: {name}" for name in failures.missing_threads)])

@@ -12,6 +12,8 @@ from edge.retry import backoff_s
 log = logging.getLogger(__name__)
 
 _workers: WeakSet[Worker] = WeakSet()
+_lock = threading.Lock()  # other threads start workers while the loop's looks at them
+_restarts = 0  # also of workers that are gone
 
 
 class Worker:
@@ -42,7 +44,8 @@ class Worker:
     def start(self) -> None:
         """Start the thread."""
         self._started = True
-        _workers.add(self)
+        with _lock:
+            _workers.add(self)
         self.restart()
 
     def restart(self) -> None:
@@ -59,7 +62,7 @@ class Worker:
             return
         if self._refused:
             log.info("%s runs again", self.name)
-            self.restarts += 1
+            self._count_restart()
         self._thread, self._refused = thread, False
 
     def is_alive(self) -> bool:
@@ -78,6 +81,12 @@ class Worker:
         if self._thread is not None:
             self._thread.join(timeout_s)
 
+    def _count_restart(self) -> None:
+        global _restarts
+        self.restarts += 1
+        with _lock:
+            _restarts += 1
+
     def _run(self) -> None:
         failures = 0
         while True:
@@ -86,7 +95,7 @@ class Worker:
                 break
             except Exception as error:  # any kind: this is the last place that can see it
                 failures += 1
-                self.restarts += 1
+                self._count_restart()
                 self._waiting = True
                 log.error("%s failed (%s: %s), restarting", self.name, type(error).__name__, error)
                 log.debug("traceback", exc_info=error)
@@ -98,15 +107,20 @@ class Worker:
 
 def restart_missing() -> None:
     """Start every worker that should run and does not; the loop calls this about once a second."""
-    for worker in list(_workers):
+    for worker in _all_workers():
         worker.restart()
 
 
 def restarts() -> int:
     """Return how often workers of this process were restarted."""
-    return sum(worker.restarts for worker in list(_workers))
+    return _restarts
 
 
 def missing() -> list[str]:
     """Return the names of the workers that should run and do not."""
-    return sorted(worker.name for worker in list(_workers) if worker.missing)
+    return sorted(worker.name for worker in _all_workers() if worker.missing)
+
+
+def _all_workers() -> list[Worker]:
+    with _lock:
+        return list(_workers)

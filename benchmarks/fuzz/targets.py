@@ -47,19 +47,19 @@ def edge(*arguments: str | Path) -> None:
 def warm_up() -> None:
     """Let every command import all it needs, so that each trial need not."""
     find_runtime()
-    for command in (("config", "check"), ("run", "--config"), ("segment", "missing.tflite")):
+    for command in (("config", "check"), ("run", "--config"), ("segment",)):
         with redirect_stderr(io.StringIO()), suppress(SystemExit):
             edge(*command, "missing")
 
 
 def segment_by(model: Path) -> None:
-    edge("segment", model, PICTURE, "--out", "masks", "--threads", "1")
+    edge("segment", PICTURE, "--model", model, "--out", "masks", "--threads", "1")
 
 
 def segment_picture(picture: Path) -> None:
     """Segment the picture, or run on its folder."""
     if picture.stat().st_size % 2:
-        edge("segment", SMALL_MODEL, picture, "--out", "masks", "--threads", "1")
+        edge("segment", picture, "--model", SMALL_MODEL, "--out", "masks", "--threads", "1")
     else:
         edge("run", "--model", SMALL_MODEL, "--source", picture.parent, "--replay", "every-frame", "--threads", "1")
 

@@ -64,7 +64,7 @@ def spread(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
 def segment_here(model: Path, pairs: Sequence[Pair], out: Path) -> Masks:
     """Return the masks that the command writes on this machine."""
     shutil.rmtree(out, ignore_errors=True)
-    command = [*EDGE, "segment", model, *(pair.image for pair in pairs), "--out", out, "--threads", THREADS]
+    command = [*EDGE, "segment", "--model", model, *(pair.image for pair in pairs), "--out", out, "--threads", THREADS]
     subprocess.run(list(map(str, command)), stdout=subprocess.DEVNULL, check=True)
     return read_masks(out, pairs)
 
@@ -74,7 +74,7 @@ def segment_inside(system: System, cpu: Cpu, model: Path, pairs: Sequence[Pair])
     folder = system.share([model, *(pair.image for pair in pairs)])
     system.run(
         cpu, f"{OWN_ENVIRONMENT}/bin/python", f"{OWN_ENVIRONMENT}/bin/fireseg-edge", "segment",
-        f"{SHARED_DIR}/{model.name}", *(f"{SHARED_DIR}/{pair.image.name}" for pair in pairs),
+        "--model", f"{SHARED_DIR}/{model.name}", *(f"{SHARED_DIR}/{pair.image.name}" for pair in pairs),
         "--out", f"{SHARED_DIR}/masks", "--threads", THREADS,
     )  # fmt: skip
     return read_masks(folder / "masks", pairs)

@@ -19,7 +19,7 @@ from benchmarks.soak.process import run_edge
 from benchmarks.soak.rig import free_port, viewers
 from edge.camera.pattern import PatternCamera
 from edge.model.latency import NETWORK
-from edge.sinks.video import VideoFile
+from edge.sinks.video import VideoWriter
 
 HD = (1280, 720)
 FPS = 30.0
@@ -58,7 +58,7 @@ def measure_cost(model: Path, rounds: int, on_round: Callable[[], None], seconds
 
 def write_video(path: Path, seconds: float) -> None:
     """Write a 720p recording of the test pattern."""
-    pattern, video = PatternCamera(fps=FPS), VideoFile(path, FPS)
+    pattern, video = PatternCamera(fps=FPS), VideoWriter(path, FPS)
     for number in range(round(seconds * FPS)):
         video.write(cv2.cvtColor(cv2.resize(pattern.frame(number / FPS), HD), cv2.COLOR_RGB2BGR))
     video.close()
@@ -66,7 +66,7 @@ def write_video(path: Path, seconds: float) -> None:
 
 def bare_ms(model: Path) -> float:
     """Return the median latency of the network alone, from `fireseg-edge bench`."""
-    stages = json.loads(run_edge("bench", model, "--json", "--threads", "1"))["stages"]
+    stages = json.loads(run_edge("bench", "--model", model, "--json", "--threads", "1"))["stages"]
     return float(stages[NETWORK]["median_ms"])
 
 

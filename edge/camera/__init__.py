@@ -11,12 +11,16 @@ from pathlib import Path
 from edge.camera.base import Camera, CameraError, CameraFrame, CameraSettings
 from edge.errors import UserError
 
-__all__ = ["CAMERA_KINDS", "Camera", "CameraError", "CameraFrame", "CameraSettings", "build_camera"]
+__all__ = ["CAMERA_KINDS", "CAMERA_NAMES", "Camera", "CameraError", "CameraFrame", "CameraSettings", "build_camera"]
 
 CAMERA_KINDS = (
     "picamera2, a V4L2 device (0 or /dev/video0), rtsp://…, http://… (MJPEG), a video file, a folder of images, "
     "or test-pattern"
 )
+
+
+CAMERA_NAMES = r"test-pattern|picamera2|\d+|[A-Za-z][A-Za-z0-9+.\-]*://.*"
+"""What names a camera or the pattern; any other text is a path."""
 
 
 def build_camera(source: str, settings: CameraSettings) -> Camera:

@@ -10,16 +10,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edge.commands.options import ModelArgument, RuntimeOption
+from edge.commands.options import ModelOption, RuntimeOption
 from edge.console import JsonOption, ThreadsOption, show_warning
 from edge.files import sha256
 from edge.host.machine import conditions, cpu_name, read_state
 from edge.model.latency import BENCH_FRAME, FULL_RUNS, FULL_SECONDS, WHOLE, Latency, bench_frame, stages, time_runs
 from edge.model.segmenter import Segmenter
+from edge.model.shipped import DEFAULT_MODEL, find_model
 
 
 def bench_command(
-    model: ModelArgument,
+    model: ModelOption = DEFAULT_MODEL,
     threads: ThreadsOption = None,
     runtime: RuntimeOption = None,
     seconds: Annotated[float, typer.Option(help="Shortest measurement of each stage, in seconds.")] = 2.0,
@@ -41,8 +42,8 @@ def bench_command(
         show_warning(f"{reason}: these times are not comparable; cool it, use the official power supply, measure again")
     if as_json:
         facts = {
-            "model": str(model),
-            "model_sha256": sha256(model),
+            "model": model,
+            "model_sha256": sha256(find_model(model)),
             "runtime": str(segmenter.runtime),
             "threads": segmenter.threads,
             "cpu": cpu_name(),
@@ -56,7 +57,7 @@ def bench_command(
         }
         print(json.dumps(facts, indent=2))
         return
-    title = f"{model.name}, {segmenter.runtime}, {segmenter.threads} threads, {cpu_name()}"
+    title = f"{find_model(model).name}, {segmenter.runtime}, {segmenter.threads} threads, {cpu_name()}"
     table = Table("stage", "runs", "median ms", "p90 ms", "p99 ms", "frames/s", title=title)
     for name, row in rows.items():
         times = (f"{row[key]:.2f}" for key in ("median_ms", "p90_ms", "p99_ms"))

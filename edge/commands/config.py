@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from edge.commands.options import CAMERA_GROUP, check_page
 from edge.config import SECTIONS, load_config
 from edge.config_schema import section_template
 from edge.errors import UserError
 from edge.files import replacing
+from edge.reload import prepare
 
 config_app = typer.Typer(help="Write a configuration file, or check one.", no_args_is_help=True)
 
 PRIVATE = 0o600  # camera addresses contain passwords
+READABLE_BY_SERVICE = 0o640  # which runs in the camera group
 HEADER = """\
 # Configuration of `fireseg-edge run --config THIS-FILE`. Command-line options override this file. Commented lines show
 # defaults. Relative paths start at this file's directory. `fireseg-edge config check THIS-FILE` checks the file, and
@@ -42,16 +48,29 @@ def init(path: Annotated[Path, typer.Argument(help="The file to write.")] = Path
         raise UserError(f"{path} already exists", "name another file, or remove it first")
     with replacing(path) as temporary:
         temporary.write_text(documented_config(), encoding="utf-8")
-    path.chmod(PRIVATE)
+    make_private(path)
     print(f"{path} written: every key with its default; use it with `fireseg-edge run --config {path}`")
 
 
 @config_app.command(epilog="Example: `fireseg-edge config check fireseg.toml`")
 def check(path: Annotated[Path, typer.Argument(help="The file to check.")] = Path("fireseg.toml")) -> None:
-    """Check a configuration file: one line for each mistake, and exit code 2."""
+    """Check a configuration file and load its model: one line for each mistake, and exit code 2."""
     config = load_config(path)
-    zones = ", ".join(zone.name for zone in config.zones) or "the whole frame"
-    print(f"{path} is valid; zones: {zones}")
+    check_page(config)
+    setup, _ = prepare(config)
+    segmenter, zone_map = setup.segmenter, setup.zones
+    model = f"{config.model.path}, {segmenter.width}x{segmenter.height} px"
+    zones = ", ".join(zone_map.cells) if config.zones else "the whole frame"
+    print(f"{path} is valid; model: {model}; zones: {zones}")
+
+
+def make_private(path: Path) -> None:
+    """Let only its owner read the file, or, if that is root, also the service."""
+    path.chmod(PRIVATE)
+    if not os.geteuid():
+        with suppress(LookupError, OSError):  # no such group
+            shutil.chown(path, group=CAMERA_GROUP)
+            path.chmod(READABLE_BY_SERVICE)
 
 
 def documented_config() -> str:

@@ -13,12 +13,15 @@ import typer
 
 from edge.camera import CAMERA_KINDS, build_camera
 from edge.camera.capture import Capture
-from edge.commands.options import camera_settings, load_model
+from edge.commands.options import MODEL_HELP, camera_settings, check_page
 from edge.config import Config, Overrides, load_config
 from edge.errors import UserError
+from edge.files import nearest_folder, sha256
 from edge.host.machine import HOT_C, HostStatus, cpu_name, output_of, read_state
 from edge.model.latency import time_runs
 from edge.model.segmenter import Segmenter
+from edge.model.shipped import SHIPPED
+from edge.reload import prepare
 from edge.secrets import redact
 
 NOT_REPORTED = "not reported by this machine"
@@ -32,11 +35,11 @@ RELEASED = datetime(2026, 11, 1, tzinfo=UTC)  # a clock before this date is wron
 
 def doctor_command(
     source: Annotated[str | None, typer.Option(help=f"The camera to check: {CAMERA_KINDS}.")] = None,
-    model: Annotated[Path | None, typer.Option(help="The .tflite model to check.")] = None,
+    model: Annotated[str | None, typer.Option(help=f"The model to check: {MODEL_HELP}.")] = None,
     config: Annotated[Path | None, typer.Option(help="The configuration of the run.")] = None,
 ) -> None:
-    """Check camera, model, runtime, temperature, disk, clock and broker; exit code 1 if a check fails."""
-    options: Overrides = {"source": {"address": source}, "model": {"path": model and str(model)}}
+    """Check camera, model, runtime, temperature, disk, clock, page and broker; exit code 1 if a check fails."""
+    options: Overrides = {"source": {"address": source}, "model": {"path": model}}
     failures = 0
     for name, check in checks(load_config(config, options)):
         try:
@@ -55,9 +58,12 @@ def checks(config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
     loaded: list[Segmenter] = []
 
     def check_model() -> str:
-        segmenter, _, model_sha256 = load_model(config)
+        setup, _ = prepare(config)
+        if not setup.flame_pixels:
+            raise UserError(f"{config.model.path} detects no fire in the test pattern's flames", "copy it again")
+        segmenter = setup.segmenter
         loaded.append(segmenter)
-        return f"{config.model.path}, {segmenter.width}x{segmenter.height} px, {model_sha256[:12]}"
+        return f"{config.model.path}, {segmenter.width}x{segmenter.height} px, {setup.model_sha256[:12]}"
 
     yield "temperature", lambda: check_temperature(machine)
     yield "power", lambda: check_power(machine)
@@ -65,7 +71,10 @@ def checks(config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "clock", lambda: check_clock(datetime.now(UTC), is_clock_synchronized())
     yield "model", check_model
     if loaded:
-        yield "runtime", lambda: check_runtime(*loaded)
+        is_small = sha256(config.model.file) == sha256(SHIPPED["small"])
+        yield "runtime", lambda: check_runtime(*loaded, is_small=is_small)
+    if config.web.listen:
+        yield "page", lambda: check_web_page(config)
     if config.mqtt.host:
         yield "broker", lambda: check_broker(config)
     yield "camera", lambda: check_camera(config, *loaded)
@@ -91,7 +100,7 @@ def check_power(machine: HostStatus) -> str:
 
 
 def check_disk(folder: Path, *, min_free_bytes: float = MIN_FREE_BYTES) -> str:
-    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    existing = nearest_folder(folder)
     free_bytes = shutil.disk_usage(existing).free
     detail = f"{free_bytes / 1e9:.1f} GB free at {existing}"
     if free_bytes < min_free_bytes:
@@ -112,13 +121,14 @@ def is_clock_synchronized() -> bool | None:
     return {"yes": True, "no": False}.get(text.strip())
 
 
-def check_runtime(segmenter: Segmenter) -> str:
+def check_runtime(segmenter: Segmenter, *, is_small: bool) -> str:
     """Time the second of two frames; the first warms the model up."""
     frame = np.zeros((segmenter.height, segmenter.width, 3), np.uint8)
     latency_ms = time_runs(lambda: segmenter.mask(frame), min_runs=1, min_seconds=0, warm_up=1).median_ms
     detail = f"{segmenter.runtime}, {segmenter.threads} threads, {latency_ms:.0f} ms per frame on {cpu_name()}"
     if latency_ms > SLOW_MS:
-        raise UserError(detail, "alarms need several frames; use the int8 or the small model")
+        remedy = "use a faster Pi" if is_small else "use the model small (`--model small`)"
+        raise UserError(detail, f"alarms need several frames; {remedy}")
     return detail
 
 
@@ -132,11 +142,16 @@ def check_broker(config: Config) -> str:
     return f"{address} accepts the login"
 
 
+def check_web_page(config: Config) -> str:
+    check_page(config)
+    return f"{config.web.listen} has a password, or only this machine can open it"
+
+
 def check_camera(config: Config, segmenter: Segmenter | None = None) -> str:
     """Wait for one frame."""
-    settings = camera_settings(config, segmenter)
-    name = build_camera(config.source.address, settings).name
-    with Capture(lambda: build_camera(config.source.address, settings), reconnect_limit=0) as capture:
+    address, settings = config.source.address_with_login(), camera_settings(config, segmenter)
+    name = build_camera(address, settings).name
+    with Capture(lambda: build_camera(address, settings), reconnect_limit=0) as capture:
         frame = capture.newest(CAMERA_WAIT_S)
     if frame is None:
         remedy = "check that it is on and that no other program uses it"

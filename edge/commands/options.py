@@ -1,30 +1,24 @@
-"""What several commands share: arguments, and what a configuration asks to load."""
+"""What several commands share: options, and what a configuration asks to load and to open."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Annotated
 
 import typer
 
 from edge.camera import CameraSettings
-from edge.config import Config
-from edge.detection.zones import ZoneMap
-from edge.files import sha256
+from edge.config import Config, parse_listen
 from edge.model.segmenter import Segmenter
+from edge.secrets import load_service_secrets
 
-ModelArgument = Annotated[Path, typer.Argument(help="A .tflite model, such as models/fireseg-base-int8.tflite.")]
+MODEL_HELP = "base (default) or small, which are installed with fireseg-edge, or a .tflite file"
+ModelOption = Annotated[str, typer.Option(help=f"The model: {MODEL_HELP}.", show_default=False)]
 RuntimeOption = Annotated[str | None, typer.Option(help="litert or tflite-runtime; the fastest installed by default.")]
 
+CAMERA_GROUP = "video"  # owns cameras, and may read a configuration that root wrote
 CAMERA_TIMEOUT_SHARE = 0.8
 """Time-outs of a camera as a share of the stall time: its own error says more than that no frame arrived."""
-
-
-def load_model(config: Config) -> tuple[Segmenter, ZoneMap, str]:
-    """Return the model, the zones on its grid and the SHA-256 of its file. Raises `UserError`."""
-    path = Path(config.model.path)
-    segmenter = Segmenter(path, threads=config.model.threads or None)
-    return segmenter, ZoneMap(config.zones, config.ignored, segmenter.height, segmenter.width), sha256(path)
 
 
 def camera_settings(config: Config, segmenter: Segmenter | None) -> CameraSettings:
@@ -32,3 +26,16 @@ def camera_settings(config: Config, segmenter: Segmenter | None) -> CameraSettin
     source = config.source
     model_size = (segmenter.width, segmenter.height) if segmenter else CameraSettings.model_size
     return CameraSettings((source.width, source.height), model_size, source.fps, CAMERA_TIMEOUT_SHARE * source.stall_s)
+
+
+def check_page(config: Config) -> None:
+    """Raise `UserError` if other machines could open the page without a password.
+
+    A password that only the service has is taken into account, or believed if this user may not read it.
+    """
+    file = config.web.password_file
+    if config.web.listen and (not file or os.access(file, os.R_OK)):
+        from edge.sinks.web.sink import find_password
+
+        load_service_secrets()
+        find_password(parse_listen(config.web.listen), file)

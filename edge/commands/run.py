@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edge import __version__
-from edge.camera import CAMERA_KINDS, Camera, build_camera
-from edge.camera.capture import Capture, Replay
-from edge.commands.options import camera_settings, load_model
-from edge.config import DEFAULT_MODEL, SECTIONS, Overrides, load_config
-from edge.detection.detector import Detector
-from edge.detection.events import EventTracker
+from edge.assembly import Parts, assemble, keep
+from edge.camera import CAMERA_KINDS
+from edge.camera.capture import Replay
+from edge.commands.options import MODEL_HELP, camera_settings
+from edge.config import SECTIONS, Config, Overrides, load_config
 from edge.errors import UserError, UserErrors
-from edge.host.throttle import Throttle
+from edge.fallback import last_good_of_service
 from edge.loop import run_loop
+from edge.reload import RELOADED, Reloader, Setup, applied_config, describe, prepare
 from edge.secrets import redact
 from edge.signals import RunControl, install_signal_handlers
-from edge.sinks import Sinks
-from edge.sinks.factory import build_sinks
 from edge.sinks.stream_writer import print_last_line
-from edge.sinks.terminal import LogHandler, Terminal
+from edge.sinks.terminal import LogHandler
 
 log = logging.getLogger(__name__)
 
-RELOADED = ("model", "alarm", "loop")  # tables that SIGHUP applies; all others need a restart
+RECORD_HELP = "Record the video, fire highlighted, to this .mp4, .avi or .mkv; the last two survive a power cut."
 
 
 class LogKind(StrEnum):
@@ -42,7 +41,7 @@ class LogKind(StrEnum):
 
 def run_command(
     source: Annotated[str | None, typer.Option(help=f"Where frames come from: {CAMERA_KINDS}.")] = None,
-    model: Annotated[Path | None, typer.Option(help=f"A .tflite model; {DEFAULT_MODEL} by default.")] = None,
+    model: Annotated[str | None, typer.Option(help=f"The model: {MODEL_HELP}.")] = None,
     config: Annotated[Path | None, typer.Option(help="A file written by `fireseg-edge config init`.")] = None,
     replay: Annotated[Replay | None, typer.Option(help="How to play a recording.")] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after this many results.")] = None,
@@ -56,7 +55,7 @@ def run_command(
         str | None, typer.Option(help="Publish to this MQTT broker, with Home Assistant discovery.")
     ] = None,
     webhook: Annotated[str | None, typer.Option(help="Post each event to this URL.")] = None,
-    record: Annotated[Path | None, typer.Option(help="Record the video, fire highlighted, to this .mp4.")] = None,
+    record: Annotated[Path | None, typer.Option(help=RECORD_HELP)] = None,
     clips: Annotated[Path | None, typer.Option(help="Save images and clips of fires in this folder.")] = None,
     verbose: Annotated[bool, typer.Option(help="Log more.")] = False,
 ) -> None:
@@ -64,11 +63,12 @@ def run_command(
 
     **Not a life-safety device:** it misses fires and raises false alarms. Never rely on it in place of a smoke alarm.
 
-    SIGTERM and Ctrl-C stop it; SIGHUP reloads its configuration and its model.
+    SIGTERM and Ctrl-C stop it; SIGHUP reloads its configuration and its model. With `--record`, exit code 1 means that
+    files could not be written.
     """
     options: Overrides = {
         "source": {"address": source, "replay": replay and replay.value},
-        "model": {"path": model and str(model), "threads": threads},
+        "model": {"path": model, "threads": threads},
         "loop": {"max_fps": max_fps},
         "clips": {"folder": clips and str(clips)},
         "web": {"listen": web},
@@ -77,73 +77,91 @@ def run_command(
     }
     as_json = log_kind is LogKind.JSON
     try:
-        with log_to_stderr(verbose):
-            summary = run(config, options, as_json=as_json, record=record, max_frames=max_frames)
+        with private_files(), log_to_stderr(verbose):
+            summary, lost_files = run(config, options, as_json=as_json, record=record, max_frames=max_frames)
     except UserError as error:
         raise UserErrors(map(redact, error.lines)) from None
     print_last_line(summary, sys.stderr if as_json else sys.stdout)
+    if record and lost_files:
+        raise typer.Exit(1)
 
 
 def run(
     config_path: Path | None, options: Overrides, *, as_json: bool, record: Path | None, max_frames: int | None
-) -> str:
-    """Run until the source ends or the process is stopped, and return the summary line. Raises `UserError`."""
-    config = load_config(config_path, options)
-    segmenter, zones, model_sha256 = load_model(config)
-    control = RunControl()
+) -> tuple[str, int]:
+    """Run until the source ends or the process is stopped. Raises `UserError`.
 
-    def open_camera() -> Camera:
-        return build_camera(config.source.address, camera_settings(config, segmenter))
+    Returns:
+        The summary line, and how many files could not be written.
+    """
+    last_good, fallback = last_good_of_service(), ""
 
-    camera = open_camera()  # refuses a wrong address before anything starts
-    every_frame = config.source.replay == Replay.EVERY_FRAME
-    events = EventTracker(model_sha256, camera.name)
-    detector = Detector(segmenter, zones, config.alarm, events)
-    max_fps = 0 if every_frame else config.loop.max_fps
-    throttle = Throttle(max_fps, slow_when_hot=config.loop.slow_when_hot and not every_frame)
+    def assembled(config: Config) -> Parts:
+        return assemble(config, camera_settings, last_good=last_good, as_json=as_json, record=record)
 
-    def reload() -> None:
-        new = load_config(config_path, options)
-        segmenter, zones, events.model_sha256 = load_model(new)
-        detector.reconfigure(segmenter, zones, new.alarm)
-        if not every_frame:
-            throttle.max_fps, throttle.slow_when_hot = new.loop.max_fps, new.loop.slow_when_hot
-        sinks.on_config(new)
-        for name in SECTIONS:
-            if name not in RELOADED and getattr(new, name) != getattr(config, name):
-                log.warning("[%s] has changed: restart to apply it", name)
-        log.info("configuration reloaded; the model is %s", new.model.path)
-
-    built = build_sinks(config, as_json=as_json, record=record, version=__version__)
-    for sink in built:
-        if isinstance(sink, Terminal):
-            sink.attend(control, lossless=every_frame and not camera.live, is_only_sink=len(built) == 1)
-    sinks = Sinks(built, time.monotonic)
-    capture = Capture(
-        open_camera,
-        replay=Replay(config.source.replay),
-        stall_s=config.source.stall_s,
-        reconnect_limit=config.source.reconnect_limit or None,
-        prepare=detector.prepare,
-    )
     try:
-        with install_signal_handlers(control), capture:
-            summary = run_loop(capture, detector, sinks, throttle, control, reload=reload, max_frames=max_frames)
+        parts = assembled(load_config(config_path, options))
+    except Exception as error:  # any kind: a service runs with what worked, if it can
+        if last_good is None:
+            raise
+        fallback = describe(error)
+        try:
+            parts = assembled(last_good.load())
+        except Exception as second:
+            log.error("there is no fallback: %s", describe(second))
+            raise error from None
+        log.error("FALLBACK to the last configuration and model that worked: %s", fallback)
+    setup, control = parts.setup, RunControl()
+    parts.attend(control)
+
+    def prepare_reload() -> Setup:
+        new, model = prepare(load_config(config_path, options), current=setup)
+        keep(last_good, applied_config(setup.config, new.config), new, model)
+        return new
+
+    def apply(new: Setup) -> None:
+        nonlocal setup
+        parts.apply(new)
+        for name in SECTIONS:
+            if name not in RELOADED and getattr(new.config, name) != getattr(setup.config, name):
+                log.warning("[%s] has changed: restart to apply it", name)
+        setup = replace(new, config=applied_config(setup.config, new.config))
+        log.info("configuration reloaded; the model is %s", new.config.model.path)
+
+    reloader = Reloader(prepare_reload, apply, fallback=fallback)
+    try:
+        with install_signal_handlers(control), parts.capture:
+            summary = run_loop(
+                parts.capture, parts.detector, parts.sinks, parts.throttle, control,
+                reloader=reloader, max_frames=max_frames,
+            )  # fmt: skip
     finally:
-        sinks.close()
-    return summary.line(camera.name)
+        parts.sinks.close()
+    return summary.line(parts.camera.name), parts.sinks.lost_files()
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Let only this user read what the run writes: images of a home."""
+    previous = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(previous)
 
 
 @contextmanager
 def log_to_stderr(verbose: bool) -> Iterator[None]:
-    """Write log lines to stderr; at the end wait for the reader, unless it hangs."""
+    """Write log lines and warnings to stderr; at the end wait for the reader, unless it hangs."""
     handler = LogHandler(sys.stderr)
     root = logging.getLogger("edge")
-    previous = root.handlers, root.propagate
+    previous, show_warning = (root.handlers, root.propagate), warnings.showwarning
+    warnings.showwarning = lambda message, *_, **__: log.warning("%s", message)
     root.handlers, root.propagate = [handler], False
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
     try:
         yield
     finally:
         root.handlers, root.propagate = previous
+        warnings.showwarning = show_warning
         handler.close()

@@ -11,21 +11,26 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from edge.commands.options import ModelArgument, RuntimeOption
+from edge.commands.options import ModelOption, RuntimeOption
 from edge.console import JsonOption, ThreadsOption
+from edge.errors import UserError
 from edge.images import output_paths, read_rgb, write_mask
 from edge.model.segmenter import Segmenter
+from edge.model.shipped import DEFAULT_MODEL, find_model
 
 
 def segment_command(
-    model: ModelArgument,
     images: Annotated[list[Path], typer.Argument(help="Images to segment.")],
+    model: ModelOption = DEFAULT_MODEL,
     out: Annotated[Path, typer.Option(help="Folder for NAME-mask.png and NAME-overlay.jpg.")] = Path("build/segment"),
     threads: ThreadsOption = None,
     runtime: RuntimeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Segment the fire in images: write a mask and an overlay of each."""
+    for path in images:
+        if path.suffix == ".tflite":
+            raise UserError(f"{path} is a model, not an image", f"write `--model {path}` before the images")
     segmenter = Segmenter(model, threads=threads, runtime=runtime)
     outputs = output_paths(images, out)
     rows: list[dict[str, Any]] = []
@@ -39,7 +44,7 @@ def segment_command(
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table("image", "fire, % of pixels", "overlay", title=f"{model.name} on {segmenter.runtime}")
+    table = Table("image", "fire, % of pixels", "overlay", title=f"{find_model(model).name} on {segmenter.runtime}")
     for row in rows:
         table.add_row(row["image"], f"{row['fire_share'] * 100:.2f}", row["overlay"])
     Console().print(table)

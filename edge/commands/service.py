@@ -22,19 +22,23 @@ from typing import Annotated
 
 import typer
 
+from edge.commands.options import CAMERA_GROUP, check_page
 from edge.config import Config, load_config
 from edge.errors import UserError
 from edge.files import write_text
-from edge.model.card import split_model
+from edge.host.machine import output_of
+from edge.reload import prepare
 from edge.retry import LONGEST_WAIT_S
 
 NAME = "fireseg-edge"
 UNIT = Path(f"/etc/systemd/system/{NAME}.service")
 TEMPLATE = Path(__file__).with_name(f"{NAME}.service.in")
 STATE = Path("/var/lib") / NAME
-CAMERA_GROUP = "video"
 NOBODY = 65534
 MIN_WATCHDOG_S = 120
+MAX_MEMORY_MB = 1024  # a run takes 150 MB, and a model that is proven as much again
+MEMORY_SHARE = 0.75  # on a small machine
+RESTART_STEPS, STEPS_SINCE = 5, 254  # version of systemd that knows them
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 ACCESS_PROBE = """
 import os, sys
@@ -60,6 +64,8 @@ class Service:
     folder: Path | None
     """Working directory, if relative paths depend on it."""
     watchdog_s: int
+    systemd_version: int
+    memory_max_mb: int
     python: Path = Path(sys.executable)
     code: tuple[Path, ...] = (Path(sys.base_prefix), Path(__file__))
     """Where Python and this package are installed."""
@@ -74,7 +80,10 @@ def install_service_command(
 ) -> None:
     """Install a systemd service that starts at boot and restarts after any failure."""
     path = config and config.absolute()
-    service = plan_service(load_config(path), path, user)
+    loaded = load_config(path)
+    check_page(loaded)
+    prepare(loaded)  # refuses what is not a model before anything is written
+    service = plan_service(loaded, path, user)
     text = render_unit(service)
     if dry_run:
         print(text, end="")
@@ -92,23 +101,22 @@ def install_service_command(
 def plan_service(config: Config, path: Path | None, user: str | None) -> Service:
     """Return what the service needs. Raises `UserError`."""
     user = service_user(user, path)
-    model = Path(config.model.path)
-    split_model(model)  # refuses a file that is not a model before anything is written
-    folders = [Path(folder).absolute() for folder in (config.clips.folder, config.spool.folder) if folder]
+    folders = [folder.absolute() for folder in config.files("written")]
     writes = tuple(folder for folder in folders if not folder.is_relative_to(STATE))
     if user is None and writes:
         problem = f"{writes[0]} would belong to a user that changes with each start"
         raise UserError(problem, f"choose a folder in {STATE}, or pass --user")
-    reads = [*([path] if path else []), model, *config.files("required")]
+    reads = [*([path] if path else []), config.model.file, *config.files("required")]
     return Service(
         program=find_program(),
         config=path,
         user=user,
         reads=tuple(file.absolute() for file in reads),
         writes=writes,
-        # The default model is relative to the working directory of this command, so the service needs the same.
-        folder=None if model.is_absolute() else Path.cwd(),
+        folder=None,
         watchdog_s=watchdog_s(config),
+        systemd_version=systemd_version(),
+        memory_max_mb=memory_max_mb(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
     )
 
 
@@ -116,6 +124,17 @@ def watchdog_s(config: Config) -> int:
     """Return a watchdog timeout longer than any gap the loop recovers from: stall, wait, connect, three slow frames."""
     rates = [rate for rate in (config.loop.max_fps, config.source.fps) if rate]
     return max(MIN_WATCHDOG_S, round(LONGEST_WAIT_S + 3 * config.source.stall_s + 3 / min(rates)))
+
+
+def memory_max_mb(machine_bytes: int) -> int:
+    """Return the service's memory limit on a machine with this much memory."""
+    return min(MAX_MEMORY_MB, round(MEMORY_SHARE * machine_bytes / (1 << 20)))
+
+
+def systemd_version() -> int:
+    """Return the version of systemd; 0 if it is unknown."""
+    version = re.match(r"systemd (\d+)", output_of("systemctl", "--version", timeout_s=5.0))
+    return int(version[1]) if version else 0
 
 
 def render_unit(service: Service) -> str:
@@ -126,10 +145,14 @@ def render_unit(service: Service) -> str:
     arguments = [f":{service.program}", "run", *(["--config", str(service.config)] if service.config else [])]
     paths = [*service.reads, *service.writes, service.program, *service.code, service.folder or STATE]
     at_home = any(path.is_relative_to(home) for path in paths for home in HOMES)
+    knows_steps = service.systemd_version >= STEPS_SINCE
     values = {
         "command": " ".join(map(quote, arguments)),
         "folder": escape_percent(str(service.folder)) if service.folder else "",
         "watchdog_s": str(service.watchdog_s),
+        "restart_steps": str(RESTART_STEPS) if knows_steps else "",
+        "restart_max_delay_s": f"{LONGEST_WAIT_S:.0f}" if knows_steps else "",
+        "memory_max_mb": str(service.memory_max_mb),
         "dynamic_user": "" if service.user else "yes",
         "user": service.user or NAME,
         "protect_home": "read-only" if at_home else "yes",
@@ -191,8 +214,9 @@ def check_access(service: Service) -> None:
         remedy = f"pass a --user who can, or install fireseg-edge where every user can run it, such as /opt/{NAME}"
         raise UserError(f"{user} cannot run {service.python} ({error.strerror})", remedy) from error
     for line in refused.splitlines():
-        remedy = f"pass a --user who can, or permit the group {CAMERA_GROUP} with `chgrp` and `chmod`"
-        raise UserError(f"{user} cannot {'read' if line[0] == 'R' else 'write'} {line[1:]}", remedy)
+        verb, right = ("read", "r") if line[0] == "R" else ("write", "w")
+        permit = f"`sudo chgrp {CAMERA_GROUP} {line[1:]} && sudo chmod g+{right} {line[1:]}`"
+        raise UserError(f"{user} cannot {verb} {line[1:]}", f"pass a --user who can, or run {permit}")
 
 
 def run_as(user: str | None, command: Sequence[str]) -> str:

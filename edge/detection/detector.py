@@ -23,7 +23,7 @@ class Detector:
     """Processes frames in time order; `clock` is that of `TimedFrame.captured_s`.
 
     Example:
-        >>> segmenter = Segmenter("models/fireseg-base-int8.tflite")
+        >>> segmenter = Segmenter("base")
         >>> zones = ZoneMap([], [], segmenter.height, segmenter.width)
         >>> detector = Detector(segmenter, zones, AlarmRules(), EventTracker(sha256(path), "camera 1"))
         >>> with Capture(lambda: build_camera("0", CameraSettings())) as capture:

@@ -56,6 +56,9 @@ class HostStatus:
     """Runnable processes, averaged over the last minute."""
 
 
+UNKNOWN = HostStatus(None, None, None, None)
+
+
 def read_state(root: Path = ROOT, *, firmware_timeout_s: float = 2.0) -> HostStatus:
     """Return the current status. Takes a few milliseconds on a Pi."""
     millidegrees = _first_number(_read(root / "sys/class/thermal/thermal_zone0/temp"))

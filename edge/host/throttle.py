@@ -10,14 +10,23 @@ import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 
-from edge.host.machine import HOT_C, HostStatus, read_state
+from edge.host.machine import HOT_C, UNKNOWN, HostStatus, read_state
+from edge.threads import Worker
 
 log = logging.getLogger(__name__)
 
 MACHINE_POLL_S = 10.0
+STALE_AFTER_S = 60.0  # an older status of the machine is unknown: its firmware hangs
 COOL_C = HOT_C - 5
 SLOWEST_S = 1.0
 """Longest interval that heat causes: an alarm takes several results and must still be raised within seconds."""
+
+
+def in_background(job: Callable[[], None]) -> Worker:
+    """Call a function in another thread; keep what this returns, so that a refused thread is tried again."""
+    worker = Worker("host status", job)
+    worker.start()
+    return worker
 
 
 @dataclass(eq=False)
@@ -31,14 +40,20 @@ class Throttle:
     """Halve the rate while the machine is hot or throttled."""
     clock: Callable[[], float] = time.monotonic
     read_machine: Callable[[], HostStatus] = read_state
+    run_job: Callable[[Callable[[], None]], object] = in_background
+    """Runs a function that may block: the Pi's firmware can hang."""
 
     def __post_init__(self) -> None:
         self._halvings = 0
-        self._polled_s = self.clock()
-        self.machine = self.read_machine()
-        """Status of the machine at the last poll."""
         self._started_s = self.clock() - SLOWEST_S
         self._busy_s = 0.0
+        self.machine = UNKNOWN
+        """Status of the machine at the last poll."""
+        self._read: HostStatus | None = None  # by the job, for the loop's thread
+        self._read_s = self.clock()
+        self._job: object = None
+        self._polled_s = self.clock() - MACHINE_POLL_S
+        self.poll()
 
     def wait_s(self) -> float:
         """Return the seconds until the next frame may be processed."""
@@ -61,10 +76,23 @@ class Throttle:
         self._busy_s = self.clock() - self._started_s
 
     def poll(self) -> None:
-        """Read the machine's status, if that is due, and adapt the rate."""
-        if self.clock() - self._polled_s < MACHINE_POLL_S:
-            return
-        self._polled_s, self.machine = self.clock(), self.read_machine()
+        """Take the machine's status, read in the background, and adapt the rate; never blocks."""
+        now_s = self.clock()
+        if self._job is None and now_s - self._polled_s >= MACHINE_POLL_S:
+            self._polled_s = now_s
+            self._job = self.run_job(self._read_machine) or True
+        if self._read is not None:
+            self.machine, self._read, self._read_s, self._job = self._read, None, now_s, None
+            self._adapt()
+        elif now_s - self._read_s >= STALE_AFTER_S and self.machine is not UNKNOWN:
+            log.warning("the machine's temperature and throttling cannot be read any more")
+            self.machine = UNKNOWN
+
+    def _read_machine(self) -> None:
+        self._read = self.read_machine()
+
+    def _adapt(self) -> None:
+        """Halve or restore the rate."""
         if not self.slow_when_hot:
             return
         machine = self.machine

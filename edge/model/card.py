@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import json
+import stat
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +21,41 @@ CARD_FORMAT = 1
 BUFFERS_FIELD, DATA_FIELD = 4, 0  # numbers in the tables Model and Buffer of TFLite's schema
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # constant, so that the same card gives the same bytes on any day
 INPUT_LAYOUT, INPUT_RANGE = "RGB", [0, 255]
+MAX_MODEL_BYTES = 256 << 20  # a sparse or mistaken file must not fill the memory; a large U-Net in float32 has half
+MAX_CARD_BYTES = 1 << 20
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others expand without a limit
 
 Card = dict[str, Any]
 
 
-def split_model(path: Path) -> tuple[bytes, Card | None]:
-    """Read a `.tflite` and return its flatbuffer and its card, or None without a card. Raises `UserError`.
+def read_model(path: Path) -> bytes:
+    """Return the bytes of a model file. Raises `UserError` if it cannot be read or is too large."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for a writer
+            raise UserError(f"model {path} could not be read (not a regular file)", "check the path")
+        if status.st_size <= MAX_MODEL_BYTES:
+            with path.open("rb") as file:
+                return file.read(status.st_size)
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"model {path} could not be read ({reason})", "check the path") from error
+    problem = f"model {path} has {status.st_size / 1e6:.0f} MB"
+    raise UserError(problem, f"expected a .tflite of at most {MAX_MODEL_BYTES / 1e6:.0f} MB")
+
+
+def split_model(path: Path, data: bytes | None = None) -> tuple[bytes, Card | None]:
+    """Return the flatbuffer and the card of a `.tflite`; the card is None if it has none. Raises `UserError`.
+
+    Args:
+        data: the bytes of the file, if they were read before.
 
     Example:
         >>> flatbuffer, card = split_model(Path("models/fireseg-base-int8.tflite"))
         >>> card["threshold"]
         0.5
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"model {path} could not be read ({error.strerror})", "check the path") from error
+    data = read_model(path) if data is None else data
     if data[4:8] != b"TFL3":
         raise UserError(f"{path} is not a TFLite model", "expected a .tflite file, as from `fireseg-export convert`")
     flatbuffer, card = _split(data, path)
@@ -51,14 +70,27 @@ def _split(data: bytes, path: Path) -> tuple[bytes, Any]:
             if CARD_NAME not in archive.namelist():
                 return data, None  # keep other tools' metadata with the flatbuffer
             archive_start = min(entry.header_offset for entry in archive.infolist())
-            return data[:archive_start], json.loads(archive.read(CARD_NAME))
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            text = _read_entry(archive, archive.getinfo(CARD_NAME))
+    except Exception as error:  # zipfile raises a dozen kinds for damaged, encrypted or unknown archives
         if CARD_NAME.encode() in data:  # a cut file must not pass as a model without a card
             problem = f"{path} is cut short or damaged, its card cannot be read ({error})"
             raise UserError(problem, "copy or download it again") from error
         return data, None
-    except ValueError as error:
+    try:
+        return data[:archive_start], json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"the card {CARD_NAME} in {path} is not JSON ({error})", "export the model again") from error
+
+
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """Return a file of an archive. Raises ValueError if it is larger than a card, whatever its header says."""
+    if entry.compress_type not in COMPRESSIONS:
+        raise ValueError(f"compression method {entry.compress_type}")
+    with archive.open(entry) as file:
+        text = file.read(MAX_CARD_BYTES + 1)
+    if max(len(text), entry.file_size) > MAX_CARD_BYTES:
+        raise ValueError(f"more than {MAX_CARD_BYTES} bytes")
+    return text
 
 
 def check_card(card: Any, path: Path) -> Card:

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edge.errors import UserError
-from edge.quiet import quiet
+from edge.quiet import silence
 
 # Runtime name -> module with `Interpreter`, pip package.
 RUNTIMES = {
@@ -34,7 +34,7 @@ class Runtime:
 
     def interpreter(self, model: bytes, threads: int) -> Any:
         """Return an interpreter of a flatbuffer with allocated tensors. Raises ValueError or RuntimeError."""
-        with quiet():  # XNNPACK logs to stderr
+        with silence():  # XNNPACK logs to stderr
             interpreter = self.module.Interpreter(model_content=model, num_threads=threads)
             interpreter.allocate_tensors()
         return interpreter
@@ -70,10 +70,12 @@ def find_runtime(name: str | None = None) -> Runtime:
     if name:
         raise UserError(f"runtime {name} is not installed", f"run `pip install {RUNTIMES[name][1]}`")
     remedy = "run `pip install ai-edge-litert`"
-    if platform.machine() in ("armv7l", "armv6l"):
+    # Not the machine: a 32-bit Raspberry Pi OS may have a 64-bit kernel, which reports aarch64.
+    bits = 64 if sys.maxsize > 1 << 32 else 32
+    if bits == 32:
         remedy = (
-            "use a 64-bit Raspberry Pi OS, or the 32-bit Bookworm one with its Python 3.11 and "
-            "`pip install tflite-runtime`, which has no wheel for newer Pythons"
+            "use a 64-bit Raspberry Pi OS, or on the 32-bit Bookworm `pip install tflite-runtime` beside "
+            "Debian's python3-numpy and python3-opencv, as in docs/installation.md"
         )
-    python = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {platform.machine()}"
+    python = f"{bits}-bit Python {sys.version_info[0]}.{sys.version_info[1]} on {platform.machine()}"
     raise UserError(f"no TFLite interpreter is installed for {python}", remedy)

@@ -18,42 +18,51 @@ import numpy.typing as npt
 from edge.errors import UserError
 from edge.images import Frame, Map, Mask
 from edge.model.card import Card, split_model
-from edge.model.preprocess import probability_to_u8, to_model_input
+from edge.model.preprocess import probability_to_u8, to_model_input, to_model_mask
+from edge.model.probe import make_probe
 from edge.model.runtime import cores_for, find_runtime
+from edge.model.shipped import find_model
 
 DEFAULT_THRESHOLD = 0.5
 OUTPUT_STEPS = 256  # the unit of the map is 1/256
+ROUNDING = 0.01  # how far a probability may lie outside 0..1
+CLEARER = 0.2  # by which flames stand out more, if a model without a card is to get frames in 0..1
 
 
 class Segmenter:
     """A loaded segmentation model. Not thread-safe.
 
     Args:
-        model_path: a `.tflite`, with or without a card.
+        model_path: "base" or "small", which ship with this package, or a `.tflite`, with or without a card.
         threads: CPU threads; all cores by default.
         runtime: "litert" or "tflite-runtime"; the best one installed by default.
+        data: the bytes of the file, if they were read before.
 
     Raises `UserError` if the model is not supported.
 
     Example:
-        >>> segmenter = Segmenter("models/fireseg-base-int8.tflite")
+        >>> segmenter = Segmenter("base")
         >>> mask = segmenter.mask(read_rgb(Path("photo.jpg")))
         >>> fire_share = mask.mean()
     """
 
-    def __init__(self, model_path: str | Path, *, threads: int | None = None, runtime: str | None = None) -> None:
-        path = Path(model_path)
+    def __init__(
+        self,
+        model_path: str | Path,
+        *,
+        threads: int | None = None,
+        runtime: str | None = None,
+        data: bytes | None = None,
+    ) -> None:
+        self._path = path = find_model(model_path)
         self.threads = cores_for(threads)
-        flatbuffer, self.card = split_model(path)
+        flatbuffer, self.card = split_model(path, data)
         self.runtime = find_runtime(runtime)
         try:
             self._interpreter = self.runtime.interpreter(flatbuffer, self.threads)
         except (ValueError, RuntimeError) as error:
             problem = f"{path} could not be loaded by {self.runtime} ({error})"
             raise UserError(problem, "export the model again") from error
-        if self.card is None:
-            assumed = f"RGB frames in 0..255, threshold {DEFAULT_THRESHOLD} and the quantization of its tensors"
-            warnings.warn(f"{path} carries no card: assuming {assumed}", stacklevel=2)
         input_ = _only_tensor(self._interpreter.get_input_details(), "input", path)
         output = _only_tensor(self._interpreter.get_output_details(), "output", path)
         self.height, self.width = _size(input_, output, self.card, path)
@@ -66,6 +75,12 @@ class Segmenter:
         threshold = self.card["threshold"] if self.card else DEFAULT_THRESHOLD
         self.threshold_u8 = min(math.ceil(threshold * OUTPUT_STEPS), OUTPUT_STEPS - 1)
         """Fire pixels have at least this value in the map."""
+        self._largest = 255.0  # value of a float input
+        if self.card is None:
+            if self._input_dtype.kind == "f":
+                self._largest = self._likely_largest(path)
+            assumed = f"RGB frames in 0..{self._largest:g}, threshold {DEFAULT_THRESHOLD}"
+            warnings.warn(f"{path} carries no card: assuming {assumed} and its tensors' quantization", stacklevel=2)
 
     def mask(self, frame: Frame) -> Mask:
         """Return the boolean fire mask (height, width) of an RGB `uint8` frame (H, W, 3) of any size."""
@@ -89,12 +104,17 @@ class Segmenter:
         if self._input_dtype == np.int8:
             # Flipping the top bit subtracts 128.
             np.bitwise_xor(self._frame, 0x80, out=self._input()[0].view(np.uint8))
-        else:
+        elif self._largest == 255:
             np.copyto(self._input()[0], self._frame)
+        else:
+            np.multiply(self._frame, np.float32(self._largest / 255), out=self._input()[0])
 
     def invoke(self) -> None:
-        """Run inference on the loaded frame."""
-        self._interpreter.invoke()
+        """Run inference on the loaded frame. Raises `UserError` if the model is damaged."""
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise UserError(f"{self._path} could not be run by {self.runtime} ({error})", "copy it again") from error
 
     def result(self) -> Map:
         """Return the map of the last inference."""
@@ -107,6 +127,31 @@ class Segmenter:
             cv2.LUT(output.view(np.uint8), self._output_table, dst=self._map)
         return self._map
 
+    def _likely_largest(self, path: Path) -> float:
+        """Return 255 or 1: whether a float model without a card sees the probe's flames in 0..255, or only in 0..1.
+
+        Raises `UserError` if its outputs are not probabilities.
+        """
+        probe = make_probe()
+        flames = to_model_mask(probe.flame_mask, self.height, self.width)
+        contrasts = {}
+        for self._largest in (255.0, 1.0):
+            outputs = []
+            for frame in (probe.flames, probe.room):
+                self.load(frame)
+                self.invoke()
+                outputs.append(self._output()[0, :, :, 0].copy())
+            if self._largest == 255 and not all(_are_probabilities(output) for output in outputs):
+                low, high = min(map(np.min, outputs)), max(map(np.max, outputs))
+                remedy = "expected probabilities from 0 to 1: end the network with a sigmoid"
+                raise UserError(f"{path} has outputs from {low:.4g} to {high:.4g}", remedy)
+            contrasts[self._largest] = float((outputs[0] - outputs[1])[flames].mean())
+        return 1.0 if contrasts[1.0] > contrasts[255.0] + CLEARER else 255.0
+
+
+def _are_probabilities(output: npt.NDArray[np.floating]) -> bool:
+    return bool(output.dtype.kind != "f" or (output.min() >= -ROUNDING and output.max() <= 1 + ROUNDING))
+
 
 def _only_tensor(details: list[dict[str, Any]], kind: str, path: Path) -> dict[str, Any]:
     """Return the details of the model's one input or output. Raises `UserError`."""
@@ -117,8 +162,14 @@ def _only_tensor(details: list[dict[str, Any]], kind: str, path: Path) -> dict[s
     if dtype not in (np.uint8, np.int8, np.float32) or len(shape) != 4:
         remedy = "expected uint8, int8 or float32 of shape (1, H, W, channels)"
         raise UserError(f"{path} has the {kind} {dtype} {shape}", remedy)
-    if kind == "output" and dtype.kind != "f" and not detail["quantization"][0]:
-        raise UserError(f"{path} has the output {dtype} {shape} without a scale", "export it with quantization")
+    if kind == "output" and dtype.kind != "f":
+        scale, zero_point = detail["quantization"]
+        if not scale:
+            raise UserError(f"{path} has the output {dtype} {shape} without a scale", "export it with quantization")
+        low, high = ((float(edge) - zero_point) * scale for edge in (np.iinfo(dtype).min, np.iinfo(dtype).max))
+        if low < -0.5:
+            remedy = "expected probabilities from 0 to 1: end the network with a sigmoid"
+            raise UserError(f"{path} has outputs from {low:.4g} to {high:.4g}", remedy)
     return detail
 
 
@@ -126,6 +177,11 @@ def _size(input_: dict[str, Any], output: dict[str, Any], card: Card | None, pat
     """Return height and width. Raises `UserError` unless the model maps RGB to one map of the card's size."""
     shapes = tuple(map(int, input_["shape"])), tuple(map(int, output["shape"]))
     _, height, width, _ = shapes[0]
+    signature = tuple(map(int, input_.get("shape_signature", shapes[0])))
+    if -1 in signature[1:]:
+        raise UserError(f"{path} has an input of free size {signature}", "convert it again with a fixed size")
+    if height == 3 != width and shapes[0][3] != 3:
+        raise UserError(f"{path} takes frames with channels first {shapes[0]}", "convert it to (1, H, W, 3)")
     if shapes != ((1, height, width, 3), (1, height, width, 1)):
         remedy = "expected an RGB frame (1, H, W, 3) to one probability per pixel (1, H, W, 1)"
         raise UserError(f"{path} maps {shapes[0]} to {shapes[1]}", remedy)

@@ -85,17 +85,26 @@ class Sinks:
 
     def receivers(self) -> tuple[ReceiverStatus, ...]:
         """Return the state of delivery to all receivers."""
-        return tuple(receiver for sink in self._sinks for receiver in sink.receivers())
+        statuses: list[ReceiverStatus] = []
+        self._call_each(lambda sink: statuses.extend(sink.receivers()))
+        return tuple(statuses)
 
     def lost_files(self) -> int:
         """Return how many files could not be written."""
-        return sum(sink.lost_files for sink in self._sinks)
+        counts: list[int] = []
+        self._call_each(lambda sink: counts.append(sink.lost_files))
+        return sum(counts)
 
     def close(self) -> None:
         """Close all sinks at the same time, since each may take about a second."""
-        threads = [threading.Thread(target=self._guard, args=(sink, lambda sink: sink.close())) for sink in self._sinks]
-        for thread in threads:
-            thread.start()
+        threads = []
+        for sink in self._sinks:
+            thread = threading.Thread(target=self._guard, args=(sink, lambda sink: sink.close()))
+            try:
+                thread.start()
+                threads.append(thread)
+            except (RuntimeError, MemoryError):  # no further thread: one after the other
+                self._guard(sink, lambda sink: sink.close())
         for thread in threads:
             thread.join()
 

@@ -1,12 +1,13 @@
 """Snapshots and clips of fires: the last seconds in memory, on disk only events.
 
 Continuous writing wears out SD cards. Frames therefore wait in memory as JPEGs until an alarm. The clip is encoded in
-/dev/shm if possible and copied to the disk whole. The folder is limited in bytes and age. A full or read-only disk
-costs the snapshots and clips, never the alarm.
+/dev/shm if possible and copied to the disk whole. Memory and folder are limited. A full or read-only disk costs the
+snapshots and clips, never the alarm.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import queue
 import shutil
@@ -14,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +24,25 @@ import cv2
 import numpy as np
 
 from edge.config import ClipsSection
-from edge.files import replacing, write_bytes, write_json
-from edge.images import encode_jpeg, overlay, shrink
+from edge.files import replacing
+from edge.images import Frame, encode_jpeg, overlay, shrink
 from edge.messages import END, START, FireEvent, FrameResult
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
-from edge.sinks.video import VideoFile
+from edge.sinks.retention import Retention
+from edge.sinks.video import MEMORY_DIR, PRIVATE_FILE, PRIVATE_FOLDER, SCRATCH_PREFIX, VideoWriter
+from edge.threads import Worker
 
 log = logging.getLogger(__name__)
 
 MAX_WIDTH_PX = 640  # wider frames are scaled down: five seconds of 640 px take a few megabytes
 MAX_BUFFER_BYTES = 24 << 20
+MAX_CLIP_BYTES = 48 << 20  # of JPEGs; a clip that reaches it ends early
+MAX_WAITING_BYTES = 96 << 20  # for a slow disk; files above it are lost
 MIN_FPS, MAX_FPS = 0.5, 60.0
-MEMORY_DIR = Path("/dev/shm")
+PRUNE_INTERVAL_S = 3600.0  # without a fire
+ABANDONED_AFTER_S = 3600.0
+PRUNING = "pruning"
+KINDS = {".jpg": "images", ".mp4": "clips", ".json": "records"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,21 @@ class Clip:
     id: str
     until_s: float
     frames: list[BufferedFrame]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class FileJob:
+    """A file to be written."""
+
+    name: str
+    size_bytes: int
+    """Memory that it takes until then."""
+    write: Callable[[Path], object]
+
+    @property
+    def kind(self) -> str:
+        return KINDS[Path(self.name).suffix]
 
 
 class Clips(Sink):
@@ -59,20 +82,34 @@ class Clips(Sink):
         section: folder, length of clips, and limits of the folder; the oldest files are deleted first.
         now: wall clock in seconds, as in the files' modification times.
         grace_s: how long `close` waits for files to be written.
+        prune_interval_s: how often old files are deleted without a fire.
     """
 
     def __init__(
-        self, section: ClipsSection, *, now: Callable[[], float] = time.time, grace_s: float = SHUTDOWN_GRACE_S
+        self,
+        section: ClipsSection,
+        *,
+        now: Callable[[], float] = time.time,
+        grace_s: float = SHUTDOWN_GRACE_S,
+        prune_interval_s: float = PRUNE_INTERVAL_S,
     ) -> None:
         self._section, self._folder = section, Path(section.folder)
-        self._now, self._grace_s = now, grace_s
+        self._grace_s, self._prune_interval_s = grace_s, prune_interval_s
+        self._retention = Retention(self._folder, section.max_mb * 1e6, section.max_days * 86400, now=now)
         self._buffer: deque[BufferedFrame] = deque()
         self._buffer_bytes = 0
         self._clips: list[Clip] = []
         # A thread writes the files: a slow card must not delay the alarm.
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write_all, name="clips", daemon=True)
+        self._jobs: queue.SimpleQueue[FileJob | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._waiting_files = self._waiting_bytes = self._lost_files = 0
+        self._problems: set[str] = set()  # what cannot be written now
+        self._writer = Worker("clips", self._write_all)
         self._writer.start()
+
+    @property
+    def lost_files(self) -> int:
+        return self._lost_files
 
     def on_result(self, result: FrameResult) -> None:
         frame = BufferedFrame(result.t_s, encode_jpeg(shrink(result.rgb, MAX_WIDTH_PX)))
@@ -82,78 +119,132 @@ class Clips(Sink):
             not 0 <= result.t_s - self._buffer[0].t_s <= self._section.before_s or self._buffer_bytes > MAX_BUFFER_BYTES
         ):
             self._buffer_bytes -= len(self._buffer.popleft().jpeg)
-        for clip in self._clips:
+        for clip in list(self._clips):
             clip.frames.append(frame)
-        for clip in [clip for clip in self._clips if result.t_s >= clip.until_s]:
-            self._finish(clip)
+            clip.size_bytes += len(frame.jpeg)
+            if result.t_s >= clip.until_s:
+                self._finish(clip)
+            elif clip.size_bytes > MAX_CLIP_BYTES:
+                log.info("the clip of %s ends early: it has reached %d MB of frames", clip.id, MAX_CLIP_BYTES >> 20)
+                self._finish(clip)
 
     def on_event(self, event: FireEvent) -> None:
         if event.kind == START:
-            self._clips.append(Clip(event.id, event.t_s + self._section.after_s, list(self._buffer)))
-        self._jobs.put(lambda: self._write_snapshots(event))
+            until_s = event.t_s + self._section.after_s
+            self._clips.append(Clip(event.id, until_s, list(self._buffer), self._buffer_bytes))
+        name, size_bytes = f"{event.id}-{event.kind}", event.rgb.nbytes
+        self._submit(f"{name}.jpg", size_bytes, lambda path: write_jpeg(path, event.rgb))
+        self._submit(f"{name}-overlay.jpg", size_bytes, lambda path: write_jpeg(path, overlay(event.rgb, event.mask)))
+        if event.kind == END:
+            record = json.dumps(event.as_json(), indent=2, allow_nan=False) + "\n"
+            self._submit(f"{event.id}.json", len(record), lambda path: path.write_text(record))
 
     def close(self) -> None:
         for clip in list(self._clips):
             self._finish(clip)
         self._jobs.put(None)
         self._writer.join(self._grace_s)
+        with self._lock:
+            if self._waiting_files:
+                log.error("%d files of fires were not written before the run ended", self._waiting_files)
+                self._lost_files += self._waiting_files
 
     def _finish(self, clip: Clip) -> None:
         self._clips.remove(clip)
         if clip.frames:
-            self._jobs.put(lambda: self._write_clip(clip))
+            self._submit(f"{clip.id}.mp4", clip.size_bytes, lambda path: write_clip(path, clip.frames))
+
+    def _submit(self, name: str, size_bytes: int, write: Callable[[Path], object]) -> None:
+        job = FileJob(name, size_bytes, write)
+        with self._lock:
+            is_full = self._waiting_bytes + size_bytes > MAX_WAITING_BYTES
+            if not is_full:
+                self._waiting_files += 1
+                self._waiting_bytes += size_bytes
+        if is_full:
+            self._lose(job, f"the disk is too slow: {MAX_WAITING_BYTES >> 20} MB wait to be written")
+        else:
+            self._jobs.put(job)
+
+    def _lose(self, job: FileJob, reason: str) -> None:
+        with self._lock:
+            self._lost_files += 1
+            is_new = job.kind not in self._problems
+            self._problems.add(job.kind)
+        if is_new:
+            log.error("%s of fires are lost (%s); the alarm is not affected", job.kind, reason)
 
     # The writer thread.
 
     def _write_all(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        remove_abandoned_scratch()
+        while True:
+            self._prune()
             try:
-                job()
-            except Exception as error:  # any kind: the next file may succeed
-                log.error("images of a fire are lost (%s); the alarm is not affected", error)
-            try:
-                prune(self._folder, self._section.max_mb * 1e6, self._section.max_days * 86400, self._now())
-            except OSError as error:
-                log.error("old images could not be deleted (%s)", error)
+                job = self._jobs.get(timeout=self._prune_interval_s)
+            except queue.Empty:
+                continue
+            if job is None:
+                return
+            self._write(job)
+            with self._lock:
+                self._waiting_files -= 1
+                self._waiting_bytes -= job.size_bytes
 
-    def _write_snapshots(self, event: FireEvent) -> None:
-        name = f"{event.id}-{event.kind}"
-        write_bytes(self._folder / f"{name}.jpg", encode_jpeg(event.rgb))
-        write_bytes(self._folder / f"{name}-overlay.jpg", encode_jpeg(overlay(event.rgb, event.mask)))
-        if event.kind == END:
-            write_json(self._folder / f"{event.id}.json", event.as_json())
+    def _write(self, job: FileJob) -> None:
+        try:
+            self._folder.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
+            with replacing(self._folder / job.name) as temporary:
+                temporary.chmod(PRIVATE_FILE)
+                job.write(temporary)
+        except Exception as error:  # any kind: the next file may succeed
+            self._lose(job, str(error))
+            return
+        with self._lock:
+            is_over = job.kind in self._problems
+            self._problems.discard(job.kind)
+        if is_over:
+            log.info("%s of fires are written again", job.kind)
 
-    def _write_clip(self, clip: Clip) -> None:
-        frames = clip.frames
-        span_s = frames[-1].t_s - frames[0].t_s
-        fps = min(max((len(frames) - 1) / span_s, MIN_FPS), MAX_FPS) if span_s > 0 else 1.0
-        with tempfile.TemporaryDirectory(prefix="fireseg-", dir=MEMORY_DIR if MEMORY_DIR.is_dir() else None) as scratch:
+    def _prune(self) -> None:
+        try:
+            self._retention.apply()
+            self._problems.discard(PRUNING)
+        except OSError as error:
+            if PRUNING not in self._problems:
+                log.error("%s could not be pruned (%s)", self._folder, error.strerror)
+            self._problems.add(PRUNING)
+
+
+def write_jpeg(path: Path, rgb: Frame) -> None:
+    path.write_bytes(encode_jpeg(rgb))
+
+
+def write_clip(path: Path, frames: Sequence[BufferedFrame]) -> None:
+    """Encode a clip in memory and copy it to `path`; where memory is short, encode it there. Raises `OSError`."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=MEMORY_DIR) as scratch:
             encoded = Path(scratch) / "clip.mp4"
-            video = VideoFile(encoded, fps)
-            for frame in frames:
-                video.write(cv2.imdecode(np.frombuffer(frame.jpeg, np.uint8), cv2.IMREAD_COLOR))
-            video.close()
-            with replacing(self._folder / f"{clip.id}.mp4") as temporary:
-                shutil.copyfile(encoded, temporary)
+            encode_clip(encoded, frames)
+            shutil.copyfile(encoded, path)
+    except OSError:
+        encode_clip(path, frames)
 
 
-def prune(folder: Path, max_bytes: float, max_age_s: float, now_s: float) -> list[Path]:
-    """Delete the oldest event files until the folder is within its limits; return the deleted paths.
+def encode_clip(path: Path, frames: Sequence[BufferedFrame]) -> None:
+    span_s = frames[-1].t_s - frames[0].t_s
+    fps = min(max((len(frames) - 1) / span_s, MIN_FPS), MAX_FPS) if span_s > 0 else 1.0
+    video = VideoWriter(path, fps)
+    try:
+        for frame in frames:
+            video.write(cv2.imdecode(np.frombuffer(frame.jpeg, np.uint8), cv2.IMREAD_COLOR))
+    finally:
+        video.close()
 
-    Files with other names, such as a person's own, are left alone.
-    """
-    files = []
-    for path in folder.glob("*"):
-        if path.suffix in (".jpg", ".mp4", ".json") and path.name[:8].isdigit() and path.name[8:9] == "T":
-            with suppress(OSError):
-                status = path.stat()
-                files.append((status.st_mtime, path.name, status.st_size, path))
-    total_bytes = sum(size for _, _, size, _ in files)
-    deleted = []
-    for mtime, _, size, path in sorted(files):
-        if total_bytes <= max_bytes and now_s - mtime <= max_age_s:
-            continue
-        path.unlink(missing_ok=True)
-        total_bytes -= size
-        deleted.append(path)
-    return deleted
+
+def remove_abandoned_scratch() -> None:
+    """Delete what killed runs left in memory."""
+    for folder in MEMORY_DIR.glob(f"{SCRATCH_PREFIX}*"):
+        with suppress(OSError):
+            if abs(time.time() - folder.stat().st_mtime) > ABANDONED_AFTER_S:
+                shutil.rmtree(folder, ignore_errors=True)

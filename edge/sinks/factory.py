@@ -38,9 +38,8 @@ def build_sinks(config: Config, *, as_json: bool, record: Path | None, version: 
 
 def _build(config: Config, as_json: bool, record: Path | None, version: str) -> Iterator[Sink]:
     """Yield the sinks. Those whose file or port may be taken come before those that contact other machines."""
-    out = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  # None if stdout was closed from the start
-    kind = JsonLines if as_json else StatusLine if out.isatty() else PlainLines
-    yield kind(out)
+    kind = JsonLines if as_json else StatusLine if sys.stdout.isatty() else PlainLines
+    yield kind(sys.stdout)
     if record:
         from edge.sinks.video import VideoRecorder
 
@@ -83,4 +82,4 @@ def build_notifiers(config: Config, version: str = "") -> Iterator[Sink]:
         secret = read_secret(WEBHOOK_SECRET, config.webhook.secret_file)
         # A hash names the folder, since the URL may contain a secret.
         queue = DiskQueue(folder / f"webhook-{hashlib.sha256(url.encode()).hexdigest()[:12]}", max_bytes)
-        yield Webhook(url, queue, secret=secret, timeout_s=config.webhook.timeout_s)
+        yield Webhook(config.webhook.url_with_login(), queue, secret=secret, timeout_s=config.webhook.timeout_s)

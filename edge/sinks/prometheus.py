@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, ProcessCollector
@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from edge.messages import THROTTLE_BITS, CameraState, FireEvent, FrameResult, RunStatus
+from edge.messages import THROTTLE_BITS, CameraState, FailureCounts, FireEvent, FrameResult, ReceiverStatus, RunStatus
 from edge.sinks import Sink
 
 FRAME_AGE_BUCKETS_S = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
@@ -71,12 +71,46 @@ class Prometheus(Sink, Collector):
         yield _gauges("fireseg_camera_state", "1 for the camera's current state, else 0.", "state", states)
         model = {"sha256": status.model_sha256, "version": self._version}
         yield InfoMetricFamily("fireseg_model", "Hash of the model and version of the program.", model)
+        fallback = 1.0 if status.fallback else 0.0
+        yield GaugeMetricFamily("fireseg_fallback", "1 while the last good configuration and model run.", fallback)
+        yield from _failures(status.failures)
+        yield from _receivers(status.receivers)
         host = status.machine
         if host.temperature_c is not None:
             yield GaugeMetricFamily("fireseg_temperature_celsius", "Processor temperature.", host.temperature_c)
         if host.throttling is not None:
             reasons = {reason: reason in host.throttling.now for reason in THROTTLE_BITS.values()}
             yield _gauges("fireseg_throttled", "1 while the firmware throttles, by reason.", "reason", reasons)
+
+
+def _failures(failures: FailureCounts) -> Iterator[Metric]:
+    yield CounterMetricFamily("fireseg_failed_reloads", "Configurations or models rejected.", failures.reloads)
+    yield CounterMetricFamily("fireseg_thread_restarts", "Restarts of threads that failed.", failures.thread_restarts)
+    missing = len(failures.missing_threads)
+    yield GaugeMetricFamily("fireseg_threads_missing", "Threads that should run and do not.", missing)
+    yield CounterMetricFamily("fireseg_lost_files", "Images, clips and recordings not written.", failures.lost_files)
+    yield CounterMetricFamily("fireseg_broken_frames", "Frames that were not decodable.", failures.broken_frames)
+
+
+def _receivers(receivers: Sequence[ReceiverStatus]) -> Iterator[Metric]:
+    """Yield how delivery to each receiver of events goes."""
+    for name, help_text, key in (
+        ("fireseg_events_made", "Events handed over for delivery.", "made"),
+        ("fireseg_events_delivered", "Events accepted by the receiver.", "delivered"),
+        ("fireseg_events_dropped", "Events lost: rejected, or too many waited.", "dropped"),
+        ("fireseg_events_dead_letters", "Events set aside after repeated failures.", "dead_letters"),
+        ("fireseg_events_retries", "Deliveries that failed and were tried again.", "retries"),
+    ):
+        family = CounterMetricFamily(name, help_text, labels=["receiver"])
+        for receiver in receivers:
+            family.add_metric([receiver.name], getattr(receiver, key))
+        yield family
+    waiting = {receiver.name: receiver.waiting for receiver in receivers}
+    yield _gauges("fireseg_events_waiting", "Events to be delivered.", "receiver", waiting)
+    ages_s = {receiver.name: receiver.oldest_age_s for receiver in receivers}
+    yield _gauges("fireseg_events_oldest_age_seconds", "Age of the oldest waiting event.", "receiver", ages_s)
+    reachable = {receiver.name: not receiver.problem for receiver in receivers}
+    yield _gauges("fireseg_receiver_up", "1 unless events do not arrive at the moment.", "receiver", reachable)
 
 
 def _gauges(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:

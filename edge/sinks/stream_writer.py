@@ -7,9 +7,10 @@ import logging
 import os
 import queue
 import select
-import threading
 from collections.abc import Callable
 from typing import TextIO
+
+from edge.threads import Worker
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +24,9 @@ CLOSED_ERRNOS = {errno.EPIPE, errno.EIO, errno.ECONNRESET, errno.EBADF}
 class StreamWriter:
     """Writes texts to a stream, in order, in its own thread.
 
-    It writes to the file descriptor, since a blocked write would keep the lock of Python's buffer. If the reader is
-    gone, or hangs on `close`, the descriptor is redirected to /dev/null: later prints neither block nor fail.
+    It writes to a copy of the file descriptor: a blocked write would keep the lock of Python's buffer, and `silence`
+    redirects the descriptor itself. If the reader is gone, or hangs on `close`, both are redirected to /dev/null: later
+    prints neither block nor fail.
 
     Args:
         name: of the stream, for the log.
@@ -36,15 +38,15 @@ class StreamWriter:
         self, out: TextIO, name: str, *, max_queued: int = MAX_QUEUED, on_closed: Callable[[], None] = lambda: None
     ) -> None:
         self._out, self._name = out, name
-        self._descriptor = _flushed_descriptor(out)
+        self._descriptor = _copied_descriptor(out)
         self._max_queued, self._on_closed = max_queued, on_closed
         self.wait_while: Callable[[], bool] = lambda: False
         """While this returns true, `write` returns once the text is written, and nothing is dropped."""
         self._queue: queue.Queue[str | None] = queue.Queue()
         self._dropped = 0
         self._closed = self._failing = False
-        self._thread = threading.Thread(target=self._run, name=f"{name} writer", daemon=True)
-        self._thread.start()
+        self._worker = Worker(f"{name} writer", self._run)
+        self._worker.start()
 
     def write(self, text: str, max_queued: int | None = None) -> None:
         """Queue a text, or drop it if too many are queued; never blocks, except for `wait_while`."""
@@ -61,6 +63,7 @@ class StreamWriter:
         self._queue.put(text)
         written = self._queue.all_tasks_done
         while self.wait_while() and not self._closed:
+            self._worker.restart()  # if the system refused it: the loop, which would retry, waits here
             with written:
                 if written.wait_for(lambda: not self._queue.unfinished_tasks, POLL_S):
                     return
@@ -70,12 +73,16 @@ class StreamWriter:
         if self._dropped:
             self._report_dropped("ends")
         self._queue.put(None)
-        self._thread.join(grace_s)
-        if self._thread.is_alive():
+        self._worker.restart()
+        self._worker.join(grace_s)
+        if self._worker.is_alive():
             self._closed = True
             self._dropped = self._queue.qsize()  # the end mark stands for the text that is being written
             self._redirect_to_null()
             self._report_dropped("hangs")
+        elif self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor, self._closed = None, True
 
     def _run(self) -> None:
         while not self._closed and (text := self._queue.get()) is not None:
@@ -114,7 +121,8 @@ class StreamWriter:
     def _redirect_to_null(self) -> None:
         if self._descriptor is not None and not self._out.closed:
             null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self._descriptor)
+            os.dup2(null, self._descriptor, inheritable=False)
+            os.dup2(null, self._out.fileno())
             os.close(null)
 
 
@@ -125,10 +133,10 @@ def print_last_line(line: str, out: TextIO) -> None:
     writer.close(LOG_GRACE_S)
 
 
-def _flushed_descriptor(out: TextIO) -> int | None:
-    """Return the stream's file descriptor, its buffer flushed; None for an in-memory stream."""
+def _copied_descriptor(out: TextIO) -> int | None:
+    """Return a copy of the stream's file descriptor, its buffer flushed; None for an in-memory stream."""
     try:
         out.flush()
-        return out.fileno()
+        return os.dup(out.fileno())
     except (OSError, ValueError):
         return None

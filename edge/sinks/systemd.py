@@ -3,7 +3,8 @@
 READY is sent when the loop starts, with the model loaded and before the first frame: a camera that is unreachable at
 boot must not fail the start. The watchdog is fed by results alone, and this sink is called last. A process whose
 camera, model or sinks have died looks alive in every other way. If the camera stays away, systemd restarts the run
-after WatchdogSec, which must therefore exceed the longest reconnection wait.
+after WatchdogSec, which must therefore exceed the longest reconnection wait. A thread that stays missing, such as one
+that delivers events, is a reason to restart too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from edge.messages import FrameResult, RunStatus
 from edge.sinks import Sink
 
 FEEDS_PER_TIMEOUT = 4
+MISSING_LIMIT_S = 120.0  # longer than the longest wait before a worker is called again
+OPTIONAL_THREADS = {"host status", "reload", "stdout writer", "stderr writer"}  # no reason to restart a run
 STALE_AFTER_S = 3.0  # an older last result means that the camera is silent; it says nothing about fire
 
 
@@ -38,6 +41,7 @@ class Systemd(Sink):
         self._fed_s: float | None = None
         self._last: FrameResult | None = None
         self._ready = False
+        self._missing_since_s: dict[str, float] = {}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)  # a full socket must not block the loop; all messages are repeated
 
@@ -46,11 +50,15 @@ class Systemd(Sink):
         if self._feed_interval_s is None:
             return
         now_s = self._clock()
+        if any(now_s - since_s >= MISSING_LIMIT_S for since_s in self._missing_since_s.values()):
+            return
         if self._fed_s is None or now_s - self._fed_s >= self._feed_interval_s:
             self._notify("WATCHDOG=1")
             self._fed_s = now_s
 
     def on_status(self, status: RunStatus) -> None:
+        now_s, missing = self._clock(), {*status.failures.missing_threads} - OPTIONAL_THREADS
+        self._missing_since_s = {name: self._missing_since_s.get(name, now_s) for name in missing}
         ready = [] if self._ready else ["READY=1"]
         self._notify(*ready, f"STATUS={summary(status, self._last)}")
         self._ready = True
@@ -75,6 +83,13 @@ def from_environment() -> Systemd | None:
 
 def summary(status: RunStatus, last: FrameResult | None) -> str:
     """Return one line for `systemctl status`."""
+    text = _camera_summary(status, last)
+    if status.failures.missing_threads:
+        text += f"; MISSING THREADS {', '.join(status.failures.missing_threads)}"
+    return text + ("; FALLBACK to the last configuration and model that worked" if status.fallback else "")
+
+
+def _camera_summary(status: RunStatus, last: FrameResult | None) -> str:
     if last is None or status.last_result_age_s > STALE_AFTER_S:
         return f"{status.camera_state}, no frame for {status.last_result_age_s:.0f} s"
     zones = ", ".join(zone for zone, alarm in last.alarms.items() if alarm)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import DEFAULT_MODEL
 from edge.model.card import CARD_FORMAT, INPUT_LAYOUT, INPUT_RANGE, Card, attach
+from edge.model.shipped import SHIPPED
 from tests.support.tiny_models import FOLDER, HEIGHT, WIDTH
 
 
@@ -45,10 +45,7 @@ def videos_dir() -> Path:
 @pytest.fixture(scope="session")
 def shipped_model() -> Path:
     """The default model."""
-    path = Path(__file__).parents[2] / DEFAULT_MODEL
-    if not path.is_file():
-        pytest.skip(f"{DEFAULT_MODEL} is missing: export one to run this test")
-    return path
+    return SHIPPED["base"]
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,10 @@ from edge.commands.config import documented_config
 from edge.config import SECTIONS, Config, load_config
 from edge.config_schema import validation_error
 from edge.errors import UserError
+from edge.secrets import WEB_PASSWORD
 from tests.support.run_cli import fireseg_edge, refused
 
+ROOT = Path(__file__).parents[2]
 STOVE = '[[zones]]\nname = "stove"\npolygon = [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9]]\n'
 
 
@@ -69,7 +71,29 @@ def test_paths_in_the_file_start_at_its_folder_and_those_of_options_do_not(tmp_p
     assert config.source.address == str(tmp_path / "fire.mp4")
     assert config.files("required") == [tmp_path / "secret"]
     assert load_config(path).model.path == str(tmp_path / "my.tflite")
-    assert load_config(written(tmp_path, '[source]\naddress = "rtsp://cam/1"')).source.address == "rtsp://cam/1"
+
+
+@pytest.mark.parametrize("name", ["picamera2", "test-pattern", "0", "rtsp://cam/1", "http://cam/live?x=1"])
+def test_a_camera_by_its_name_is_not_a_path(tmp_path: Path, name: str) -> None:
+    assert load_config(written(tmp_path, f'[source]\naddress = "{name}"')).source.address == name
+
+
+@pytest.mark.parametrize("name", ["videos", "gone.mp4", "./test-pattern", "00.mp4"])
+def test_any_other_source_is_a_path_in_the_folder_of_the_file(tmp_path: Path, name: str) -> None:
+    assert load_config(written(tmp_path, f'[source]\naddress = "{name}"')).source.address == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["base", "small"])
+def test_a_shipped_model_is_found_by_its_name_in_any_folder(tmp_path: Path, name: str) -> None:
+    shipped = f"fireseg-{name}-int8.tflite"
+    for config in (
+        load_config(written(tmp_path, f'[model]\npath = "{name}"')),
+        load_config(None, {"model": {"path": name}}),
+    ):
+        assert (config.model.file.is_absolute(), config.model.file.name) == (True, shipped)
+        assert config.model.file.read_bytes() == (ROOT / "models" / shipped).read_bytes()
+    assert load_config(written(tmp_path, f'[model]\npath = "./{name}"')).model.file == tmp_path / name
+    assert load_config(None).model == load_config(None, {"model": {"path": "base"}}).model
 
 
 MISTAKES = {
@@ -102,6 +126,18 @@ MISTAKES = {
     "a zone without corners": ('[[zones]]\nname = "a"', "[[zones]] a: polygon = null: expected corners"),
     "a zone in pixels": ('[[zones]]\nname = "a"\npolygon = [[0,0],[64,0],[64,48]]', "fractions of the frame"),
     "a misspelt zone key": (STOVE + "plygon = 1", "[[zones]] stove: has no key plygon: did you mean polygon?"),
+    "a control character in a name": (
+        '[[zones]]\nname = "a\\u001b[2J"\npolygon = [[0,0],[1,0],[1,1]]',
+        "no control characters",
+    ),
+    "a name of 5,000 letters": (f'[[zones]]\nname = "{"n" * 5000}"\npolygon = [[0,0],[1,0],[1,1]]', "at most 100"),
+    "an address of 5,000 letters": (f'[source]\naddress = "{"x" * 5000}"', "expected at most 1000 characters"),
+    "a host with an empty label": ('[mqtt]\nhost = "broker..local"', "expected a name or an address alone"),
+    "a host with a long label": (f'[mqtt]\nhost = "{"x" * 64}.local"', "expected a name or an address alone"),
+    "a corner of 400 digits": (f"[[ignored]]\npolygon = [[{10**400},0],[1,0],[1,1]]", "expected corners, such as"),
+    "a password with a slash": ('[source]\naddress = "rtsp://me:hunter2/x@cam/1"', "write # / ? @ : [ ] % in a user"),
+    "a password with a #": ('[webhook]\nurl = "https://me:hunter2#x@hook/1"', "use the keys user and password_file"),
+    "a missing camera password": ('[source]\npassword_file = "gone"', "expected a file, but there is none"),
     "zones as a table": ('[zones]\nname = "a"', "expected [[zones]] tables"),
     "a corner of three numbers": ("[[ignored]]\npolygon = [[0,0,0],[1,0],[1,1]]", "[[ignored]] polygon = [[0, 0, 0]"),
     "invalid TOML": ("[alarm\n", "is not TOML"),
@@ -140,12 +176,55 @@ def test_any_text_gives_a_configuration_or_a_user_error(text: str, scratch: Path
 def test_init_writes_a_private_file_that_check_calls_valid(tmp_path: Path) -> None:
     path = tmp_path / "fireseg.toml"
     assert fireseg_edge("config", "init", cwd=tmp_path).code == 0
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) & 0o137 == 0
     done = fireseg_edge("config", "check", cwd=tmp_path)
     assert done.code == 0
-    assert "fireseg.toml is valid; zones: the whole frame" in done.out
+    assert "fireseg.toml is valid; model: base, 224x224 px; zones: the whole frame" in done.out
     path.write_text(path.read_text() + STOVE)
     assert "zones: stove" in fireseg_edge("config", "check", path, cwd=tmp_path).out
+
+
+@pytest.mark.parametrize(("user", "mode"), [(0, 0o640), (1000, 0o600)])
+def test_the_service_can_read_a_file_that_root_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, mode: int
+) -> None:
+    groups: list[str] = []
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    monkeypatch.setattr("shutil.chown", lambda _, group: groups.append(group))
+    assert fireseg_edge("config", "init", cwd=tmp_path).code == 0
+    assert stat.S_IMODE((tmp_path / "fireseg.toml").stat().st_mode) == mode
+    assert groups == (["video"] if user == 0 else [])
+
+
+def test_check_opens_the_model(tmp_path: Path) -> None:
+    path = written(tmp_path, '[model]\npath = "my.tflite"\n')
+    assert refused(fireseg_edge("config", "check", path, cwd=tmp_path)) == [
+        f"model {tmp_path}/my.tflite could not be read (No such file or directory): check the path"
+    ]
+
+
+@pytest.mark.parametrize("command", [("config", "check"), ("install-service", "--dry-run", "--config")])
+def test_a_page_for_other_machines_needs_a_password_that_the_service_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.delenv(WEB_PASSWORD, raising=False)
+    monkeypatch.setattr("edge.secrets.SERVICE_SECRETS", tmp_path / "secrets.env")
+    monkeypatch.setattr("edge.commands.service.find_program", lambda: Path("/usr/bin/fireseg-edge"))
+    path = written(tmp_path, '[web]\nlisten = "0.0.0.0:8080"\n')
+    (line,) = refused(fireseg_edge(*command, path, cwd=tmp_path))
+    assert line.startswith("the live page at 0.0.0.0 would be open to other machines without a password")
+    (tmp_path / "secrets.env").write_text(f'# of the service\n{WEB_PASSWORD}="a long password"\n')
+    assert fireseg_edge(*command, path, cwd=tmp_path).code == 0
+
+
+def test_check_refuses_a_short_password_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FIRESEG_WEB_PASSWORD", raising=False)
+    (tmp_path / "password").write_text("x\n")
+    path = written(tmp_path, '[web]\nlisten = "0.0.0.0:8080"\npassword_file = "password"')
+    (line,) = refused(fireseg_edge("config", "check", path, cwd=tmp_path))
+    assert line.startswith("the live page's password has 1 character: expected at least 8")
+    (tmp_path / "password").write_text("long enough\n")
+    assert fireseg_edge("config", "check", path, cwd=tmp_path).code == 0
 
 
 def test_init_overwrites_nothing_and_check_tells_how_to_start(tmp_path: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import typer
 
 from edge.errors import UserError, UserErrors, run_app
+
+ROOT = Path(__file__).parents[2]
 
 
 def in_typer(command: Callable[[], None]) -> Callable[[], None]:
@@ -53,3 +58,33 @@ def test_any_other_exception_is_a_bug_and_keeps_its_traceback() -> None:
 
     with pytest.raises(ZeroDivisionError, match="ours"):
         run_app(app)
+
+
+def test_control_characters_are_escaped_and_a_long_line_is_shortened(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise UserError("the camera answered \x1b[31mred\x07\n", "x" * 5000 + " end")
+
+    with pytest.raises(SystemExit):
+        run_app(fail)
+    line = capsys.readouterr().err
+    assert line.startswith("error: the camera answered \\x1b[31mred\\x07: xxx")
+    assert line.endswith("xxx end\n")
+    assert len(line) < 1100
+
+
+def test_a_process_without_standard_streams_gives_their_descriptors_to_nothing_else(tmp_path: Path) -> None:
+    code = (
+        "import socket, sys\n"
+        "from pathlib import Path\n"
+        "from edge.errors import UserError, run_app\n"
+        "def app():\n"
+        "    print('to nobody')\n"
+        "    Path(sys.argv[1]).write_text(str(socket.socket().fileno()))\n"
+        "    raise UserError('bad')\n"
+        "run_app(app)"
+    )
+    result = tmp_path / "descriptor"
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code, str(result)]
+    done = subprocess.run(command, cwd=ROOT)
+    assert done.returncode == 2
+    assert int(result.read_text()) > 2

@@ -9,8 +9,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 
@@ -21,13 +22,15 @@ from edge.errors import UserError
 from edge.host.machine import HostStatus
 from edge.host.throttle import Throttle
 from edge.loop import run_loop
-from edge.messages import CameraState, FireEvent, FrameResult, RunStatus
+from edge.messages import CameraState, FailureCounts, FireEvent, FrameResult, ReceiverStatus, RunStatus
+from edge.reload import Reloader, Setup
 from edge.signals import RunControl, install_signal_handlers
 from edge.sinks import Sink, Sinks
-from edge.status import StatusReporter, Summary
+from edge.status import StatusReporter, Summary, failures_text
 from tests.support.factories import MODEL_HASH, make_detector
 
 ROOT = Path(__file__).parents[2]
+WAIT_S = 60.0
 MACHINE = HostStatus(None, 55.0, None, 0.1)
 Message = TypeVar("Message", FrameResult, FireEvent, RunStatus)
 
@@ -51,6 +54,10 @@ class SilentCamera:
         pass
 
 
+def refuse() -> Setup:
+    raise UserError("model gone.tflite could not be read", "check the path")
+
+
 class Recorder(Sink):
     """Keeps every message; `on_message` is called with their number."""
 
@@ -72,17 +79,26 @@ def loop(
     make: Callable[[], Camera],
     *,
     control: RunControl | None = None,
-    reload: Callable[[], None] = lambda: None,
+    reloader: Reloader | None = None,
     max_frames: int | None = None,
     on_message: Callable[[int], None] = lambda _: None,
 ) -> Recorder:
     """Run the loop; the clock of its statuses advances by a second whenever it is read."""
     recorder, detector, clock = Recorder(on_message), make_detector(), itertools.count()
-    sinks, throttle = Sinks([recorder], time.monotonic), Throttle(0, slow_when_hot=False, read_machine=lambda: MACHINE)
+    sinks, throttle = (
+        Sinks([recorder], time.monotonic),
+        Throttle(0, slow_when_hot=False, read_machine=lambda: MACHINE, run_job=lambda job: job()),
+    )
     with Capture(make, replay=Replay.EVERY_FRAME, prepare=detector.prepare) as capture:
-        reporter = StatusReporter(capture, sinks, throttle, detector.events, clock=lambda: next(clock), interval_s=3)
+        reloader = reloader or Reloader(refuse, lambda _: None)
+        reporter = StatusReporter(
+            capture, sinks, throttle, detector.events, reloader, clock=lambda: next(clock), interval_s=3
+        )
         control = control or RunControl()
-        run_loop(capture, detector, sinks, throttle, control, reload=reload, max_frames=max_frames, reporter=reporter)
+        run_loop(
+            capture, detector, sinks, throttle, control,
+            reloader=reloader, max_frames=max_frames, reporter=reporter,
+        )  # fmt: skip
     return recorder
 
 
@@ -123,18 +139,6 @@ def test_a_silent_camera_is_reported_again_and_again() -> None:
     assert {(status.results, status.fps) for status in statuses} == {(0, 0.0)}
 
 
-def test_a_refused_reload_is_logged_and_the_loop_continues(caplog: pytest.LogCaptureFixture) -> None:
-    reloads = []
-
-    def refuse() -> None:
-        reloads.append(True)
-        raise UserError("model gone.tflite could not be read", "check the path")
-
-    recorder = loop(lambda: PatternCamera(fps=10), control=RunControl(reload=True), reload=refuse, max_frames=3)
-    assert (len(recorder.of(FrameResult)), len(reloads)) == (3, 1)
-    assert "rejected, the old one stays in use: model gone.tflite could not be read: check the path" in caplog.text
-
-
 def test_signals_set_flags_and_get_their_handlers_back() -> None:
     control, handler = RunControl(), signal.getsignal(signal.SIGTERM)
     with install_signal_handlers(control):
@@ -145,10 +149,14 @@ def test_signals_set_flags_and_get_their_handlers_back() -> None:
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
-def test_only_the_time_of_an_event_comes_from_the_wall_clock() -> None:
+def test_only_events_and_ages_of_files_depend_on_the_wall_clock() -> None:
     # A clock that steps, as at boot without a network, must move no alarm and no time-out.
     wall_clock, paths = re.compile(r"time\.time\(|datetime\.now"), (ROOT / "edge").rglob("*.py")
-    assert {path.name for path in paths if wall_clock.search(path.read_text())} == {"events.py", "doctor.py"}
+    assert {path.name for path in paths if wall_clock.search(path.read_text())} == {
+        "events.py",
+        "doctor.py",
+        "clips.py",
+    }
 
 
 def test_the_summary_names_source_frames_rate_age_and_fires() -> None:
@@ -157,3 +165,90 @@ def test_the_summary_names_source_frames_rate_age_and_fires() -> None:
     line = "test-pattern: 20 frames in 2.0 s (10.0 per second, 3 dropped, median age 20 ms), 2 fires"
     assert summary.line("test-pattern") == line
     assert Summary(seconds=0.0).line("cam") == "cam: 0 frames in 0.0 s (0.0 per second, 0 dropped), no fire"
+
+
+@dataclass
+class Counting:
+    """A camera whose counts a test sets."""
+
+    state: CameraState = CameraState.STREAMING
+    connects: int = 1
+    broken_frames: int = 0
+
+
+@pytest.fixture
+def reporting() -> Reporting:
+    return Reporting()
+
+
+class Reporting:
+    """A status reporter whose clock, camera and totals a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s, self.summary, self.camera = 0.0, Summary(), Counting()
+        self.recorder = Recorder(lambda _: None)
+        self.reloader = Reloader(refuse, lambda _: None, fallback="the model is damaged")
+        throttle = Throttle(0, slow_when_hot=False, read_machine=lambda: MACHINE, run_job=lambda job: job())
+        self.reporter = StatusReporter(
+            cast(Capture, self.camera), Sinks([self.recorder], time.monotonic), throttle, make_detector().events,
+            self.reloader, clock=lambda: self.now_s,
+        )  # fmt: skip
+
+    def after(self, seconds: float, *, results: int = 0, dropped: int = 0) -> RunStatus:
+        self.now_s += seconds
+        self.summary.results += results
+        self.summary.dropped += dropped
+        self.reporter.report(self.summary)
+        return self.recorder.of(RunStatus)[-1]
+
+
+def test_the_frame_rate_is_that_since_the_last_status(reporting: Reporting) -> None:
+    assert reporting.after(0).fps == 0
+    assert reporting.after(2, results=10, dropped=3).fps == 5
+    status = reporting.after(4, results=4, dropped=1)
+    assert (status.fps, status.results, status.dropped) == (1, 14, 4)
+    assert reporting.after(0.5, results=100) is status, "not due"
+    assert reporting.after(0.5).fps == 100
+
+
+def test_a_status_has_the_failures_and_the_fallback(reporting: Reporting) -> None:
+    reporting.camera.broken_frames, reporting.reloader.failed = 3, 2
+    status = reporting.after(1)
+    assert (status.failures.broken_frames, status.failures.reloads) == (3, 2)
+    assert status.fallback == "the model is damaged"
+
+
+def test_growing_failures_are_logged_once_a_minute(reporting: Reporting, caplog: pytest.LogCaptureFixture) -> None:
+    for second in range(200):
+        reporting.camera.broken_frames = min(second, 100)
+        reporting.after(1)
+    assert [record.message for record in caplog.records] == [
+        "since the start: broken frames: 59",
+        "since the start: broken frames: 100",
+    ]
+
+
+def test_what_is_lost_is_said_by_receiver() -> None:
+    receiver = ReceiverStatus("mqtt", "", 9, 5, dropped=1, dead_letters=2, retries=7, waiting=0, oldest_age_s=0.0)
+    failures = FailureCounts(lost_files=4, missing_threads=("capture",))
+    text = "lost files: 4, events dropped for mqtt: 1, events set aside for mqtt: 2, missing thread: capture"
+    assert failures_text(failures, [receiver]) == text
+    assert failures_text(FailureCounts(), [replace(receiver, dropped=0, dead_letters=0)]) == ""
+
+
+def test_results_continue_while_a_reload_is_prepared() -> None:
+    ready, control = threading.Event(), RunControl(reload=True)
+
+    def prepare() -> Setup:
+        assert ready.wait(WAIT_S)
+        raise UserError("it is bad")
+
+    def on_message(count: int) -> None:
+        if count == 10:
+            ready.set()
+
+    reloader = Reloader(prepare, lambda _: None)
+    recorder = loop(
+        lambda: PatternCamera(fps=10), control=control, reloader=reloader, max_frames=20, on_message=on_message
+    )
+    assert len(recorder.of(FrameResult)) == 20

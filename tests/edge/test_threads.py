@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+from collections.abc import Iterator
+from weakref import WeakSet
 
 import pytest
 
@@ -25,9 +28,12 @@ def test_a_worker_that_raises_is_called_again_and_counted(caplog: pytest.LogCapt
     worker.start()
     assert finished.wait(10)
     worker.join(10)
-    assert threads.restarts() - before == 1
+    assert (threads.restarts() - before, worker.restarts) == (1, 1)
     assert "sender failed (ValueError: bad item), restarting" in caplog.text
     assert "sender" not in threads.missing()
+    del worker
+    gc.collect()
+    assert threads.restarts() - before == 1, "a counter never decreases"
 
 
 def test_a_thread_that_cannot_be_started_is_missing_until_a_retry_succeeds(
@@ -64,3 +70,24 @@ def test_a_worker_that_was_joined_is_not_restarted() -> None:
     threads.restart_missing()
     assert calls == [1]
     assert not worker.is_alive()
+
+
+class LockedSet(WeakSet[Worker]):
+    """Fails where another thread could change it meanwhile, which raises in the loop."""
+
+    def __iter__(self) -> Iterator[Worker]:
+        assert threads._lock.locked()
+        return super().__iter__()
+
+    def add(self, item: Worker) -> None:
+        assert threads._lock.locked()
+        super().add(item)
+
+
+def test_workers_may_be_started_while_the_loop_looks_at_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_workers", LockedSet())
+    worker = Worker("sender", lambda: None)
+    worker.start()
+    threads.restart_missing()
+    assert threads.missing() == []
+    worker.join(10)

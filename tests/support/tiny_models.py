@@ -5,6 +5,7 @@ Run `python -m tests.support.tiny_models` to convert them again after a change.
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ def convert_all() -> dict[str, bytes]:
     from export.convert import KINDS, convert
 
     grey, frame, other = (keras.Input(batch_shape=(1, HEIGHT, WIDTH, channels)) for channels in (1, 3, 3))
+    free, first = keras.Input((None, None, 3)), keras.Input((3, HEIGHT, WIDTH))
     with warnings.catch_warnings(action="ignore"):
         ours = {
             kind: convert(_network(), kind, find_runtime("litert"), calibration=_calibration()).flatbuffer
@@ -39,8 +41,37 @@ def convert_all() -> dict[str, bytes]:
         "grey-frames": _convert(keras.Model(grey, keras.layers.Activation("sigmoid")(grey))),
         "smaller-map": _convert(keras.Model(frame, keras.layers.AveragePooling2D(2)(frame)[..., :1])),
         "no-scale": _convert(keras.Model(frame, keras.ops.cast(frame[..., :1] > 127, "uint8"))),
+        "free-size": _convert(keras.Model(free, keras.layers.Activation("sigmoid")(free[..., :1]))),
+        "channels-first": _convert(keras.Model(first, keras.layers.Activation("sigmoid")(first[:, :1]))),
+        "logits": _convert(_redness(last="linear")),
+        "frames-in-0-1": _convert(_redness()),
+        "frames-in-0-255": _convert(_redness(scale=1 / 255)),
+        "int8-logits": _convert(_network(last="tanh"), tf.int8),
         "one-number": _convert(keras.Model(frame, keras.layers.GlobalAveragePooling2D()(frame)[..., :1])),
     }
+
+
+def without_weights(data: bytes) -> bytes:
+    """Return a flatbuffer whose largest constant is missing: it loads, and inference fails."""
+
+    def number(form: str, at: int) -> int:
+        return int(struct.unpack_from(form, data, at)[0])
+
+    def field(table: int, index: int) -> int:
+        vtable = table - number("<i", table)
+        offset = number("<H", vtable + 4 + 2 * index) if number("<H", vtable) > 4 + 2 * index else 0
+        return table + offset if offset else 0
+
+    at = field(number("<I", 0), 4)
+    first = at + number("<I", at) + 4  # of the buffers; it is empty
+    sizes = {}
+    for entry in range(first, first + 4 * number("<I", first - 4), 4):
+        if at := field(entry + number("<I", entry), 0):
+            sizes[number("<I", at + number("<I", at))] = entry
+    largest = sizes[max(sizes)]
+    changed = bytearray(data)
+    struct.pack_into("<i", changed, largest, first + number("<I", first) - largest)
+    return bytes(changed)
 
 
 def _network(last: str = "sigmoid") -> Any:
@@ -57,6 +88,15 @@ def _network(last: str = "sigmoid") -> Any:
     x = keras.layers.Conv2D(1, 1, kernel_initializer=weights(1, 1.0))(x)
     x = keras.layers.UpSampling2D(2, interpolation="bilinear")(x)
     return keras.Model(frame, keras.layers.Activation(last)(x))
+
+
+def _redness(*, scale: float = 1.0, last: str = "sigmoid") -> Any:
+    """Return a model that predicts fire where red times `scale` exceeds blue by 0.4."""
+    import keras
+
+    frame = keras.Input((HEIGHT, WIDTH, 3))
+    excess = (frame[..., :1] - frame[..., 2:]) * scale - 0.4
+    return keras.Model(frame, keras.layers.Activation(last)(20.0 * excess))
 
 
 def _calibration() -> np.ndarray:

@@ -125,9 +125,9 @@ def get_json(page: WebPage, path: str) -> Any:
 class Viewer:
     """A client of /live.mjpeg or /state that reads only when asked."""
 
-    def __init__(self, page: WebPage, path: str = "/live.mjpeg") -> None:
+    def __init__(self, page: WebPage, path: str = "/live.mjpeg", headers: dict[str, str] | None = None) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=TIMEOUT_S)
-        self._connection.request("GET", path)
+        self._connection.request("GET", path, headers=headers or {})
         self.response = self._connection.getresponse()
         self.status = self.response.status
 

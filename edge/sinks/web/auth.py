@@ -7,13 +7,20 @@ this machine in its Host header, so that no other site reaches the page through 
 from __future__ import annotations
 
 import base64
+import math
 import re
 import secrets
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edge.sinks.web.guesses import GuessLimiter, network_of
+
+SIGNED_IN = "signed_in"
+"""In the state of a request that was allowed; `Connection` keeps such clients first."""
+COOKIE = "fireseg"  # holds the token that spares a client the wait after wrong passwords of others; allows nothing
 OPEN_PATHS = ("/healthz", "/readyz")  # probes have no password
 HEADERS = {
     "content-security-policy": (
@@ -37,45 +44,68 @@ class Guard:
         app: the guarded application.
         password: required of every request, with any user name; None on a loopback address.
         host: the address that is served.
+        limiter: makes clients wait after wrong passwords.
     """
 
-    def __init__(self, app: ASGIApp, *, password: str | None, host: str) -> None:
+    def __init__(self, app: ASGIApp, *, password: str | None, host: str, limiter: GuessLimiter) -> None:
         self._app = app
         self._password = password.encode() if password is not None else None
         self._hosts = {"localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host}
+        self._limiter = limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = HTTPConnection(scope)
+        respond = self._refusal(request)
+        needs_cookie = request.url.path not in OPEN_PATHS and not (respond or self._password is None)
+        needs_cookie = needs_cookie and request.cookies.get(COOKIE) != self._limiter.token
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                if needs_cookie:
+                    headers["set-cookie"] = f"{COOKIE}={self._limiter.token}; Path=/; HttpOnly; SameSite=Strict"
             await send(message)
 
-        respond = self._refusal(scope) or self._app
-        await respond(scope, receive, send_with_headers)
+        await (respond or self._app)(scope, receive, send_with_headers)
 
-    def _refusal(self, scope: Scope) -> ASGIApp | None:
-        """Return the response to a request that is not allowed."""
-        headers = Headers(scope=scope)
-        if scope["method"] not in ("GET", "HEAD"):
+    def _refusal(self, request: HTTPConnection) -> ASGIApp | None:
+        """Return the response to a request that is not allowed; mark others as signed in."""
+        if request.scope["method"] not in ("GET", "HEAD"):
             return PlainTextResponse("Method not allowed.\n", 405, {"allow": "GET, HEAD"})
         if self._password is None:
             # Any port: SSH forwarding changes it.
-            if re.sub(r":[0-9]+$", "", headers.get("host", "").lower()) in self._hosts:
-                return None
-            return PlainTextResponse("Unknown host: without a password, open it as localhost or 127.0.0.1.\n", 403)
-        if scope["path"] in OPEN_PATHS or has_password(headers.get("authorization", ""), self._password):
+            if re.sub(r":[0-9]+$", "", request.headers.get("host", "").lower()) not in self._hosts:
+                return PlainTextResponse("Unknown host: without a password, open it as localhost or 127.0.0.1.\n", 403)
+        elif request.scope["path"] in OPEN_PATHS:
             return None
+        elif refusal := self._password_refusal(request, self._password):
+            return refusal
+        request.scope.setdefault("state", {})[SIGNED_IN] = True
+        return None
+
+    def _password_refusal(self, request: HTTPConnection, password: bytes) -> ASGIApp | None:
+        sent = sent_password(request.headers.get("authorization", ""))
+        if sent is not None:
+            network = network_of(request.client.host if request.client else "")
+            if wait_s := self._limiter.wait_s(network, sent, request.cookies.get(COOKIE, "")):
+                seconds = math.ceil(wait_s)
+                text = f"Too many wrong passwords: try again in {seconds} s.\n"
+                return PlainTextResponse(text, 429, {"retry-after": str(seconds)})
+            if secrets.compare_digest(sent, password):
+                self._limiter.right(network)
+                return None
+            self._limiter.wrong(network, sent)
         challenge = 'Basic realm="FireSeg Edge", charset="UTF-8"'
         return PlainTextResponse("Password required; any user name.\n", 401, {"www-authenticate": challenge})
 
 
-def has_password(authorization: str, password: bytes) -> bool:
-    """Return whether an Authorization header holds the password, with any user name."""
+def sent_password(authorization: str) -> bytes | None:
+    """Return the password in an Authorization header, with any user name; None if it holds none."""
     scheme, _, encoded = authorization.partition(" ")
     try:
         credentials = base64.b64decode(encoded.strip(), validate=True)
     except ValueError:
-        return False
-    return scheme.lower() == "basic" and secrets.compare_digest(credentials.partition(b":")[2], password)
+        return None
+    return credentials.partition(b":")[2] if scheme.lower() == "basic" else None

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edge.config import Config
@@ -16,9 +16,16 @@ MAX_POINTS = 600  # ten minutes: one per status
 NO_POINT = -1.0
 MAX_FIRES = 20
 STALE_AFTER_S = 10.0  # without a frame or a status, which the loop publishes every second
+MISSED_FRAMES = 3  # for cameras and loops slower than that
 
 Point = tuple[float, dict[str, float]]
 """Seconds since the run started, and the largest area fraction of each zone since the point before."""
+
+
+def stale_after_s(config: Config) -> float:
+    """Return the age from which a frame is not current, at the configured rates of the camera and the loop."""
+    rates = [rate for rate in (config.source.fps, config.loop.max_fps) if rate]
+    return max(STALE_AFTER_S, *(MISSED_FRAMES / rate for rate in rates))
 
 
 @dataclass
@@ -129,6 +136,7 @@ class History:
                 "events_revision": self._events_revision,
                 "config_revision": self._config_revision,
                 "point": self._points[-1] if self._points[-1][0] != NO_POINT else None,
+                "stale_after_s": stale_after_s(self._config),
             }
         if status:
             throttling = status.machine.throttling
@@ -144,6 +152,8 @@ class History:
                 "throttled": throttling.now if throttling else None,
                 "load": status.machine.load,
                 "model_sha256": status.model_sha256,
+                "receivers": [asdict(receiver) for receiver in status.receivers],
+                "failures": asdict(status.failures),
             }
         return state
 
@@ -156,13 +166,19 @@ class History:
         return f"no status from the loop for {age_s:.0f} s" if age_s >= STALE_AFTER_S else None
 
     def readiness_problem(self) -> str | None:
-        """Return why a fire would go undetected now; None while frames arrive."""
+        """Return why a fire would go undetected or unnoticed now; None while frames arrive.
+
+        A receiver that is down is not a reason: restarting the run does not help it.
+        """
         with self._lock:
             if self._status is not None and self._status.camera_state is not CameraState.STREAMING:
                 return f"the camera is {self._status.camera_state.value}"
             if self._result is None:
                 return "no frame yet"
-            age_s, max_fps = self._clock() - self._result_s, self._config.loop.max_fps
-        if age_s >= max(STALE_AFTER_S, 3 / max_fps if max_fps else 0.0):
+            age_s, limit_s = self._clock() - self._result_s, stale_after_s(self._config)
+            missing = self._status.failures.missing_threads if self._status else ()
+        if age_s >= limit_s:
             return f"no frame for {age_s:.0f} s"
+        if missing:
+            return f"threads are missing: {', '.join(missing)}"
         return self.liveness_problem()

@@ -19,7 +19,6 @@ from edge.messages import FrameResult
 
 MAX_WIDTH_PX = 960  # the page shows no more, and a Pi's network fills up soon
 MIN_INTERVAL_S = 0.1
-STALE_AFTER_S = 10.0  # older frames are not served as current
 
 
 class Notifier:
@@ -62,10 +61,15 @@ class Notifier:
 
 
 class LiveFrames:
-    """The newest result as a JPEG, with and without the fire overlay, encoded in an executor."""
+    """The newest result as a JPEG, with and without the fire overlay, encoded in an executor.
 
-    def __init__(self, executor: Executor, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        stale_after_s: older frames are not served as current.
+    """
+
+    def __init__(self, executor: Executor, stale_after_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._executor = executor
+        self.stale_after_s = stale_after_s
         self._clock = clock
         self._newest: FrameResult | None = None
         self._received_s = 0.0
@@ -101,7 +105,7 @@ class LiveFrames:
         return (await self._encode(with_overlay)).jpeg if self._is_fresh() else None
 
     def _is_fresh(self) -> bool:
-        return self._newest is not None and self._clock() - self._received_s <= STALE_AFTER_S
+        return self._newest is not None and self._clock() - self._received_s <= self.stale_after_s
 
     async def _encode(self, with_overlay: bool) -> Variant:
         """Encode the newest result, unless another viewer has since this one asked."""

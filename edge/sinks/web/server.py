@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edge.errors import UserError
+from edge.threads import Worker
 
 if TYPE_CHECKING:  # loaded in the server's thread: on a Pi it takes a while
     import uvicorn
@@ -81,16 +81,14 @@ class Server:
         self._idle_s = idle_s
         self._server: uvicorn.Server | None = None
         self._closing = False
-        self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
-
-    @property
-    def started(self) -> bool:
-        return self._thread.ident is not None
+        self.started = False
+        self._worker = Worker("web", self._serve)
 
     def start(self) -> None:
         """Start the thread, once; later calls do nothing."""
         if not self.started and not self._closing:
-            self._thread.start()
+            self.started = True
+            self._worker.start()
 
     def close(self) -> None:
         """Stop within a second, whoever is connected."""
@@ -100,41 +98,40 @@ class Server:
             logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
             self._server.should_exit = True
         if self.started:
-            self._thread.join(SHUTDOWN_GRACE_S + 0.5)
+            self._worker.join(SHUTDOWN_GRACE_S + 0.5)
         self._listener.close()
 
     def _serve(self) -> None:
-        try:
-            import uvicorn
+        import uvicorn
 
-            from edge.sinks.web.connection import Connection
+        from edge.sinks.web.connection import Connection
 
-            config = uvicorn.Config(
-                self._make_app(),
-                loop="asyncio",
-                http=Connection,
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                backlog=BACKLOG,
-                # uvicorn declares whole seconds but takes any.
-                timeout_keep_alive=self._idle_s,  # type: ignore[arg-type]
-                timeout_graceful_shutdown=SHUTDOWN_GRACE_S,  # type: ignore[arg-type]
-            )
-            self._server = uvicorn.Server(config)
-            # Requests are not logged; errors go to the run's log.
-            for name in ("uvicorn", "asyncio"):
-                logger = logging.getLogger(name)
-                logger.handlers, logger.propagate = list(logging.getLogger("edge").handlers), False
-                logger.setLevel(logging.ERROR)
-            for name in ("uvicorn.error", "asyncio", Connection.__module__):
-                logging.getLogger(name).filters = [RateLimitFilter()]
+        config = uvicorn.Config(
+            self._make_app(),
+            loop="asyncio",
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            # uvicorn declares whole seconds but takes any.
+            timeout_keep_alive=self._idle_s,  # type: ignore[arg-type]
+            timeout_graceful_shutdown=SHUTDOWN_GRACE_S,  # type: ignore[arg-type]
+        )
+        self._server = uvicorn.Server(config)
+        # Requests are not logged; errors go to the run's log.
+        for name in ("uvicorn", "asyncio"):
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = list(logging.getLogger("edge").handlers), False
+            logger.setLevel(logging.ERROR)
+        for name in ("uvicorn.error", "asyncio", Connection.__module__):
+            logging.getLogger(name).filters = [RateLimitFilter()]
+        if not self._closing:
+            # A copy: uvicorn closes it, and the thread may be restarted.
+            self._server.run(sockets=[self._listener.dup()])
             if not self._closing:
-                self._server.run(sockets=[self._listener])
-        except Exception as error:
-            log.error("the live page has stopped (%s: %s)", type(error).__name__, error)
-            log.debug("the live page's error", exc_info=error)
+                raise RuntimeError("it ended")

@@ -14,7 +14,8 @@ from edge.messages import FireEvent, FrameResult, RunStatus
 from edge.secrets import WEB_PASSWORD, read_secret
 from edge.sinks import Sink, log_failure
 from edge.sinks.prometheus import Prometheus
-from edge.sinks.web.history import History
+from edge.sinks.web.guesses import GuessLimiter
+from edge.sinks.web.history import History, stale_after_s
 from edge.sinks.web.live import LiveFrames, Notifier, render_jpeg
 from edge.sinks.web.server import IDLE_S, Server, open_socket
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # loaded in the server's thread
 
 log = logging.getLogger(__name__)
 
+MIN_PASSWORD_LENGTH = 8
 EVENT_WIDTH_PX = 480  # sixty snapshots of events stay under two megabytes
 
 
@@ -32,10 +34,10 @@ class WebPage(Sink):
     The address is bound at once, so that a wrong one ends the run before it begins. The server starts after the first
     frame, or at the second status without one: loading it must not delay the first result.
 
-    Raises `UserError` if the address cannot be bound, or would be open to other machines without a password.
+    Raises `UserError` if the address cannot be bound, or would be open without a password or with a short one.
 
     Args:
-        config: `[web]`, `[[zones]]`, `[[ignored]]`, `[alarm]` and `[loop]` are used.
+        config: `[web]`, `[[zones]]`, `[[ignored]]`, `[alarm]`, `[loop]` and `[source]` are used.
         metrics: answers `/metrics`.
         idle_s: as for `Server`.
         clock: monotonic seconds.
@@ -61,8 +63,10 @@ class WebPage(Sink):
         self._metrics = metrics
         # One worker: encoding must not take all cores from the model.
         self._executor = ThreadPoolExecutor(1, "web-jpegs")
-        self._live, self._history = LiveFrames(self._executor, clock), History(config, clock)
+        self._live = LiveFrames(self._executor, stale_after_s(config), clock)
+        self._history = History(config, clock)
         self._notifier = Notifier()
+        self._limiter = GuessLimiter(clock)
         self._has_status = False
         self._server = Server(listener, self._make_app, idle_s=idle_s)
 
@@ -71,7 +75,7 @@ class WebPage(Sink):
         from edge.sinks.web.auth import Guard
 
         app = make_app(self._live, self._history, self._notifier, self._metrics.scrape)
-        return Guard(app, password=self._password, host=self._host)
+        return Guard(app, password=self._password, host=self._host, limiter=self._limiter)
 
     def on_result(self, result: FrameResult) -> None:
         self._history.on_result(result)
@@ -86,12 +90,14 @@ class WebPage(Sink):
     def on_status(self, status: RunStatus) -> None:
         self._history.on_status(status)
         self._notifier.notify()
+        self._limiter.poll()
         if self._has_status:
             self._server.start()
         self._has_status = True
 
     def on_config(self, config: Config) -> None:
         self._history.on_config(config)
+        self._live.stale_after_s = stale_after_s(config)
         self._notifier.notify()
 
     def close(self) -> None:
@@ -108,12 +114,25 @@ class WebPage(Sink):
 def find_password(listen: Listen, file: str) -> str | None:
     """Return the page's password, or None on a loopback address without one.
 
-    Raises `UserError` if other machines could open the page without a password.
+    Raises `UserError` if other machines could open the page without a password, or with a short one.
     """
-    password = read_secret(WEB_PASSWORD, file)
+    password = read_password(file)
     if password is None and not listen.loopback:
         raise UserError(
             f"the live page at {listen.host} would be open to other machines without a password",
             f"set {WEB_PASSWORD} or [web] password_file, or listen at {LOOPBACK}:{listen.port}",
         )
+    return password
+
+
+def read_password(file: str) -> str | None:
+    """Return the page's password from the environment or a file; None if neither is set.
+
+    Raises `UserError` for a password that is soon guessed.
+    """
+    password = read_secret(WEB_PASSWORD, file)
+    if password is not None and len(password) < MIN_PASSWORD_LENGTH:
+        count = f"{len(password)} character{'s' if len(password) > 1 else ''}"
+        remedy = f"expected at least {MIN_PASSWORD_LENGTH} in {WEB_PASSWORD} or [web] password_file"
+        raise UserError(f"the live page's password has {count}", remedy)
     return password

@@ -28,7 +28,7 @@ def statuses(monkeypatch: pytest.MonkeyPatch) -> list[HostStatus]:
 
 
 def bench(model: Path, *arguments: str) -> Done:
-    done = fireseg_edge("bench", model, "--threads", "1", "--seconds", "0", *arguments, cwd=model.parent)
+    done = fireseg_edge("bench", "--model", model, "--threads", "1", "--seconds", "0", *arguments, cwd=model.parent)
     assert done.code == 0, done
     return done
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 import edge.commands.doctor
+import edge.reload
 from edge.commands.doctor import check_clock, check_disk, check_power, check_temperature, is_clock_synchronized
 from edge.errors import UserError
 from edge.host.machine import HostStatus, Throttling
+from edge.secrets import WEB_PASSWORD
 from tests.support.mqtt_fixtures import mosquitto
 from tests.support.run_cli import fireseg_edge
 
@@ -54,6 +56,16 @@ def test_a_missing_model_and_camera_fail_with_their_remedies_and_no_password(hea
     assert lines["disk"].startswith("OK ")
 
 
+@pytest.mark.parametrize("pixels", [0, 1])
+def test_a_model_that_sees_no_flames_fails(
+    healthy: None, pixels: int, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge.reload, "prove", lambda *_: pixels)
+    _, lines = doctor(tmp_path, "--model", models["int8"], "--source", "test-pattern")
+    assert lines["model"].startswith("OK " if pixels else "FAIL ")
+    assert pixels or "detects no fire in the test pattern's flames: copy it again" in lines["model"]
+
+
 def test_heat_fails_before_the_machine_throttles() -> None:
     assert check_temperature(status(60)) == "60 °C"
     assert check_temperature(status(None)) == check_power(status(bits=None)) == "not reported by this machine"
@@ -71,6 +83,7 @@ def test_a_weak_power_supply_fails_even_if_it_was_long_ago() -> None:
 
 def test_a_nearly_full_disk_fails(tmp_path: Path) -> None:
     assert str(tmp_path) in check_disk(tmp_path / "not" / "made" / "yet")
+    assert str(tmp_path) in check_disk(tmp_path / ("x" * 5000))
     with pytest.raises(UserError, match="free some space"):
         check_disk(tmp_path, min_free_bytes=1e18)
 
@@ -91,6 +104,28 @@ def test_the_answer_of_timedatectl_is_parsed(
     (tmp_path / "timedatectl").write_text(f"#!/bin/sh\necho {answer}\n")
     (tmp_path / "timedatectl").chmod(0o755)
     assert is_clock_synchronized() is expected
+
+
+@pytest.mark.parametrize(
+    ("model", "advice"), [("base", "use the model small (`--model small`)"), ("small", "faster Pi")]
+)
+def test_a_slow_machine_gets_advice_for_its_own_model(
+    healthy: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: str, advice: str
+) -> None:
+    monkeypatch.setattr(edge.commands.doctor, "SLOW_MS", 0.0)
+    line = doctor(tmp_path, "--model", model, "--source", "test-pattern")[1]["runtime"]
+    assert line.startswith("FAIL ")
+    assert advice in line
+    assert "int8" not in line
+
+
+def test_a_page_without_a_password_fails(healthy: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("edge.secrets.SERVICE_SECRETS", tmp_path / "none")
+    monkeypatch.delenv(WEB_PASSWORD, raising=False)
+    config, arguments = tmp_path / "fireseg.toml", ("--model", "gone.tflite", "--source", "test-pattern")
+    for listen, start in (("0.0.0.0:80", "FAIL "), ("127.0.0.1:80", "OK ")):
+        config.write_text(f'[web]\nlisten = "{listen}"\n')
+        assert doctor(tmp_path, "--config", config, *arguments)[1]["page"].startswith(start)
 
 
 @pytest.mark.slow

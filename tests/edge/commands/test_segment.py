@@ -32,7 +32,7 @@ def photo(tmp_path: Path) -> Path:
 def test_it_writes_a_mask_and_an_overlay_and_prints_a_table(
     models: dict[str, Path], photo: Path, tmp_path: Path
 ) -> None:
-    done = fireseg_edge("segment", models["int8"], photo, "--out", "masks", cwd=tmp_path)
+    done = fireseg_edge("segment", "--model", models["int8"], photo, "--out", "masks", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     assert files_in(tmp_path / "masks") == ["campfire-mask.png", "campfire-overlay.jpg"]
     expected = Segmenter(models["int8"]).mask(read_rgb(photo))
@@ -50,7 +50,7 @@ def test_it_prints_json_and_warns_of_a_model_without_a_card(
     shutil.copy(photo, other)
     plain = tmp_path / "plain.tflite"
     plain.write_bytes(split_model(models["int8"])[0])
-    done = fireseg_edge("segment", plain, photo, other, "--out", "masks", "--json", cwd=tmp_path)
+    done = fireseg_edge("segment", "--model", plain, photo, other, "--out", "masks", "--json", cwd=tmp_path)
     assert done.code == 0
     assert done.err.startswith(f"warning: {plain} carries no card")
     rows = json.loads(done.out)
@@ -60,22 +60,23 @@ def test_it_prints_json_and_warns_of_a_model_without_a_card(
 
 
 MISTAKES = {
-    "missing model": (["segment", "gone.tflite", "photos/campfire.jpg"], "gone.tflite could not be read"),
-    "not a model": (["segment", "notes.png", "photos/campfire.jpg"], "notes.png is not a TFLite model"),
-    "missing image": (["segment", "model.tflite", "gone.jpg"], "gone.jpg could not be read"),
-    "truncated image": (["segment", "model.tflite", "half.jpg"], "half.jpg is cut short"),
-    "text named as an image": (["segment", "model.tflite", "notes.png"], "notes.png is not a readable image"),
+    "missing model": (["segment", "--model", "gone.tflite", "photos/campfire.jpg"], "gone.tflite could not be read"),
+    "not a model": (["segment", "--model", "notes.png", "photos/campfire.jpg"], "notes.png is not a TFLite model"),
+    "missing image": (["segment", "--model", "model.tflite", "gone.jpg"], "gone.jpg could not be read"),
+    "truncated image": (["segment", "--model", "model.tflite", "half.jpg"], "half.jpg is cut short"),
+    "text named as an image": (["segment", "notes.png"], "notes.png is not a readable image"),
+    "a model among the images": (["segment", "model.tflite", "photos/campfire.jpg"], "write `--model model.tflite`"),
     "two images of one name": (
-        ["segment", "model.tflite", "photos/campfire.jpg", "again/campfire.jpg"],
+        ["segment", "--model", "model.tflite", "photos/campfire.jpg", "again/campfire.jpg"],
         "would both be written as campfire",
     ),
     "folder below a file": (
-        ["segment", "model.tflite", "photos/campfire.jpg", "--out", "notes.png/masks"],
+        ["segment", "--model", "model.tflite", "photos/campfire.jpg", "--out", "notes.png/masks"],
         "notes.png/masks could not be written",
     ),
-    "no threads": (["bench", "model.tflite", "--threads", "0"], "0 threads: expected at least 1"),
-    "unknown runtime": (["bench", "model.tflite", "--runtime", "onnx"], "runtime 'onnx'"),
-    "truncated model": (["bench", "half.tflite"], "half.tflite is cut short or damaged"),
+    "no threads": (["bench", "--model", "model.tflite", "--threads", "0"], "0 threads: expected at least 1"),
+    "unknown runtime": (["bench", "--model", "model.tflite", "--runtime", "onnx"], "runtime 'onnx'"),
+    "truncated model": (["bench", "--model", "half.tflite"], "half.tflite is cut short or damaged"),
 }
 
 
@@ -100,6 +101,6 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2_and_writes_nothing(
 def test_a_broken_image_leaves_the_results_of_the_others(models: dict[str, Path], photo: Path, tmp_path: Path) -> None:
     broken = photo.with_name("broken.jpg")
     broken.write_bytes(photo.read_bytes()[:-100])
-    done = fireseg_edge("segment", models["int8"], photo, broken, "--out", "masks", cwd=tmp_path)
+    done = fireseg_edge("segment", "--model", models["int8"], photo, broken, "--out", "masks", cwd=tmp_path)
     assert refused(done) == [f"{broken} is cut short ({broken.stat().st_size} bytes): copy or download it again"]
     assert files_in(tmp_path / "masks") == ["campfire-mask.png", "campfire-overlay.jpg"]

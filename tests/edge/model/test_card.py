@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import io
 import json
+import os
 import shutil
 import subprocess
+import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import numpy as np
 import pytest
 
 from edge.errors import UserError
-from edge.model.card import CARD_NAME, Card, attach, split_model
+from edge.model.card import CARD_NAME, MAX_CARD_BYTES, Card, attach, split_model
 from edge.model.runtime import find_runtime
 
 
@@ -154,3 +157,70 @@ def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path: Path) -> None
         split_model(tmp_path / "gone.tflite")
     with pytest.raises(UserError, match="could not be read"):
         split_model(tmp_path)
+
+
+def archived(flatbuffer: bytes, text: bytes, *, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    file = io.BytesIO(flatbuffer)
+    with zipfile.ZipFile(file, "a", compression) as archive:
+        archive.writestr(CARD_NAME, text)
+    return file.getvalue()
+
+
+def patched(data: bytes, flags: int = 0, method: int | None = None, size: int | None = None) -> bytes:
+    """Return an archive with other fields in the headers of its last file."""
+    changed = bytearray(data)
+    for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        header = data.rindex(signature)
+        changed[header + at] |= flags
+        if method is not None:
+            changed[header + at + 2 : header + at + 4] = method.to_bytes(2, "little")
+        if size is not None:
+            changed[header + at + 16 : header + at + 20] = size.to_bytes(4, "little")
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda model: patched(archived(model, b"{}"), flags=1),  # encrypted
+        lambda model: patched(archived(model, b"{}"), method=99),
+        lambda model: archived(model, b"{}", compression=zipfile.ZIP_LZMA),
+        lambda model: archived(model, b"[" * 100_000),
+        lambda model: archived(model, b'{"format": ' + b"1" * 5000 + b"}"),
+        lambda model: archived(model, b" " * (MAX_CARD_BYTES + 1)),
+        lambda model: patched(archived(model, b" " * (MAX_CARD_BYTES + 1)), size=100),
+        lambda model: patched(archived(model, b"{}"), size=1 << 31),
+    ],
+    ids=["encrypted", "unknown method", "lzma", "nested", "digits", "too large", "larger than stated", "states 2 GB"],
+)
+def test_a_hostile_archive_is_one_error(tmp_path: Path, flatbuffer: bytes, spoil: Callable[[bytes], bytes]) -> None:
+    path = written(tmp_path / "model.tflite", spoil(flatbuffer))
+    with pytest.raises(
+        UserError, match=r"model\.tflite (is cut short or damaged, its card cannot be read|is not JSON)"
+    ):
+        split_model(path)
+
+
+def test_a_card_that_expands_a_thousandfold_takes_little_memory(tmp_path: Path, flatbuffer: bytes) -> None:
+    path = written(tmp_path / "bomb.tflite", archived(flatbuffer, bytes(64 << 20)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="more than 1048576 bytes"):
+            split_model(path)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_is_too_large_or_not_regular_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path / "sparse.tflite", b"\x1c\0\0\0TFL3")
+    os.truncate(path, 60 << 30)
+    with pytest.raises(UserError, match=r"sparse\.tflite has 64425 MB: expected a \.tflite of at most 268 MB"):
+        split_model(path)
+    os.mkfifo(tmp_path / "fifo.tflite")
+    with pytest.raises(UserError, match="not a regular file"):
+        split_model(tmp_path / "fifo.tflite")
+    with pytest.raises(UserError, match="could not be read"):
+        split_model(tmp_path / ("x" * 5000))
+    with pytest.raises(UserError, match="could not be read"):
+        split_model(Path("zero\0byte"))

@@ -58,18 +58,16 @@ def test_a_named_runtime_that_is_not_installed_or_unknown_is_refused(monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("machine", "remedy"),
-    [
-        ("aarch64", "run `pip install ai-edge-litert`"),
-        ("armv7l", "use a 64-bit Raspberry Pi OS, or the 32-bit Bookworm one .*`pip install tflite-runtime`"),
-    ],
+    ("bits", "remedy"),
+    [(64, "run `pip install ai-edge-litert`"), (32, "use a 64-bit Raspberry Pi OS, or .*`pip install tflite-runtime`")],
 )
 def test_without_an_interpreter_the_error_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, machine: str, remedy: str
+    monkeypatch: pytest.MonkeyPatch, bits: int, remedy: str
 ) -> None:
     uninstall(monkeypatch, LITERT, TFLITE_RUNTIME)
-    monkeypatch.setattr(platform, "machine", lambda: machine)
-    with pytest.raises(UserError, match=rf"on {machine}: {remedy}"):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")  # also of a 32-bit system with a 64-bit kernel
+    monkeypatch.setattr(sys, "maxsize", 2 ** (bits - 1) - 1)
+    with pytest.raises(UserError, match=rf"{bits}-bit Python 3\.\d+ on aarch64: {remedy}"):
         find_runtime()
 
 

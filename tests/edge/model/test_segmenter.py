@@ -14,10 +14,11 @@ import pytest
 from edge.errors import UserError
 from edge.images import Frame
 from edge.model.card import Card, attach, split_model
-from edge.model.preprocess import to_model_input
+from edge.model.preprocess import to_model_input, to_model_mask
+from edge.model.probe import make_probe
 from edge.model.runtime import find_runtime
 from edge.model.segmenter import Segmenter
-from tests.support.tiny_models import HEIGHT, WIDTH, convert_all
+from tests.support.tiny_models import HEIGHT, WIDTH, convert_all, without_weights
 
 SIZES = [(32, 48), (720, 1280), (97, 61), (16, 20), (20, 200), (1, 1)]
 
@@ -186,6 +187,10 @@ def test_a_card_with_another_size_is_refused(
         ("two-outputs", r"has 2 outputs: expected one"),
         ("grey-frames", r"maps \(1, 32, 48, 1\) to \(1, 32, 48, 1\): expected an RGB frame"),
         ("smaller-map", r"maps \(1, 32, 48, 3\) to \(1, 16, 24, 1\): expected"),
+        ("free-size", r"has an input of free size \(1, -1, -1, 3\): convert it again with a fixed size"),
+        ("channels-first", r"takes frames with channels first \(1, 3, 32, 48\): convert it to \(1, H, W, 3\)"),
+        ("logits", r"has outputs from -.* to .*: expected probabilities from 0 to 1: end the network with a sigmoid"),
+        ("int8-logits", r"has outputs from -1.* to .*: expected probabilities from 0 to 1"),
         ("no-scale", r"has the output uint8 \(1, 32, 48, 1\) without a scale"),
         ("one-number", r"has the output float32 \(1, 1\): expected"),
     ],
@@ -196,6 +201,26 @@ def test_an_unsupported_model_is_refused_naming_the_difference(
 ) -> None:
     with pytest.raises(UserError, match=rf"{name}\.tflite {message}"):
         Segmenter(plain_models[name])
+
+
+@pytest.mark.parametrize("largest", ["1", "255"])
+def test_the_input_range_of_a_float_model_without_a_card_is_recognized_by_its_answer_to_flames(
+    plain_models: dict[str, Path], largest: str
+) -> None:
+    with pytest.warns(UserWarning, match=rf"carries no card: assuming RGB frames in 0\.\.{largest}, "):
+        segmenter = Segmenter(plain_models[f"frames-in-0-{largest}"], threads=1)
+    probe = make_probe()
+    flames = to_model_mask(probe.flame_mask, HEIGHT, WIDTH)
+    assert not segmenter.mask(probe.room).any()
+    assert segmenter.mask(probe.flames)[flames].mean() > 0.5
+    assert segmenter.mask(probe.flames)[~flames].mean() < 0.01
+
+
+def test_a_failing_inference_is_an_error_that_names_the_model(models: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "zeroed.tflite"
+    path.write_bytes(without_weights(models["float32"].read_bytes()))
+    with pytest.raises(UserError, match=r"zeroed\.tflite could not be run by ai-edge-litert"):
+        Segmenter(path, threads=1).mask(random_frame())
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])

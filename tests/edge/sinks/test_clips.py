@@ -1,10 +1,13 @@
-"""Snapshots, clips and recordings: their content, their limits, and that they never cost the alarm."""
+"""Snapshots and clips: their content, their limits, and that they never cost the alarm."""
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,13 @@ import cv2
 import pytest
 
 from edge.config import ClipsSection
-from edge.images import read_rgb
+from edge.images import encode_jpeg, read_rgb
 from edge.messages import END, PEAK, START
-from edge.sinks.clips import Clips, prune
-from edge.sinks.video import VideoRecorder
+from edge.sinks.clips import Clips
+from tests.edge.sinks.test_retention import event_files
 from tests.support.factories import event, result
+from tests.support.small_disk import fill, small_disk
+from tests.support.waiting import wait_for
 
 ID = "20261122T120000Z-frame-abcd"
 FPS = 5
@@ -85,7 +90,7 @@ def test_a_run_that_ends_during_a_fire_keeps_the_clip_so_far(tmp_path: Path) -> 
 def test_an_unwritable_folder_costs_only_the_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
     record_fire(clips(tmp_path / "file" / "events"), 1.0, until_s=3)
-    assert "images of a fire are lost" in caplog.text
+    assert "images of fires are lost" in caplog.text
 
 
 def test_images_are_written_again_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +117,7 @@ def test_a_slow_disk_delays_neither_the_loop_nor_the_end(tmp_path: Path, monkeyp
         assert release.wait(TIMEOUT_S)
         written.append(True)
 
-    monkeypatch.setattr("edge.sinks.clips.write_bytes", write)
+    monkeypatch.setattr("edge.sinks.clips.write_jpeg", write)
     sink = clips(tmp_path, grace_s=0.01)
     sink.on_event(event(START))
     sink.close()
@@ -120,36 +125,99 @@ def test_a_slow_disk_delays_neither_the_loop_nor_the_end(tmp_path: Path, monkeyp
     release.set()
 
 
-def event_files(folder: Path, *ages_days: float) -> list[Path]:
-    """Files of 1000 bytes, whose age counts back from 1e9 s."""
-    paths = []
-    for number, days in enumerate(ages_days):
-        path = folder / f"2026112{number}T120000Z-frame-abcd.mp4"
-        path.write_bytes(bytes(1000))
-        os.utime(path, (1e9 - days * 86400,) * 2)
-        paths.append(path)
-    return paths
+def test_a_clip_starts_within_the_memory_for_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = clips(tmp_path)
+    one_jpeg = len(encode_jpeg(result(0.0, 0.0, on=False).rgb))
+    monkeypatch.setattr("edge.sinks.clips.MAX_BUFFER_BYTES", 9 * one_jpeg // 2)
+    record_fire(sink, 6.0, until_s=10)
+    assert len(grey_levels(tmp_path / f"{ID}.mp4")) == 4 + 1 * FPS  # with the frame of the start
 
 
-def test_the_oldest_files_are_deleted_until_the_folder_is_small_and_young_enough(tmp_path: Path) -> None:
-    old, new, middle = event_files(tmp_path, 9, 1, 5)
-    assert prune(tmp_path, max_bytes=3500, max_age_s=1e9, now_s=1e9) == []
-    assert prune(tmp_path, max_bytes=2500, max_age_s=1e9, now_s=1e9) == [old]
-    assert prune(tmp_path, max_bytes=1e9, max_age_s=4 * 86400, now_s=1e9) == [middle]
-    assert new.exists()
-
-
-def test_a_persons_own_files_in_the_folder_stay(tmp_path: Path) -> None:
-    own = tmp_path / "holiday.jpg"
-    own.write_bytes(bytes(10_000))
-    os.utime(own, (0, 0))
-    assert prune(tmp_path, max_bytes=1, max_age_s=1, now_s=1e9) == []
-    assert own.exists()
-
-
-def test_a_recording_has_one_frame_per_result(tmp_path: Path) -> None:
-    sink = VideoRecorder(tmp_path / "out.mp4", 5)
-    for number in range(7):
-        sink.on_result(result(number / FPS, 0, on=False, level=10 * number))
+def test_a_clip_ends_within_its_memory_while_the_fire_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = clips(tmp_path, after_s=60.0)
+    one_jpeg = len(encode_jpeg(result(0.0, 0.0, on=False).rgb))
+    monkeypatch.setattr("edge.sinks.clips.MAX_CLIP_BYTES", 41 * one_jpeg // 2)
+    caplog.set_level("INFO")
+    for number in range(100):
+        sink.on_result(result(1.0, 0.1, on=True))  # a source whose time stands still
+        if number == 0:
+            sink.on_event(event(START))
+    assert not sink._clips
     sink.close()
-    assert len(grey_levels(tmp_path / "out.mp4")) == 7
+    assert len(grey_levels(tmp_path / f"{ID}.mp4")) == 21
+    assert f"the clip of {ID} ends early" in caplog.text
+
+
+def test_files_that_wait_for_a_slow_disk_are_lost_above_a_limit_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    release = threading.Event()
+    monkeypatch.setattr("edge.sinks.clips.write_jpeg", lambda *_: release.wait(TIMEOUT_S))
+    monkeypatch.setattr("edge.sinks.clips.MAX_WAITING_BYTES", 21 * event(START).rgb.nbytes // 2)
+    sink = clips(tmp_path)
+    for _ in range(10):
+        sink.on_event(event(PEAK))
+    assert sink.lost_files == 10
+    assert len(caplog.records) == 1
+    release.set()
+    sink.close()
+    assert sink.lost_files == 10
+
+
+def test_a_full_disk_costs_the_images_is_counted_and_logged_once_until_it_has_space(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with small_disk(tmp_path / "disk", 2) as disk:
+        fill(disk)
+        sink = clips(disk / "events")
+        sink.on_result(result(1.0, 0.1, on=True))
+        for kind in (START, PEAK, END):
+            sink.on_event(event(kind))
+        sink.on_result(result(9.0, 0.1, on=True))
+        wait_for(lambda: sink.lost_files == 2 + 2 + 3 + 1)
+        (disk / "filling").unlink()
+        sink.on_event(event(END))
+        sink.close()
+        assert {path.suffix for path in (disk / "events").iterdir()} == {".jpg", ".json"}
+        assert [path for path in (disk / "events").iterdir() if path.name.startswith(".")] == []
+    lost = [record.getMessage() for record in caplog.records if "are lost" in record.getMessage()]
+    assert len(lost) == 3
+    assert all("No space left on device" in line and "the alarm is not affected" in line for line in lost)
+    assert "images of fires are written again" in caplog.text
+
+
+def test_where_memory_is_full_a_clip_is_encoded_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with small_disk(tmp_path / "memory", 1) as memory:
+        fill(memory)
+        monkeypatch.setattr("edge.sinks.clips.MEMORY_DIR", memory)
+        record_fire(clips(tmp_path / "events"), 1.0, until_s=3)
+        assert len(grey_levels(tmp_path / f"events/{ID}.mp4")) == 11
+        assert list(memory.glob("fireseg-*")) == []
+
+
+def test_only_the_owner_can_look_at_images_and_clips(tmp_path: Path) -> None:
+    sink = clips(tmp_path / "events")
+    record_fire(sink, 1.0, until_s=3)
+    assert stat.S_IMODE((tmp_path / "events").stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "events").iterdir()} == {0o600}
+
+
+def test_old_files_go_and_a_killed_runs_temporaries_too_without_a_fire(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, events = tmp_path / "memory", tmp_path / "events"
+    monkeypatch.setattr("edge.sinks.clips.MEMORY_DIR", memory)
+    left = [memory / "fireseg-abcd/clip.mp4", events / ".20261122T120000Z-frame-abcd-0011aabb.mp4"]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(10))
+        os.utime(path, (0, 0))
+    os.utime(memory / "fireseg-abcd", (0, 0))
+    with closing(clips(events, prune_interval_s=0.01)):
+        wait_for(lambda: not any(path.exists() for path in left))
+        (old,) = event_files(events, 40, now_s=time.time())
+        wait_for(lambda: not old.exists())
+    assert not (memory / "fireseg-abcd").exists()

@@ -10,7 +10,9 @@ import pytest
 
 from edge.config import load_config
 from edge.errors import UserError
+from edge.sinks.clips import Clips
 from edge.sinks.factory import build_sinks
+from edge.sinks.terminal import JsonLines
 
 
 def names(**sections: dict[str, Any]) -> list[str]:
@@ -51,3 +53,17 @@ def test_a_run_whose_page_cannot_be_served_does_not_contact_the_broker(tmp_path:
         with pytest.raises(TimeoutError):
             broker.accept()
     assert not (tmp_path / "outbox").exists()
+
+
+def test_sinks_that_were_built_are_closed_if_a_later_one_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    monkeypatch.setattr(JsonLines, "close", lambda _: closed.append("JsonLines"))
+    monkeypatch.setattr(Clips, "close", lambda _: closed.append("Clips"))
+    with socket.create_server(("127.0.0.1", 0)) as page, pytest.raises(UserError):
+        names(
+            clips={"folder": str(tmp_path / "events")},
+            web={"listen": f"127.0.0.1:{page.getsockname()[1]}"},
+        )
+    assert closed == ["JsonLines", "Clips"]

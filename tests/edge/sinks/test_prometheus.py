@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from edge.host.machine import Throttling
-from edge.messages import END, START, CameraState, HostStatus
+from edge.messages import END, START, CameraState, FailureCounts, HostStatus, ReceiverStatus
 from edge.sinks.prometheus import Prometheus
 from tests.support.factories import MODEL_HASH, event, result, run_status
 
@@ -62,6 +62,50 @@ def test_a_run_has_its_metrics() -> None:
     }
     assert {name: values.get(name) for name in expected} == pytest.approx(expected)
     assert values["process_resident_memory_bytes"] > 1e6
+
+
+MQTT = ReceiverStatus(
+    "mqtt",
+    "connection refused",
+    made=9,
+    delivered=5,
+    dropped=1,
+    dead_letters=2,
+    retries=7,
+    waiting=3,
+    oldest_age_s=61.5,
+)
+WEBHOOK = ReceiverStatus(
+    "webhook", "", made=9, delivered=9, dropped=0, dead_letters=0, retries=0, waiting=0, oldest_age_s=0
+)
+
+
+def test_what_failed_is_counted_by_receiver() -> None:
+    failures = FailureCounts(reloads=1, thread_restarts=2, missing_threads=("capture",), lost_files=4, broken_frames=5)
+    metrics = metrics_of_a_fire()
+    metrics.on_status(run_status(receivers=(MQTT, WEBHOOK), failures=failures, fallback="the model is damaged"))
+    expected = {
+        "fireseg_events_made_total{receiver=mqtt}": 9,
+        "fireseg_events_delivered_total{receiver=mqtt}": 5,
+        "fireseg_events_delivered_total{receiver=webhook}": 9,
+        "fireseg_events_dropped_total{receiver=mqtt}": 1,
+        "fireseg_events_dead_letters_total{receiver=mqtt}": 2,
+        "fireseg_events_retries_total{receiver=mqtt}": 7,
+        "fireseg_events_waiting{receiver=mqtt}": 3,
+        "fireseg_events_oldest_age_seconds{receiver=mqtt}": 61.5,
+        "fireseg_receiver_up{receiver=mqtt}": 0,
+        "fireseg_receiver_up{receiver=webhook}": 1,
+        "fireseg_failed_reloads_total": 1,
+        "fireseg_thread_restarts_total": 2,
+        "fireseg_threads_missing": 1,
+        "fireseg_lost_files_total": 4,
+        "fireseg_broken_frames_total": 5,
+        "fireseg_fallback": 1,
+    }
+    values = samples(metrics)
+    assert {name: values.get(name) for name in expected} == expected
+    metrics.on_status(run_status())
+    assert samples(metrics)["fireseg_fallback"] == 0
 
 
 def test_the_camera_is_in_one_state_at_a_time() -> None:

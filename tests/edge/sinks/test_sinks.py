@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from edge.messages import START, FireEvent, FrameResult
+from edge.messages import START, FireEvent, FrameResult, ReceiverStatus
 from edge.sinks import LOG_INTERVAL_S, Sink, Sinks, log_failure
 from tests.support.factories import event, result
+
+MQTT = ReceiverStatus("mqtt", "", 1, 1, dropped=0, dead_letters=0, retries=0, waiting=0, oldest_age_s=0.0)
 
 
 class Failing(Sink):
@@ -18,6 +22,13 @@ class Failing(Sink):
 
     def on_event(self, event: FireEvent) -> None:
         raise ValueError("odd event")
+
+    def receivers(self) -> Sequence[ReceiverStatus]:
+        raise LookupError("no queue")
+
+    @property
+    def lost_files(self) -> int:
+        raise OSError("no folder")
 
     def close(self) -> None:
         raise RuntimeError("will not close")
@@ -33,6 +44,13 @@ class Recording(Sink):
     def on_event(self, event: FireEvent) -> None:
         self.calls.append(event.kind)
 
+    def receivers(self) -> Sequence[ReceiverStatus]:
+        return (MQTT,)
+
+    @property
+    def lost_files(self) -> int:
+        return 2
+
     def close(self) -> None:
         self.calls.append("close")
 
@@ -42,6 +60,7 @@ def test_the_other_sinks_get_everything(caplog: pytest.LogCaptureFixture) -> Non
     sinks = Sinks([Failing(), recording], clock=lambda: 0.0)
     sinks.on_result(result(0, 0, on=False))
     sinks.on_event(event(START))
+    assert (sinks.receivers(), sinks.lost_files()) == ((MQTT,), 2)
     sinks.close()
     assert recording.calls == ["result", "start", "close"]
     assert "Failing failed (OSError: broker is gone)" in caplog.text
@@ -64,3 +83,13 @@ def test_a_background_job_that_fails_is_logged(caplog: pytest.LogCaptureFixture)
     with ThreadPoolExecutor(1) as executor:
         executor.submit(fail).add_done_callback(log_failure)
     assert "a background job of a sink failed (ZeroDivisionError: division by zero)" in caplog.text
+
+
+def test_all_sinks_are_closed_where_no_further_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    recordings = Recording(), Recording()
+    Sinks(recordings, clock=lambda: 0.0).close()
+    assert [recording.calls for recording in recordings] == [["close"], ["close"]]

@@ -16,9 +16,9 @@ import pytest
 
 from benchmarks.soak.process import ProcessUnderTest, start_run
 from benchmarks.soak.rig import camera, free_port
-from edge.messages import CameraState
+from edge.messages import CameraState, FailureCounts
 from edge.sinks import Sinks
-from edge.sinks.systemd import Systemd, from_environment
+from edge.sinks.systemd import MISSING_LIMIT_S, Systemd, from_environment
 from tests.support.factories import result, run_status
 from tests.support.waiting import wait_for
 
@@ -103,6 +103,34 @@ def test_the_watchdog_is_fed_by_results_alone_and_four_times_per_timeout(manager
     now_s = 500.0
     sink.on_status(run_status())
     assert "WATCHDOG=1" not in manager.listen()[5:]
+
+
+def test_a_thread_that_stays_missing_starves_the_watchdog_until_it_runs_again(manager: Manager) -> None:
+    now_s = 0.0
+    sink = Systemd(manager.address, watchdog_s=4, clock=lambda: now_s)
+
+    def feeds(seconds: float, *missing: str) -> int:
+        nonlocal now_s
+        manager.received.clear()
+        for _ in range(round(seconds)):
+            now_s += 1
+            sink.on_status(run_status(failures=FailureCounts(missing_threads=missing)))
+            sink.on_result(result(now_s, 0.0, on=False))
+            manager.listen()  # the socket holds ten messages
+        return manager.listen().count("WATCHDOG=1")
+
+    assert feeds(10) == 10
+    assert feeds(MISSING_LIMIT_S, "capture") == MISSING_LIMIT_S
+    assert feeds(10, "capture") == 0
+    assert "STATUS=no alarm, 9.5 frames/s, 12 ms old; MISSING THREADS capture" in manager.listen()
+    assert feeds(10) == 10
+    assert feeds(2 * MISSING_LIMIT_S, "host status", "reload") == 2 * MISSING_LIMIT_S, "the watch does without"
+    assert sum(feeds(1, name) for name in ("clips", "web") * round(MISSING_LIMIT_S)) == 2 * MISSING_LIMIT_S
+
+
+def test_the_status_says_that_the_run_fell_back(manager: Manager) -> None:
+    Systemd(manager.address).on_status(run_status(fallback="the model is damaged"))
+    assert manager.listen()[1].endswith("; FALLBACK to the last configuration and model that worked")
 
 
 def test_a_manager_that_does_not_listen_does_not_block_the_loop(

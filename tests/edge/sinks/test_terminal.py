@@ -13,7 +13,9 @@ from typing import TextIO
 
 import pytest
 
+from edge import threads
 from edge.messages import END, START
+from edge.quiet import silence
 from edge.sinks.stream_writer import MAX_QUEUED
 from edge.sinks.terminal import CLEAR_LINE, JsonLines, PlainLines, StatusLine, Terminal
 from tests.support.factories import event, result
@@ -174,3 +176,43 @@ def test_a_terminal_that_hangs_shows_no_outdated_lines(pipe: tuple[TextIO, TextI
         shown += reader.readline()
     sink.close()
     assert shown.count(CLEAR_LINE) < 100
+
+
+@pytest.mark.parametrize("descriptor", [1, 2])
+def test_lines_are_written_while_the_interpreter_is_silenced(
+    descriptor: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with open(descriptor, "w", closefd=False) as out:
+        sink = JsonLines(out)
+        with silence():
+            os.write(descriptor, b"XNNPACK\n")
+            sink.on_result(result(1.0, 0.0, on=False))
+            sink.close()
+    assert json.loads(capfd.readouterr()[descriptor - 1]) == calm(1.0)
+
+
+def test_a_writer_thread_that_the_system_refuses_is_missing_and_starts_later(
+    pipe: tuple[TextIO, TextIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = pipe
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        sink = JsonLines(writer)
+        sink.on_result(result(1.0, 0.0, on=False))
+        assert "stdout writer" in threads.missing()
+    threads.restart_missing()
+    assert json.loads(reader.readline()) == calm(1.0)
+    assert "stdout writer" not in threads.missing()
+    sink.close()
+
+
+def test_a_writer_leaves_no_descriptor_open(pipe: tuple[TextIO, TextIO]) -> None:
+    _, writer = pipe
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208
+    for _ in range(3):
+        JsonLines(writer).close()
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208

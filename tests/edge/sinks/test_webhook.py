@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import check_url
+from edge.addresses import check_url
 from edge.errors import UserError
 from edge.messages import END, PEAK, START
 from edge.sinks.outbox import DiskQueue

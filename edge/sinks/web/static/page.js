@@ -3,7 +3,6 @@
 import { COLOURS, plot } from "/plot.js";
 
 const SILENT_MS = 4000;  // the run sends its state every second
-const STALE_AFTER_S = 5;  // older frames are covered
 const RETRY_MS = 2000;
 const MAX_POINTS = 600;
 
@@ -74,7 +73,7 @@ const zoneName = (name) => (name === areas.whole_frame && !areas.zones.length ? 
 
 function show() {
   const silent = lost || !state;
-  const stale = !silent && state.frame_age_s > STALE_AFTER_S;
+  const stale = !silent && state.frame_age_s > state.stale_after_s / 2;  // before the run calls it stale
   const waiting = !silent && state.frame_age_s === null;
   const alarms = silent ? [] : Object.keys(state.zones).filter((name) => state.zones[name].alarm);
   const zones = alarms.map(zoneName).filter(Boolean).join(", ");
@@ -121,6 +120,52 @@ function showStatus() {
   put("uptime", duration(state.running_s));
   put("model", state.model_sha256.slice(0, 12));
   $("model").title = `SHA-256 ${state.model_sha256}`;
+  showDelivery(state.receivers);
+  showFailures(state.failures);
+}
+
+// One column per receiver. What was lost, or is not delivered now, is marked.
+function showDelivery(receivers) {
+  $("delivery-section").hidden = !receivers.length;
+  const row = (title, values, marked) => {
+    const line = element("tr"), head = element("th", "", title);
+    head.scope = "row";
+    line.append(head, ...values.map((value, index) => element("td", marked[index] ? "bad" : "", String(value))));
+    return line;
+  };
+  const none = receivers.map(() => false);
+  const count = (title, key, isBad) => {
+    const values = receivers.map((receiver) => receiver[key]);
+    return row(title, values, isBad ? values.map((value) => value > 0) : none);
+  };
+  const head = element("tr");
+  head.append(element("td"), ...receivers.map(({ name }) => Object.assign(element("th", "", name), { scope: "col" })));
+  $("delivery").replaceChildren(
+    head,
+    row("Problem", receivers.map(({ problem }) => problem || "none"), receivers.map(({ problem }) => problem)),
+    count("Events made", "made"),
+    count("Delivered", "delivered"),
+    count("Waiting", "waiting"),
+    row("Oldest waiting", receivers.map(({ oldest_age_s }) => duration(oldest_age_s)), none),
+    count("Retries", "retries"),
+    count("Dropped", "dropped", true),
+    count("Dead letters", "dead_letters", true),
+  );
+}
+
+function showFailures(failures) {
+  const counts = {
+    "Rejected reloads": failures.reloads,
+    "Thread restarts": failures.thread_restarts,
+    "Missing threads": failures.missing_threads.join(", ") || 0,
+    "Lost files": failures.lost_files,
+    "Broken frames": failures.broken_frames,
+  };
+  $("failures").replaceChildren(...Object.entries(counts).map(([title, count]) => {
+    const line = element("div");
+    line.append(element("dt", "", title), element("dd", count ? "bad" : "", String(count)));
+    return line;
+  }));
 }
 
 function showZones() {

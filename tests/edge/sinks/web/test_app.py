@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from starlette.types import Message
 
 from edge.config import load_config
 from edge.host.machine import Throttling
-from edge.messages import END, PEAK, START, CameraState, HostStatus
+from edge.messages import END, PEAK, START, CameraState, FailureCounts, HostStatus, ReceiverStatus
 from edge.sinks.web import history
 from edge.sinks.web.app import MAX_VIEWERS, Stream
 from edge.sinks.web.sink import WebPage
@@ -112,6 +113,15 @@ def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
         "throttled": ["under-voltage"],
         "load": 0.1,
         "model_sha256": "ab" * 32,
+        "stale_after_s": 10.0,
+        "receivers": [],
+        "failures": {
+            "reloads": 0,
+            "thread_restarts": 0,
+            "missing_threads": [],
+            "lost_files": 0,
+            "broken_frames": 0,
+        },
     }
 
 
@@ -234,3 +244,28 @@ def test_the_run_is_ready_while_frames_arrive_and_alive_while_its_loop_runs() ->
         assert reasons() == [None, None]
         clock.now_s += 11
         assert reasons() == ["no status from the loop for 11 s"] * 2
+
+
+def test_the_run_is_not_ready_while_a_thread_is_missing_but_stays_so_while_a_receiver_is_down(page: WebPage) -> None:
+    page.on_result(gray(1))
+    down = ReceiverStatus("mqtt", "connection refused", 9, 2, 3, 1, 40, 3, oldest_age_s=86_400.0)
+    page.on_status(run_status(receivers=(down,)))
+    assert get(page, "/readyz")[0] == 200
+    assert get_json(page, "/api/state")["receivers"][0]["problem"] == "connection refused"
+    page.on_status(run_status(failures=FailureCounts(missing_threads=("clips", "outbox"))))
+    assert json.loads(get(page, "/readyz")[2])["reason"] == "threads are missing: clips, outbox"
+    assert get(page, "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("table", [{"source": {"fps": 0.1}}, {"loop": {"max_fps": 0.1}}])
+def test_a_frame_every_ten_seconds_is_current_where_that_is_configured(table: dict[str, Any]) -> None:
+    clock = Clock()
+    with serving(config(**table), clock=clock) as page:
+        page.on_result(gray(1))
+        clock.now_s += 29
+        page.on_status(run_status())
+        assert get(page, "/readyz")[0] == get(page, "/snapshot.jpg")[0] == 200
+        assert get_json(page, "/api/state")["stale_after_s"] == 30
+        clock.now_s += 2
+        page.on_status(run_status())
+        assert get(page, "/readyz")[0] == get(page, "/snapshot.jpg")[0] == 503

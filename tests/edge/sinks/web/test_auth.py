@@ -94,6 +94,16 @@ def test_the_password_comes_from_the_environment_before_the_file(
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "0.0.0.0:0"])
+def test_a_short_password_is_refused(listen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WEB_PASSWORD, "1234567")
+    with pytest.raises(UserError) as error:
+        WebPage(config(listen), Prometheus())
+    assert error.value.lines == (
+        "the live page's password has 7 characters: expected at least 8 in FIRESEG_WEB_PASSWORD or [web] password_file",
+    )
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "0.0.0.0:0"])
 def test_without_the_password_only_health_is_served(listen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WEB_PASSWORD, PASSWORD)
     wrong = [basic_auth(password) for password in ("", PASSWORD[:-1], PASSWORD + "x", " & geheim")] + [

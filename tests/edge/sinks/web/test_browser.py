@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from edge.detection.zones import Zone
-from edge.messages import START, CameraState
+from edge.messages import START, CameraState, FailureCounts, ReceiverStatus
 from edge.sinks.web.sink import WebPage
 from tests.support.edge_process import edge_process
 from tests.support.factories import event, result, run_status
 from tests.support.waiting import wait_for
-from tests.support.web_client import FrameFeeder, config, serving
+from tests.support.web_client import Clock, FrameFeeder, config, serving
 
 ROOT = Path(__file__).parents[4]
 SCREENSHOT = ROOT / "build" / "page.png"
@@ -265,3 +265,52 @@ def test_a_stalled_camera_covers_the_old_frame(browser: Any) -> None:
         stalled = CameraState.STALLED
         wait_with_status(page, lambda: text(browser, "cover").startswith("No frame for "), camera_state=stalled)
         assert text(browser, "cover").endswith("the camera is stalled.")
+
+
+def test_deliveries_and_failures_are_tables_in_which_losses_are_marked(browser: Any) -> None:
+    up = ReceiverStatus("webhook", "", 12, 12, 0, 0, 3, 0, 0.0)
+    down = ReceiverStatus("mqtt", "<b>connection refused", 12, 5, 2, 1, 40, 4, oldest_age_s=185.2)
+
+    def row(title: str) -> list[str]:
+        rows = (text.split("\t") for text in each(browser, "#delivery tr", "innerText"))
+        return next((cells for cells in rows if cells[0].strip() == title), [])
+
+    with serving() as page:
+        browser.get(page.url)
+        page.on_result(result(1.0, 0.0, on=False))
+        wait_with_status(page, lambda: text(browser, "failures") != "")
+        assert not browser.find_element("id", "delivery-section").is_displayed()
+        assert each(browser, ".bad", "innerText") == []
+        failures = FailureCounts(reloads=1, missing_threads=("clips",), lost_files=4)
+        wait_with_status(page, lambda: row("Problem"), receivers=(up, down), failures=failures)
+        assert each(browser, "#delivery th[scope=col]", "innerText") == ["webhook", "mqtt"]
+        assert row("Problem") == ["Problem", "none", "<b>connection refused"]
+        assert row("Delivered") == ["Delivered", "12", "5"]
+        assert row("Oldest waiting") == ["Oldest waiting", "0 s", "3 min 5 s"]
+        assert each(browser, "#delivery .bad", "innerText") == ["<b>connection refused", "2", "1"]
+        assert each(browser, "#failures dt", "innerText") == [
+            "Rejected reloads", "Thread restarts", "Missing threads", "Lost files", "Broken frames",
+        ]  # fmt: skip
+        assert each(browser, "#failures dd", "innerText") == ["1", "0", "clips", "4", "0"]
+        assert each(browser, "#failures .bad", "innerText") == ["1", "clips", "4"]
+        browser.find_element("id", "failures").screenshot(str(SCREENSHOT.with_name("page-failures.png")))
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+            "width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True,
+        })  # fmt: skip
+        try:
+            wait_for(lambda: browser.execute_script("return innerWidth") == 360)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+            browser.find_element("id", "delivery-section").screenshot(str(SCREENSHOT.with_name("page-delivery.png")))
+        finally:
+            browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_camera_of_one_frame_in_ten_seconds_is_not_called_lost(browser: Any) -> None:
+    clock = Clock()
+    with serving(config(source={"fps": 0.1}), clock=clock) as page:
+        page.on_result(result(1.0, 0.0, on=False))
+        clock.now_s += 12
+        browser.get(page.url)
+        wait_with_status(page, lambda: text(browser, "banner") == "No alarm")
+        clock.now_s += 20
+        wait_with_status(page, lambda: text(browser, "banner") == "No frame for 32 s")

@@ -14,17 +14,30 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from edge.secrets import WEB_PASSWORD
 from edge.sinks.prometheus import Prometheus
+from edge.sinks.web.app import MAX_VIEWERS
 from edge.sinks.web.connection import MAX_CONNECTIONS
 from edge.sinks.web.server import BACKLOG, IDLE_S
 from edge.sinks.web.sink import WebPage
 from tests.support.factories import run_status
 from tests.support.waiting import wait_for
-from tests.support.web_client import LARGE, TIMEOUT_S, FrameFeeder, Viewer, config, connections, get, gray, serving
+from tests.support.web_client import (
+    LARGE,
+    TIMEOUT_S,
+    FrameFeeder,
+    Viewer,
+    basic_auth,
+    config,
+    connections,
+    get,
+    gray,
+    serving,
+)  # fmt: skip
 
 
-def connect(page: WebPage) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", page.port), TIMEOUT_S)
+def connect(page: WebPage, source: str = "127.0.0.1") -> socket.socket:
+    return socket.create_connection(("127.0.0.1", page.port), TIMEOUT_S, source_address=(source, 0))
 
 
 def is_open(client: socket.socket) -> bool:
@@ -83,26 +96,61 @@ def test_a_viewer_that_stops_reading_is_disconnected_and_the_others_stay() -> No
         reader.jpeg()
 
 
-def test_clients_above_the_limit_are_refused_while_viewers_go_on(
+def test_crowds_of_two_addresses_lock_out_neither_viewers_nor_new_clients_nor_health_checks(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("edge"), "propagate", True)
-    with serving() as page, FrameFeeder(page, fps=20), Viewer(page) as viewer, ExitStack() as stack:
+    monkeypatch.setenv(WEB_PASSWORD, "long enough")
+    right = basic_auth("long enough")
+    with serving(config("0.0.0.0:0")) as page, FrameFeeder(page, fps=20), ExitStack() as stack:
+        viewer = stack.enter_context(Viewer(page, headers=right))
         viewer.jpeg()
-        clients = [stack.enter_context(connect(page)) for _ in range(2 * MAX_CONNECTIONS)]
-        wait_for(lambda: sum(map(is_open, clients)) == MAX_CONNECTIONS - 1)
-        with pytest.raises(OSError):
-            get(page, "/healthz")
+        crowd = []
+        for number in range(2 * MAX_CONNECTIONS):
+            crowd.append(stack.enter_context(connect(page, source=f"127.0.0.{1 + number % 2}")))
+            if number % 40 == 0:
+                assert get(page, "/healthz")[0] == 200
+                assert get(page, "/api/state", headers=right)[0] == 200
+        wait_for(lambda: len(connections(page)) == MAX_CONNECTIONS)
+        assert get(page, "/healthz")[0] == 200
+        assert get(page, "/", headers=right)[0] == 200
         for _ in range(3):
             viewer.jpeg()
-        for client in clients:
+        assert not is_open(crowd[0])
+        assert is_open(crowd[-1])
+        for client in crowd:
             client.close()
         wait_for(lambda: len(connections(page)) == 1)
-        assert get(page, "/healthz")[0] == 200
         viewer.jpeg()
     (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert line == "the live page refuses 127.0.0.1: 64 connections are open, its limit"
+    assert line.startswith("the live page drops a connection of 127.0.0.")
+    assert line.endswith(f": {MAX_CONNECTIONS} are open, its limit")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_as_many_viewers_as_are_allowed_leave_room_for_a_health_check() -> None:
+    with serving() as page, ExitStack() as stack:
+        page.on_result(gray(1))
+        for path in ("/live.mjpeg", "/state"):
+            for _ in range(MAX_VIEWERS):
+                stack.enter_context(Viewer(page, path)).response.readline()
+        for _ in range(2 * MAX_CONNECTIONS):
+            stack.enter_context(connect(page))
+        assert get(page, "/healthz")[0] == 200
+        assert page._live.viewers == MAX_VIEWERS
+
+
+def test_the_page_runs_again_after_its_server_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.retry.FIRST_WAIT_S", 0.01)
+    with serving() as page:
+        assert get(page, "/healthz")[0] == 200
+        server = page._server._server
+        assert server is not None
+        server.should_exit = True
+        wait_for(lambda: page._server._server is not server)
+        assert get(page, "/healthz")[0] == 200
+        assert page._server._worker.restarts == 1
 
 
 LIVE = b"GET /live.mjpeg HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -163,8 +211,10 @@ def test_without_descriptors_one_line_is_logged_and_the_page_recovers(
     ]
 
 
-def test_small_messages_are_sent_without_delay() -> None:
-    with serving() as page, Viewer(page, "/state"):
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"])
+def test_small_messages_are_sent_without_delay(listen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WEB_PASSWORD, "long enough")
+    with serving(config(listen)) as page, Viewer(page, "/state", basic_auth("long enough")):
         (connection,) = connections(page)
         assert connection.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 

@@ -1,0 +1,104 @@
+"""Build camera, detector, throttle and sinks of a run from its configuration."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge import __version__
+from edge.camera import Camera, CameraSettings, build_camera
+from edge.camera.capture import Capture, Replay
+from edge.config import Config
+from edge.detection.detector import Detector
+from edge.detection.events import EventTracker
+from edge.errors import UserError
+from edge.fallback import LastGood
+from edge.host.throttle import Throttle
+from edge.model.segmenter import Segmenter
+from edge.reload import Setup, describe, prepare
+from edge.signals import RunControl
+from edge.sinks import Sink, Sinks
+from edge.sinks.factory import build_sinks
+from edge.sinks.terminal import Terminal
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Parts:
+    """What a run is made of."""
+
+    setup: Setup
+    camera: Camera
+    capture: Capture
+    detector: Detector
+    throttle: Throttle
+    built_sinks: list[Sink]
+
+    def __post_init__(self) -> None:
+        self.sinks = Sinks(self.built_sinks, time.monotonic)
+        self._every_frame = self.setup.config.source.replay == Replay.EVERY_FRAME
+
+    def attend(self, control: RunControl) -> None:
+        """Connect the sinks on stdout to the run."""
+        for sink in self.built_sinks:
+            if isinstance(sink, Terminal):
+                lossless = self._every_frame and not self.camera.live
+                sink.attend(control, lossless=lossless, is_only_sink=len(self.built_sinks) == 1)
+
+    def apply(self, new: Setup) -> None:
+        """Use another configuration and model from the next frame on."""
+        self.detector.reconfigure(new.segmenter, new.zones, new.config.alarm)
+        self.detector.events.model_sha256 = new.model_sha256
+        if not self._every_frame:
+            self.throttle.max_fps, self.throttle.slow_when_hot = new.config.loop.max_fps, new.config.loop.slow_when_hot
+        self.sinks.on_config(new.config)
+
+
+def assemble(
+    config: Config,
+    camera_settings: Callable[[Config, Segmenter], CameraSettings],
+    *,
+    last_good: LastGood | None,
+    as_json: bool,
+    record: Path | None,
+) -> Parts:
+    """Build the parts of a run. Raises `UserError`.
+
+    A service has a model proven in a child process unless it worked before, and keeps what works in `last_good`.
+    """
+    is_proven = last_good.has_model if last_good else lambda _: True
+    setup, model = prepare(config, is_proven=is_proven)
+    if not setup.flame_pixels:
+        log.warning("%s detects no fire in the test pattern's flames: check the model", config.model.file)
+
+    def open_camera() -> Camera:
+        return build_camera(config.source.address_with_login(), camera_settings(config, setup.segmenter))
+
+    camera = open_camera()  # refuses a wrong address before anything starts
+    every_frame = config.source.replay == Replay.EVERY_FRAME
+    detector = Detector(setup.segmenter, setup.zones, config.alarm, EventTracker(setup.model_sha256, camera.name))
+    max_fps = 0 if every_frame else config.loop.max_fps
+    throttle = Throttle(max_fps, slow_when_hot=config.loop.slow_when_hot and not every_frame)
+    capture = Capture(
+        open_camera,
+        replay=Replay(config.source.replay),
+        stall_s=config.source.stall_s,
+        reconnect_limit=config.source.reconnect_limit or None,
+        prepare=detector.prepare,
+    )
+    sinks = build_sinks(config, as_json=as_json, record=record, version=__version__)
+    keep(last_good, config, setup, model)
+    return Parts(setup, camera, capture, detector, throttle, sinks)
+
+
+def keep(last_good: LastGood | None, config: Config, setup: Setup, model: bytes) -> None:
+    """Keep a configuration and model that work, if the process is a service."""
+    if last_good:
+        try:
+            last_good.save(config, model, setup.model_sha256)
+        except (OSError, UserError) as error:
+            log.warning("the configuration cannot be kept as a fallback: %s", describe(error))

@@ -1,0 +1,95 @@
+"""Prove a model before a running camera loop takes it: in a child process, since a bad one may abort or hang.
+
+The child gets the very bytes that would run, may take a limited time and memory, and segments three frames.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from edge.errors import UserError
+from edge.model.probe import make_probe
+from edge.model.runtime import find_runtime
+from edge.model.segmenter import Segmenter
+
+PROOF_TIMEOUT_S = 60.0
+PROOF_BYTES = 512 << 20
+"""Memory for the interpreter, above that of the imported libraries and four times the model."""
+CODE = Path(__file__).parents[2]
+CHILD = "from edge.model.proof import answer_parent; answer_parent()"
+REMEDY = "export the model again, or copy it again"
+
+
+def flame_pixels(segmenter: Segmenter) -> int:
+    """Return the fire pixels in the probe's flames. Raises `UserError` if inference fails."""
+    return int(segmenter.mask(make_probe().flames).sum())
+
+
+def prove(path: Path, data: bytes, *, timeout_s: float = PROOF_TIMEOUT_S, memory_bytes: int = PROOF_BYTES) -> int:
+    """Return `flame_pixels` of a model, as a child process finds it. Raises `UserError` if the child fails.
+
+    Args:
+        path: of the model, for errors.
+        data: the bytes of the model file.
+    """
+    command = [sys.executable, "-P", "-c", CHILD, str(path), str(timeout_s), str(memory_bytes)]
+    # The child runs this very code, wherever it was started.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(CODE), *filter(None, sys.path)])}
+    try:
+        done = subprocess.run(
+            command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, timeout=timeout_s,
+            check=False,
+        )  # fmt: skip
+        answer = json.loads(done.stdout) if done.returncode == 0 else {}
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{path} was not proven within {timeout_s:g} s", REMEDY) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} could not be proven ({error})", "free some memory, and reload again") from error
+    if "flame_pixels" in answer:
+        return int(answer["flame_pixels"])
+    if "problem" in answer:
+        raise UserError(answer["problem"], answer["remedy"])
+    signal_name = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit code {done.returncode}"
+    raise UserError(f"{path} crashes the interpreter ({signal_name})", REMEDY)
+
+
+def answer_parent() -> None:
+    """Prove the model on stdin and print the answer as JSON; the child process."""
+    path, timeout_s, memory_bytes = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    signal.alarm(math.ceil(timeout_s))  # the parent may end before
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter prints, too
+    data = sys.stdin.buffer.read()
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")  # if memory is short, not the run
+    with suppress(OSError):
+        os.nice(10)
+    find_runtime()  # its libraries come before the limit
+    limit_memory(memory_bytes + 4 * len(data))
+    try:
+        segmenter, probe = Segmenter(path, threads=1, data=data), make_probe()
+        for frame in (probe.noise, probe.room):
+            segmenter.mask(frame)
+        answer: dict[str, object] = {"flame_pixels": flame_pixels(segmenter)}
+    except UserError as error:
+        answer = {"problem": error.problem, "remedy": error.remedy}
+    except Exception as error:  # any kind: a model is data, and this process exists to find out
+        answer = {"problem": f"{path} cannot be used ({type(error).__name__}: {error})", "remedy": REMEDY}
+    with out:
+        json.dump(answer, out)
+
+
+def limit_memory(more_bytes: int) -> None:
+    """Refuse this process more than `more_bytes` beyond what it has now."""
+    with suppress(OSError, ValueError):  # a sandbox may forbid limits; without /proc there is no size to start from
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit_bytes = pages * resource.getpagesize() + more_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))

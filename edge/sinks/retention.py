@@ -1,0 +1,104 @@
+"""Keep the folder of images and clips within its limits of size and age."""
+
+from __future__ import annotations
+
+import logging
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+EVENT_FILE = re.compile(r"\d{8}T.*\.(jpg|mp4|json)")
+TEMPORARY_FILE = re.compile(r"\.\d{8}T.*-[0-9a-f]{8}\.(jpg|mp4|json)")
+"""As `edge.files.replacing` names it; a killed run leaves one."""
+ABANDONED_AFTER_S = 3600.0
+CATCH_UP = 24.0
+"""A day of age is made up for per hour. A clock that was set wrong can be corrected before it costs all files."""
+
+
+@dataclass(frozen=True, order=True)
+class EventFile:
+    mtime_s: float
+    path: Path
+    size_bytes: int
+
+
+class Retention:
+    """Deletes the oldest event files of a folder. Files with other names, such as a person's own, are left alone.
+
+    Args:
+        max_bytes: limit of all event files together.
+        max_age_s: limit of each file's age.
+        now: wall clock in seconds, as in the files' modification times.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: float,
+        max_age_s: float,
+        *,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder, self._max_bytes, self._max_age_s = folder, max_bytes, max_age_s
+        self._now, self._clock = now, clock
+        self._limit_s: float | None = None
+        self._limit_set_s = 0.0
+        self._undeletable: set[Path] = set()
+
+    def apply(self) -> list[Path]:
+        """Delete files until the folder is within its limits; return the deleted paths. Logs what cannot be deleted."""
+        files = sorted(self._matching(EVENT_FILE))
+        limit_s = self._oldest_allowed_s(files)
+        total_bytes = sum(file.size_bytes for file in files)
+        deleted = []
+        for file in files:
+            if total_bytes > self._max_bytes or file.mtime_s < limit_s:
+                total_bytes -= file.size_bytes  # also of one that stays: others must not go in its place
+                if self._delete(file.path):
+                    deleted.append(file.path)
+        for file in self._matching(TEMPORARY_FILE):
+            if abs(self._now() - file.mtime_s) > ABANDONED_AFTER_S:
+                self._delete(file.path)
+        return deleted
+
+    def _oldest_allowed_s(self, files: list[EventFile]) -> float:
+        """Return the modification time before which files go. It moves on in small steps, also after a restart."""
+        clock_s = self._clock()
+        limit_s = self._now() - self._max_age_s
+        if self._limit_s is not None:
+            limit_s = min(limit_s, self._limit_s + CATCH_UP * (clock_s - self._limit_set_s))
+        elif files:
+            limit_s = min(limit_s, files[0].mtime_s)
+        self._limit_s, self._limit_set_s = limit_s, clock_s
+        return limit_s
+
+    def _matching(self, name: re.Pattern[str]) -> Iterator[EventFile]:
+        try:
+            paths = [path for path in self._folder.iterdir() if name.fullmatch(path.name)]
+        except FileNotFoundError:  # no fire so far
+            return
+        for path in paths:
+            try:
+                status = path.lstat()
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield EventFile(status.st_mtime, path, status.st_size)
+
+    def _delete(self, path: Path) -> bool:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            if path not in self._undeletable:
+                self._undeletable.add(path)
+                log.error("%s could not be deleted (%s)", path, error.strerror)
+            return False
+        self._undeletable.discard(path)
+        return True

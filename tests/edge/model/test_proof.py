@@ -1,0 +1,68 @@
+"""A model is proven in a child process: what it finds, and every way in which it can fail, is an answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge.errors import UserError
+from edge.model import proof
+from edge.model.probe import make_probe
+from edge.model.proof import flame_pixels, prove
+from edge.model.segmenter import Segmenter
+from tests.support.tiny_models import without_weights
+
+
+def test_the_flames_of_the_probe_are_a_part_of_its_frame() -> None:
+    probe = make_probe()
+    assert 0.1 < probe.flame_mask.mean() < 0.3
+    assert probe.room.shape == probe.flames.shape == probe.noise.shape
+
+
+@pytest.mark.slow
+def test_the_child_finds_in_the_bytes_what_this_process_finds(models: dict[str, Path]) -> None:
+    expected = flame_pixels(Segmenter(models["int8"]))
+    assert prove(Path("replaced-meanwhile.tflite"), models["int8"].read_bytes()) == expected > 0
+
+
+@pytest.mark.slow
+def test_inference_that_fails_is_an_error(models: dict[str, Path]) -> None:
+    data = without_weights(models["float32"].read_bytes())
+    with pytest.raises(UserError, match=r"broken\.tflite could not be (run|loaded) by ai-edge-litert"):
+        prove(Path("broken.tflite"), data)
+
+
+@pytest.mark.parametrize(
+    ("child", "message"),
+    [
+        ("import os; os.abort()", r"bad\.tflite crashes the interpreter \(SIGABRT\)"),
+        ("raise SystemExit(3)", r"bad\.tflite crashes the interpreter \(exit code 3\)"),
+        ("print('no JSON')", r"bad\.tflite could not be proven"),
+    ],
+)
+def test_a_child_that_crashes_is_an_error(child: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "CHILD", child)
+    with pytest.raises(UserError, match=message):
+        prove(Path("bad.tflite"), b"")
+
+
+def test_a_child_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "CHILD", "import time; time.sleep(600)")
+    with pytest.raises(UserError, match=r"bad\.tflite was not proven within 0\.1 s"):
+        prove(Path("bad.tflite"), b"", timeout_s=0.1)
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_proof_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    greedy = (
+        "from edge.model import proof\n"
+        "from unittest import mock\n"
+        "proof.Segmenter = mock.Mock()\n"
+        "proof.flame_pixels = lambda _: len(bytearray(200 << 20))\n"
+        "proof.answer_parent()"
+    )
+    monkeypatch.setattr(proof, "CHILD", greedy)
+    assert prove(Path("large.tflite"), b"", memory_bytes=400 << 20) == 200 << 20
+    with pytest.raises(UserError, match=r"large\.tflite cannot be used \(MemoryError"):
+        prove(Path("large.tflite"), b"", memory_bytes=100 << 20)

@@ -1,0 +1,224 @@
+"""The README's installation: the wheel with its newest dependencies, and nothing else, used from an empty folder.
+
+`make test-wheel` runs it. pip downloads what the package requires, without a lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.camera.pattern import PatternCamera
+from edge.images import encode_jpeg, write_image
+from tests.support.edge_process import lines
+from tests.support.mqtt_fixtures import listening, mosquitto
+from tests.support.run_cli import Done, refused
+from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "FIRESEG_"))} | {
+    "COLUMNS": "200",
+    "NO_COLOR": "1",
+}
+WAIT_S = 60.0
+BURNING_S = 6.0  # when the test pattern's flames are high
+
+
+def checked(*command: str | Path) -> str:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the programs of an environment with the wheel alone. The source it was built from is deleted."""
+    folder = tmp_path_factory.mktemp("installed")
+    clone, python = folder / "clone", folder / "environment" / "bin" / "python"
+    ignored = shutil.ignore_patterns("__pycache__", "*.keras")
+    for name in ("edge", "train", "export", "models"):
+        shutil.copytree(ROOT / name, clone / name, ignore=ignored, symlinks=True)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, clone)
+    checked(sys.executable, "-m", "venv", folder / "environment")
+    checked(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, clone)
+    shutil.rmtree(clone)
+    checked(python, "-m", "pip", "install", "--quiet", *folder.glob("*.whl"))
+    print(checked(python, "-m", "pip", "list", "--format", "freeze"))
+    return python.parent
+
+
+@pytest.fixture
+def fireseg_edge(installed: Path, tmp_path: Path) -> Command:
+    return Command(installed / "fireseg-edge", tmp_path)
+
+
+class Command:
+    """The installed `fireseg-edge`, in an empty folder."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self.program, self.folder = program, folder
+
+    def __call__(self, *arguments: object) -> Done:
+        done = subprocess.run(
+            [str(self.program), *map(str, arguments)],
+            cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=WAIT_S,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr, done.stderr
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def run(self, *arguments: object) -> str:
+        """Return what a successful `fireseg-edge run --log json` prints."""
+        done = self("run", *arguments, "--log", "json")
+        assert done.code == 0, done.err
+        return done.out
+
+    @contextmanager
+    def running(self, *arguments: object) -> Iterator[list[str]]:
+        """Start a run, and yield its growing log."""
+        log: list[str] = []
+        with subprocess.Popen(
+            [str(self.program), "run", *map(str, arguments)],
+            cwd=self.folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            assert process.stderr
+            reader = threading.Thread(target=log.extend, args=(process.stderr,))
+            reader.start()
+            try:
+                yield log
+            finally:
+                process.terminate()
+                assert process.wait(WAIT_S) == 0, log
+                reader.join()
+
+
+@contextmanager
+def mjpeg_camera(jpeg: bytes) -> Iterator[str]:
+    """Serve one picture again and again; gives the address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
+            while True:
+                self.wfile.write(head + jpeg + b"\r\n")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            """Ignore the reader that hangs up."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/live"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_wheel_has_the_shipped_models_byte_for_byte_and_a_version(installed: Path, fireseg_edge: Command) -> None:
+    code = "from edge.model.shipped import SHIPPED; print(*SHIPPED.values())"
+    for path in map(Path, checked(installed / "python", "-P", "-c", code).split()):
+        assert path.is_relative_to(installed.parent)
+        shipped = ROOT / "models" / path.name
+        assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(shipped.read_bytes()).digest()
+    done = fireseg_edge("--version")
+    assert (done.code, done.out) == (0, "fireseg-edge 0.1.0\n")
+
+
+def test_the_test_pattern_burns_and_its_recording_does_too(fireseg_edge: Command) -> None:
+    out = fireseg_edge.run(
+        "--source", "test-pattern", "--replay", "every-frame", "--max-frames", 70, "--record", "seen.mp4"
+    )
+    assert len(lines(out, "result")) == 70
+    assert [event["kind"] for event in lines(out, "event")][:1] == ["start"]
+    seen = fireseg_edge.run("--source", "seen.mp4", "--replay", "every-frame", "--model", "small")
+    assert len(lines(seen, "result")) == 70
+    assert max(result["fire_share"] for result in lines(seen, "result")) > 0.002
+
+
+def test_an_mjpeg_camera_is_read(fireseg_edge: Command) -> None:
+    with mjpeg_camera(encode_jpeg(PatternCamera(fps=10).frame(BURNING_S))) as address:
+        results = lines(fireseg_edge.run("--source", address, "--max-frames", 3), "result")
+    assert [result["frame"] > 0 for result in results] == [True] * 3
+    assert all(result["fire_share"] > 0 for result in results)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("rtsp://me:hunter2@127.0.0.1:9/live", "rtsp://***@127.0.0.1:9/live could not be opened"),
+        ("/dev/video99", "/dev/video99 does not exist"),
+        ("http://127.0.0.1:9/live", "does not answer"),
+    ],
+)
+def test_a_camera_that_cannot_be_opened_is_one_line(fireseg_edge: Command, address: str, expected: str) -> None:
+    (fireseg_edge.folder / "once.toml").write_text("[source]\nreconnect_limit = 1\n")
+    done = fireseg_edge("run", "--config", "once.toml", "--source", address)
+    (line,) = refused(done)
+    assert expected in line
+    assert "hunter2" not in done.err + done.out
+
+
+def test_images_are_segmented_and_the_model_timed(fireseg_edge: Command) -> None:
+    write_image(fireseg_edge.folder / "photo.jpg", PatternCamera(fps=10).frame(BURNING_S))
+    done = fireseg_edge("segment", "photo.jpg", "--out", "masks", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)[0]["fire_share"] > 0
+    mask = cv2.imread(str(fireseg_edge.folder / "masks" / "photo-mask.png"), cv2.IMREAD_GRAYSCALE)
+    assert set(np.unique(mask)) == {0, 255}
+    done = fireseg_edge("bench", "--model", "small", "--seconds", 0, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["stages"]["whole frame"]["runs"] >= 50
+
+
+def test_a_written_configuration_is_valid_and_a_service_needs_no_clone(fireseg_edge: Command) -> None:
+    assert fireseg_edge("config", "init").code == 0
+    assert "model: base, 224x224 px" in fireseg_edge("config", "check").out
+    done = fireseg_edge("doctor", "--config", "fireseg.toml", "--source", "test-pattern")
+    results = {line.split()[1]: line.split()[0] for line in done.out.splitlines()}
+    assert [results[name] for name in ("model", "runtime", "camera")] == ["OK"] * 3
+    unit = fireseg_edge("install-service", "--config", "fireseg.toml", "--dry-run")
+    assert unit.code == 0, unit.err
+    assert f"ExecStart=:{fireseg_edge.program} run --config {fireseg_edge.folder}/fireseg.toml" in unit.out
+    assert "WorkingDirectory" not in unit.out
+
+
+def test_the_page_and_the_broker_are_served(fireseg_edge: Command) -> None:
+    with mosquitto(fireseg_edge.folder) as broker, listening(broker) as listener:
+        config = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\nname = "kitchen"\n[spool]\nfolder = "spool"\n'
+        (fireseg_edge.folder / "page.toml").write_text(config)
+        arguments = ("--config", "page.toml", "--source", "test-pattern", "--web", "127.0.0.1:0")
+        with fireseg_edge.running(*arguments) as log:
+            wait_for(lambda: any("the live page is at" in line for line in log))
+            url = next(line.split()[-1] for line in log if "the live page is at" in line)
+            wait_for(lambda: "connected" in "".join(log) and "streaming" in "".join(log))
+            wait_for(lambda: listener.events)
+            with urllib.request.urlopen(url, timeout=WAIT_S) as response:
+                assert b"<html" in response.read()
+            with urllib.request.urlopen(f"{url}metrics", timeout=WAIT_S) as response:
+                assert b"fireseg_" in response.read()

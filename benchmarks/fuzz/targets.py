@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pkgutil
 import socket
 import sys
 import threading
@@ -20,7 +21,6 @@ import numpy as np
 from benchmarks.fuzz import inputs
 from benchmarks.models import MODELS
 from benchmarks.soak.fault_rig import WebhookReceiver
-from edge import cli
 from edge.camera.base import CameraSettings
 from edge.camera.capture import Capture
 from edge.camera.mjpeg import MjpegCamera
@@ -30,6 +30,7 @@ from edge.model.runtime import find_runtime
 from edge.sinks.outbox import DiskQueue
 from edge.sinks.webhook import Webhook
 
+ENTRY_POINT = "edge.cli:run"
 SMALL_MODEL = MODELS / "fireseg-small-int8.tflite"
 PICTURE = Path("valid.png")
 """A valid picture in the working directory of each trial."""
@@ -41,7 +42,7 @@ FRAMES = 30
 def edge(*arguments: str | Path) -> None:
     """Run `fireseg-edge` with these arguments in this process."""
     sys.argv = ["fireseg-edge", *map(str, arguments)]
-    cli.run()
+    pkgutil.resolve_name(ENTRY_POINT)()
 
 
 def warm_up() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -104,3 +105,12 @@ def test_a_broken_image_leaves_the_results_of_the_others(models: dict[str, Path]
     done = fireseg_edge("segment", "--model", models["int8"], photo, broken, "--out", "masks", cwd=tmp_path)
     assert refused(done) == [f"{broken} is cut short ({broken.stat().st_size} bytes): copy or download it again"]
     assert files_in(tmp_path / "masks") == ["campfire-mask.png", "campfire-overlay.jpg"]
+
+
+def test_a_model_that_crashes_the_interpreter_is_one_error_line(
+    models: dict[str, Path], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.model.proof.Segmenter", lambda *_, **__: os.abort())
+    (error,) = refused(fireseg_edge("segment", photo, "--model", models["int8"], cwd=tmp_path))
+    assert "crashes the interpreter (SIGABRT): export the model again, or copy it again" in error
+    assert files_in(tmp_path) == ["campfire.jpg"]

@@ -77,7 +77,9 @@ class SourceSection:
     height: int = field(480, "Requested camera height in pixels.", low=64, high=8192)
     fps: float = field(10.0, "Frames per second of a camera, the pattern or an image folder.", low=0.01, high=240)
     stall_s: float = field(10.0, "Reopen a camera that sends no frame for this many seconds.", low=0.5, high=3600)
-    reconnect_limit: int = field(0, "Camera failures in a row to tolerate; 0 for no limit.", low=0, high=1_000_000)
+    reconnect_limit: int = field(
+        0, "Reconnections in a row without a frame before giving up; 0 for no limit.", low=0, high=1_000_000
+    )
 
     def address_with_login(self) -> str:
         """Return the address of the source with its user and password. Raises `UserError`."""

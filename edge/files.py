@@ -93,6 +93,11 @@ def check_writable(folder: Path) -> None:
         raise _unwritable(folder, f"{existing} {'is not writable' if existing.is_dir() else 'is not a folder'}")
 
 
+def printable(path: Path) -> str:
+    """Return a path as text that every stream and protocol takes: bytes that are not UTF-8 become such as \\xe9."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:

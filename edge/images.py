@@ -1,11 +1,16 @@
 """Read and write images, and draw masks over frames.
 
-OpenCV silently decodes truncated JPEGs; here an image is complete or an error names the file.
+OpenCV silently decodes truncated and damaged JPEGs; here an image is whole or an error names the file. Files are opened
+here, since OpenCV crashes on names that are not UTF-8.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +19,32 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import UserError
-from edge.files import make_folder, replacing
+from edge.files import make_folder, printable, write_bytes
+from edge.image_header import read_header
+
+MAX_PIXELS = 8192 * 6144  # 50 megapixels, as the largest phones take; a frame then has 150 MB
+MAX_SIDE = 16384
+MAX_FILE_BYTES = 256 << 20
+MAX_JUNK_BYTES = 8  # unused bytes before a JPEG's end that some cameras write
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+EXPECTED = "expected a whole JPEG, PNG, BMP, WebP or TIFF"
 FIRE_COLOUR_RGB = (255, 60, 0)
 
 Frame = npt.NDArray[np.uint8]  # H x W x 3, RGB
 Map = npt.NDArray[np.uint8]  # H x W
 Mask = npt.NDArray[np.bool_]  # H x W, True where fire is predicted
+
+
+# OpenCV would log what it cannot decode, and addresses of cameras with their passwords. OpenCV 5 moved the function.
+_set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # type: ignore[attr-defined]
+_set_log_level(0)
+
+_simplejpeg: Any = None
+with suppress(ImportError, ValueError):  # no wheel for a 32-bit Pi; ValueError: compiled for another numpy
+    _simplejpeg = importlib.import_module("simplejpeg")
+CHECKS_JPEGS = _simplejpeg is not None
+"""Whether JPEGs that are damaged inside are recognised: OpenCV only prints it."""
 
 
 def read_rgb(path: Path) -> Frame:
@@ -31,7 +54,19 @@ def read_rgb(path: Path) -> Frame:
         >>> read_rgb(Path("photo.jpg")).shape
         (720, 1280, 3)
     """
-    return to_rgb(_decode(path, cv2.IMREAD_COLOR))
+    return decode_rgb(_read_bytes(path), printable(path))
+
+
+def decode_rgb(data: bytes, name: str) -> Frame:
+    """Return the bytes of an image file as RGB, rotated by its EXIF orientation. Raises `UserError` with `name`."""
+    return _decode(data, name, keep_channels=False)
+
+
+def check_size(width: int, height: int, name: str) -> None:
+    """Raise `UserError` for an image or video too large to decode; memory is allocated by what its header says."""
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        limits = f"at most {MAX_PIXELS / 1e6:.0f} megapixels and {MAX_SIDE} px a side"
+        raise UserError(f"{name} has {width}x{height} px", f"expected {limits}: scale it down")
 
 
 def to_rgb(bgr: npt.NDArray[Any]) -> Frame:
@@ -50,23 +85,26 @@ def shrink(frame: Frame, max_width_px: int) -> Frame:
     height, width = frame.shape[:2]
     if width <= max_width_px:
         return frame
-    size = (max_width_px, round(height * max_width_px / width))
+    size = (max_width_px, max(1, round(height * max_width_px / width)))
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def read_gray_or_colour(path: Path) -> Frame | Map:
-    """Return an image with its own channels: (H, W), or (H, W, C) in OpenCV's order. Raises `UserError`."""
-    return _decode(path, cv2.IMREAD_UNCHANGED)
+    """Return an image with its own channels: (H, W), or (H, W, C) in OpenCV's order; rotated. Raises `UserError`."""
+    return _decode(_read_bytes(path), printable(path), keep_channels=True)
 
 
 def write_image(path: Path, image: Frame | Map) -> None:
     """Write an RGB image or a one-channel map in the format of the suffix. Raises `UserError`."""
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UserError(f"{path} has an unknown suffix", f"expected one of {', '.join(IMAGE_SUFFIXES)}")
+        raise UserError(f"{printable(path)} has an unknown suffix", f"expected one of {', '.join(IMAGE_SUFFIXES)}")
     encoded = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    with replacing(path) as temporary:
-        if not cv2.imwrite(str(temporary), encoded):
-            raise OSError(f"OpenCV could not encode {path.suffix}")
+    try:
+        _, data = cv2.imencode(path.suffix.lower(), encoded)
+    except cv2.error as error:
+        height, width = image.shape[:2]
+        raise UserError(f"{printable(path)} could not be encoded", f"expected less than {width}x{height} px") from error
+    write_bytes(path, data.tobytes())
 
 
 def overlay(frame: Frame, mask: Mask) -> Frame:
@@ -104,42 +142,85 @@ def write_mask(frame: Frame, mask: Mask, mask_path: Path, overlay_path: Path) ->
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the images directly in a folder, sorted by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _decode(path: Path, flags: int) -> Frame | Map:
+    """Return the images directly in a folder, sorted by name, without hidden files. Raises `UserError`."""
     try:
-        data = path.read_bytes()
+        paths = sorted(folder.iterdir())
     except OSError as error:
-        raise UserError(f"{path} could not be read ({error.strerror})", "check the path") from error
-    if _is_truncated(data):
-        raise UserError(f"{path} is cut short ({len(data)} bytes)", "copy or download it again")
+        raise UserError(f"{printable(folder)} could not be read ({error.strerror})", "check the path") from error
+    # Hidden: macOS puts `._photo.jpg` beside photo.jpg on foreign disks.
+    return [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:  # an empty file, or a corrupt header with an absurd size
+        with path.open("rb") as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            data = b"" if size_bytes > MAX_FILE_BYTES else file.read(MAX_FILE_BYTES + 1)  # a pipe has no size
+    except OSError as error:
+        raise UserError(f"{printable(path)} could not be read ({error.strerror})", "check the path") from error
+    if max(size_bytes, len(data)) > MAX_FILE_BYTES:
+        raise UserError(f"{printable(path)} is too large", f"expected an image of at most {MAX_FILE_BYTES >> 20} MB")
+    return data
+
+
+def _decode(data: bytes, name: str, *, keep_channels: bool) -> Frame | Map:
+    """Return RGB, or with `keep_channels` what OpenCV calls unchanged."""
+    header = read_header(data)
+    if header is None:
+        raise UserError(f"{name} is not a readable image", EXPECTED)
+    if not header.complete:
+        raise UserError(f"{name} is cut short ({len(data)} bytes)", "copy or download it again")
+    check_size(header.width, header.height, name)
+    try:
+        if header.damage:
+            raise ValueError(header.damage)
+        if header.format == "JPEG" and CHECKS_JPEGS:
+            image = _decode_jpeg(data, keep_channels=keep_channels)
+        else:
+            flags = cv2.IMREAD_UNCHANGED if keep_channels else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            if image is not None and not keep_channels:
+                image = to_rgb(image)
+    except ValueError as error:
+        raise UserError(f"{name} is damaged ({error})", "copy or download it again") from None
+    except (cv2.error, MemoryError):
         image = None
     if image is None:
-        raise UserError(f"{path} is not a readable image", "expected a whole JPEG, PNG, BMP, WebP or TIFF")
+        raise UserError(f"{name} is not a readable image", EXPECTED)
     if image.dtype != np.uint8:
         image = np.clip(image, 0, 255)  # a cast alone would wrap 256 of a 16-bit mask to 0
-    return image.astype(np.uint8, copy=False)
+    return _upright(image.astype(np.uint8, copy=False), header.orientation)
 
 
-def _is_truncated(data: bytes) -> bool:
-    """Return whether a JPEG or PNG is truncated. OpenCV decodes such a file and fills the rest with grey."""
-    if data.startswith(b"\x89PNG"):
-        return b"IEND\xaeB`\x82" not in data
-    if not data.startswith(b"\xff\xd8"):
+def _decode_jpeg(data: bytes, *, keep_channels: bool) -> Any:
+    """Decode a JPEG to the pixels that OpenCV gives. Raises ValueError if the data is damaged."""
+    space = "RGB"
+    if keep_channels:
+        space = "GRAY" if _simplejpeg.decode_jpeg_header(data)[2] == "Gray" else "BGR"
+    try:
+        image = _simplejpeg.decode_jpeg(data, space)
+    except ValueError as error:
+        if not _is_padding(data, str(error)):
+            raise
+        image = _simplejpeg.decode_jpeg(data, space, strict=False)
+    return image[..., 0] if space == "GRAY" else image
+
+
+def _is_padding(data: bytes, problem: str) -> bool:
+    """Return whether libjpeg only found unused bytes before the end, which some cameras write into every JPEG."""
+    extraneous = re.search(r"(\d+) extraneous bytes before marker 0xd9", problem)
+    if extraneous is None:
         return False
-    # Walk the headers: a thumbnail there has its own end marker. Phones append videos after the end.
-    at = 2
-    while data[at : at + 1] == b"\xff" and len(data) >= at + 4:
-        marker, size_bytes = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == 0xFF:  # padding before a marker
-            at += 1
-            continue
-        at += 2 + size_bytes
-        if marker == 0xDA:  # start of scan, in which 0xFF 0xD9 occurs only as the end marker
-            return data.find(b"\xff\xd9", at) < 0
-    return True
+    end = data.rfind(b"\xff\xd9")
+    return int(extraneous[1]) <= MAX_JUNK_BYTES or len(set(data[end - int(extraneous[1]) : end])) == 1
+
+
+def _upright(image: Frame | Map, orientation: int) -> Frame | Map:
+    """Return an image rotated and mirrored by its EXIF orientation. Versions of OpenCV differ in whose they apply."""
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)

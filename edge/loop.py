@@ -58,4 +58,7 @@ def run_loop(
         throttle.finish()
         reporter.result_done()
     summary.seconds = time.monotonic() - started_s
+    if max_frames is None or summary.results < max_frames:
+        # It may have ended while the loop did not wait for a frame.
+        capture.check(totals=summary.line(detector.events.source) if summary.results else "")
     return summary

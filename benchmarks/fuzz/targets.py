@@ -111,7 +111,7 @@ def read_stream(answer: Path) -> None:
         with Capture(lambda: MjpegCamera(address, settings), stall_s=3.0, reconnect_limit=0) as capture:
             while not capture.ended and capture.frames < FRAMES:
                 capture.newest(0.1)
-            capture.newest(0.1)  # raises what ended the stream
+            capture.check()
 
     threading.Thread(target=serve, daemon=True).start()
     run_app(read)

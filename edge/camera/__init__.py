@@ -5,18 +5,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from pathlib import Path
 
 from edge.camera.base import Camera, CameraError, CameraFrame, CameraSettings
 from edge.errors import UserError
+from edge.images import IMAGE_SUFFIXES
 
 __all__ = ["CAMERA_KINDS", "CAMERA_NAMES", "Camera", "CameraError", "CameraFrame", "CameraSettings", "build_camera"]
 
 CAMERA_KINDS = (
-    "picamera2, a V4L2 device (0 or /dev/video0), rtsp://…, http://… (MJPEG), a video file, a folder of images, "
-    "or test-pattern"
+    "picamera2, a V4L2 device (0, /dev/video0 or /dev/v4l/by-id/…), rtsp://…, http://… (MJPEG or snapshots), "
+    "a video file, an image or a folder of images, or test-pattern"
 )
+V4L2_MAJOR = 81  # of Linux' device numbers
 
 
 CAMERA_NAMES = r"test-pattern|picamera2|\d+|[A-Za-z][A-Za-z0-9+.\-]*://.*"
@@ -53,17 +57,32 @@ def build_camera(source: str, settings: CameraSettings) -> Camera:
 
             return RtspCamera(source, settings)
         raise UserError(f"source type {scheme}:// is not supported", f"expected {CAMERA_KINDS}")
-    if re.fullmatch(r"\d+|/dev/video\S*", source):
+    path = Path(source)
+    try:
+        is_device = re.fullmatch(r"\d+|/dev/.+", source) or _is_device(path)
+        is_folder, is_file = source and path.is_dir(), path.is_file()
+    except OSError as error:  # such as a name that is too long
+        raise UserError(
+            f"source {source[:40]!r} is not a path ({error.strerror})", f"expected {CAMERA_KINDS}"
+        ) from error
+    if is_device:
         from edge.camera.opencv import V4l2Camera
 
         return V4l2Camera(source, settings)
-    path = Path(source)
-    if source and path.is_dir():
+    if is_folder or (is_file and path.suffix.lower() in IMAGE_SUFFIXES):
         from edge.camera.files import ImageFolder
 
         return ImageFolder(path, fps=settings.fps)
-    if path.is_file():
+    if is_file:
         from edge.camera.files import VideoFile
 
         return VideoFile(path)
     raise UserError(f"source {source!r} is neither a file nor a folder nor a camera", f"expected {CAMERA_KINDS}")
+
+
+def _is_device(path: Path) -> bool:
+    """Return whether a path is a V4L2 device, or a link to one, plugged in or not."""
+    if path.is_symlink() and path.resolve().is_relative_to("/dev"):
+        return True
+    status = path.stat() if path.exists() else None
+    return status is not None and stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) == V4L2_MAJOR

@@ -17,6 +17,18 @@ class CameraError(Exception):
         super().__init__(f"{problem}: {remedy}")
 
 
+class BrokenFrameError(Exception):
+    """A frame that was given but could not be decoded; the next one may be whole. Contains no credentials.
+
+    Args:
+        count: how many frames, if several are found at once.
+    """
+
+    def __init__(self, problem: str, count: int = 1) -> None:
+        self.count = count
+        super().__init__(problem)
+
+
 class CameraState(StrEnum):
     CONNECTING = "connecting"
     STREAMING = "streaming"
@@ -64,7 +76,10 @@ class Camera(Protocol):
         """Open the camera. Raises `CameraError` or `UserError`."""
 
     def read(self) -> CameraFrame | None:
-        """Wait for the next frame; None at the end of a recording. Raises `CameraError`."""
+        """Wait for the next frame; None at the end of a recording.
+
+        Raises `CameraError`, or `BrokenFrameError` if the next call may give a frame.
+        """
 
     def close(self) -> None:
         """Release the camera. Safe to call after an error, and twice."""

@@ -13,13 +13,21 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 
-from edge.camera.base import Camera, CameraError, CameraFrame, CameraState
+from edge.camera.base import BrokenFrameError, Camera, CameraError, CameraFrame, CameraState
+from edge.camera.replay import MAX_GAP_S, ReplayClock
 from edge.errors import UserError
 from edge.images import Frame
 from edge.retry import backoff_s
 from edge.secrets import redact
+from edge.threads import Worker
 
 log = logging.getLogger(__name__)
+
+MAX_BROKEN = 10  # broken frames in a row before a camera counts as failed; single ones are transmission errors
+LOGGED_FAILURES = 8  # failures in a row that are logged each, until the back-off is at its longest
+LOGGED_EVERY = 60  # then about one an hour
+HUNG = "%s: %d reads hang; the next try is in %.0f s, or restart the program or the camera"
+BROKEN_LOGGED = {10**power for power in range(12)}
 
 
 class Replay(StrEnum):
@@ -52,8 +60,9 @@ class Session:
     frames: int = 0
     last_frame_s: float = field(default_factory=time.monotonic)
     """When the last frame arrived; before the first, when the session began."""
-    replay_start_s: float = 0.0
-    """When a recording's time 0 was due."""
+    broken: int = 0
+    """Broken frames since the last whole one."""
+    replay: ReplayClock | None = None
     done: bool = False
     abandoned: bool = False
     hung: bool = False
@@ -71,13 +80,17 @@ class Capture:
     stall_s: float = 10.0
     """A camera without a frame for this long has stalled."""
     reconnect_limit: int | None = None
-    """Consecutive failures to tolerate; None for any number."""
+    """Reconnections in a row without a frame before giving up; None for any number."""
     retry_wait_s: Callable[[int], float] = backoff_s
     """Returns the seconds to wait after n consecutive failures."""
     prepare: Callable[[Frame], Frame] | None = None
     """With `Replay.EVERY_FRAME`, makes `TimedFrame.model_rgb` in the reader thread, beside inference."""
     max_hung_reads: int = 3
-    """Abandoned reads to tolerate before waiting for one to return; each costs memory."""
+    """Abandoned reads after which the camera is reopened more slowly; each costs memory."""
+    hung_wait_s: float = 600.0
+    """Time to wait for one of too many hung reads to return before the camera is opened again."""
+    max_gap_s: float = MAX_GAP_S
+    """Longest wait between two frames of a recording in real time."""
     shutdown_grace_s: float = 0.7
     """Time for the threads to end."""
 
@@ -89,7 +102,8 @@ class Capture:
         self._name = "camera"
         self._began_s = time.monotonic()
         self._hung_reads = 0
-        self._supervisor = threading.Thread(target=self._supervise, name="capture", daemon=True)
+        self._failures = 0  # in a row
+        self._supervisor = Worker("capture", self._supervise, wait_s=self.retry_wait_s)
         self._reader: threading.Thread | None = None
         self.state = CameraState.CONNECTING
         self.frames = 0
@@ -97,7 +111,7 @@ class Capture:
         self.connects = 0
         """Connections so far, the first one included."""
         self.broken_frames = 0
-        """Frames that could not be decoded."""
+        """Frames that were given and could not be decoded."""
 
     def __enter__(self) -> Capture:
         self._supervisor.start()
@@ -113,6 +127,13 @@ class Capture:
             if thread is not None:
                 thread.join(max(0.0, deadline_s - time.monotonic()))
 
+    def check(self, totals: str = "") -> None:
+        """Raise the `UserError` for which no further frame will come, if there is one; log `totals` before."""
+        if self.ended and self._error is not None:
+            if totals:
+                log.info("%s", totals)
+            raise self._error
+
     @property
     def ended(self) -> bool:
         """Whether no further frame will come."""
@@ -120,16 +141,11 @@ class Capture:
             return self.state is CameraState.ENDED and self._slot is None
 
     def newest(self, timeout_s: float) -> TimedFrame | None:
-        """Take the newest frame, waiting for it; None after `timeout_s` or at the end.
-
-        Raises `UserError` if the camera cannot be read and a retry will not help.
-        """
+        """Take the newest frame, waiting for it; None after `timeout_s` or at the end, whose reason `check` raises."""
         with self._changed:
             self._changed.wait_for(lambda: self._slot is not None or self.state is CameraState.ENDED, timeout_s)
             frame, self._slot = self._slot, None
             self._changed.notify_all()
-            if frame is None and self._error is not None:
-                raise self._error
             return frame
 
     def _supervise(self) -> None:
@@ -141,26 +157,46 @@ class Capture:
         self._set_state(CameraState.ENDED)
 
     def _run_sessions(self) -> None:
-        failures = 0
         while not self._stop:
-            session = Session(self.make_camera())
-            self._name = session.camera.name
-            self.connects += 1
-            self._set_state(CameraState.RECONNECTING if failures else CameraState.CONNECTING)
-            self._reader = threading.Thread(target=self._read, args=(session,), name="camera", daemon=True)
-            self._reader.start()
-            failure = self._wait_for_failure(session)
+            try:
+                failure = self._run_session()
+            except CameraError as error:
+                failure, self._failures = error, self._failures + 1
             if failure is None or self._stop:
                 return
-            failures = 1 if session.frames else failures + 1
-            if self.reconnect_limit is not None and failures > self.reconnect_limit:
-                gave_up = f"; gave up after {failures} failures in a row" if failures > 1 else ""
+            if self.reconnect_limit is not None and self._failures > self.reconnect_limit:
+                limit = self.reconnect_limit
+                gave_up = f"; gave up after {limit} reconnection{'s' * (limit > 1)} without a frame" if limit else ""
                 raise UserError(redact(failure.problem) + gave_up, failure.remedy)
-            wait_s = self.retry_wait_s(failures)
-            log.warning("%s; trying again in %.0f s", redact(str(failure)), wait_s)
+            wait_s = self.retry_wait_s(self._failures)
+            is_news = self._failures < LOGGED_FAILURES or self._failures % LOGGED_EVERY == 0
+            level = logging.WARNING if is_news else logging.DEBUG
+            log.log(level, "%s; trying again in %.0f s", redact(str(failure)), wait_s)
             with self._changed:
                 self._changed.wait_for(lambda: self._stop, wait_s)
-                self._changed.wait_for(lambda: self._stop or self._hung_reads < self.max_hung_reads)
+                if self._hung_reads == self.max_hung_reads:
+                    log.error(HUNG, self._name, self._hung_reads, self.hung_wait_s)
+                self._changed.wait_for(lambda: self._stop or self._hung_reads < self.max_hung_reads, self.hung_wait_s)
+
+    def _run_session(self) -> CameraError | None:
+        """Connect and read until a failure, which is returned; None at a recording's end. Raises `UserError`."""
+        session = Session(self.make_camera())
+        self._name = session.camera.name
+        self.connects += 1
+        self._set_state(CameraState.RECONNECTING if self._failures else CameraState.CONNECTING)
+        self._reader = threading.Thread(target=self._read, args=(session,), name="camera", daemon=True)
+        try:
+            self._reader.start()
+        except (RuntimeError, MemoryError) as error:  # the system's limit of threads or of memory
+            self._reader = None
+            problem = f"{self._name} cannot be read ({error})"
+            raise CameraError(problem, "end other programs, or raise the limit") from None
+        failure = self._wait_for_failure(session)
+        self._failures = 1 if session.frames else self._failures + 1
+        if failure is None and self.broken_frames and not self._stop:
+            problem = f"{self._name} contains {self.broken_frames} broken frame{'s' * (self.broken_frames > 1)}"
+            raise UserError(problem, "see the log; copy or download it again")
+        return failure
 
     def _wait_for_failure(self, session: Session) -> CameraError | None:
         """Wait for the session to end and return its failure; None at a recording's end. Raises `UserError`."""
@@ -183,8 +219,9 @@ class Capture:
             return session.error
 
     def _set_state(self, state: CameraState) -> None:
-        log.info("%s: %s", self._name, state)
         with self._changed:
+            if self.connects <= 1 or state is not self.state:
+                log.info("%s: %s", self._name, state)
             self.state = state
             self._changed.notify_all()
 
@@ -193,22 +230,41 @@ class Capture:
         camera = session.camera
         try:
             camera.open()
-            while not session.abandoned and (frame := camera.read()) is not None:
+            while not session.abandoned:
+                try:
+                    frame = camera.read()
+                except BrokenFrameError as error:
+                    self._count_broken(session, error)
+                    continue
+                if frame is None:
+                    break
                 self._publish(session, frame)
         except (CameraError, UserError) as error:
             session.error = error
         except Exception as error:  # a driver's own exception must not end the run
-            log.exception("%s failed unexpectedly", camera.name)
+            log.debug("traceback", exc_info=error)
             session.error = CameraError(f"{camera.name} failed ({type(error).__name__}: {error})")
         finally:
             try:
                 camera.close()
-            except Exception:
-                log.exception("%s could not be closed", camera.name)
+            except Exception as error:
+                log.warning("%s could not be closed (%s: %s)", camera.name, type(error).__name__, error)
             with self._changed:
                 session.done = True
                 self._hung_reads -= session.hung
                 self._changed.notify_all()
+
+    def _count_broken(self, session: Session, error: BrokenFrameError) -> None:
+        """Count and log a broken frame: each of a recording, of a camera only the 1st, 10th, 100th … of the run."""
+        session.broken += 1
+        self.broken_frames += error.count
+        if not session.camera.live:
+            log.warning("%s", redact(str(error)))
+            return
+        if self.broken_frames in BROKEN_LOGGED:
+            log.warning("%s; broken frames so far: %d", redact(str(error)), self.broken_frames)
+        if session.broken == MAX_BROKEN:
+            raise CameraError(f"{session.camera.name} sent {MAX_BROKEN} broken frames in a row ({error})")
 
     def _publish(self, session: Session, frame: CameraFrame) -> None:
         """Put a frame into the slot, a recording's frame when it is due."""
@@ -219,13 +275,14 @@ class Capture:
             if not session.frames:
                 session.last_frame_s = time.monotonic()
                 self._set_state(CameraState.STREAMING)
-                session.replay_start_s = session.last_frame_s - (frame.t_s or 0.0)
+                session.replay = ReplayClock(self._name, session.last_frame_s, frame.t_s or 0.0, self.max_gap_s)
             if frame.t_s is not None:
                 self._wait_until_due(session, frame.t_s)
             if session.abandoned:
                 return
             session.last_frame_s = time.monotonic()
             session.frames += 1
+            session.broken = 0
             self.frames += 1
             captured_s = session.last_frame_s if frame.captured_s is None else frame.captured_s
             t_s = captured_s - self._began_s if frame.t_s is None else frame.t_s
@@ -237,6 +294,6 @@ class Capture:
         if self.replay is Replay.EVERY_FRAME:
             self._changed.wait_for(lambda: self._slot is None or session.abandoned)
             return
-        due_s = session.replay_start_s + t_s
+        due_s = session.replay.due_s(t_s) if session.replay else 0.0
         while (early_s := due_s - time.monotonic()) > 0 and not session.abandoned:
             self._changed.wait(early_s)

@@ -1,35 +1,40 @@
-"""Network cameras that send JPEGs over HTTP (MJPEG, multipart/x-mixed-replace)."""
+"""Network cameras that send JPEGs over HTTP: MJPEG (multipart/x-mixed-replace), or one snapshot for each request."""
 
 from __future__ import annotations
 
+import re
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import suppress
-from http.client import HTTPException, HTTPResponse, parse_headers
-from typing import BinaryIO
+from collections import deque
+from http.client import HTTPException, HTTPResponse
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-import cv2
-import numpy as np
-
-from edge.camera.base import CameraError, CameraFrame, CameraSettings
+from edge.camera.base import BrokenFrameError, CameraError, CameraFrame, CameraSettings
+from edge.camera.files import warn_if_unchecked
 from edge.errors import UserError
-from edge.images import to_rgb
+from edge.images import decode_rgb
 from edge.secrets import redact
 
 MAX_JPEG_BYTES = 32 << 20
-MAX_BROKEN = 10  # consecutive broken JPEGs before the stream counts as failed; single ones are radio errors
+MAX_SKIPPED_BYTES = 64 << 10  # between two JPEGs: a boundary and headers
+CHUNK_BYTES = 64 << 10
+SNAPSHOT_TIMEOUT_SHARE = 0.5
+"""Longest time between two snapshots as a share of the time-out, so that slow polling does not stall."""
+
+START, END = b"\xff\xd8\xff", 0xD9
+NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)  # others are part of the compressed data
 
 
 class MjpegCamera:
-    """An MJPEG stream, with Basic or Digest authentication if the address contains a user."""
+    """An MJPEG or snapshot camera, with Basic or Digest authentication if the address contains a user."""
 
     live = True
 
     def __init__(self, url: str, settings: CameraSettings) -> None:
         self.name = redact(url)
         self._timeout_s = settings.timeout_s
+        self._interval_s = min(1 / settings.fps, SNAPSHOT_TIMEOUT_SHARE * settings.timeout_s)
         try:
             parts = urlsplit(url)
             _ = parts.port  # raises ValueError if invalid
@@ -38,9 +43,36 @@ class MjpegCamera:
         self._url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
         self._user = unquote(parts.username or ""), unquote(parts.password or "")
         self._response: HTTPResponse | None = None
-        self._jpegs: Iterator[bytes] = iter(())
+        self._jpegs = JpegSplitter()
+        self._is_snapshot = False
+        self._requested_s = 0.0
 
     def open(self) -> None:
+        self._request()
+        warn_if_unchecked(self.name)
+
+    def read(self) -> CameraFrame:
+        if self._response is None:  # the last snapshot was read
+            time.sleep(max(0.0, self._requested_s + self._interval_s - time.monotonic()))
+            self._request()
+        deadline_s = time.monotonic() + self._timeout_s
+        while (jpeg := self._jpegs.next()) is None:
+            self._receive(deadline_s)
+        if self._is_snapshot:
+            self.close()
+        try:
+            return CameraFrame(decode_rgb(jpeg, f"a frame of {self.name}"))
+        except UserError as error:
+            raise BrokenFrameError(error.problem) from None
+
+    def close(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+        self._jpegs = JpegSplitter()
+
+    def _request(self) -> None:
+        self._requested_s = time.monotonic()
         try:
             response = self._opener().open(self._url, timeout=self._timeout_s)
         except urllib.error.HTTPError as error:
@@ -52,27 +84,24 @@ class MjpegCamera:
             raise CameraError(problem, "check the address and that it is on") from None
         self._response = response
         kind = response.headers.get_content_type()
-        if kind != "multipart/x-mixed-replace":
-            raise CameraError(f"{self.name} sends {kind}", "expected MJPEG (multipart/x-mixed-replace)")
-        self._jpegs = multipart_bodies(response, response.headers.get_param("boundary"))
+        self._is_snapshot = kind in ("image/jpeg", "image/jpg")
+        if not (self._is_snapshot or kind.startswith(("multipart/", "video/"))):
+            remedy = "expected MJPEG (multipart/x-mixed-replace) or snapshots (image/jpeg)"
+            raise CameraError(f"{self.name} sends {kind}", remedy)
 
-    def read(self) -> CameraFrame:
-        for _ in range(MAX_BROKEN):
-            try:
-                jpeg = next(self._jpegs, None)
-            except (OSError, HTTPException, ValueError) as error:
-                raise CameraError(f"{self.name} broke off ({redact(str(error))})") from None
-            if jpeg is None:
-                raise CameraError(f"{self.name} ended its stream")
-            with suppress(cv2.error):  # raised for an empty JPEG, and by `to_rgb` for None
-                return CameraFrame(to_rgb(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)))
-        raise CameraError(f"{self.name} sent {MAX_BROKEN} broken JPEGs in a row")
-
-    def close(self) -> None:
-        if self._response is not None:
-            self._response.close()
-            self._response = None
-        self._jpegs = iter(())
+    def _receive(self, deadline_s: float) -> None:
+        """Pass the bytes that have arrived to the splitter. Raises `CameraError`."""
+        assert self._response is not None
+        if time.monotonic() > deadline_s:  # the socket's own time-out counts from the last byte
+            raise CameraError(f"{self.name} sent no whole JPEG in {self._timeout_s:g} s")
+        try:
+            data = self._response.read1(CHUNK_BYTES)
+            self._jpegs.feed(data)
+        except (OSError, HTTPException, ValueError) as error:
+            raise CameraError(f"{self.name} broke off ({redact(str(error))})") from None
+        if not data:
+            sent = "sent no whole JPEG" if self._is_snapshot else "ended its stream"
+            raise CameraError(f"{self.name} {sent}")
 
     def _opener(self) -> urllib.request.OpenerDirector:
         if not any(self._user):
@@ -83,33 +112,73 @@ class MjpegCamera:
         return urllib.request.build_opener(*(handler(passwords) for handler in handlers))
 
 
-def multipart_bodies(stream: BinaryIO | HTTPResponse, boundary: object) -> Iterator[bytes]:
-    """Yield the body of each part of a multipart stream.
+class JpegSplitter:
+    """Finds the JPEGs in a stream by their own markers, and skips what is between them.
 
-    Raises ValueError or HTTPException if the stream is malformed, OSError if the connection fails.
+    Boundaries and headers are ignored: cameras send bare delimiters, wrong lengths or none. A JPEG that breaks off is
+    returned as far as it goes, when the next one begins.
     """
-    marker = b"--" + str(boundary or "").encode().removeprefix(b"--")  # many cameras declare the dashes too
-    _, line = _read_until(stream, marker)
-    while line:
-        if (length := parse_headers(stream).get("Content-Length")) is None:
-            body, line = _read_until(stream, marker)
-            yield body
-        else:
-            size_bytes = int(length)
-            if not 0 <= size_bytes <= MAX_JPEG_BYTES:
-                raise ValueError(f"a JPEG of {size_bytes} bytes")
-            body = stream.read(size_bytes)
-            if len(body) < size_bytes:
-                return
-            yield body
-            _, line = _read_until(stream, marker)
 
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._at = 0  # the next byte to look at; 0 while no JPEG has begun
+        self._in_scan = False
+        self._skipped_bytes = 0
+        self._found: deque[bytes] = deque()
 
-def _read_until(stream: BinaryIO | HTTPResponse, marker: bytes) -> tuple[bytes, bytes]:
-    """Return the bytes before the next marker line, and that line; empty at the end of the stream."""
-    body = bytearray()
-    while (line := stream.readline()) and not line.startswith(marker):
-        body += line
-        if len(body) > MAX_JPEG_BYTES:
-            raise ValueError(f"no end of a JPEG after {len(body)} bytes")
-    return bytes(body), line
+    def next(self) -> bytes | None:
+        """Return the next JPEG; None if more bytes are needed."""
+        return self._found.popleft() if self._found else None
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes. Raises ValueError if no JPEG begins or ends within the limits."""
+        self._data += data
+        while self._find_start() and (end := self._find_end()):
+            self._found.append(bytes(self._data[:end]))
+            self._cut(end)
+        if len(self._data) > MAX_JPEG_BYTES:
+            raise ValueError(f"no end of a JPEG after {len(self._data)} bytes")
+
+    def _cut(self, end: int) -> None:
+        del self._data[:end]
+        self._at, self._in_scan = 0, False
+
+    def _find_start(self) -> bool:
+        if self._at:
+            return True
+        start = self._data.find(START)
+        skipped = start if start >= 0 else max(0, len(self._data) - len(START) + 1)
+        del self._data[:skipped]
+        self._skipped_bytes += skipped
+        if self._skipped_bytes > MAX_SKIPPED_BYTES:
+            raise ValueError(f"no JPEG in {self._skipped_bytes} bytes")
+        if start >= 0:
+            self._at, self._skipped_bytes = 2, 0
+        return start >= 0
+
+    def _find_end(self) -> int:
+        """Return where the JPEG ends or breaks off; 0 if that has not arrived."""
+        data = self._data
+        while True:
+            if self._in_scan:
+                found = NEXT_MARKER.search(data, self._at)
+                if found is None:
+                    self._at = max(self._at, len(data) - 1)
+                    return 0
+                self._at = found.start()
+            if len(data) < self._at + 2:
+                return 0
+            marker = data[self._at + 1]
+            if data[self._at] != 0xFF:
+                return self._at
+            if marker == END:
+                return self._at + 2
+            if marker == 0xFF:  # padding
+                self._at += 1
+                continue
+            if marker < 0xC0 or marker == START[1]:  # text, or the next JPEG
+                return self._at
+            if len(data) < self._at + 4:
+                return 0
+            self._in_scan = marker == 0xDA
+            self._at += 2 + int.from_bytes(data[self._at + 2 : self._at + 4], "big")

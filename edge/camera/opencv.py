@@ -12,12 +12,6 @@ from edge.images import to_rgb
 from edge.secrets import redact
 
 
-def silence() -> None:
-    """Keep OpenCV from logging addresses with their passwords. OpenCV 5 moved the function."""
-    set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # type: ignore[attr-defined]
-    set_level(0)
-
-
 class OpenCvCamera:
     """Base class of live cameras behind `cv2.VideoCapture`. A subclass implements `open` and calls `start`."""
 
@@ -27,7 +21,6 @@ class OpenCvCamera:
         self.name = name
         self._settings = settings
         self._capture = cv2.VideoCapture()
-        silence()
 
     def start(self, capture: cv2.VideoCapture, remedy: str) -> None:
         """Keep an opened capture. Raises `CameraError`."""

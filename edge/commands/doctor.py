@@ -153,6 +153,7 @@ def check_camera(config: Config, segmenter: Segmenter | None = None) -> str:
     name = build_camera(address, settings).name
     with Capture(lambda: build_camera(address, settings), reconnect_limit=0) as capture:
         frame = capture.newest(CAMERA_WAIT_S)
+        capture.check()
     if frame is None:
         remedy = "check that it is on and that no other program uses it"
         raise UserError(f"{name} gave no frame in {CAMERA_WAIT_S:.0f} s", remedy)

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge.errors import UserError
-from edge.images import FIRE_COLOUR_RGB, Frame, list_images, overlay, read_gray_or_colour, read_rgb, write_image
-
-JPEG_LOSS = 15  # mean difference in grey levels; the edges of the checkerboard compress worst
-
-EXIF_ROTATED_BY_90 = (  # one TIFF entry, Orientation = 6: rotate clockwise
-    b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+from edge.images import (
+    CHECKS_JPEGS,
+    FIRE_COLOUR_RGB,
+    Frame,
+    decode_rgb,
+    list_images,
+    overlay,
+    read_gray_or_colour,
+    read_rgb,
+    shrink,
+    write_image,
 )
-
-
-def image(height: int = 48, width: int = 64) -> Frame:
-    """Return a red gradient to the right, a green one downwards, and a blue checkerboard, which makes the JPEG long."""
-    frame = np.zeros((height, width, 3), np.uint8)
-    frame[..., 0] = np.linspace(0, 255, width)[None, :]
-    frame[..., 1] = np.linspace(0, 255, height)[:, None]
-    frame[..., 2] = 200 * (np.add.outer(np.arange(height) // 8, np.arange(width) // 8) % 2)
-    return frame
-
-
-def encoded(frame: Frame, suffix: str, *options: int) -> bytes:
-    return bytes(cv2.imencode(suffix, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), options)[1])
-
-
-def with_exif(jpeg: bytes, content: bytes) -> bytes:
-    """Return a JPEG with an APP1 segment after its start marker, where cameras put it."""
-    return jpeg[:2] + b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content + jpeg[2:]
-
+from tests.support.pictures import JPEG_LOSS, encoded, image, with_exif
 
 JPEGS = {
     "baseline": lambda: encoded(image(), ".jpg"),
@@ -91,12 +83,89 @@ def test_a_missing_file_and_a_folder_are_errors_with_their_names(tmp_path: Path)
         read_rgb(tmp_path)
 
 
-def test_a_photo_is_rotated_by_its_exif_orientation(tmp_path: Path) -> None:
-    path = tmp_path / "upright.jpg"
-    path.write_bytes(with_exif(encoded(image(), ".jpg"), EXIF_ROTATED_BY_90))
-    upright = read_rgb(path)
-    assert upright.shape == (64, 48, 3)
-    assert np.abs(upright.astype(int) - np.rot90(image(), -1)).mean() < JPEG_LOSS
+def test_a_file_of_absurd_length_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.jpg"
+    with path.open("wb") as file:
+        file.truncate(60 << 30)
+    with pytest.raises(UserError, match=r"sparse\.jpg is too large: expected an image of at most 256 MB"):
+        read_rgb(path)
+
+
+def test_a_damaged_png_is_an_error_with_its_name(tmp_path: Path) -> None:
+    data, path = bytearray(encoded(image(), ".png")), tmp_path / "flipped.png"
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"flipped\.png is damaged \(wrong checksum at byte 33\)"):
+        read_rgb(path)
+
+
+needs_simplejpeg = pytest.mark.skipif(not CHECKS_JPEGS, reason="install simplejpeg to run this")
+
+
+@needs_simplejpeg
+@pytest.mark.parametrize("read", [read_rgb, read_gray_or_colour])
+@pytest.mark.parametrize("kind", ["zeros", "cut", "restart"])
+def test_a_jpeg_that_is_damaged_inside_is_an_error_with_its_name(
+    tmp_path: Path, kind: str, read: Callable[[Path], Frame]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    options = (cv2.IMWRITE_JPEG_RST_INTERVAL, 4) if kind == "restart" else ()
+    data, path = bytearray(encoded(noise, ".jpg", *options)), tmp_path / "torn.jpg"
+    middle = len(data) // 2
+    if kind == "zeros":
+        data[middle : middle + 500] = bytes(500)
+    else:
+        del data[middle : middle + 3000]
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"torn\.jpg is damaged \(.+\): copy or download it again"):
+        read(path)
+
+
+@pytest.mark.parametrize("junk", [bytes(500), b"\x17\x2a\x00"])
+def test_unused_bytes_before_the_end_of_a_jpeg_are_ignored(junk: bytes) -> None:
+    data = encoded(image(), ".jpg")
+    assert (decode_rgb(data[:-2] + junk + data[-2:], "webcam") == decode_rgb(data, "webcam")).all()
+
+
+@needs_simplejpeg
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_has_the_pixels_that_opencv_decodes(kind: str) -> None:
+    data = JPEGS[kind]()
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert (decode_rgb(data, "a") == bgr[..., ::-1]).all()
+
+
+@pytest.mark.skipif(cv2.__version__.startswith("4.6."), reason="OpenCV 4.6 prints without its log")
+@pytest.mark.parametrize("suffix", [".bmp", ".tif"])
+def test_opencv_prints_nothing_about_a_broken_image(suffix: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="half is not a readable image"):
+        decode_rgb(encoded(image(), suffix)[: 2000 if suffix == ".bmp" else -100], "half")
+    assert capfd.readouterr().err == ""
+
+
+@given(
+    suffix=st.sampled_from([".jpg", ".png", ".bmp", ".webp", ".tif"]),
+    content=st.binary(max_size=60),
+    at=st.integers(0, 300),
+    cut=st.integers(1, 400),
+)
+def test_garbage_is_an_image_or_a_user_error(suffix: str, content: bytes, at: int, cut: int) -> None:
+    data = encoded(image(), suffix)
+    with suppress(UserError):
+        decode_rgb(data[:at] + content + data[at + len(content) : -cut], "garbage")
+
+
+def test_an_image_whose_name_is_not_utf8_is_written_and_read(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    write_image(path, image())
+    assert (read_rgb(path) == image()).all()
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"caf\\xe9\.png is not a readable image"):
+        read_rgb(path)
+
+
+def test_a_very_wide_frame_shrinks_to_a_line() -> None:
+    assert shrink(np.zeros((1, 5000, 3), np.uint8), 640).shape == (1, 640, 3)
 
 
 def test_a_grey_png_becomes_rgb_with_three_equal_channels(tmp_path: Path) -> None:
@@ -142,11 +211,13 @@ def test_an_image_is_written_only_with_a_known_suffix(tmp_path: Path) -> None:
 
 
 def test_only_images_are_listed_sorted_by_name(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.png", "notes.txt", "Thumbs.db"):
+    for name in ("b.JPG", "a.png", "notes.txt", "Thumbs.db", "._a.png", ".hidden.jpg"):
         (tmp_path / name).touch()
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "c.png").touch()
     assert [path.name for path in list_images(tmp_path)] == ["a.png", "b.JPG"]
+    with pytest.raises(UserError, match="gone could not be read"):
+        list_images(tmp_path / "gone")
 
 
 def test_an_overlay_tints_and_outlines_the_mask_and_nothing_else() -> None:

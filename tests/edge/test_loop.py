@@ -81,13 +81,14 @@ def loop(
     control: RunControl | None = None,
     reloader: Reloader | None = None,
     max_frames: int | None = None,
+    max_fps: float = 0,
     on_message: Callable[[int], None] = lambda _: None,
 ) -> Recorder:
     """Run the loop; the clock of its statuses advances by a second whenever it is read."""
     recorder, detector, clock = Recorder(on_message), make_detector(), itertools.count()
     sinks, throttle = (
         Sinks([recorder], time.monotonic),
-        Throttle(0, slow_when_hot=False, read_machine=lambda: MACHINE, run_job=lambda job: job()),
+        Throttle(max_fps, slow_when_hot=False, read_machine=lambda: MACHINE, run_job=lambda job: job()),
     )
     with Capture(make, replay=Replay.EVERY_FRAME, prepare=detector.prepare) as capture:
         reloader = reloader or Reloader(refuse, lambda _: None)
@@ -137,6 +138,41 @@ def test_a_silent_camera_is_reported_again_and_again() -> None:
     assert len(ages_s) == 3
     assert all(later >= earlier + 3 for earlier, later in itertools.pairwise(ages_s))
     assert {(status.results, status.fps) for status in statuses} == {(0, 0.0)}
+
+
+class FailingCamera:
+    """A recording that fails after its first frame."""
+
+    name, live = "failing", False
+
+    def __init__(self) -> None:
+        self._frames = PatternCamera(fps=10)
+
+    def open(self) -> None:
+        self._frames.open()
+
+    def read(self) -> CameraFrame | None:
+        frame = self._frames.read()
+        if frame.t_s:
+            raise UserError("failing is cut short", "copy it again")
+        return frame
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("max_fps", [0, 0.5])
+def test_the_error_of_a_camera_ends_the_loop_also_while_it_waits_for_its_rate(
+    max_fps: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "edge")
+    with pytest.raises(UserError, match="failing is cut short: copy it again"):
+        loop(FailingCamera, max_fps=max_fps)
+    assert "test: 1 frames in " in caplog.text
+
+
+def test_an_error_after_the_last_requested_frame_is_ignored() -> None:
+    assert len(loop(FailingCamera, max_frames=1).of(FrameResult)) == 1
 
 
 def test_signals_set_flags_and_get_their_handlers_back() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edge.files import printable
 from edge.images import output_paths, read_rgb, write_mask
 from train.backend import load_keras_backend
 from train.commands.options import ModelArgument
@@ -26,4 +27,4 @@ def predict_command(
     for path in images:
         mask = predictor.mask(frame := read_rgb(path))
         write_mask(frame, mask, *outputs[path])
-        print(f"{path}: {mask.mean() * 100:.2f} % fire, {outputs[path][1]}")
+        print(f"{printable(path)}: {mask.mean() * 100:.2f} % fire, {printable(outputs[path][1])}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge.camera.files import open_video
 from edge.errors import UserError
 from edge.images import Frame
 from train.evaluation.evaluate import Masks
@@ -72,7 +73,4 @@ def count_frames(video: Path, frame_stride: int) -> int:
 def _open(video: Path) -> cv2.VideoCapture:
     if not video.is_file():
         raise UserError(f"video {video} does not exist", "expected a file such as an AVI or MP4")
-    capture = cv2.VideoCapture(str(video))
-    if not capture.isOpened():
-        raise UserError(f"{video} is not a readable video", "expected an AVI, MP4 or similar")
-    return capture
+    return open_video(video)

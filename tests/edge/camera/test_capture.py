@@ -5,104 +5,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
 from edge.camera.base import CameraError, CameraFrame, CameraState
-from edge.camera.capture import Capture, Replay, TimedFrame
+from edge.camera.capture import Capture, Replay
 from edge.errors import UserError
 from edge.images import Frame
-
-WAIT_S = 20.0  # for what takes milliseconds on an idle machine
-Script = Callable[[], Iterator[CameraFrame]]
-
-
-class ScriptedCamera:
-    """Runs its script again at each opening."""
-
-    def __init__(self, script: Script, *, live: bool) -> None:
-        self.name = "rtsp://***@camera/live"
-        self.live = live
-        self._script = script
-        self._frames: Iterator[CameraFrame] = iter(())
-        self.closed = threading.Event()
-
-    def open(self) -> None:
-        self._frames = self._script()
-
-    def read(self) -> CameraFrame | None:
-        return next(self._frames, None)
-
-    def close(self) -> None:
-        self.closed.set()
-
-
-def image(level: int = 0) -> Frame:
-    return np.full((4, 6, 3), level, np.uint8)
-
-
-def recording(count: int, fps: float = 1000.0) -> Script:
-    return lambda: (CameraFrame(image(number), t_s=number / fps) for number in range(count))
-
-
-def camera(*frames_per_session: int, error: Exception | None = None) -> Script:
-    """Each session gives this many frames and then ends or fails; the one after the last goes on."""
-    sessions = iter(frames_per_session)
-
-    def run() -> Iterator[CameraFrame]:
-        for number in range(next(sessions, 1_000_000)):
-            yield CameraFrame(image(number % 256))
-            time.sleep(0.002)
-        if error:
-            raise error
-
-    return run
-
-
-def hanging(released: threading.Event, *, before: int = 0, sessions: int = 1) -> Script:
-    """The first sessions hang after `before` frames until released; pixels hold the session's number."""
-    numbers = iter(range(1_000_000))
-
-    def run() -> Iterator[CameraFrame]:
-        session = next(numbers)
-        for _ in range(before):
-            yield CameraFrame(image(session))
-        if session < sessions:
-            released.wait(WAIT_S)
-        while True:
-            yield CameraFrame(image(session))
-            time.sleep(0.002)
-
-    return run
-
-
-def start(script: Script, *, live: bool = True, **options: Any) -> Capture:
-    return Capture(lambda: ScriptedCamera(script, live=live), **({"retry_wait_s": lambda _: 0.01} | options))
-
-
-def take(capture: Capture, count: int, *, pause_s: float = 0.0) -> list[TimedFrame]:
-    frames: list[TimedFrame] = []
-    deadline_s = time.monotonic() + WAIT_S
-    while len(frames) < count and not capture.ended:
-        assert time.monotonic() < deadline_s, f"only {len(frames)} frames came"
-        if (frame := capture.newest(0.05)) is not None:
-            frames.append(frame)
-            time.sleep(pause_s)
-    return frames
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "timed out"
-        time.sleep(0.002)
-
-
-def states(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [str(arg) for record in caplog.records for arg in record.args or () if isinstance(arg, CameraState)]
+from tests.support.scripted_camera import (
+    WAIT_S,
+    ScriptedCamera,
+    camera,
+    hanging,
+    image,
+    recording,
+    start,
+    states,
+    take,
+    wait_until,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -172,12 +94,15 @@ def test_a_camera_that_fails_is_reconnected_and_the_log_says_why(
     assert "hunter2" not in caplog.text
 
 
-def test_it_gives_up_after_the_limit_of_consecutive_failures() -> None:
+def test_it_gives_up_after_the_limit_of_reconnections_in_a_row() -> None:
     failing = camera(0, 0, 0, 0, 0, error=CameraError("no route to rtsp://me:hunter2@cam", "check it"))
     with start(failing, reconnect_limit=2) as capture:
-        with pytest.raises(UserError, match=r"rtsp://\*\*\*@cam; gave up after 3 failures in a row: check it"):
-            capture.newest(WAIT_S)
-        assert capture.state is CameraState.ENDED
+        assert capture.newest(WAIT_S) is None
+        with pytest.raises(
+            UserError, match=r"rtsp://\*\*\*@cam; gave up after 2 reconnections without a frame: check it"
+        ):
+            capture.check()
+        assert (capture.state, capture.connects) == (CameraState.ENDED, 3)
 
 
 def test_a_frame_between_failures_resets_their_count() -> None:
@@ -190,8 +115,10 @@ def test_an_error_that_a_retry_cannot_fix_is_raised_at_once() -> None:
         raise UserError("picamera2 is not installed", "install it")
         yield
 
-    with start(broken) as capture, pytest.raises(UserError, match="not installed"):
-        capture.newest(WAIT_S)
+    with start(broken) as capture:
+        assert capture.newest(WAIT_S) is None
+        with pytest.raises(UserError, match="not installed"):
+            capture.check()
 
 
 def test_a_stalled_camera_is_reconnected_and_its_old_frames_are_discarded(caplog: pytest.LogCaptureFixture) -> None:
@@ -207,12 +134,22 @@ def test_a_stalled_camera_is_reconnected_and_its_old_frames_are_discarded(caplog
 
 def test_hung_reads_do_not_pile_up() -> None:
     released = threading.Event()
-    with start(hanging(released, sessions=100), stall_s=0.02, max_hung_reads=2) as capture:
+    with start(hanging(released, sessions=100), stall_s=0.02, max_hung_reads=2, hung_wait_s=WAIT_S) as capture:
         wait_until(lambda: capture.connects == 2)
         time.sleep(0.1)
-        assert capture.connects == 2
+        assert (capture.connects, capture.state) == (2, CameraState.STALLED)
         released.set()
         assert len(take(capture, 1)) == 1
+
+
+def test_a_camera_whose_reads_all_hang_is_still_tried_again_and_it_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    released = threading.Event()
+    with start(hanging(released, sessions=4), stall_s=0.02, max_hung_reads=2, hung_wait_s=0.02) as capture:
+        assert take(capture, 1)[0].rgb[0, 0, 0] == 4
+        released.set()
+    assert caplog.text.count("2 reads hang; the next try is in 0 s") == 1
 
 
 def test_closing_returns_while_a_read_hangs() -> None:

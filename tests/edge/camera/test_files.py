@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import struct
 from pathlib import Path
 
 import cv2
@@ -9,6 +12,8 @@ import numpy as np
 import pytest
 
 from edge.camera import Camera, CameraSettings, build_camera
+from edge.camera.base import BrokenFrameError
+from edge.camera.opencv import V4l2Camera
 from edge.errors import UserError
 from edge.images import Frame, write_image
 
@@ -65,6 +70,103 @@ def test_a_truncated_video_plays_what_it_contains_or_is_refused(video: Path, tmp
             assert str(truncated) in str(error)
 
 
+QUARTER_TURN = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+"""The display matrix of an MP4 that is shown turned by 90 degrees."""
+
+
+def mp4(path: Path, frames: list[Frame]) -> bytearray:
+    """Write a video and return its bytes."""
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (width, height))
+    for frame in frames:
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    writer.release()
+    return bytearray(path.read_bytes())
+
+
+@pytest.mark.skipif(cv2.__version__.startswith("4.6."), reason="OpenCV 4.6 rotates in the wrong direction")
+def test_a_video_is_rotated_by_its_metadata(tmp_path: Path) -> None:
+    path, frame = tmp_path / "phone.mp4", np.zeros((48, 64, 3), np.uint8)
+    frame[:, :32, 0] = 255  # red on the left
+    data = mp4(path, [frame] * 3)
+    matrix = data.index(b"tkhd") + 44
+    data[matrix : matrix + len(QUARTER_TURN)] = QUARTER_TURN
+    path.write_bytes(data)
+    (_, upright), *_ = read_all(build_camera(str(path), SETTINGS))
+    assert upright.shape == (64, 48, 3)
+    assert upright[:28, :, 0].min() > 150 > 100 > upright[36:, :, 0].max()  # now on top
+
+
+def test_a_video_that_is_damaged_inside_ends_with_its_damaged_frames_counted(tmp_path: Path) -> None:
+    path, noise = tmp_path / "torn.mp4", np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), np.uint8)
+    data = mp4(path, list(noise))
+    middle = data.index(b"mdat") + 12_000
+    data[middle : middle + 1500] = bytes(1500)
+    path.write_bytes(data)
+    camera = build_camera(str(path), SETTINGS)
+    camera.open()
+    with pytest.raises(BrokenFrameError, match=r"torn\.mp4: damaged frames: \d, the first at 0\.\d s") as caught:
+        while camera.read() is not None:
+            pass
+    assert 1 <= caught.value.count < len(noise)
+    assert camera.read() is None
+    camera.close()
+
+
+def test_a_video_of_absurd_size_is_refused(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.images.MAX_PIXELS", 64 * 48 - 1)
+    with pytest.raises(UserError, match="has 64x48 px: expected at most"):
+        build_camera(str(video), SETTINGS).open()
+
+
+def test_recordings_with_names_that_are_not_utf8_are_played(video: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    write_image(folder / os.fsdecode(b"\xfc.png"), image(1))
+    for path in (folder, video.rename(folder / os.fsdecode(b"\xfc.avi"))):
+        camera = build_camera(str(path), SETTINGS)
+        assert read_all(camera)
+        assert r"caf\xe9" in camera.name
+
+
+def test_a_broken_image_of_a_folder_is_a_broken_frame_and_the_next_is_read(tmp_path: Path) -> None:
+    for number in range(3):
+        write_image(tmp_path / f"{number}.png", image(number))
+    (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:-9])
+    camera = build_camera(str(tmp_path), SETTINGS)
+    camera.open()
+    assert camera.read()
+    with pytest.raises(BrokenFrameError, match=r"1\.png is cut short"):
+        camera.read()
+    frame = camera.read()
+    assert frame is not None and frame.t_s == 0.5
+    assert camera.read() is None
+
+
+def test_a_single_image_plays_as_a_folder_of_one(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", image(3))
+    assert len(read_all(build_camera(str(tmp_path / "a.png"), SETTINGS))) == 1
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"a\.png is not a readable image"):
+        read_all(build_camera(str(tmp_path / "a.png"), SETTINGS))
+
+
+def test_links_to_a_video_device_are_cameras_plugged_in_or_not(tmp_path: Path) -> None:
+    link = tmp_path / "front-door"
+    link.symlink_to("/dev/video97")
+    for text in ("/dev/v4l/by-id/usb-046d_HD_Pro-video-index0", "/dev/front-door", str(link)):
+        camera = build_camera(text, SETTINGS)
+        assert isinstance(camera, V4l2Camera)
+        assert (camera.name, camera.live) == (text, True)
+
+
+def test_a_device_node_of_v4l2_is_a_camera_whatever_its_path(tmp_path: Path) -> None:
+    try:
+        os.mknod(tmp_path / "camera", stat.S_IFCHR | 0o600, os.makedev(81, 97))
+    except PermissionError:
+        pytest.skip("making device nodes needs root")
+    assert isinstance(build_camera(str(tmp_path / "camera"), SETTINGS), V4l2Camera)
+
+
 def test_an_image_folder_plays_in_name_order(tmp_path: Path) -> None:
     for number in (2, 0, 1):
         write_image(tmp_path / f"frame-{number}.png", image(number))
@@ -80,7 +182,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["gone.mp4", "", "ftp://camera/live", "rtsp://me:hunter2@cam/a b", "http://me:hunter2@cam:x/"]
+    "text", ["gone.mp4", "", "ftp://camera/live", "x" * 5000, "rtsp://me:hunter2@cam/a b", "http://me:hunter2@cam:x/"]
 )
 def test_an_invalid_source_is_refused_without_showing_its_password(text: str) -> None:
     with pytest.raises(UserError) as caught:

@@ -1,15 +1,13 @@
-"""MJPEG over HTTP, from a real server on loopback that behaves like cameras, good and bad ones."""
+"""MJPEG and snapshots over HTTP, from a real server on loopback that behaves like cameras, good and bad ones."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import io
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
@@ -19,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.camera import CameraSettings, build_camera
-from edge.camera.base import Camera, CameraError
-from edge.camera.mjpeg import MAX_JPEG_BYTES, multipart_bodies
+from edge.camera.base import BrokenFrameError, Camera, CameraError
+from edge.camera.mjpeg import MAX_SKIPPED_BYTES, START, JpegSplitter
 from edge.images import Frame, encode_jpeg
 
 WAIT_S = 20.0  # for what takes milliseconds on an idle machine
@@ -105,13 +103,107 @@ def test_a_boundary_declared_with_dashes_is_understood() -> None:
         assert levels(open_camera(address), 2) == pytest.approx([90, 90], abs=3)
 
 
-def test_broken_jpegs_are_skipped_and_many_in_a_row_are_an_error() -> None:
-    good, bad = part(encode_jpeg(image(90))), part(b"\xff\xd8 torn")
-    with serve_camera(stream(good, bad, bad, good, *[bad] * 20)) as address:
+DELIMITERS = {
+    "bare": "frame\r\nContent-Type: image/jpeg\r\nContent-Length: {size}\r\n\r\n",
+    "undeclared": "--other\r\nContent-Type: image/jpeg\r\n\r\n",
+    "with merged headers": "--frame Content-Type: image/jpeg Content-Length: {size}\r\n",
+    "with a length that is too small": "--frame\r\nContent-Length: 100\r\n\r\n",
+    "with a length that is not a number": "--frame\r\nContent-Length: many\r\n\r\n",
+    "with newlines alone": "--frame\nContent-Type: image/jpeg\n\n",
+    "missing": "",
+}
+
+
+@pytest.mark.parametrize("kind", DELIMITERS)
+def test_frames_arrive_whatever_their_delimiters_say(kind: str) -> None:
+    jpegs = [encode_jpeg(image(level)) for level in (40, 120, 200)]
+    chunks = [DELIMITERS[kind].format(size=len(jpeg)).encode() + jpeg for jpeg in jpegs]
+    with serve_camera(stream(*chunks)) as address:
+        assert levels(open_camera(address), 3) == pytest.approx([40, 120, 200], abs=3)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])  # within its headers, within its data
+def test_a_jpeg_that_breaks_off_is_one_broken_frame(share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    good, torn = encode_jpeg(image(90)), encode_jpeg(noise)
+    torn = torn[: round(share * len(torn))]
+    with serve_camera(stream(part(good), part(torn), part(good), part(good))) as address:
         camera = open_camera(address)
-        assert levels(camera, 2) == pytest.approx([90, 90], abs=3)
-        with pytest.raises(CameraError, match="10 broken JPEGs in a row"):
+        assert levels(camera, 1) == pytest.approx([90], abs=3)
+        with pytest.raises(BrokenFrameError, match=r"a frame of http://127.* is (cut short|not a readable image)"):
             camera.read()
+        assert levels(camera, 1) == pytest.approx([90], abs=3)
+
+
+def test_a_jpeg_with_a_thumbnail_is_one_frame() -> None:
+    good, thumbnail = encode_jpeg(image(90)), encode_jpeg(image(200))
+    head = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    with serve_camera(stream(part(good[:2] + head + good[2:]), part(good))) as address:
+        assert levels(open_camera(address), 2) == pytest.approx([90, 90], abs=3)
+
+
+def snapshots(*levels: int) -> Serve:
+    """Serve one JPEG for each request; after the last one, an empty body."""
+    jpegs = iter([encode_jpeg(image(level)) for level in levels])
+
+    def serve(handler: BaseHTTPRequestHandler) -> None:
+        jpeg = next(jpegs, b"")
+        handler.send_response(200)
+        handler.send_header("Content-Type", "image/jpeg")
+        handler.send_header("Content-Length", str(len(jpeg)))
+        handler.end_headers()
+        handler.wfile.write(jpeg)
+
+    return serve
+
+
+def test_an_address_that_answers_with_one_jpeg_is_polled() -> None:
+    with serve_camera(snapshots(40, 120, 200)) as address:
+        camera = build_camera(f"http://{address}", CameraSettings(fps=200, timeout_s=WAIT_S))
+        camera.open()
+        assert levels(camera, 3) == pytest.approx([40, 120, 200], abs=3)
+        with pytest.raises(CameraError, match="sent no whole JPEG"):
+            camera.read()
+        camera.close()
+
+
+def test_a_snapshot_camera_is_polled_at_the_frame_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits_s: list[float] = []
+    with serve_camera(snapshots(40, 120, 200)) as address:
+        camera = build_camera(f"http://{address}", CameraSettings(fps=0.5, timeout_s=WAIT_S))
+        camera.open()
+        monkeypatch.setattr("edge.camera.mjpeg.time.sleep", waits_s.append)
+        levels(camera, 3)
+    assert waits_s == pytest.approx([2, 2], abs=1)
+
+
+def test_a_stream_that_drips_is_given_up_at_the_time_out() -> None:
+    def serve(handler: BaseHTTPRequestHandler) -> None:
+        stream()(handler)
+        with contextlib.suppress(OSError):
+            while True:
+                handler.wfile.write(b"X-Header: 1\r\n")
+                time.sleep(0.02)
+
+    with serve_camera(serve) as address:
+        camera = open_camera(address, timeout_s=0.1)
+        with pytest.raises(CameraError, match=r"sent no whole JPEG in 0\.1 s"):
+            camera.read()
+        camera.close()
+
+
+def test_a_stream_without_a_jpeg_is_not_read_for_ever() -> None:
+    def serve(handler: BaseHTTPRequestHandler) -> None:
+        stream()(handler)
+        with contextlib.suppress(OSError):
+            while True:
+                handler.wfile.write(bytes(10_000))
+
+    with serve_camera(serve) as address:
+        camera = open_camera(address)
+        with pytest.raises(CameraError, match="no JPEG in"):
+            camera.read()
+        camera.close()
 
 
 def test_a_silent_camera_times_out() -> None:
@@ -153,24 +245,47 @@ def test_an_unreachable_camera_is_a_camera_error() -> None:
         open_camera(gone, "http://me:hunter2@")
 
 
-@given(bodies=st.lists(st.binary(max_size=200), max_size=5), length=st.booleans())
-def test_bodies_are_read_as_they_were_sent(bodies: list[bytes], length: bool) -> None:
-    bodies = [body for body in bodies if length or b"--frame" not in body]
-    sent = b"".join(part(body, length=length) for body in bodies) + b"--frame--\r\n\r\n"
-    read = [body if length else body.removesuffix(b"\r\n") for body in multipart_bodies(io.BytesIO(sent), "frame")]
-    assert [body for body in read if body] == [body for body in bodies if body]
+def split(data: bytes, chunk_bytes: int) -> list[bytes]:
+    """Return the JPEGs in `data` when it arrives in chunks."""
+    splitter, jpegs = JpegSplitter(), []
+    for at in range(0, len(data), chunk_bytes):
+        splitter.feed(data[at : at + chunk_bytes])
+        while (jpeg := splitter.next()) is not None:
+            jpegs.append(jpeg)
+    return jpegs
 
 
-@pytest.mark.parametrize("size_bytes", [-1, MAX_JPEG_BYTES + 1])
-def test_an_absurd_content_length_is_refused(size_bytes: int) -> None:
-    head = f"--frame\r\nContent-Length: {size_bytes}\r\n\r\n".encode()
-    with pytest.raises(ValueError, match=f"a JPEG of {size_bytes} bytes"):
-        next(multipart_bodies(io.BytesIO(head + bytes(100)), "frame"))
+JPEGS = {
+    "baseline": cv2.imencode(".jpg", image(5))[1].tobytes(),
+    "progressive": cv2.imencode(".jpg", image(5), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes(),
+    "with restart markers": cv2.imencode(".jpg", image(5), [cv2.IMWRITE_JPEG_RST_INTERVAL, 1])[1].tobytes(),
+}
 
 
-@given(data=st.binary(max_size=400), at=st.integers(0, 100))
-def test_garbage_neither_hangs_nor_crashes_the_parser(data: bytes, at: int) -> None:
-    good = part(cv2.imencode(".jpg", image(5))[1].tobytes())
-    with contextlib.suppress(ValueError, HTTPException):
-        for _ in multipart_bodies(io.BytesIO(good[:at] + data + good), "frame"):
-            pass
+@given(
+    kinds=st.lists(st.sampled_from(sorted(JPEGS)), max_size=4),
+    between=st.binary(max_size=200).map(lambda data: data.replace(b"\xff", b"-")),
+    chunk_bytes=st.integers(1, 3000),
+)
+def test_jpegs_are_found_whole_in_chunks_of_any_size(kinds: list[str], between: bytes, chunk_bytes: int) -> None:
+    jpegs = [JPEGS[kind] for kind in kinds]
+    assert split(between + b"".join(jpeg + between for jpeg in jpegs), chunk_bytes) == jpegs
+
+
+@pytest.mark.parametrize("limit", ["MAX_JPEG_BYTES", "MAX_SKIPPED_BYTES"])
+def test_memory_is_bounded_within_and_between_jpegs(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"edge.camera.mjpeg.{limit}", 1000)
+    with pytest.raises(ValueError, match=r"no (end of a )?JPEG"):
+        split(START + JPEGS["baseline"][3:-2] + bytes(4000) if "JPEG" in limit else bytes(4000), 100)
+
+
+def test_what_is_between_two_jpegs_counts_from_the_last() -> None:
+    between = bytes(MAX_SKIPPED_BYTES - 10)
+    assert len(split((JPEGS["baseline"] + between) * 3, 1000)) == 3
+
+
+@given(data=st.binary(max_size=400), at=st.integers(0, 100), chunk_bytes=st.integers(1, 500))
+def test_garbage_neither_hangs_nor_crashes_the_splitter(data: bytes, at: int, chunk_bytes: int) -> None:
+    good = JPEGS["baseline"]
+    with contextlib.suppress(ValueError):
+        split(good[:at] + data + good, chunk_bytes)

@@ -97,7 +97,7 @@ MISTAKES = {
     "not a video": (["--source", "tiny.tflite"], "tiny.tflite is not a readable video"),
     "unknown recording format": (["--record", "seen.txt"], "expected .mp4, .avi or .mkv"),
     "recording below a file": (["--record", "tiny.tflite/seen.mp4"], "could not be written"),
-    "unreachable camera": (["--config", "impatient.toml"], "gave up after 2 failures in a row"),
+    "unreachable camera": (["--config", "impatient.toml"], "gave up after 1 reconnection without a frame"),
 }
 
 

@@ -99,11 +99,20 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2_and_writes_nothing(
     assert files_in(tmp_path) == before
 
 
-def test_a_broken_image_leaves_the_results_of_the_others(models: dict[str, Path], photo: Path, tmp_path: Path) -> None:
-    broken = photo.with_name("broken.jpg")
+def test_broken_images_leave_the_results_of_the_others_and_are_named_and_counted(
+    models: dict[str, Path], photo: Path, tmp_path: Path
+) -> None:
+    broken, gone = photo.with_name("broken.jpg"), photo.with_name("gone.jpg")
     broken.write_bytes(photo.read_bytes()[:-100])
-    done = fireseg_edge("segment", "--model", models["int8"], photo, broken, "--out", "masks", cwd=tmp_path)
-    assert refused(done) == [f"{broken} is cut short ({broken.stat().st_size} bytes): copy or download it again"]
+    done = fireseg_edge(
+        "segment", "--model", models["int8"], broken, photo, gone, "--out", "masks", "--json", cwd=tmp_path
+    )
+    assert refused(done) == [
+        f"{broken} is cut short ({broken.stat().st_size} bytes): copy or download it again",
+        f"{gone} could not be read (No such file or directory): check the path",
+        "2 of 3 images could not be read",
+    ]
+    assert [row["image"] for row in json.loads(done.out)] == [str(photo)]
     assert files_in(tmp_path / "masks") == ["campfire-mask.png", "campfire-overlay.jpg"]
 
 
@@ -114,3 +123,15 @@ def test_a_model_that_crashes_the_interpreter_is_one_error_line(
     (error,) = refused(fireseg_edge("segment", photo, "--model", models["int8"], cwd=tmp_path))
     assert "crashes the interpreter (SIGABRT): export the model again, or copy it again" in error
     assert files_in(tmp_path) == ["campfire.jpg"]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_name_that_is_not_utf8_is_read_written_and_printed(
+    models: dict[str, Path], photo: Path, tmp_path: Path, options: list[str]
+) -> None:
+    latin1 = photo.rename(photo.with_name(os.fsdecode(b"caf\xe9.jpg")))
+    done = fireseg_edge("segment", "--model", models["int8"], latin1, "--out", "masks", *options, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert r"caf\xe9.jpg" in done.out or json.loads(done.out)[0]["image"] == str(latin1)
+    done.out.encode()
+    assert files_in(tmp_path / "masks") == [os.fsdecode(b"caf\xe9-mask.png"), os.fsdecode(b"caf\xe9-overlay.jpg")]

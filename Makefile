@@ -8,7 +8,7 @@ PRODUCT := --ignore tests/benchmarks --ignore tests/packaging
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak demo drift ledger lock clean
+.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak fuzz demo drift ledger lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,8 +48,11 @@ bench-peers: .venv/.train  ## Compare other runtimes on the shipped network, lat
 bench-pi: .venv/.train  ## Count instructions on an emulated Pi 4 and Pi 5 and compare masks (as root; FIRESEG_DIR=)
 	@$(BIN)/python -m benchmarks.pi $(ARGS)
 
-soak: .venv/.dev  ## Run the camera loop for ten minutes under load and faults (needs mosquitto; as root for a full disk)
+soak: .venv/.dev  ## Run the camera loop for twenty minutes under load and faults (needs mosquitto and cc; as root for a full disk)
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+fuzz: .venv/.dev  ## Give damaged models, pictures, streams and files to the edge for five minutes (ARGS="--minutes 1 --only models")
+	@$(BIN)/python -m benchmarks.fuzz $(ARGS)
 
 demo: .venv/.bench  ## Segment the test pattern, or VIDEO=, into build/demo.mp4 (MODEL= another .tflite)
 	@$(BIN)/python -c 'from edge.cli import run; run()' run --model "$${MODEL:-base}" \

@@ -31,7 +31,7 @@ def main(
     model: Annotated[Path, typer.Option(envvar="MODEL", help="The .tflite model.")] = DEFAULT_TFLITE,
     minutes: Annotated[float, typer.Option(min=0.5, help="Duration of the run without fire.")] = 5.0,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of the throughput measurement.")] = 3,
-    quick: Annotated[bool, typer.Option("--quick", help="Two minutes: few faults, no check of growth.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Three minutes: few faults, no check of growth.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for soak.json and soak.md.")] = Path("build/soak"),
 ) -> None:
     """Run the camera loop under load, without fire for minutes, and under faults. Exit code 1 if a bound fails."""
@@ -52,7 +52,7 @@ def main(
         *cost_figures(cost),
         start_figure(first_s),
         *quiet_figures(quiet, with_growth=not quick),
-        *fault_figures(faults),
+        *fault_figures(faults, with_count=not quick),
     ]
     report = {
         "model": str(model),

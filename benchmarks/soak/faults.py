@@ -1,53 +1,36 @@
 """Faults around the loop, again and again: results must resume and no event may be lost.
 
-Cameras and brokers are killed with SIGKILL, as by power cuts. The run itself is ended with SIGTERM at random moments
-and started again on the same outbox folder.
+Cameras and brokers are killed with SIGKILL, as by power cuts; disk, threads, receivers, models and configurations fail.
+The run itself is ended with SIGTERM and SIGKILL at random moments and started again on the same outbox folder.
 """
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import random
-import shutil
 import signal
-import subprocess
 import time
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.soak.process import ProcessUnderTest, start_run
-from benchmarks.soak.rig import CALM_S, FIRE_S, Key, Listener, camera, free_port, key_of, temporary_broker, wait_until
+from benchmarks.soak.fault_rig import FaultRig, block, fill
+from benchmarks.soak.process import ProcessUnderTest
+from benchmarks.soak.rig import CALM_S, FIRE_S, Content, Key, key_of
 from edge.console import OnStep
 
-FPS = 15.0
 RECOVERY_S = 60.0
 SHUTDOWN_S = 2.0
-DELIVERY_S = 60.0
-DISK_BYTES = 8 << 20
-CONFIG = """\
-[source]
-address = "{address}"
-stall_s = 2.0
-[model]
-path = "{model}"
-threads = 1
-[alarm]
-off_after_s = 1.0
-[clips]
-folder = "{disk}/clips"
-before_s = 1.0
-after_s = 1.0
-[spool]
-folder = "{disk}/spool"
-[mqtt]
-host = "127.0.0.1"
-port = {port}
-name = "soak"
-"""
+FAULT_S = 5.0
+"""How long a camera or the threads stay broken."""
+BURST = 500
 
 
 class Plan(NamedTuple):
@@ -55,10 +38,13 @@ class Plan(NamedTuple):
 
     camera_kills: int = 20
     broker_kills: int = 10
+    others: int = 3
+    """Faults of camera, webhook, disk and threads."""
     terminations: int = 20
+    kills: int = 30
 
 
-QUICK = Plan(camera_kills=2, broker_kills=1, terminations=2)
+QUICK = Plan(camera_kills=1, broker_kills=1, others=1, terminations=2, kills=3)
 
 
 @dataclass(frozen=True)
@@ -74,70 +60,33 @@ class Trial:
 
 @dataclass(frozen=True)
 class Faults:
-    """All trials, and the events that the runs emitted and the broker delivered, in order."""
+    """All trials, and the events that the runs made and each receiver got, in order."""
 
     trials: list[Trial]
-    emitted: list[Key]
-    delivered: list[Key]
+    made: list[Key]
+    received: dict[str, list[Key]]
+    altered: int = 0
+    """Keys of which a receiver got two different documents."""
+    rss_bytes: int = 0
+    """Peak of the run that met the faults of the camera and the receivers."""
 
     @property
-    def lost(self) -> list[Key]:
-        return [key for key in self.emitted if key not in self.delivered]
+    def lost(self) -> list[tuple[str, Key]]:
+        sets = {name: set(keys) for name, keys in self.received.items()}
+        return [(name, key) for name, keys in sets.items() for key in self.made if key not in keys]
 
     @property
     def repeated(self) -> int:
         """Copies, which at-least-once delivery allows."""
-        return len(self.delivered) - len(set(self.delivered))
+        return sum(len(keys) - len(set(keys)) for keys in self.received.values())
 
     @property
     def in_order(self) -> bool:
-        """Whether first deliveries arrived in the order of emission; ends of fires that a restart cut off are apart."""
-        emitted = set(self.emitted)
-        first = [key for key in dict.fromkeys(self.delivered) if key in emitted]
-        return first == [key for key in self.emitted if key in self.delivered]
-
-
-class FaultRig:
-    """A camera with fires, a broker with a listener, a small disk, and the configuration that uses them."""
-
-    def __init__(self, stack: ExitStack, model: Path) -> None:
-        folder, self.broker = stack.enter_context(temporary_broker())
-        self.disk = stack.enter_context(small_disk(folder / "disk"))
-        self.model = folder / "model.tflite"
-        shutil.copy(model, self.model)
-        self.listener = Listener(self.broker.port)
-        stack.callback(self.listener.close)
-        self._camera_port = free_port()
-        self._camera = stack.enter_context(ExitStack())
-        address = self.restart_camera()
-        self.config = folder / "fireseg.toml"
-        self.config.write_text(CONFIG.format(address=address, model=self.model, disk=self.disk, port=self.broker.port))
-        self._runs: list[ProcessUnderTest] = []
-
-    def restart_camera(self) -> str:
-        self._camera.close()
-        address, _ = self._camera.enter_context(camera(fps=FPS, fire=True, port=self._camera_port))
-        return address
-
-    @contextmanager
-    def start(self) -> Iterator[ProcessUnderTest]:
-        """Start a run on this rig."""
-        with start_run("--config", self.config) as run:
-            self._runs.append(run)
-            try:
-                yield run
-            finally:
-                if run.process.poll() is None:
-                    run.terminate()
-
-    def outcome(self, trials: list[Trial]) -> Faults:
-        """Return the trials, with all events up to now."""
-        emitted = [key_of(event) for run in self._runs for event in run.events]
-        return Faults(trials, emitted, self.listener.events)
-
-    def all_delivered(self) -> bool:
-        """Wait until every event up to now is delivered. Return False after a minute."""
-        return wait_until(lambda: not self.outcome([]).lost, DELIVERY_S)
+        """Whether first deliveries arrived in the order in which the runs made them."""
+        made, firsts = set(self.made), [dict.fromkeys(keys) for keys in self.received.values()]
+        return all(
+            [key for key in first if key in made] == [key for key in self.made if key in first] for first in firsts
+        )
 
 
 def try_faults(model: Path, plan: Plan, on_step: OnStep) -> Faults:
@@ -146,19 +95,54 @@ def try_faults(model: Path, plan: Plan, on_step: OnStep) -> Faults:
         rig = FaultRig(stack, model)
         with rig.start() as run:
             run.wait_for_results(1, RECOVERY_S)
+
+            def trial(
+                what: str, times: int, attempt: Callable[[FaultRig, ProcessUnderTest], tuple[bool, float]]
+            ) -> Trial:
+                return repeat(what, times, lambda: attempt(rig, run), on_step)
+
             trials = [
-                repeat("camera killed", plan.camera_kills, lambda: kill_camera(rig, run), on_step),
-                repeat("broker killed", plan.broker_kills, lambda: kill_broker(rig, run), on_step),
-                fill_disk(rig, run, on_step),
-                corrupt_model(rig, run, on_step),
+                trial("camera killed", plan.camera_kills, kill_camera),
+                trial("camera sends 30000x30000 px", plan.others, partial(break_camera, content="bomb")),
+                trial("camera sends an endless header", plan.others, partial(break_camera, content="endless")),
+                trial("broker killed", plan.broker_kills, kill_broker),
+                trial("webhook answers a byte a second", plan.others, hang_webhook),
+                trial("disk filled", plan.others, fill_disk)
+                if os.path.ismount(rig.disk)
+                else Trial("disk filled (skipped: mounting a small disk needs root)"),
+                *(
+                    (
+                        trial("input/output error at the outbox", plan.others, break_outbox),
+                        trial("no thread starts", plan.others, break_threads),
+                    )
+                    if rig.can_inject
+                    else (Trial("input/output error, no thread starts (skipped: needs a C compiler)"),)
+                ),
+                *reload_damaged(rig, run, on_step),
             ]
+            rss_bytes = run.peak_rss_bytes()
         rng = random.Random(0)
-        trials.append(repeat("SIGTERM at a random moment", plan.terminations, lambda: terminate(rig, rng), on_step))
+        trials += [
+            repeat("outbox items that are no files", 1, lambda: block_outboxes(rig), on_step),
+            repeat(f"{BURST} events stored", 1, lambda: send_burst(rig), on_step),
+            repeat("SIGTERM at a random moment", plan.terminations, lambda: terminate(rig, rng), on_step),
+            repeat("SIGKILL at a random moment", plan.kills, lambda: kill_run(rig, rng), on_step),
+        ]
         with rig.start() as run:  # delivers what the last run left in its outbox
             rig.all_delivered()
             run.wait_for_results(1, RECOVERY_S)
         rig.all_delivered()
-        return rig.outcome(trials)
+        return outcome(rig, trials, rss_bytes)
+
+
+def outcome(rig: FaultRig, trials: list[Trial], rss_bytes: int) -> Faults:
+    received, altered = {}, 0
+    for name, bodies in rig.received().items():
+        events = [json.loads(body) for body in bodies]
+        received[name] = [key_of(event) for event in events]
+        distinct = {json.dumps(event, sort_keys=True): key_of(event) for event in events}
+        altered += len(distinct) - len(set(distinct.values()))
+    return Faults(trials, rig.made(), received, altered, rss_bytes)
 
 
 def repeat(what: str, times: int, attempt: Callable[[], tuple[bool, float]], on_step: OnStep) -> Trial:
@@ -173,46 +157,93 @@ def repeat(what: str, times: int, attempt: Callable[[], tuple[bool, float]], on_
 
 def kill_camera(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
     rig.restart_camera()
+    resumed, took_s = recovery(lambda: run.wait_for_results(3, RECOVERY_S))
+    has_event, _ = wait_for_events(run, 1)
+    return resumed and has_event, took_s
+
+
+def break_camera(rig: FaultRig, run: ProcessUnderTest, content: Content) -> tuple[bool, float]:
+    rig.restart_camera(content)
+    time.sleep(FAULT_S)
+    return kill_camera(rig, run)
+
+
+def break_threads(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
+    """Let no thread start while the run needs one for a new connection to the camera."""
+    with rig.injected("threads"):
+        rig.restart_camera()
+        time.sleep(FAULT_S)
     return recovery(lambda: run.wait_for_results(3, RECOVERY_S))
 
 
 def kill_broker(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
-    """Keep the broker down until an event occurs, so that events are emitted while nobody listens."""
+    """Keep the broker down until an event occurs, so that events are made while nobody listens."""
     rig.broker.kill()
     has_event, _ = wait_for_events(run, 1)
     rig.broker.start()
-    start_s = time.monotonic()
-    return rig.all_delivered() and has_event, time.monotonic() - start_s
+    return delivery(rig, has_event)
 
 
-def fill_disk(rig: FaultRig, run: ProcessUnderTest, on_step: OnStep) -> Trial:
-    if not os.path.ismount(rig.disk):
-        return Trial("disk filled (skipped: mounting a small disk needs root)")
-    ballast = rig.disk / "ballast"
-    with suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
-    trial = repeat("disk filled", 1, lambda: wait_for_events(run, 2), on_step)
+def hang_webhook(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
+    rig.webhook.hung = True
+    has_event, _ = wait_for_events(run, 2)
+    rig.webhook.hung = False
+    return delivery(rig, has_event)
+
+
+def fill_disk(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
+    ballast = fill(rig.disk)
+    has_event, _ = wait_for_events(run, 2)
     ballast.unlink()
-    return trial
+    return delivery(rig, has_event)
 
 
-def corrupt_model(rig: FaultRig, run: ProcessUnderTest, on_step: OnStep) -> Trial:
-    good = rig.model.read_bytes()
-    damaged = iter((b"", b"rubbish" * 1000, good[: len(good) // 2]))
+def break_outbox(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
+    with rig.injected("eio"):
+        has_event, _ = wait_for_events(run, 2)
+    return delivery(rig, has_event)
 
-    def reload_damaged() -> tuple[bool, float]:
-        rig.model.write_bytes(next(damaged))
-        logged = len(run.log_lines)
-        run.process.send_signal(signal.SIGHUP)
-        refused, took_s = recovery(lambda: run.wait_for_log("rejected", RECOVERY_S, since=logged))
-        resumed, _ = recovery(lambda: run.wait_for_results(10, RECOVERY_S))
-        return refused and resumed, took_s
 
-    trial = repeat("model file corrupted", 3, reload_damaged, on_step)
-    rig.model.write_bytes(good)
+def reload_damaged(rig: FaultRig, run: ProcessUnderTest, on_step: OnStep) -> list[Trial]:
+    """Reload damaged models and configurations: each must be rejected while results go on."""
+    model, config, card = rig.model.read_bytes(), rig.config.read_bytes(), io.BytesIO()
+    with zipfile.ZipFile(card, "w") as archive:
+        archive.writestr("fireseg.json", "[" * 100_000)
+    models = b"", b"rubbish" * 1000, model[: len(model) // 2], model[: model.rindex(b"PK\3\4")] + card.getvalue()
+    configs = b"\xff", b"x = " + b"[" * 20_000, config + b"\n[zones]\n", config.replace(b"2.0", b"9" * 4500)
+    trials = []
+    for what, path, good, damaged in (
+        ("model", rig.model, model, models),
+        ("configuration", rig.config, config, configs),
+    ):
+        contents = iter(damaged)
+
+        def attempt(path: Path = path, contents: Iterator[bytes] = contents) -> tuple[bool, float]:
+            path.write_bytes(next(contents))
+            logged = len(run.log_lines)
+            run.process.send_signal(signal.SIGHUP)
+            refused, took_s = recovery(lambda: run.wait_for_log("configuration rejected", RECOVERY_S, since=logged))
+            resumed, _ = recovery(lambda: run.wait_for_results(10, RECOVERY_S))
+            return refused and resumed, took_s
+
+        trials.append(repeat(f"damaged {what} reloaded", len(damaged), attempt, on_step))
+        path.write_bytes(good)
     run.process.send_signal(signal.SIGHUP)
-    return trial
+    return trials
+
+
+def block_outboxes(rig: FaultRig) -> tuple[bool, float]:
+    for outbox in rig.outboxes():
+        block(outbox)
+    with rig.start() as run:
+        has_event, _ = wait_for_events(run, 2)
+        return delivery(rig, has_event)
+
+
+def send_burst(rig: FaultRig) -> tuple[bool, float]:
+    rig.store([{"type": "event", "id": "burst", "number": number, "kind": "peak"} for number in range(1, BURST + 1)])
+    with rig.start():
+        return delivery(rig, True)
 
 
 def terminate(rig: FaultRig, rng: random.Random) -> tuple[bool, float]:
@@ -228,6 +259,23 @@ def terminate(rig: FaultRig, rng: random.Random) -> tuple[bool, float]:
     return is_clean and took_s < SHUTDOWN_S, took_s
 
 
+def kill_run(rig: FaultRig, rng: random.Random) -> tuple[bool, float]:
+    """Start a run, and kill it within two periods of the camera's fires after its first event."""
+    with rig.start() as run:
+        resumed, took_s = recovery(lambda: run.wait_for_results(1, RECOVERY_S))
+        has_event, _ = wait_for_events(run, 1)
+        time.sleep(rng.uniform(0, 2 * (CALM_S + FIRE_S)))
+        run.process.kill()
+        run.process.wait()
+    return resumed and has_event, took_s
+
+
+def delivery(rig: FaultRig, has_event: bool) -> tuple[bool, float]:
+    """Return whether all events arrive after an outage in which there was one, and in how many seconds."""
+    start_s = time.monotonic()
+    return rig.all_delivered() and has_event, time.monotonic() - start_s
+
+
 def wait_for_events(run: ProcessUnderTest, more: int) -> tuple[bool, float]:
     target = len(run.events) + more
     return recovery(lambda: run.wait_for(lambda: len(run.events) >= target, f"{more} events", RECOVERY_S))
@@ -240,16 +288,3 @@ def recovery(wait: Callable[[], float]) -> tuple[bool, float]:
         return True, wait()
     except TimeoutError:
         return False, time.monotonic() - start_s
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """Mount a tmpfs of 8 MiB at `folder`; without root, make an ordinary folder."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-    is_mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    try:
-        yield folder
-    finally:
-        if is_mounted:
-            subprocess.run(["umount", "-l", str(folder)], check=False)

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -69,6 +69,14 @@ class ProcessUnderTest:
         """Wait for a log line, from number `since` on, that contains these words."""
         return self.wait_for(lambda: any(words in line for line in self.log_lines[since:]), repr(words), timeout_s)
 
+    def peak_rss_bytes(self) -> int:
+        """Return the largest resident memory so far."""
+        peaks = [sample.rss_bytes for sample in self.samples]
+        with suppress(OSError, IndexError):  # the process ended
+            status = Path(f"/proc/{self.process.pid}/status").read_text()
+            peaks.append(1024 * int(status.partition("VmHWM:")[2].split()[0]))
+        return max(peaks, default=0)
+
     def terminate(self) -> float:
         """Send SIGTERM and return the seconds until the process ended."""
         start_s = time.monotonic()
@@ -112,6 +120,8 @@ def until_killed(process: subprocess.Popen[str], *readers: Callable[[], None]) -
 def _read_lines(run: ProcessUnderTest) -> None:
     assert run.process.stdout
     for text in run.process.stdout:
+        if not text.endswith("\n"):  # cut off by SIGKILL
+            return
         line = json.loads(text)
         if line["type"] == "event":
             run.events.append(line)

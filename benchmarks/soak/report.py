@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.soak.cost import VIEWERS, Cost
-from benchmarks.soak.faults import Faults
+from benchmarks.soak.faults import BURST, Faults
 from benchmarks.soak.steady import FPS, Quiet
 
 MIN_ALONE, MIN_WATCHED = 0.9, 0.8
 MAX_START_S = 1.5
 MAX_RSS_BYTES = 150e6
 MAX_RSS_PER_HOUR = 1e6
+MAX_FAULT_RSS_BYTES = 400e6
+MIN_EVENTS = BURST + 200
 MAX_WRITTEN_PER_DAY = 1e6
 STANDARD_ERRORS = 2.0
 """A slope within this many standard errors of 0 is noise."""
@@ -80,8 +82,8 @@ def quiet_figures(quiet: Quiet, *, with_growth: bool = True) -> list[Figure]:
     return figures + growth * with_growth
 
 
-def fault_figures(faults: Faults) -> list[Figure]:
-    return [
+def fault_figures(faults: Faults, *, with_count: bool = True) -> list[Figure]:
+    figures = [
         *(
             Figure(
                 f"{trial.what}, recovered",
@@ -91,7 +93,18 @@ def fault_figures(faults: Faults) -> list[Figure]:
             )
             for trial in faults.trials
         ),
-        Figure(f"events lost of {len(faults.emitted)}", str(len(faults.lost)), "0", not faults.lost),
-        Figure("events delivered more than once", str(faults.repeated), "any", True),
+        *(
+            Figure(f"events lost of {len(faults.made)}, {name}", str(lost), "0", not lost)
+            for name, lost in ((name, sum(name == receiver for receiver, _ in faults.lost)) for name in faults.received)
+        ),
+        Figure("events delivered more than once, with the same id and number", str(faults.repeated), "any", True),
+        Figure("events whose copies differ", str(faults.altered), "0", not faults.altered),
         Figure("events in order", "yes" if faults.in_order else "no", "yes", faults.in_order),
-    ]
+        Figure(
+            "peak resident memory under faults",
+            f"{faults.rss_bytes / 1e6:.0f} MB", f"< {MAX_FAULT_RSS_BYTES / 1e6:.0f} MB",
+            faults.rss_bytes < MAX_FAULT_RSS_BYTES,
+        ),
+    ]  # fmt: skip
+    made = Figure("events made", str(len(faults.made)), f">= {MIN_EVENTS}", len(faults.made) >= MIN_EVENTS)
+    return figures + [made] * with_count

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 FRAME_SIZE = (640, 480)
 DISTINCT_FPS = 15
 """Distinct frames a second. A faster camera repeats them."""
-CALM_S, FIRE_S = 5.0, 4.0
+CALM_S, FIRE_S = 3.0, 3.0
 NOISE = 3  # grey levels of sensor noise
 START_WAIT_S = 60.0
 MQTT_WAIT_S = 20.0
@@ -52,7 +52,12 @@ autosave_interval 1
 LIVE_PATH = "/live.mjpeg"
 CHUNK_BYTES = 1 << 16
 
+BOMB_SIDE = 30_000
+HEADER_CHUNK = b"x" * CHUNK_BYTES
+
 Key = tuple[str, int]  # id and number of an event
+Content = Literal["calm", "fire", "bomb", "endless"]
+"""No fire; calm and fire in turn; pictures whose header states 30000x30000 px; a header line without an end."""
 
 
 def free_port() -> int:
@@ -199,13 +204,10 @@ def _rig_process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextmanager
-def camera(*, fps: float, fire: bool, port: int | None = None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Start an MJPEG camera; yield its address and its process.
-
-    With `fire`, a calm of 5 s and a fire of 4 s alternate.
-    """
+def camera(*, fps: float, content: Content, port: int | None = None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start an MJPEG camera; yield its address and its process."""
     port = port or free_port()
-    with _rig_process("camera", str(port), str(fps), "fire" if fire else "calm") as process:
+    with _rig_process("camera", str(port), str(fps), content) as process:
         wait_for_port(port)
         yield f"http://127.0.0.1:{port}/live", process
 
@@ -219,6 +221,7 @@ class MjpegHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.0"
     jpegs: ClassVar[list[bytes]]
     fps: ClassVar[float]
+    endless: ClassVar[bool]
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -226,6 +229,10 @@ class MjpegHandler(BaseHTTPRequestHandler):
         self.end_headers()
         start_s = time.monotonic()
         with suppress(OSError):  # the client disconnected
+            if self.endless:
+                self.wfile.write(b"--frame\r\nX: ")
+            while self.endless:
+                self.wfile.write(HEADER_CHUNK)
             for number in itertools.count():
                 time.sleep(max(0.0, start_s + number / self.fps - time.monotonic()))
                 # Indexed by the clock: a restarted camera continues its schedule.
@@ -251,8 +258,17 @@ def schedule(*, fire: bool) -> list[bytes]:
     return jpegs
 
 
+def restated(jpeg: bytes, side_px: int) -> bytes:
+    """Return a JPEG whose header states another width and height."""
+    size_at = jpeg.index(b"\xff\xc0") + 5
+    return jpeg[:size_at] + 2 * side_px.to_bytes(2, "big") + jpeg[size_at + 4 :]
+
+
 def serve_camera(port: str, fps: str, content: str) -> None:
     MjpegHandler.jpegs, MjpegHandler.fps = schedule(fire=content == "fire"), float(fps)
+    MjpegHandler.endless = content == "endless"
+    if content == "bomb":
+        MjpegHandler.jpegs = [restated(jpeg, BOMB_SIDE) for jpeg in MjpegHandler.jpegs]
     ThreadingHTTPServer(("127.0.0.1", int(port)), MjpegHandler).serve_forever()
 
 

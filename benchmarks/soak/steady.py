@@ -66,7 +66,7 @@ class Quiet:
 
 def run_quietly(arguments: Sequence[str | Path], seconds: float, on_second: Callable[[], None]) -> Quiet:
     """Run on a calm camera for `seconds`, warm-up included. Raise `UserError` without a broker."""
-    with temporary_broker() as (folder, broker), camera(fps=FPS, fire=False) as (address, _):
+    with temporary_broker() as (folder, broker), camera(fps=FPS, content="calm") as (address, _):
         config = folder / "fireseg.toml"
         config.write_text(CONFIG.format(folder=folder, port=broker.port, page=free_port()))
         with start_run(*arguments, "--config", config, "--source", address, "--max-fps", "0") as run:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edge.commands.options import ModelOption, RuntimeOption
+from edge.commands.options import ModelOption, RuntimeOption, load_segmenter
 from edge.console import JsonOption, ThreadsOption, show_warning
 from edge.files import sha256
 from edge.host.machine import conditions, cpu_name, read_state
@@ -30,7 +30,7 @@ def bench_command(
     as_json: JsonOption = False,
 ) -> None:
     """Time a model on this machine, from a 1280x720 frame to its probability map."""
-    segmenter = Segmenter(model, threads=threads, runtime=runtime)
+    segmenter = load_segmenter(model, threads=threads, runtime=runtime)
     before = read_state()
     timed = time_stages(segmenter, seconds, full=full)
     machine = conditions(before, read_state())

@@ -9,7 +9,10 @@ import typer
 
 from edge.camera import CameraSettings
 from edge.config import Config, parse_listen
+from edge.model.card import read_model
+from edge.model.proof import prove_in_fork
 from edge.model.segmenter import Segmenter
+from edge.model.shipped import SHIPPED, find_model
 from edge.secrets import load_service_secrets
 
 MODEL_HELP = "base (default) or small, which are installed with fireseg-edge, or a .tflite file"
@@ -19,6 +22,18 @@ RuntimeOption = Annotated[str | None, typer.Option(help="litert or tflite-runtim
 CAMERA_GROUP = "video"  # owns cameras, and may read a configuration that root wrote
 CAMERA_TIMEOUT_SHARE = 0.8
 """Time-outs of a camera as a share of the stall time: its own error says more than that no frame arrived."""
+
+
+def load_segmenter(model: str, *, threads: int | None = None, runtime: str | None = None) -> Segmenter:
+    """Return a model, tried in a fork first unless it ships: a damaged one may crash the interpreter.
+
+    Raises `UserError`.
+    """
+    path, data = find_model(model), None
+    if model not in SHIPPED:
+        data = read_model(path)
+        prove_in_fork(path, data, runtime=runtime)
+    return Segmenter(path, threads=threads, runtime=runtime, data=data)
 
 
 def camera_settings(config: Config, segmenter: Segmenter | None) -> CameraSettings:

@@ -11,12 +11,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from edge.commands.options import ModelOption, RuntimeOption
+from edge.commands.options import ModelOption, RuntimeOption, load_segmenter
 from edge.console import JsonOption, ThreadsOption
 from edge.errors import UserError, UserErrors
 from edge.files import printable
 from edge.images import output_paths, read_rgb, write_mask
-from edge.model.segmenter import Segmenter
 from edge.model.shipped import DEFAULT_MODEL, find_model
 
 
@@ -35,7 +34,7 @@ def segment_command(
     for path in images:
         if path.suffix == ".tflite":
             raise UserError(f"{path} is a model, not an image", f"write `--model {path}` before the images")
-    segmenter = Segmenter(model, threads=threads, runtime=runtime)
+    segmenter = load_segmenter(model, threads=threads, runtime=runtime)
     outputs = output_paths(images, out)
     rows: list[dict[str, Any]] = []
     errors: list[str] = []

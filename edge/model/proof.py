@@ -12,8 +12,10 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from edge.errors import UserError
 from edge.model.probe import make_probe
@@ -48,17 +50,36 @@ def prove(path: Path, data: bytes, *, timeout_s: float = PROOF_TIMEOUT_S, memory
             command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, timeout=timeout_s,
             check=False,
         )  # fmt: skip
-        answer = json.loads(done.stdout) if done.returncode == 0 else {}
+        return _read_answer(path, done.returncode, done.stdout)
     except subprocess.TimeoutExpired:
         raise UserError(f"{path} was not proven within {timeout_s:g} s", REMEDY) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} could not be proven ({error})", "free some memory, and reload again") from error
-    if "flame_pixels" in answer:
-        return int(answer["flame_pixels"])
-    if "problem" in answer:
-        raise UserError(answer["problem"], answer["remedy"])
-    signal_name = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit code {done.returncode}"
-    raise UserError(f"{path} crashes the interpreter ({signal_name})", REMEDY)
+
+
+def prove_in_fork(path: Path, data: bytes, *, runtime: str | None = None, memory_bytes: int = PROOF_BYTES) -> int:
+    """Return what `prove` returns, in a tenth of the time: the child is a fork of this process, which has one thread.
+
+    For commands of a person, in which a crash is one error line, too.
+    """
+    find_runtime(runtime)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as file:
+        if (pid := os.fork()) == 0:
+            code = 1
+            try:
+                out = os.fdopen(os.dup(file.fileno()), "w")
+                for descriptor in (1, 2):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+                signal.alarm(math.ceil(PROOF_TIMEOUT_S))
+                _write_answer(path, data, memory_bytes, out, runtime)
+                code = 0
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        file.seek(0)
+        return _read_answer(path, os.waitstatus_to_exitcode(status), file.read())
 
 
 def answer_parent() -> None:
@@ -73,9 +94,13 @@ def answer_parent() -> None:
     with suppress(OSError):
         os.nice(10)
     find_runtime()  # its libraries come before the limit
+    _write_answer(path, data, memory_bytes, out)
+
+
+def _write_answer(path: Path, data: bytes, memory_bytes: int, out: IO[str], runtime: str | None = None) -> None:
     limit_memory(memory_bytes + 4 * len(data))
     try:
-        segmenter, probe = Segmenter(path, threads=1, data=data), make_probe()
+        segmenter, probe = Segmenter(path, threads=1, runtime=runtime, data=data), make_probe()
         for frame in (probe.noise, probe.room):
             segmenter.mask(frame)
         answer: dict[str, object] = {"flame_pixels": flame_pixels(segmenter)}
@@ -85,6 +110,17 @@ def answer_parent() -> None:
         answer = {"problem": f"{path} cannot be used ({type(error).__name__}: {error})", "remedy": REMEDY}
     with out:
         json.dump(answer, out)
+
+
+def _read_answer(path: Path, code: int, output: bytes) -> int:
+    """Return the fire pixels in the child's answer. Raises `UserError`; ValueError if it is not JSON."""
+    answer = json.loads(output) if code == 0 else {}
+    if "flame_pixels" in answer:
+        return int(answer["flame_pixels"])
+    if "problem" in answer:
+        raise UserError(answer["problem"], answer["remedy"])
+    signal_name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    raise UserError(f"{path} crashes the interpreter ({signal_name})", REMEDY)
 
 
 def limit_memory(more_bytes: int) -> None:

@@ -116,6 +116,15 @@ def test_broken_images_leave_the_results_of_the_others_and_are_named_and_counted
     assert files_in(tmp_path / "masks") == ["campfire-mask.png", "campfire-overlay.jpg"]
 
 
+def test_a_model_that_crashes_the_interpreter_is_one_error_line(
+    models: dict[str, Path], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.model.proof.Segmenter", lambda *_, **__: os.abort())
+    (error,) = refused(fireseg_edge("segment", photo, "--model", models["int8"], cwd=tmp_path))
+    assert "crashes the interpreter (SIGABRT): export the model again, or copy it again" in error
+    assert files_in(tmp_path) == ["campfire.jpg"]
+
+
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_name_that_is_not_utf8_is_read_written_and_printed(
     models: dict[str, Path], photo: Path, tmp_path: Path, options: list[str]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from edge.errors import UserError
 from edge.model import proof
 from edge.model.probe import make_probe
-from edge.model.proof import flame_pixels, prove
+from edge.model.proof import flame_pixels, prove, prove_in_fork
 from edge.model.segmenter import Segmenter
 from tests.support.tiny_models import without_weights
 
@@ -66,3 +69,24 @@ def test_the_memory_of_a_proof_is_limited(monkeypatch: pytest.MonkeyPatch) -> No
     assert prove(Path("large.tflite"), b"", memory_bytes=400 << 20) == 200 << 20
     with pytest.raises(UserError, match=r"large\.tflite cannot be used \(MemoryError"):
         prove(Path("large.tflite"), b"", memory_bytes=100 << 20)
+
+
+def test_a_fork_finds_what_this_process_finds(models: dict[str, Path]) -> None:
+    path = models["int8"]
+    assert prove_in_fork(path, path.read_bytes()) == flame_pixels(Segmenter(path)) > 0
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "message"),
+    [
+        (lambda *_, **__: os.abort(), r"crashes the interpreter \(SIGABRT\)"),
+        (lambda *_, **__: bytearray(200 << 20), r"cannot be used \(MemoryError"),
+        (lambda *_, **__: sys.exit(), r"crashes the interpreter \(exit code 1\)"),
+    ],
+)
+def test_a_fork_that_crashes_or_takes_too_much_memory_is_an_error(
+    segmenter: Callable[..., object], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof, "Segmenter", segmenter)
+    with pytest.raises(UserError, match=rf"bad\.tflite {message}"):
+        prove_in_fork(Path("bad.tflite"), b"", memory_bytes=100 << 20)

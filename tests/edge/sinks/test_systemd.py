@@ -208,7 +208,7 @@ def test_a_camera_that_is_unreachable_at_boot_does_not_feed_the_watchdog(manager
 
 @pytest.mark.slow
 def test_a_camera_that_freezes_starves_the_watchdog_until_it_resumes(manager: Manager, shipped_model: Path) -> None:
-    with camera(fps=10, fire=False) as (address, process), running(manager, shipped_model, address):
+    with camera(fps=10, content="calm") as (address, process), running(manager, shipped_model, address):
         manager.wait_for("WATCHDOG=1", count=2)
         process.send_signal(signal.SIGSTOP)
         manager.listen(for_s=0.5)  # frames already on their way

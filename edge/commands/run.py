@@ -75,10 +75,11 @@ def run_command(
         "mqtt": {"host": mqtt},
         "webhook": {"url": webhook},
     }
-    as_json = log_kind is LogKind.JSON
+    as_json, control = log_kind is LogKind.JSON, RunControl()
     try:
-        with private_files(), log_to_stderr(verbose):
-            summary, lost_files = run(config, options, as_json=as_json, record=record, max_frames=max_frames)
+        # From now on: Python can lose a Ctrl-C while the model loads, and SIGHUP would end the process.
+        with private_files(), log_to_stderr(verbose), install_signal_handlers(control):
+            summary, lost_files = run(config, options, control, as_json=as_json, record=record, max_frames=max_frames)
     except UserError as error:
         raise UserErrors(map(redact, error.lines)) from None
     print_last_line(summary, sys.stderr if as_json else sys.stdout)
@@ -87,9 +88,15 @@ def run_command(
 
 
 def run(
-    config_path: Path | None, options: Overrides, *, as_json: bool, record: Path | None, max_frames: int | None
+    config_path: Path | None,
+    options: Overrides,
+    control: RunControl,
+    *,
+    as_json: bool,
+    record: Path | None,
+    max_frames: int | None,
 ) -> tuple[str, int]:
-    """Run until the source ends or the process is stopped. Raises `UserError`.
+    """Run until the source ends or `control` requests a stop. Raises `UserError`.
 
     Returns:
         The summary line, and how many files could not be written.
@@ -111,7 +118,7 @@ def run(
             log.error("there is no fallback: %s", describe(second))
             raise error from None
         log.error("FALLBACK to the last configuration and model that worked: %s", fallback)
-    setup, control = parts.setup, RunControl()
+    setup = parts.setup
     parts.attend(control)
 
     def prepare_reload() -> Setup:
@@ -130,7 +137,7 @@ def run(
 
     reloader = Reloader(prepare_reload, apply, fallback=fallback)
     try:
-        with install_signal_handlers(control), parts.capture:
+        with parts.capture:
             summary = run_loop(
                 parts.capture, parts.detector, parts.sinks, parts.throttle, control,
                 reloader=reloader, max_frames=max_frames,

@@ -56,7 +56,12 @@ class EdgeProcess:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(WAIT_S)
+        try:
+            return self.process.wait(WAIT_S / 2)
+        except subprocess.TimeoutExpired:  # Python can lose a Ctrl-C while it imports; a person presses it again
+            assert number == signal.SIGINT, self.log
+            self.process.send_signal(number)
+            return self.process.wait(WAIT_S / 2)
 
     def _read_stdout(self) -> None:
         assert self.process.stdout

@@ -93,7 +93,7 @@ def check_writable(folder: Path) -> None:
         raise _unwritable(folder, f"{existing} {'is not writable' if existing.is_dir() else 'is not a folder'}")
 
 
-def printable(path: Path) -> str:
+def printable(path: Path | str) -> str:
     """Return a path as text that every stream and protocol takes: bytes that are not UTF-8 become such as \\xe9."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 

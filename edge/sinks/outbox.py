@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from edge.errors import one_line
 from edge.messages import FireEvent, ReceiverStatus
 from edge.retry import backoff_s
-from edge.secrets import printable
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
 from edge.sinks.disk_queue import DiskQueue, Item
 from edge.threads import Worker
@@ -162,7 +162,7 @@ class Outbox:
             if not self._deliver(document, self._stop):
                 return False
         except RejectedError as error:
-            self._problem = printable(str(error))
+            self._problem = one_line(str(error))
             self._waiting.set_aside(item, f"{self._name} rejected it: {self._problem}")
             return True
         except Exception as error:  # any kind: the next attempt may succeed
@@ -176,7 +176,7 @@ class Outbox:
 
     def _fail(self, error: Exception) -> bool:
         """Log a failure, once for several in a row of one kind; return False."""
-        problem = printable(f"{type(error).__name__}: {error}")
+        problem = one_line(f"{type(error).__name__}: {error}")
         if problem != self._problem:
             log.warning("%s: delivery failed (%s), will retry", self._name, problem)
         self._problem = problem

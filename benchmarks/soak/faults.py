@@ -158,7 +158,7 @@ def repeat(what: str, times: int, attempt: Callable[[], tuple[bool, float]], on_
 def kill_camera(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
     rig.restart_camera()
     resumed, took_s = recovery(lambda: run.wait_for_results(3, RECOVERY_S))
-    has_event, _ = wait_for_events(run, 1)
+    has_event = wait_for_events(run, 1)
     return resumed and has_event, took_s
 
 
@@ -179,28 +179,28 @@ def break_threads(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
 def kill_broker(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
     """Keep the broker down until an event occurs, so that events are made while nobody listens."""
     rig.broker.kill()
-    has_event, _ = wait_for_events(run, 1)
+    has_event = wait_for_events(run, 1)
     rig.broker.start()
     return delivery(rig, has_event)
 
 
 def hang_webhook(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
     rig.webhook.hung = True
-    has_event, _ = wait_for_events(run, 2)
+    has_event = wait_for_events(run, 2)
     rig.webhook.hung = False
     return delivery(rig, has_event)
 
 
 def fill_disk(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
     ballast = fill(rig.disk)
-    has_event, _ = wait_for_events(run, 2)
+    has_event = wait_for_events(run, 2)
     ballast.unlink()
     return delivery(rig, has_event)
 
 
 def break_outbox(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
     with rig.injected("eio"):
-        has_event, _ = wait_for_events(run, 2)
+        has_event = wait_for_events(run, 2)
     return delivery(rig, has_event)
 
 
@@ -236,7 +236,7 @@ def block_outboxes(rig: FaultRig) -> tuple[bool, float]:
     for outbox in rig.outboxes():
         block(outbox)
     with rig.start() as run:
-        has_event, _ = wait_for_events(run, 2)
+        has_event = wait_for_events(run, 2)
         return delivery(rig, has_event)
 
 
@@ -263,7 +263,7 @@ def kill_run(rig: FaultRig, rng: random.Random) -> tuple[bool, float]:
     """Start a run, and kill it within two periods of the camera's fires after its first event."""
     with rig.start() as run:
         resumed, took_s = recovery(lambda: run.wait_for_results(1, RECOVERY_S))
-        has_event, _ = wait_for_events(run, 1)
+        has_event = wait_for_events(run, 1)
         time.sleep(rng.uniform(0, 2 * (CALM_S + FIRE_S)))
         run.process.kill()
         run.process.wait()
@@ -276,9 +276,9 @@ def delivery(rig: FaultRig, has_event: bool) -> tuple[bool, float]:
     return rig.all_delivered() and has_event, time.monotonic() - start_s
 
 
-def wait_for_events(run: ProcessUnderTest, more: int) -> tuple[bool, float]:
+def wait_for_events(run: ProcessUnderTest, more: int) -> bool:
     target = len(run.events) + more
-    return recovery(lambda: run.wait_for(lambda: len(run.events) >= target, f"{more} events", RECOVERY_S))
+    return recovery(lambda: run.wait_for(lambda: len(run.events) >= target, f"{more} events", RECOVERY_S))[0]
 
 
 def recovery(wait: Callable[[], float]) -> tuple[bool, float]:

@@ -69,12 +69,8 @@ class Outbox:
         self._writer.start()
         self._sender.start()
 
-    def put(self, document: bytes) -> None:
-        """Queue a JSON document for delivery; never blocks."""
-        self.send(self.store(document))
-
     def store(self, document: bytes) -> Item:
-        """Queue a JSON document, to be sent after `send`. Its `written` is set once it is on disk."""
+        """Queue a JSON document, to be sent after `send`; never blocks. `Item.written` is set once it is on disk."""
         self._made += 1
         item = self._waiting.add(document, held=True)
         self._work.set()
@@ -157,7 +153,7 @@ class Outbox:
         self._stop.wait(self._wait_s(self._failures))
 
     def _try(self, item: Item, document: bytes) -> bool:
-        """Send a document. Return whether the queue is rid of it."""
+        """Send a document. Return whether it left the queue."""
         try:
             if not self._deliver(document, self._stop):
                 return False

@@ -154,6 +154,7 @@ class History:
                 "model_sha256": status.model_sha256,
                 "receivers": [asdict(receiver) for receiver in status.receivers],
                 "failures": asdict(status.failures),
+                "fallback": status.fallback,
             }
         return state
 

@@ -129,7 +129,7 @@ def test_a_stalled_camera_is_reconnected_and_its_old_frames_are_discarded(caplog
         released.set()  # the abandoned read returns
         assert all(frame.rgb[0, 0, 0] > 0 for frame in take(capture, 30))
     assert states(caplog)[:5] == ["connecting", "streaming", "stalled", "reconnecting", "streaming"]
-    assert "gave no frame for 0.8 s" in caplog.text
+    assert "sent no frame for 0.8 s" in caplog.text
 
 
 def test_hung_reads_do_not_pile_up() -> None:

@@ -123,6 +123,7 @@ def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
             "broken_frames": 0,
             "late_writes": 0,
         },
+        "fallback": "",
     }
 
 

@@ -119,6 +119,8 @@ def _read_answer(path: Path, code: int, output: bytes) -> int:
         return int(answer["flame_pixels"])
     if "problem" in answer:
         raise UserError(answer["problem"], answer["remedy"])
+    if code == -signal.SIGALRM:
+        raise UserError(f"{path} was not proven in time", REMEDY)
     signal_name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     raise UserError(f"{path} crashes the interpreter ({signal_name})", REMEDY)
 

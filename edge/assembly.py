@@ -31,7 +31,7 @@ CAMERA_TIMEOUT_SHARE = 0.8
 
 @dataclass
 class Parts:
-    """What a run is made of."""
+    """The parts of a run, and the setup that they were built from."""
 
     setup: Setup
     camera: Camera
@@ -44,12 +44,12 @@ class Parts:
         self.sinks = Sinks(self.built_sinks, time.monotonic)
         self._every_frame = self.setup.config.source.replay == Replay.EVERY_FRAME
 
-    def attend(self, control: RunControl) -> None:
+    def connect(self, control: RunControl) -> None:
         """Let the sinks on stdout stop the run, or wait until it stops."""
         for sink in self.built_sinks:
             if isinstance(sink, Terminal):
                 lossless = self._every_frame and not self.camera.live
-                sink.attend(control, lossless=lossless, is_only_sink=len(self.built_sinks) == 1)
+                sink.connect(control, lossless=lossless, is_only_sink=len(self.built_sinks) == 1)
 
     def apply(self, new: Setup) -> None:
         """Use another configuration and model from the next frame on."""

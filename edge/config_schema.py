@@ -97,7 +97,7 @@ def read_section(
 
 
 def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> str | None:
-    """Return what was expected of a key instead of `value`; None if the value is valid."""
+    """Return the values that a key accepts, as text; None if `value` is valid."""
     low, high, choices, check = (key.metadata[name] for name in ("low", "high", "choices", "check"))
     if choices is not None:
         return None if value in choices else f"expected one of {', '.join(json.dumps(choice) for choice in choices)}"

@@ -26,7 +26,7 @@ class ImageHeader:
     complete: bool = True
     """Whether the data reaches the end of the image."""
     damage: str = ""
-    """What is wrong inside, as far as a checksum tells."""
+    """A wrong checksum inside; empty if all are right, or the format has none."""
 
 
 def read_header(data: bytes) -> ImageHeader | None:

@@ -49,7 +49,7 @@ def prepare(
         is_proven: returns whether the model with a SHA-256 needs no proof in a child process.
     """
     path = config.model.file
-    data = read_model(path)  # once: what is proven is what runs
+    data = read_model(path)  # read once: the bytes that are proven are those that run
     digest = hashlib.sha256(data).hexdigest()
     if current and current.model_sha256 == digest and current.config.model.threads == config.model.threads:
         segmenter, pixels = current.segmenter, current.flame_pixels

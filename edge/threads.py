@@ -12,7 +12,7 @@ from edge.retry import backoff_s
 log = logging.getLogger(__name__)
 
 _workers: WeakSet[Worker] = WeakSet()
-_lock = threading.Lock()  # other threads start workers while the loop's looks at them
+_lock = threading.Lock()  # the loop iterates over the workers while other threads start some
 _restarts = 0  # also of workers that are gone
 
 

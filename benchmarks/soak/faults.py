@@ -212,24 +212,24 @@ def reload_damaged(rig: FaultRig, run: ProcessUnderTest, on_step: OnStep) -> lis
     models = b"", b"rubbish" * 1000, model[: len(model) // 2], model[: model.rindex(b"PK\3\4")] + card.getvalue()
     configs = b"\xff", b"x = " + b"[" * 20_000, config + b"\n[zones]\n", config.replace(b"2.0", b"9" * 4500)
     trials = []
-    for what, path, good, damaged in (
+    for what, path, valid, damaged in (
         ("model", rig.model, model, models),
         ("configuration", rig.config, config, configs),
     ):
-        contents = iter(damaged)
-
-        def attempt(path: Path = path, contents: Iterator[bytes] = contents) -> tuple[bool, float]:
-            path.write_bytes(next(contents))
-            logged = len(run.log_lines)
-            run.process.send_signal(signal.SIGHUP)
-            refused, took_s = recovery(lambda: run.wait_for_log("configuration rejected", RECOVERY_S, since=logged))
-            resumed, _ = recovery(lambda: run.wait_for_results(10, RECOVERY_S))
-            return refused and resumed, took_s
-
+        attempt = partial(reload_next, run, path, iter(damaged))
         trials.append(repeat(f"damaged {what} reloaded", len(damaged), attempt, on_step))
-        path.write_bytes(good)
+        path.write_bytes(valid)
     run.process.send_signal(signal.SIGHUP)
     return trials
+
+
+def reload_next(run: ProcessUnderTest, path: Path, contents: Iterator[bytes]) -> tuple[bool, float]:
+    path.write_bytes(next(contents))
+    logged = len(run.log_lines)
+    run.process.send_signal(signal.SIGHUP)
+    refused, took_s = recovery(lambda: run.wait_for_log("configuration rejected", RECOVERY_S, since=logged))
+    resumed, _ = recovery(lambda: run.wait_for_results(10, RECOVERY_S))
+    return refused and resumed, took_s
 
 
 def block_outboxes(rig: FaultRig) -> tuple[bool, float]:

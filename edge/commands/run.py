@@ -119,7 +119,7 @@ def run(
             raise error from None
         log.error("FALLBACK to the last configuration and model that worked: %s", fallback)
     setup = parts.setup
-    parts.attend(control)
+    parts.connect(control)
 
     def prepare_reload() -> Setup:
         new, model = prepare(load_config(config_path, options), current=setup)

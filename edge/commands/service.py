@@ -80,7 +80,7 @@ def install_service_command(
     path = config and config.absolute()
     loaded = load_config(path)
     check_page(loaded)
-    prepare(loaded)  # refuses what is not a model before anything is written
+    prepare(loaded)  # refuses an invalid model before anything is written
     service = plan_service(loaded, path, user)
     text = render_unit(service)
     if dry_run:

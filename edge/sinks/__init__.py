@@ -40,7 +40,7 @@ class Sink:
         """Handle the result of one frame."""
 
     def store_event(self, event: FireEvent) -> threading.Event | None:
-        """Begin to write an event to disk, in another thread; return what is set when it is written.
+        """Start writing an event to disk in another thread; return an event that is set when it is written.
 
         Called before `on_event` of any sink, so that a published event survives a kill.
         """

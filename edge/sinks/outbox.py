@@ -46,7 +46,7 @@ class Outbox:
         waiting: documents still to be delivered; closed with the outbox.
         deliver: called in another thread.
         wait_s: seconds to wait after a number of failures in a row.
-        grace_s: how long `close` takes at most; what is left is sent after the next start.
+        grace_s: how long `close` takes at most; the rest is sent after the next start.
     """
 
     def __init__(

@@ -84,7 +84,7 @@ def _fire_levels(channels: Frame, *, has_white_first_palette: bool) -> Map:
     alpha = channels[:, :, 3]
     if (colours == colours[0, 0]).all() and (alpha < 255).any():
         return alpha  # nothing else tells fire from background
-    return np.minimum(levels, alpha) if alpha.any() else levels  # what is transparent is background
+    return np.minimum(levels, alpha) if alpha.any() else levels  # transparent pixels are background
 
 
 def _is_one_colour_on_white(colours: Frame) -> bool:

@@ -1,4 +1,4 @@
-"""Slow down those who guess the page's password: per network, and all together."""
+"""Limit guesses of the page's password: per network, and overall."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def save_turned(path: Path, stored: npt.NDArray[np.uint8], orientation: int) -> 
 def pair_with(
     root: Path, of_image: int, of_mask: int, *, fire: npt.NDArray[np.bool_] = FIRE, is_upright: bool = False
 ) -> Pair:
-    """Write a stored image, white where it burns, and its mask: of the stored pixels, or of the upright image."""
+    """Write a stored image, white where it shows fire, and its mask: of the stored pixels, or of the upright image."""
     pair = Pair("a", root / "a.jpg", root / "a.png", "all", "a")
     assert pair.mask is not None
     save_turned(pair.image, np.kron(painted(fire, WHITE, BLACK), np.ones((8, 8, 1), np.uint8)), of_image)

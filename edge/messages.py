@@ -10,12 +10,14 @@ from edge.host.machine import THROTTLE_BITS, HostStatus
 from edge.images import Frame, Mask
 
 __all__ = [
-    "END", "PEAK", "START", "THROTTLE_BITS", "WHOLE_FRAME", "CameraState", "FailureCounts", "FireEvent", "FrameResult",
+    "END", "OPTIONAL_THREADS", "PEAK", "START", "THROTTLE_BITS", "WHOLE_FRAME", "CameraState", "FailureCounts", "FireEvent", "FrameResult",
     "HostStatus", "ReceiverStatus", "RunStatus",
 ]  # fmt: skip
 
 WHOLE_FRAME = "frame"  # the only zone of a run without configured zones
 START, PEAK, END = "start", "peak", "end"
+OPTIONAL_THREADS = {"host status", "reload", "stdout writer", "stderr writer"}
+"""Without these, fires are still detected and reported."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from edge.host.machine import THROTTLE_BITS, HostStatus
 from edge.images import Frame, Mask
 
 __all__ = [
-    "END", "OPTIONAL_THREADS", "PEAK", "START", "THROTTLE_BITS", "WHOLE_FRAME", "CameraState", "FailureCounts", "FireEvent",
-    "FrameResult", "HostStatus", "ReceiverStatus", "RunStatus",
+    "END", "OPTIONAL_THREADS", "PEAK", "START", "THROTTLE_BITS", "WHOLE_FRAME", "CameraState", "FailureCounts",
+    "FireEvent", "FrameResult", "HostStatus", "ReceiverStatus", "RunStatus",
 ]  # fmt: skip
 
 WHOLE_FRAME = "frame"  # the only zone of a run without configured zones

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +25,13 @@ from edge.sinks.terminal import Terminal
 
 log = logging.getLogger(__name__)
 
+CAMERA_TIMEOUT_SHARE = 0.8
+"""Time-outs of a camera as a share of the stall time: its own error says more than that no frame arrived."""
+
 
 @dataclass
 class Parts:
-    """What a run is made of."""
+    """The parts of a run, and the setup that they were built from."""
 
     setup: Setup
     camera: Camera
@@ -42,12 +44,12 @@ class Parts:
         self.sinks = Sinks(self.built_sinks, time.monotonic)
         self._every_frame = self.setup.config.source.replay == Replay.EVERY_FRAME
 
-    def attend(self, control: RunControl) -> None:
-        """Connect the sinks on stdout to the run."""
+    def connect(self, control: RunControl) -> None:
+        """Let the sinks on stdout stop the run, or wait until it stops."""
         for sink in self.built_sinks:
             if isinstance(sink, Terminal):
                 lossless = self._every_frame and not self.camera.live
-                sink.attend(control, lossless=lossless, is_only_sink=len(self.built_sinks) == 1)
+                sink.connect(control, lossless=lossless, is_only_sink=len(self.built_sinks) == 1)
 
     def apply(self, new: Setup) -> None:
         """Use another configuration and model from the next frame on."""
@@ -58,14 +60,7 @@ class Parts:
         self.sinks.on_config(new.config)
 
 
-def assemble(
-    config: Config,
-    camera_settings: Callable[[Config, Segmenter], CameraSettings],
-    *,
-    last_good: LastGood | None,
-    as_json: bool,
-    record: Path | None,
-) -> Parts:
+def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, record: Path | None) -> Parts:
     """Build the parts of a run. Raises `UserError`.
 
     A service has a model proven in a child process unless it worked before, and keeps what works in `last_good`.
@@ -93,6 +88,13 @@ def assemble(
     sinks = build_sinks(config, as_json=as_json, record=record, version=__version__)
     keep(last_good, config, setup, model)
     return Parts(setup, camera, capture, detector, throttle, sinks)
+
+
+def camera_settings(config: Config, segmenter: Segmenter | None) -> CameraSettings:
+    """Return how to open the source; without a model, at the default model size."""
+    source = config.source
+    model_size = (segmenter.width, segmenter.height) if segmenter else CameraSettings.model_size
+    return CameraSettings((source.width, source.height), model_size, source.fps, CAMERA_TIMEOUT_SHARE * source.stall_s)
 
 
 def keep(last_good: LastGood | None, config: Config, setup: Setup, model: bytes) -> None:

@@ -24,9 +24,10 @@ LINE = 110
 
 MAX_BYTES = 1 << 20  # of a configuration file; one with every key has 8 kB
 MAX_SHOWN = 200  # letters of a value in an error
+MAX_TEXT = 1000  # letters of a value: no address, path or topic is longer
 
 PathKind = Literal["any", "required", "written"]
-"""required: a file that must exist, such as a secret; written: a folder that the run writes."""
+"""any: a path; required: a file that must exist, such as a secret; written: a folder that the run writes."""
 
 
 def field(
@@ -89,17 +90,14 @@ def read_section(
         elif folder and value and _is_path(value, keys[key]):
             valid[key] = str(folder / value)
             if keys[key].metadata["path"] == "required" and _is_missing(folder / value):
-                errors.append(f"{where} {key} = {show(valid[key])}: expected a file, but there is none")
+                errors.append(f"{where} {key} = {show(valid[key])}: expected an existing file")
         else:
             valid[key] = hints[key](value)
     return kind(**valid)
 
 
-MAX_TEXT = 1000  # characters of a value: longer ones are no address, path or topic
-
-
 def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> str | None:
-    """Return what was expected of a key instead of `value`; None if the value is valid."""
+    """Return the values that a key accepts, as text; None if `value` is valid."""
     low, high, choices, check = (key.metadata[name] for name in ("low", "high", "choices", "check"))
     if choices is not None:
         return None if value in choices else f"expected one of {', '.join(json.dumps(choice) for choice in choices)}"

@@ -9,6 +9,7 @@ from typing import Any
 from edge.quiet import open_standard_streams
 
 MAX_LETTERS = 1000  # of a printed line: a hostile or mistaken value must not fill the log
+MAX_REASON = 200  # letters of a reason that another machine gives
 
 
 class UserError(Exception):
@@ -22,7 +23,7 @@ class UserError(Exception):
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:
-        self.problem, self.remedy = (_one_line(text) for text in (problem, remedy))
+        self.problem, self.remedy = (one_line(text, sys.maxsize) for text in (problem, remedy))
         self.lines: tuple[str, ...] = (": ".join(filter(None, (self.problem, self.remedy))),)
         """One line per error."""
         super().__init__(problem, remedy)
@@ -35,7 +36,7 @@ class UserErrors(UserError):
     """Several errors found in one pass, such as all those of a configuration file."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        lines = tuple(map(_one_line, lines))
+        lines = tuple(one_line(line, sys.maxsize) for line in lines)
         super().__init__(lines[0])
         self.lines = lines
 
@@ -47,22 +48,19 @@ def run_app(app: Callable[[], Any]) -> None:
         app()
     except UserError as error:
         for line in error.lines:
-            print(f"error: {shorten(line)}", file=sys.stderr)
+            print(f"error: {one_line(line, MAX_LETTERS)}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None  # 128 + SIGINT, as in shells
 
 
-def shorten(line: str) -> str:
-    """Return the line without its middle if it is very long. Redact it before: a cut URL hides its credentials."""
-    half = MAX_LETTERS // 2
-    return line if len(line) <= MAX_LETTERS else f"{line[:half]} … {line[-half:]}"
+def one_line(text: str, max_letters: int = MAX_REASON) -> str:
+    """Return a text as one line: control characters escaped, and the middle left out above `max_letters`.
 
-
-def _one_line(text: str) -> str:
-    """Return the text without line ends, and with other control characters escaped."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in " ".join(text.split())
-    )
+    Redact it before: `redact` does not recognise credentials in a URL that was cut.
+    """
+    letters = " ".join(text.split())
+    line = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in letters)
+    half = max_letters // 2
+    return line if len(line) <= max_letters else f"{line[:half]} … {line[-half:]}"

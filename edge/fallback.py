@@ -6,7 +6,6 @@ Written only when they change. The configuration is kept as it was in use, with 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from edge.config import SECTIONS, Config, load_config
 from edge.detection.zones import Zone
 from edge.errors import UserError
-from edge.files import sha256, write_durably
+from edge.files import service_folder, sha256, write_durably
 
 FOLDER = "last-good"
 CONFIG_NAME = "config.json"
@@ -72,9 +71,9 @@ class LastGood:
 
 
 def last_good_of_service() -> LastGood | None:
-    """Return the store in the folder that systemd gives a service; None without one."""
-    state = os.environ.get("STATE_DIRECTORY")
-    return LastGood(Path(state.split(":")[0]) / FOLDER) if state else None
+    """Return the store in a service's state folder; None for any other process."""
+    folder = service_folder()
+    return LastGood(folder / FOLDER) if folder else None
 
 
 def _corners(polygon: Any) -> tuple[tuple[float, float], ...]:

@@ -73,29 +73,28 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def exists(path: Path) -> bool:
-    """Return whether a path exists; False if its name is too long to."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
 def nearest_folder(path: Path) -> Path:
     """Return the path, or the nearest of its parents, that is a folder."""
-    return next(folder for folder in (path.absolute(), *path.absolute().parents) if exists(folder) and folder.is_dir())
+    # Unlike Path.is_dir, False for a name that is too long.
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if os.path.isdir(folder))  # noqa: PTH112
 
 
 def check_writable(folder: Path) -> None:
     """Raise `UserError` if `folder` could not be created or written to, without creating it."""
-    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if exists(path))
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))  # noqa: PTH110
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise _unwritable(folder, f"{existing} {'is not writable' if existing.is_dir() else 'is not a folder'}")
 
 
-def printable(path: Path) -> str:
+def printable(path: Path | str) -> str:
     """Return a path as text that every stream and protocol takes: bytes that are not UTF-8 become such as \\xe9."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def service_folder() -> Path | None:
+    """Return the state folder that systemd gives a service; None for any other process."""
+    state = os.environ.get("STATE_DIRECTORY")
+    return Path(state.split(":")[0]) if state else None
 
 
 def sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Read the size, the EXIF orientation and the completeness of an image from its bytes, before anything is decoded.
 
 A picture of 600 bytes can announce 30000x30000 px, which a decoder would allocate. OpenCV decodes truncated JPEGs and
-fills the rest with grey, and its versions differ in whose EXIF orientation they apply.
+fills the rest with grey, and its versions differ in the formats whose EXIF orientation they apply.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ImageHeader:
     complete: bool = True
     """Whether the data reaches the end of the image."""
     damage: str = ""
-    """What is wrong inside, as far as a checksum tells."""
+    """A wrong checksum inside; empty if all are right, or the format has none."""
 
 
 def read_header(data: bytes) -> ImageHeader | None:

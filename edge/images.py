@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -34,6 +34,7 @@ FIRE_COLOUR_RGB = (255, 60, 0)
 Frame = npt.NDArray[np.uint8]  # H x W x 3, RGB
 Map = npt.NDArray[np.uint8]  # H x W
 Mask = npt.NDArray[np.bool_]  # H x W, True where fire is predicted
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 
 # OpenCV would log what it cannot decode, and addresses of cameras with their passwords. OpenCV 5 moved the function.
@@ -72,6 +73,17 @@ def check_size(width: int, height: int, name: str) -> None:
 def to_rgb(bgr: npt.NDArray[Any]) -> Frame:
     """Return a BGR image as RGB, in a new array."""
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def upright(image: npt.NDArray[Pixel], orientation: int) -> npt.NDArray[Pixel]:
+    """Return an image or mask rotated and mirrored by its EXIF orientation, 1..8."""
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
 
 
 def encode_jpeg(frame: Frame, quality: int = 85) -> bytes:
@@ -189,7 +201,7 @@ def _decode(data: bytes, name: str, *, keep_channels: bool) -> Frame | Map:
         raise UserError(f"{name} is not a readable image", EXPECTED)
     if image.dtype != np.uint8:
         image = np.clip(image, 0, 255)  # a cast alone would wrap 256 of a 16-bit mask to 0
-    return _upright(image.astype(np.uint8, copy=False), header.orientation)
+    return upright(image.astype(np.uint8, copy=False), header.orientation)
 
 
 def _decode_jpeg(data: bytes, *, keep_channels: bool) -> Any:
@@ -213,14 +225,3 @@ def _is_padding(data: bytes, problem: str) -> bool:
         return False
     end = data.rfind(b"\xff\xd9")
     return int(extraneous[1]) <= MAX_JUNK_BYTES or len(set(data[end - int(extraneous[1]) : end])) == 1
-
-
-def _upright(image: Frame | Map, orientation: int) -> Frame | Map:
-    """Return an image rotated and mirrored by its EXIF orientation. Versions of OpenCV differ in whose they apply."""
-    if orientation >= 5:
-        image = image.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    return np.ascontiguousarray(image)

@@ -10,12 +10,14 @@ from edge.host.machine import THROTTLE_BITS, HostStatus
 from edge.images import Frame, Mask
 
 __all__ = [
-    "END", "PEAK", "START", "THROTTLE_BITS", "WHOLE_FRAME", "CameraState", "FailureCounts", "FireEvent", "FrameResult",
-    "HostStatus", "ReceiverStatus", "RunStatus",
+    "END", "OPTIONAL_THREADS", "PEAK", "START", "THROTTLE_BITS", "WHOLE_FRAME", "CameraState", "FailureCounts",
+    "FireEvent", "FrameResult", "HostStatus", "ReceiverStatus", "RunStatus",
 ]  # fmt: skip
 
 WHOLE_FRAME = "frame"  # the only zone of a run without configured zones
 START, PEAK, END = "start", "peak", "end"
+OPTIONAL_THREADS = {"host status", "reload", "stdout writer", "stderr writer"}
+"""Without these, fires are still detected and reported."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,9 @@ class ReceiverStatus:
     """Events handed over for delivery."""
     delivered: int
     dropped: int
-    """Events that are lost: the queue was full, or the receiver rejected them."""
+    """Events that are lost: the queue was full, or their files disappeared."""
     dead_letters: int
-    """Events set aside after failing again and again; their files stay."""
+    """Events set aside: rejected, unreadable, or failing while others pass. Their files stay."""
     retries: int
     waiting: int
     """Events to be delivered now, those of earlier runs included."""
@@ -138,7 +140,7 @@ class FailureCounts:
     lost_files: int = 0
     """Images, clips and recordings that could not be written."""
     broken_frames: int = 0
-    """Frames that the camera or recording gave and that could not be decoded."""
+    """Frames that could not be decoded."""
     late_writes: int = 0
     """Events published before they were on disk, since the disk was slow or hung."""
 

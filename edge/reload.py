@@ -13,7 +13,7 @@ from typing import Protocol
 
 from edge.config import Config
 from edge.detection.zones import ZoneMap
-from edge.errors import UserError, shorten
+from edge.errors import MAX_LETTERS, UserError, one_line
 from edge.model.card import read_model
 from edge.model.proof import flame_pixels, prove
 from edge.model.segmenter import Segmenter
@@ -49,7 +49,7 @@ def prepare(
         is_proven: returns whether the model with a SHA-256 needs no proof in a child process.
     """
     path = config.model.file
-    data = read_model(path)  # once: what is proven is what runs
+    data = read_model(path)  # read once: the bytes that are proven are those that run
     digest = hashlib.sha256(data).hexdigest()
     if current and current.model_sha256 == digest and current.config.model.threads == config.model.threads:
         segmenter, pixels = current.segmenter, current.flame_pixels
@@ -120,6 +120,5 @@ class Reloader:
 
 def describe(error: Exception) -> str:
     """Return an error as one line of bounded length, without credentials."""
-    if isinstance(error, UserError):
-        return shorten(redact("; ".join(error.lines)))
-    return shorten(redact(" ".join(f"{type(error).__name__}: {error}".split())))
+    text = "; ".join(error.lines) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return one_line(redact(text), MAX_LETTERS)

@@ -12,7 +12,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from edge.errors import UserError
+from edge.errors import UserError, one_line
 
 MQTT_USER, MQTT_PASSWORD = "FIRESEG_MQTT_USER", "FIRESEG_MQTT_PASSWORD"
 SOURCE_LOGIN = "FIRESEG_SOURCE_USER", "FIRESEG_SOURCE_PASSWORD"
@@ -20,6 +20,11 @@ WEBHOOK_LOGIN = "FIRESEG_WEBHOOK_USER", "FIRESEG_WEBHOOK_PASSWORD"
 WEBHOOK_SECRET = "FIRESEG_WEBHOOK_SECRET"
 WEB_PASSWORD = "FIRESEG_WEB_PASSWORD"
 SERVICE_SECRETS = Path("/etc/fireseg-edge/secrets.env")
+
+HIDDEN = "***"
+MAX_LINE = 4000  # letters of a log line
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(\S+)")
+_VALUE = re.compile(r"=[^&;]*")
 
 
 def read_secret(variable: str, file: str) -> str | None:
@@ -54,14 +59,6 @@ def load_service_secrets() -> None:
                 os.environ.setdefault(name, value.strip("'\""))
 
 
-HIDDEN = "***"
-MAX_TEXT = 200  # letters of a reason that another machine gives
-MAX_LINE = 4000
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # the last ones reorder text
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(\S+)")
-_VALUE = re.compile(r"=[^&;]*")
-
-
 def redact(text: str) -> str:
     """Return the text with the credentials of every URL replaced by ***."""
     return _URL.sub(lambda url: url[1] + _without_credentials(url[2]), text)
@@ -78,12 +75,6 @@ def _without_credentials(address: str) -> str:
     return f"{HIDDEN if at else ''}{at}{path}{mark}{query}"
 
 
-def printable(text: str, max_length: int = MAX_TEXT) -> str:
-    """Return a text of another machine as one line: control characters escaped, cut to a length."""
-    text = text if len(text) <= max_length else f"{text[: max_length - 1]}…"
-    return _CONTROL.sub(lambda sign: sign[0].encode("unicode_escape").decode(), text)
-
-
 class RedactingFormatter(logging.Formatter):
     """Formats a record, its exception included, without credentials, and its message without control characters."""
 
@@ -91,5 +82,5 @@ class RedactingFormatter(logging.Formatter):
         return redact(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        record.message = printable(record.message, MAX_LINE)
+        record.message = one_line(redact(record.message), MAX_LINE)
         return super().formatMessage(record)

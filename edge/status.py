@@ -99,7 +99,7 @@ class StatusReporter:
         self._log_failures(status, now_s)
 
     def _log_failures(self, status: RunStatus, now_s: float) -> None:
-        """Log what is lost so far, if it has changed."""
+        """Log the failures so far, if they have changed."""
         text = failures_text(status.failures, status.receivers)
         if text != self._logged and now_s - self._logged_s >= LOG_INTERVAL_S:
             self._logged_s, self._logged = now_s, text
@@ -107,7 +107,7 @@ class StatusReporter:
 
 
 def failures_text(failures: FailureCounts, receivers: Sequence[ReceiverStatus]) -> str:
-    """Return what is lost or missing, such as "lost files: 2, events dropped for mqtt: 1"; empty if nothing is."""
+    """Return the failures, such as "lost files: 2, events dropped for mqtt: 1"; empty if there are none."""
     counts = {
         "broken frames": failures.broken_frames,
         "lost files": failures.lost_files,

@@ -12,14 +12,14 @@ from edge.retry import backoff_s
 log = logging.getLogger(__name__)
 
 _workers: WeakSet[Worker] = WeakSet()
-_lock = threading.Lock()  # other threads start workers while the loop's looks at them
+_lock = threading.Lock()  # the loop iterates over the workers while other threads start some
 _restarts = 0  # also of workers that are gone
 
 
 class Worker:
     """A daemon thread that calls `target` until it returns; if it raises, again after a back-off.
 
-    `start` never raises: where the system allows no further thread, `restart_missing` tries again later.
+    `start` never raises: at the system's limit of threads, `restart_missing` tries again later.
 
     Args:
         name: of the thread, for the log and the status.

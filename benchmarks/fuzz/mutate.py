@@ -42,11 +42,11 @@ def damage(data: bytes, rng: Random) -> bytes:
 def damage_words(data: bytes, rng: Random) -> bytes:
     """Return a flatbuffer with one to three of its small integers changed, which are its structure."""
     words = np.frombuffer(data[: len(data) // 4 * 4], "<u4").copy()
-    places = np.flatnonzero((words > 0) & (words < SMALL))
+    offsets = np.flatnonzero((words > 0) & (words < SMALL))
     for _ in range(rng.randint(1, 3)):
-        place = int(places[rng.randrange(len(places))])
-        flipped = int(words[place]) ^ 1 << rng.randrange(32)
-        words[place] = rng.choice((rng.choice(INTEGERS), rng.randrange(SMALL), flipped))
+        offset = int(offsets[rng.randrange(len(offsets))])
+        flipped = int(words[offset]) ^ 1 << rng.randrange(32)
+        words[offset] = rng.choice((rng.choice(INTEGERS), rng.randrange(SMALL), flipped))
     return words.tobytes() + data[len(words) * 4 :]
 
 

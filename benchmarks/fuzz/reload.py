@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.fuzz import inputs
-from benchmarks.fuzz.sandbox import TIME_LIMIT_S, Ending, Trial, judge, limit_memory, memory_bytes
+from benchmarks.fuzz.sandbox import TIME_LIMIT_S, Ending, Trial, classify, limit_memory, memory_bytes
 from benchmarks.models import MODELS
 from benchmarks.soak.process import ProcessUnderTest, start_run
 
@@ -64,7 +64,7 @@ def _reload(run: ProcessUnderTest, before_bytes: int) -> Trial:
             run.process.kill()
             run.process.wait()
             return Trial(Ending.HANG, peak_bytes, "\n".join(run.log_lines[since:]))
-    trial = judge(run.process.poll() or 0, peak_bytes, "\n".join(run.log_lines[since:]))
+    trial = classify(run.process.poll() or 0, peak_bytes, "\n".join(run.log_lines[since:]))
     is_refused = trial.ending is Ending.ACCEPTED and not accepted
     return replace(trial, ending=Ending.REFUSED) if is_refused else trial
 

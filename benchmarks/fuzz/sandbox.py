@@ -25,7 +25,7 @@ from typing import NoReturn
 TIME_LIMIT_S = 15.0
 DUMP_WAIT_S = 2.0
 MEMORY_LIMIT_BYTES = 512 << 20
-"""Bound on the growth of resident memory, judged by its peak."""
+"""Bound on the growth of the peak of resident memory."""
 HARD_LIMIT_BYTES = 4 << 30
 """Growth at which an allocation fails. Far above the bound: else code that catches a failed allocation would pass."""
 FRAME = re.compile(r'File ".*?/(edge/(?!errors)[^"]+)", line \d+,? in (\S+)')
@@ -88,10 +88,10 @@ def run_trial(target: Callable[[], object], folder: Path, *, time_limit_s: float
     peak_bytes = max(0, usage.ru_maxrss * 1024 - before_bytes)
     if has_hung:
         return Trial(Ending.HANG, peak_bytes, stderr)
-    return judge(os.waitstatus_to_exitcode(status), peak_bytes, stderr)
+    return classify(os.waitstatus_to_exitcode(status), peak_bytes, stderr)
 
 
-def judge(code: int, peak_bytes: int, stderr: str) -> Trial:
+def classify(code: int, peak_bytes: int, stderr: str) -> Trial:
     """Return the outcome of a process that ended with this code; a negative one is a signal."""
     lines = stderr.splitlines()
     if code < 0:

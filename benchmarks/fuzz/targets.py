@@ -66,7 +66,7 @@ def segment_picture(picture: Path) -> None:
 
 
 def deliver(item: Path) -> None:
-    """Let the item, or something that is no file, wait in an outbox before a valid event, which must arrive."""
+    """Let the item, or something other than a file, wait in an outbox before a valid event, which must arrive."""
     folder, receiver, data = Path("outbox"), WebhookReceiver(), item.read_bytes()
     variant = zlib.crc32(data) % 16
     path = folder / ("999999999999.json" if variant == 0 else "000000000001.json")

@@ -84,7 +84,7 @@ class FaultRig:
 
     def __init__(self, stack: ExitStack, model: Path) -> None:
         folder, self.broker = stack.enter_context(temporary_broker())
-        self.disk = stack.enter_context(small_disk(folder / "disk"))
+        self.disk = stack.enter_context(small_disk(folder / "disk", DISK_BYTES))
         self.model = folder / "model.tflite"
         shutil.copy(model, self.model)
         self.listener = Listener(self.broker.port)
@@ -177,10 +177,10 @@ def compile_faults(folder: Path) -> Path | None:
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """Mount a tmpfs of 8 MiB at `folder`; without root, make an ordinary folder."""
+def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
+    """Mount a tmpfs at `folder`; without root, make an ordinary folder."""
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
     is_mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     try:
         yield folder

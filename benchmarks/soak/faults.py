@@ -158,7 +158,7 @@ def repeat(what: str, times: int, attempt: Callable[[], tuple[bool, float]], on_
 def kill_camera(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
     rig.restart_camera()
     resumed, took_s = recovery(lambda: run.wait_for_results(3, RECOVERY_S))
-    has_event, _ = wait_for_events(run, 1)
+    has_event = wait_for_events(run, 1)
     return resumed and has_event, took_s
 
 
@@ -179,28 +179,28 @@ def break_threads(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
 def kill_broker(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
     """Keep the broker down until an event occurs, so that events are made while nobody listens."""
     rig.broker.kill()
-    has_event, _ = wait_for_events(run, 1)
+    has_event = wait_for_events(run, 1)
     rig.broker.start()
     return delivery(rig, has_event)
 
 
 def hang_webhook(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
     rig.webhook.hung = True
-    has_event, _ = wait_for_events(run, 2)
+    has_event = wait_for_events(run, 2)
     rig.webhook.hung = False
     return delivery(rig, has_event)
 
 
 def fill_disk(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
     ballast = fill(rig.disk)
-    has_event, _ = wait_for_events(run, 2)
+    has_event = wait_for_events(run, 2)
     ballast.unlink()
     return delivery(rig, has_event)
 
 
 def break_outbox(rig: FaultRig, run: ProcessUnderTest) -> tuple[bool, float]:
     with rig.injected("eio"):
-        has_event, _ = wait_for_events(run, 2)
+        has_event = wait_for_events(run, 2)
     return delivery(rig, has_event)
 
 
@@ -212,31 +212,31 @@ def reload_damaged(rig: FaultRig, run: ProcessUnderTest, on_step: OnStep) -> lis
     models = b"", b"rubbish" * 1000, model[: len(model) // 2], model[: model.rindex(b"PK\3\4")] + card.getvalue()
     configs = b"\xff", b"x = " + b"[" * 20_000, config + b"\n[zones]\n", config.replace(b"2.0", b"9" * 4500)
     trials = []
-    for what, path, good, damaged in (
+    for what, path, valid, damaged in (
         ("model", rig.model, model, models),
         ("configuration", rig.config, config, configs),
     ):
-        contents = iter(damaged)
-
-        def attempt(path: Path = path, contents: Iterator[bytes] = contents) -> tuple[bool, float]:
-            path.write_bytes(next(contents))
-            logged = len(run.log_lines)
-            run.process.send_signal(signal.SIGHUP)
-            refused, took_s = recovery(lambda: run.wait_for_log("configuration rejected", RECOVERY_S, since=logged))
-            resumed, _ = recovery(lambda: run.wait_for_results(10, RECOVERY_S))
-            return refused and resumed, took_s
-
+        attempt = partial(reload_next, run, path, iter(damaged))
         trials.append(repeat(f"damaged {what} reloaded", len(damaged), attempt, on_step))
-        path.write_bytes(good)
+        path.write_bytes(valid)
     run.process.send_signal(signal.SIGHUP)
     return trials
+
+
+def reload_next(run: ProcessUnderTest, path: Path, contents: Iterator[bytes]) -> tuple[bool, float]:
+    path.write_bytes(next(contents))
+    logged = len(run.log_lines)
+    run.process.send_signal(signal.SIGHUP)
+    refused, took_s = recovery(lambda: run.wait_for_log("configuration rejected", RECOVERY_S, since=logged))
+    resumed, _ = recovery(lambda: run.wait_for_results(10, RECOVERY_S))
+    return refused and resumed, took_s
 
 
 def block_outboxes(rig: FaultRig) -> tuple[bool, float]:
     for outbox in rig.outboxes():
         block(outbox)
     with rig.start() as run:
-        has_event, _ = wait_for_events(run, 2)
+        has_event = wait_for_events(run, 2)
         return delivery(rig, has_event)
 
 
@@ -263,7 +263,7 @@ def kill_run(rig: FaultRig, rng: random.Random) -> tuple[bool, float]:
     """Start a run, and kill it within two periods of the camera's fires after its first event."""
     with rig.start() as run:
         resumed, took_s = recovery(lambda: run.wait_for_results(1, RECOVERY_S))
-        has_event, _ = wait_for_events(run, 1)
+        has_event = wait_for_events(run, 1)
         time.sleep(rng.uniform(0, 2 * (CALM_S + FIRE_S)))
         run.process.kill()
         run.process.wait()
@@ -276,9 +276,9 @@ def delivery(rig: FaultRig, has_event: bool) -> tuple[bool, float]:
     return rig.all_delivered() and has_event, time.monotonic() - start_s
 
 
-def wait_for_events(run: ProcessUnderTest, more: int) -> tuple[bool, float]:
+def wait_for_events(run: ProcessUnderTest, more: int) -> bool:
     target = len(run.events) + more
-    return recovery(lambda: run.wait_for(lambda: len(run.events) >= target, f"{more} events", RECOVERY_S))
+    return recovery(lambda: run.wait_for(lambda: len(run.events) >= target, f"{more} events", RECOVERY_S))[0]
 
 
 def recovery(wait: Callable[[], float]) -> tuple[bool, float]:

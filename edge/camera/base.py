@@ -18,10 +18,10 @@ class CameraError(Exception):
 
 
 class BrokenFrameError(Exception):
-    """A frame that was given but could not be decoded; the next one may be whole. Contains no credentials.
+    """A frame could not be decoded; the next one may be intact. Contains no credentials.
 
     Args:
-        count: how many frames, if several are found at once.
+        count: number of broken frames.
     """
 
     def __init__(self, problem: str, count: int = 1) -> None:

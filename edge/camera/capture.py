@@ -111,7 +111,7 @@ class Capture:
         self.connects = 0
         """Connections so far, the first one included."""
         self.broken_frames = 0
-        """Frames that were given and could not be decoded."""
+        """Frames that could not be decoded."""
 
     def __enter__(self) -> Capture:
         self._supervisor.start()
@@ -128,7 +128,7 @@ class Capture:
                 thread.join(max(0.0, deadline_s - time.monotonic()))
 
     def check(self, totals: str = "") -> None:
-        """Raise the `UserError` for which no further frame will come, if there is one; log `totals` before."""
+        """Raise the `UserError` that ended the capture, if any, after logging `totals`."""
         if self.ended and self._error is not None:
             if totals:
                 log.info("%s", totals)
@@ -169,8 +169,8 @@ class Capture:
                 gave_up = f"; gave up after {limit} reconnection{'s' * (limit > 1)} without a frame" if limit else ""
                 raise UserError(redact(failure.problem) + gave_up, failure.remedy)
             wait_s = self.retry_wait_s(self._failures)
-            is_news = self._failures < LOGGED_FAILURES or self._failures % LOGGED_EVERY == 0
-            level = logging.WARNING if is_news else logging.DEBUG
+            is_logged = self._failures < LOGGED_FAILURES or self._failures % LOGGED_EVERY == 0
+            level = logging.WARNING if is_logged else logging.DEBUG
             log.log(level, "%s; trying again in %.0f s", redact(str(failure)), wait_s)
             with self._changed:
                 self._changed.wait_for(lambda: self._stop, wait_s)
@@ -208,7 +208,7 @@ class Capture:
                     self._hung_reads += 1
                     session.abandoned = session.hung = True
                     self._set_state(CameraState.STALLED)
-                    return CameraError(f"{camera.name} gave no frame for {self.stall_s:g} s")
+                    return CameraError(f"{camera.name} sent no frame for {self.stall_s:g} s")
                 self._changed.wait(self.stall_s - frame_age_s if camera.live else None)
             session.abandoned = True
             self._changed.notify_all()

@@ -11,9 +11,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from edge.assembly import camera_settings
 from edge.camera import CAMERA_KINDS, build_camera
 from edge.camera.capture import Capture
-from edge.commands.options import MODEL_HELP, camera_settings, check_page
+from edge.commands.options import MODEL_HELP, check_page
 from edge.config import Config, Overrides, load_config
 from edge.errors import UserError
 from edge.files import nearest_folder, sha256
@@ -156,6 +157,6 @@ def check_camera(config: Config, segmenter: Segmenter | None = None) -> str:
         capture.check()
     if frame is None:
         remedy = "check that it is on and that no other program uses it"
-        raise UserError(f"{name} gave no frame in {CAMERA_WAIT_S:.0f} s", remedy)
+        raise UserError(f"{name} sent no frame in {CAMERA_WAIT_S:.0f} s", remedy)
     height, width = frame.rgb.shape[:2]
     return f"{name}, {width}x{height} px"

@@ -1,4 +1,4 @@
-"""What several commands share: options, and what a configuration asks to load and to open."""
+"""What several commands share: options, loading a model, and checking the page's password."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from edge.camera import CameraSettings
 from edge.config import Config, parse_listen
 from edge.model.card import read_model
 from edge.model.proof import prove_in_fork
@@ -20,8 +19,6 @@ ModelOption = Annotated[str, typer.Option(help=f"The model: {MODEL_HELP}.", show
 RuntimeOption = Annotated[str | None, typer.Option(help="litert or tflite-runtime; the fastest installed by default.")]
 
 CAMERA_GROUP = "video"  # owns cameras, and may read a configuration that root wrote
-CAMERA_TIMEOUT_SHARE = 0.8
-"""Time-outs of a camera as a share of the stall time: its own error says more than that no frame arrived."""
 
 
 def load_segmenter(model: str, *, threads: int | None = None, runtime: str | None = None) -> Segmenter:
@@ -34,13 +31,6 @@ def load_segmenter(model: str, *, threads: int | None = None, runtime: str | Non
         data = read_model(path)
         prove_in_fork(path, data, runtime=runtime)
     return Segmenter(path, threads=threads, runtime=runtime, data=data)
-
-
-def camera_settings(config: Config, segmenter: Segmenter | None) -> CameraSettings:
-    """Return how to open the source; without a model, at the default model size."""
-    source = config.source
-    model_size = (segmenter.width, segmenter.height) if segmenter else CameraSettings.model_size
-    return CameraSettings((source.width, source.height), model_size, source.fps, CAMERA_TIMEOUT_SHARE * source.stall_s)
 
 
 def check_page(config: Config) -> None:

@@ -18,7 +18,7 @@ import typer
 from edge.assembly import Parts, assemble, keep
 from edge.camera import CAMERA_KINDS
 from edge.camera.capture import Replay
-from edge.commands.options import MODEL_HELP, camera_settings
+from edge.commands.options import MODEL_HELP
 from edge.config import SECTIONS, Config, Overrides, load_config
 from edge.errors import UserError, UserErrors
 from edge.fallback import last_good_of_service
@@ -104,7 +104,7 @@ def run(
     last_good, fallback = last_good_of_service(), ""
 
     def assembled(config: Config) -> Parts:
-        return assemble(config, camera_settings, last_good=last_good, as_json=as_json, record=record)
+        return assemble(config, last_good=last_good, as_json=as_json, record=record)
 
     try:
         parts = assembled(load_config(config_path, options))
@@ -119,7 +119,7 @@ def run(
             raise error from None
         log.error("FALLBACK to the last configuration and model that worked: %s", fallback)
     setup = parts.setup
-    parts.attend(control)
+    parts.connect(control)
 
     def prepare_reload() -> Setup:
         new, model = prepare(load_config(config_path, options), current=setup)

@@ -62,6 +62,5 @@ def _print(rows: list[dict[str, Any]], *, as_json: bool, title: str) -> None:
         return
     table = Table("image", "fire, % of pixels", "overlay", title=title)
     for row in rows:
-        overlay = printable(Path(row["overlay"]))
-        table.add_row(printable(Path(row["image"])), f"{row['fire_share'] * 100:.2f}", overlay)
+        table.add_row(printable(row["image"]), f"{row['fire_share'] * 100:.2f}", printable(row["overlay"]))
     Console().print(table)

@@ -61,8 +61,6 @@ class Service:
     """Files that it must be able to read."""
     writes: tuple[Path, ...]
     """Folders that it writes besides its state folder."""
-    folder: Path | None
-    """Working directory, if relative paths depend on it."""
     watchdog_s: int
     systemd_version: int
     memory_max_mb: int
@@ -82,7 +80,7 @@ def install_service_command(
     path = config and config.absolute()
     loaded = load_config(path)
     check_page(loaded)
-    prepare(loaded)  # refuses what is not a model before anything is written
+    prepare(loaded)  # refuses an invalid model before anything is written
     service = plan_service(loaded, path, user)
     text = render_unit(service)
     if dry_run:
@@ -113,7 +111,6 @@ def plan_service(config: Config, path: Path | None, user: str | None) -> Service
         user=user,
         reads=tuple(file.absolute() for file in reads),
         writes=writes,
-        folder=None,
         watchdog_s=watchdog_s(config),
         systemd_version=systemd_version(),
         memory_max_mb=memory_max_mb(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
@@ -143,12 +140,11 @@ def render_unit(service: Service) -> str:
         raise UserError(f"systemd accepts no quote or backslash in {service.program}", "install it elsewhere")
     # The colon turns off variable expansion, so that dollar signs are literal.
     arguments = [f":{service.program}", "run", *(["--config", str(service.config)] if service.config else [])]
-    paths = [*service.reads, *service.writes, service.program, *service.code, service.folder or STATE]
+    paths = [*service.reads, *service.writes, service.program, *service.code]
     at_home = any(path.is_relative_to(home) for path in paths for home in HOMES)
     knows_steps = service.systemd_version >= STEPS_SINCE
     values = {
         "command": " ".join(map(quote, arguments)),
-        "folder": escape_percent(str(service.folder)) if service.folder else "",
         "watchdog_s": str(service.watchdog_s),
         "restart_steps": str(RESTART_STEPS) if knows_steps else "",
         "restart_max_delay_s": f"{LONGEST_WAIT_S:.0f}" if knows_steps else "",
@@ -165,17 +161,12 @@ def render_unit(service: Service) -> str:
 
 
 def quote(word: str) -> str:
-    """Return one word in systemd's quoting."""
+    """Return one word in systemd's quoting. Raises `UserError` for characters that a unit cannot contain."""
+    if not word.isprintable():
+        raise UserError(f"the path {word!r} contains a character that cannot be printed", "rename it")
     if not re.fullmatch(r"[\w/.+=:@-]+", word):
         word = '"' + re.sub(r'(["\\])', r"\\\1", word) + '"'
-    return escape_percent(word)
-
-
-def escape_percent(text: str) -> str:
-    """Return `text` with literal percent signs. Raises `UserError` for characters that a unit cannot contain."""
-    if not text.isprintable():
-        raise UserError(f"the path {text!r} contains a character that cannot be printed", "rename it")
-    return text.replace("%", "%%")
+    return word.replace("%", "%%")
 
 
 def find_program() -> Path:

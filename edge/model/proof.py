@@ -58,9 +58,9 @@ def prove(path: Path, data: bytes, *, timeout_s: float = PROOF_TIMEOUT_S, memory
 
 
 def prove_in_fork(path: Path, data: bytes, *, runtime: str | None = None, memory_bytes: int = PROOF_BYTES) -> int:
-    """Return what `prove` returns, in a tenth of the time: the child is a fork of this process, which has one thread.
+    """Return what `prove` returns, in a tenth of the time: the child is a fork of this process.
 
-    For commands of a person, in which a crash is one error line, too.
+    For commands that have started no threads, apart from OpenBLAS's, which are safe to fork.
     """
     find_runtime(runtime)
     sys.stdout.flush()
@@ -119,6 +119,8 @@ def _read_answer(path: Path, code: int, output: bytes) -> int:
         return int(answer["flame_pixels"])
     if "problem" in answer:
         raise UserError(answer["problem"], answer["remedy"])
+    if code == -signal.SIGALRM:
+        raise UserError(f"{path} was not proven in time", REMEDY)
     signal_name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     raise UserError(f"{path} crashes the interpreter ({signal_name})", REMEDY)
 

@@ -26,7 +26,7 @@ from edge.model.shipped import find_model
 DEFAULT_THRESHOLD = 0.5
 OUTPUT_STEPS = 256  # the unit of the map is 1/256
 ROUNDING = 0.01  # how far a probability may lie outside 0..1
-CLEARER = 0.2  # by which flames stand out more, if a model without a card is to get frames in 0..1
+MIN_CONTRAST_GAIN = 0.2  # of flames in 0..1 over 0..255, for a model without a card to get frames in 0..1
 
 
 class Segmenter:
@@ -75,11 +75,11 @@ class Segmenter:
         threshold = self.card["threshold"] if self.card else DEFAULT_THRESHOLD
         self.threshold_u8 = min(math.ceil(threshold * OUTPUT_STEPS), OUTPUT_STEPS - 1)
         """Fire pixels have at least this value in the map."""
-        self._largest = 255.0  # value of a float input
+        self._input_max = 255.0  # value of a float input
         if self.card is None:
             if self._input_dtype.kind == "f":
-                self._largest = self._likely_largest(path)
-            assumed = f"RGB frames in 0..{self._largest:g}, threshold {DEFAULT_THRESHOLD}"
+                self._input_max = self._likely_input_max(path)
+            assumed = f"RGB frames in 0..{self._input_max:g}, threshold {DEFAULT_THRESHOLD}"
             warnings.warn(f"{path} carries no card: assuming {assumed} and its tensors' quantization", stacklevel=2)
 
     def mask(self, frame: Frame) -> Mask:
@@ -104,10 +104,10 @@ class Segmenter:
         if self._input_dtype == np.int8:
             # Flipping the top bit subtracts 128.
             np.bitwise_xor(self._frame, 0x80, out=self._input()[0].view(np.uint8))
-        elif self._largest == 255:
+        elif self._input_max == 255:
             np.copyto(self._input()[0], self._frame)
         else:
-            np.multiply(self._frame, np.float32(self._largest / 255), out=self._input()[0])
+            np.multiply(self._frame, np.float32(self._input_max / 255), out=self._input()[0])
 
     def invoke(self) -> None:
         """Run inference on the loaded frame. Raises `UserError` if the model is damaged."""
@@ -127,7 +127,7 @@ class Segmenter:
             cv2.LUT(output.view(np.uint8), self._output_table, dst=self._map)
         return self._map
 
-    def _likely_largest(self, path: Path) -> float:
+    def _likely_input_max(self, path: Path) -> float:
         """Return 255 or 1: whether a float model without a card sees the probe's flames in 0..255, or only in 0..1.
 
         Raises `UserError` if its outputs are not probabilities.
@@ -135,18 +135,18 @@ class Segmenter:
         probe = make_probe()
         flames = to_model_mask(probe.flame_mask, self.height, self.width)
         contrasts = {}
-        for self._largest in (255.0, 1.0):
+        for self._input_max in (255.0, 1.0):
             outputs = []
             for frame in (probe.flames, probe.room):
                 self.load(frame)
                 self.invoke()
                 outputs.append(self._output()[0, :, :, 0].copy())
-            if self._largest == 255 and not all(_are_probabilities(output) for output in outputs):
+            if self._input_max == 255 and not all(_are_probabilities(output) for output in outputs):
                 low, high = min(map(np.min, outputs)), max(map(np.max, outputs))
                 remedy = "expected probabilities from 0 to 1: end the network with a sigmoid"
                 raise UserError(f"{path} has outputs from {low:.4g} to {high:.4g}", remedy)
-            contrasts[self._largest] = float((outputs[0] - outputs[1])[flames].mean())
-        return 1.0 if contrasts[1.0] > contrasts[255.0] + CLEARER else 255.0
+            contrasts[self._input_max] = float((outputs[0] - outputs[1])[flames].mean())
+        return 1.0 if contrasts[1.0] > contrasts[255.0] + MIN_CONTRAST_GAIN else 255.0
 
 
 def _are_probabilities(output: npt.NDArray[np.floating]) -> bool:

@@ -40,9 +40,9 @@ class Sink:
         """Handle the result of one frame."""
 
     def store_event(self, event: FireEvent) -> threading.Event | None:
-        """Begin to write an event to disk, in another thread; return what is set when it is written.
+        """Start writing an event to disk in another thread; return an event that is set when it is written.
 
-        Called before `on_event` of any sink, so that an event that somebody has heard of survives a kill.
+        Called before `on_event` of any sink, so that a published event survives a kill.
         """
         return None
 
@@ -119,7 +119,7 @@ class Sinks:
             try:
                 thread.start()
                 threads.append(thread)
-            except (RuntimeError, MemoryError):  # no further thread: one after the other
+            except (RuntimeError, MemoryError):  # thread limit reached: close one after the other
                 self._guard(sink, lambda sink: sink.close())
         for thread in threads:
             thread.join()

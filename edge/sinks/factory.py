@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edge.config import Config
@@ -71,25 +71,34 @@ def _build(config: Config, as_json: bool, record: Path | None, version: str) -> 
 
 def build_notifiers(config: Config, version: str = "") -> Iterator[Sink]:
     """Yield the sinks that send events to other machines, each with its own outbox."""
-    folder, max_bytes = outbox_folder(config.spool.folder), config.spool.max_mb * 1e6
+    folder = outbox_folder(config.spool.folder)
     used: list[Path] = []
+
+    def built(name: str, build: Callable[[DiskQueue], Sink]) -> Sink:
+        """Return a sink with its own queue. If it cannot be built, the queue is unlocked for a fallback."""
+        used.append(folder / name)
+        queue = DiskQueue(used[-1], config.spool.max_mb * 1e6)
+        try:
+            return build(queue)
+        except BaseException:
+            queue.close()
+            raise
+
     if config.mqtt.host:
         from edge.sinks.mqtt import Mqtt
         from edge.sinks.mqtt_client import slug
 
         mqtt = config.mqtt
-        queue = DiskQueue(folder / f"mqtt-{slug(f'{mqtt.topic}/{mqtt.name}@{mqtt.host}')}", max_bytes)
-        used.append(queue.folder)
-        yield Mqtt(mqtt, queue, version=version, max_fps=config.loop.max_fps)
+        name = f"mqtt-{slug(f'{mqtt.topic}/{mqtt.name}@{mqtt.host}')}"
+        yield built(name, lambda queue: Mqtt(mqtt, queue, version=version, max_fps=config.loop.max_fps))
     if config.webhook.url:
         from edge.sinks.webhook import Webhook
 
-        url = config.webhook.url
-        secret = read_secret(WEBHOOK_SECRET, config.webhook.secret_file)
+        webhook = config.webhook
+        secret, url = read_secret(WEBHOOK_SECRET, webhook.secret_file), webhook.url_with_login()
         # A hash names the folder, since the URL may contain a secret.
-        queue = DiskQueue(folder / f"webhook-{hashlib.sha256(url.encode()).hexdigest()[:12]}", max_bytes)
-        used.append(queue.folder)
-        yield Webhook(config.webhook.url_with_login(), queue, secret=secret, timeout_s=config.webhook.timeout_s)
+        name = f"webhook-{hashlib.sha256(webhook.url.encode()).hexdigest()[:12]}"
+        yield built(name, lambda queue: Webhook(url, queue, secret=secret, timeout_s=webhook.timeout_s))
     if used:
         for warning in warn_about_orphans(folder, used):
             log.warning("%s", warning)

@@ -45,7 +45,7 @@ class _AnyStatus(urllib.request.HTTPErrorProcessor):
 
 
 class _TimedReader(io.RawIOBase):
-    """Reads a socket until a deadline: each read waits for what is left of it."""
+    """Reads a socket until a deadline: each read waits for the remaining time."""
 
     def __init__(self, sock: socket.socket, deadline_s: float) -> None:
         self._sock, self._deadline_s = sock, deadline_s

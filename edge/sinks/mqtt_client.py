@@ -176,7 +176,7 @@ class MqttClient:
         return since_s is not None and time.monotonic() - since_s > self._silence_s
 
     def _cut(self) -> None:
-        """End the connection; the client's thread makes a new one and sends again what was not acknowledged."""
+        """End the connection; the client's thread reconnects and resends unacknowledged events."""
         with suppress(OSError):
             if isinstance(sock := self._client.socket(), socket.socket):
                 sock.shutdown(socket.SHUT_RDWR)

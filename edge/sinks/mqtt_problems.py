@@ -9,7 +9,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.config import MqttSection
-from edge.secrets import printable
+from edge.errors import one_line
 
 SAYS_NOTHING = "accepts the connection and does not answer: check [mqtt] host and port"
 NOT_MQTT = "answers something other than MQTT: check [mqtt] host and port"
@@ -32,17 +32,17 @@ def connect_problem(error: BaseException | None) -> str:
     """Return why no connection was made."""
     match error:
         case ssl.SSLCertVerificationError():
-            reason = printable(error.verify_message)
+            reason = one_line(error.verify_message)
             return f"has an invalid certificate ({reason}): check [mqtt] host and ca_file, and this machine's clock"
         case ssl.SSLError():
-            reason = printable(error.reason or str(error))
+            reason = one_line(error.reason or str(error))
             return f"does not answer in TLS ({reason}): set [mqtt] tls = false, or the port that it uses for TLS"
         case gaierror():
             return f"has no address ({error.strerror}): check [mqtt] host"
         case OSError():
-            return f"cannot be reached ({printable(error.strerror or str(error) or type(error).__name__)})"
+            return f"cannot be reached ({one_line(error.strerror or str(error) or type(error).__name__)})"
         case _:
-            return f"cannot be reached ({type(error).__name__}: {printable(str(error))}): check [mqtt] host and port"
+            return f"cannot be reached ({type(error).__name__}: {one_line(str(error))}): check [mqtt] host and port"
 
 
 def refusal(reason: ReasonCode, properties: Properties | None) -> str:
@@ -66,4 +66,4 @@ def early_end(reason: ReasonCode, broker: MqttSection) -> str:
 def reason_text(reason: ReasonCode, properties: Properties | None) -> str:
     """Return the broker's reason, with its own words if it gives any."""
     words = getattr(properties, "ReasonString", "")
-    return f"{reason}, {printable(words)}" if words else str(reason)
+    return f"{reason}, {one_line(words)}" if words else str(reason)

@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from edge.errors import one_line
 from edge.messages import FireEvent, ReceiverStatus
 from edge.retry import backoff_s
-from edge.secrets import printable
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
 from edge.sinks.disk_queue import DiskQueue, Item
 from edge.threads import Worker
@@ -46,7 +46,7 @@ class Outbox:
         waiting: documents still to be delivered; closed with the outbox.
         deliver: called in another thread.
         wait_s: seconds to wait after a number of failures in a row.
-        grace_s: how long `close` takes at most; what is left is sent after the next start.
+        grace_s: how long `close` takes at most; the rest is sent after the next start.
     """
 
     def __init__(
@@ -69,12 +69,8 @@ class Outbox:
         self._writer.start()
         self._sender.start()
 
-    def put(self, document: bytes) -> None:
-        """Queue a JSON document for delivery; never blocks."""
-        self.send(self.store(document))
-
     def store(self, document: bytes) -> Item:
-        """Queue a JSON document, to be sent after `send`. Its `written` is set once it is on disk."""
+        """Queue a JSON document, to be sent after `send`; never blocks. `Item.written` is set once it is on disk."""
         self._made += 1
         item = self._waiting.add(document, held=True)
         self._work.set()
@@ -157,12 +153,12 @@ class Outbox:
         self._stop.wait(self._wait_s(self._failures))
 
     def _try(self, item: Item, document: bytes) -> bool:
-        """Send a document. Return whether the queue is rid of it."""
+        """Send a document. Return whether it left the queue."""
         try:
             if not self._deliver(document, self._stop):
                 return False
         except RejectedError as error:
-            self._problem = printable(str(error))
+            self._problem = one_line(str(error))
             self._waiting.set_aside(item, f"{self._name} rejected it: {self._problem}")
             return True
         except Exception as error:  # any kind: the next attempt may succeed
@@ -176,7 +172,7 @@ class Outbox:
 
     def _fail(self, error: Exception) -> bool:
         """Log a failure, once for several in a row of one kind; return False."""
-        problem = printable(f"{type(error).__name__}: {error}")
+        problem = one_line(f"{type(error).__name__}: {error}")
         if problem != self._problem:
             log.warning("%s: delivery failed (%s), will retry", self._name, problem)
         self._problem = problem

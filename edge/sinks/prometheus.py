@@ -99,8 +99,8 @@ def _receivers(receivers: Sequence[ReceiverStatus]) -> Iterator[Metric]:
     for name, help_text, key in (
         ("fireseg_events_made", "Events handed over for delivery.", "made"),
         ("fireseg_events_delivered", "Events accepted by the receiver.", "delivered"),
-        ("fireseg_events_dropped", "Events lost: rejected, or too many waited.", "dropped"),
-        ("fireseg_events_dead_letters", "Events set aside after repeated failures.", "dead_letters"),
+        ("fireseg_events_dropped", "Events lost, since too many waited.", "dropped"),
+        ("fireseg_events_dead_letters", "Events set aside: rejected, or failing repeatedly.", "dead_letters"),
         ("fireseg_events_retries", "Deliveries that failed and were tried again.", "retries"),
     ):
         family = CounterMetricFamily(name, help_text, labels=["receiver"])

@@ -1,4 +1,4 @@
-"""The files of an event queue: lock its folder, read what may be anything, end fires that a run left open."""
+"""The files of an event queue: lock its folder, read documents safely, end fires that a run left open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edge.files import write_bytes
+from edge.files import service_folder, write_bytes
 from edge.messages import END
 
 FILE_NAME = re.compile(r"[0-9]{12}\.json")
@@ -23,7 +23,7 @@ OPEN_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 MAX_DOCUMENT_BYTES = 1 << 20
 MAX_NUMBER = 10**11  # later numbers are not ours; the next one must keep its twelve digits
 DEAD, MAX_DEAD = "dead", 100  # folder of the documents that are set aside, and their number
-RESTART = "restart"  # why a fire ended that the run did not see to its end
+RESTART = "restart"  # the reason in the end event of a fire that an earlier run left open
 
 
 class Document(NamedTuple):
@@ -38,8 +38,8 @@ def outbox_folder(configured: str) -> Path:
     """Return the folder of all outboxes: as configured, else systemd's or the user's state directory."""
     if configured:
         return Path(configured)
-    if service := os.environ.get("STATE_DIRECTORY"):
-        return Path(service.split(":")[0]) / "spool"
+    if service := service_folder():
+        return service / "spool"
     try:
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
     except RuntimeError:  # users without a home directory, as in containers

@@ -17,7 +17,7 @@ TEMPORARY_FILE = re.compile(r"\.\d{8}T.*-[0-9a-f]{8}\.(jpg|mp4|json)")
 """As `edge.files.replacing` names it; a killed run leaves one."""
 ABANDONED_AFTER_S = 3600.0
 CATCH_UP = 24.0
-"""A day of age is made up for per hour. A clock that was set wrong can be corrected before it costs all files."""
+"""Hours of age that the limit advances per hour at most, so that a wrong clock can be set right before files go."""
 
 
 @dataclass(frozen=True, order=True)

@@ -14,12 +14,11 @@ import socket
 import time
 from collections.abc import Callable
 
-from edge.messages import FrameResult, RunStatus
+from edge.messages import OPTIONAL_THREADS, FrameResult, RunStatus
 from edge.sinks import Sink
 
 FEEDS_PER_TIMEOUT = 4
 MISSING_LIMIT_S = 120.0  # longer than the longest wait before a worker is called again
-OPTIONAL_THREADS = {"host status", "reload", "stdout writer", "stderr writer"}  # no reason to restart a run
 STALE_AFTER_S = 3.0  # an older last result means that the camera is silent; it says nothing about fire
 
 

@@ -35,7 +35,7 @@ class Terminal(Sink):
         self._run: Stoppable | None = None
         self._writer = StreamWriter(out, "stdout", max_queued=self.max_queued, on_closed=self._on_closed)
 
-    def attend(self, run: Stoppable, *, lossless: bool, is_only_sink: bool) -> None:
+    def connect(self, run: Stoppable, *, lossless: bool, is_only_sink: bool) -> None:
         """Connect to a run.
 
         Args:

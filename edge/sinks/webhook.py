@@ -11,8 +11,9 @@ import threading
 import urllib.parse
 from collections.abc import Callable
 
+from edge.errors import one_line
 from edge.retry import backoff_s
-from edge.secrets import printable, redact
+from edge.secrets import redact
 from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.http_post import post
 from edge.sinks.outbox import Outbox, OutboxSink, RejectedError
@@ -71,7 +72,7 @@ class Webhook(OutboxSink):
             # A ValueError quotes the URL, which may be the secret.
             reason = "" if isinstance(error, ValueError) else str(getattr(error, "reason", error))
             raise ConnectionError(reason or type(error).__name__) from None
-        status = printable(f"{answer.status} {answer.reason}")
+        status = one_line(f"{answer.status} {answer.reason}")
         if answer.status in REJECTED_CODES:
             raise RejectedError(status)
         if answer.status >= 400:
@@ -93,7 +94,7 @@ def redirect_target(location: str) -> str:
     """Return where a redirect leads, without its path."""
     try:
         is_address = urllib.parse.urlsplit(location).netloc
-        return f" to {printable(public_address(location))}" if is_address else ""
+        return f" to {one_line(public_address(location))}" if is_address else ""
     except ValueError:
         return ""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from edge.errors import UserError, UserErrors, run_app
+from edge.errors import MAX_REASON, UserError, UserErrors, one_line, run_app
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,6 +70,12 @@ def test_control_characters_are_escaped_and_a_long_line_is_shortened(capsys: pyt
     assert line.startswith("error: the camera answered \\x1b[31mred\\x07: xxx")
     assert line.endswith("xxx end\n")
     assert len(line) < 1100
+
+
+def test_a_text_of_another_machine_becomes_one_line_without_control_characters() -> None:
+    assert one_line("500 \x1b[2J\r\n\u202e") == r"500 \x1b[2J \u202e"
+    assert one_line("Küche 🔥") == "Küche 🔥"
+    assert len(one_line("x" * 999)) == MAX_REASON + 3
 
 
 def test_a_process_without_standard_streams_gives_their_descriptors_to_nothing_else(tmp_path: Path) -> None:

@@ -95,12 +95,5 @@ def take(capture: Capture, count: int, *, pause_s: float = 0.0) -> list[TimedFra
     return frames
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "timed out"
-        time.sleep(0.002)
-
-
 def states(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [str(arg) for record in caplog.records for arg in record.args or () if isinstance(arg, CameraState)]

@@ -23,7 +23,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from edge.errors import UserError, UserErrors
-from edge.files import sha256
+from edge.files import printable, sha256
 from edge.images import Frame, Mask, list_images, read_rgb
 from train.data.masks import read_aligned_mask
 
@@ -249,8 +249,7 @@ def printable_name(name: str) -> str:
 
     Without spaces around it and in NFC, since macOS writes an accent as a letter of its own.
     """
-    text = name.strip().encode(errors="surrogateescape").decode(errors="backslashreplace")
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", printable(name.strip()))
 
 
 def _number(stem: str) -> int | None:

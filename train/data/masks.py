@@ -7,17 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import Image
 
 from edge.errors import UserError
-from edge.images import Frame, Map, Mask, read_gray_or_colour
+from edge.image_header import read_header
+from edge.images import Frame, Map, Mask, read_gray_or_colour, upright
 
 WHITE = 255
-# EXIF orientation -> quarter turns counter-clockwise of the stored pixels, after mirroring left to right or not.
-TURNS = {
-    1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True),
-    5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False),
-}  # fmt: skip
 INVERSE = {6: 8, 8: 6}  # the others undo themselves
 
 
@@ -49,7 +45,7 @@ def read_aligned_mask(path: Path, image: Path, frame: Frame) -> Mask:
     mask = read_mask(path)
     by_image, by_mask = orientation(image), orientation(path)
     other = INVERSE.get(by_mask, by_mask) if by_image == 1 else by_image
-    candidates = [mask] if by_image == by_mask else [mask, turned(mask, other)]
+    candidates = [mask] if by_image == by_mask else [mask, upright(mask, other)]
     candidates = [candidate for candidate in candidates if candidate.shape == frame.shape[:2]]
     note = f" (EXIF orientation {by_mask} and {by_image})" if by_image != 1 or by_mask != 1 else ""
     if not candidates:
@@ -67,20 +63,9 @@ def read_aligned_mask(path: Path, image: Path, frame: Frame) -> Mask:
 
 
 def orientation(path: Path) -> int:
-    """Return the EXIF orientation that `edge.images` applies, 1 to 8; 1 without one."""
-    try:
-        with Image.open(path) as image:
-            # OpenCV and Pillow apply a TIFF's themselves.
-            value = 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # not readable by Pillow, which raises many kinds
-        return 1
-    return value if value in TURNS else 1
-
-
-def turned(mask: Mask, exif_orientation: int) -> Mask:
-    """Return a mask of stored pixels as viewers show it."""
-    quarters, mirrored = TURNS[exif_orientation]
-    return np.rot90(np.fliplr(mask) if mirrored else mask, quarters)
+    """Return the EXIF orientation by which `edge.images` rotates an image, 1 to 8; 1 without one."""
+    header = read_header(path.read_bytes())
+    return header.orientation if header else 1
 
 
 def size(picture: Frame | Map | Mask) -> str:
@@ -99,7 +84,7 @@ def _fire_levels(channels: Frame, *, has_white_first_palette: bool) -> Map:
     alpha = channels[:, :, 3]
     if (colours == colours[0, 0]).all() and (alpha < 255).any():
         return alpha  # nothing else tells fire from background
-    return np.minimum(levels, alpha) if alpha.any() else levels  # what is transparent is background
+    return np.minimum(levels, alpha) if alpha.any() else levels  # transparent pixels are background
 
 
 def _is_one_colour_on_white(colours: Frame) -> bool:

@@ -1,4 +1,4 @@
-"""Say what is wrong with a Keras model file, better than Keras does."""
+"""Check a Keras model file before it is loaded, with errors that say more than those of Keras."""
 
 from __future__ import annotations
 

@@ -94,9 +94,9 @@ class Guard:
                 text = f"Too many wrong passwords: try again in {seconds} s.\n"
                 return PlainTextResponse(text, 429, {"retry-after": str(seconds)})
             if secrets.compare_digest(sent, password):
-                self._limiter.right(network)
+                self._limiter.record_success(network)
                 return None
-            self._limiter.wrong(network, sent)
+            self._limiter.record_failure(network, sent)
         challenge = 'Basic realm="FireSeg Edge", charset="UTF-8"'
         return PlainTextResponse("Password required; any user name.\n", 401, {"www-authenticate": challenge})
 

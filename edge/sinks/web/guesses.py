@@ -1,4 +1,4 @@
-"""Slow down those who guess the page's password: per network, and all together."""
+"""Limit guesses of the page's password: per network, and overall."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ class GuessLimiter:
                 wait_s = max(wait_s, self._minute_s + 60.0 - now_s)
             return max(0.0, wait_s)
 
-    def wrong(self, network: str, password: bytes) -> None:
-        """Note a wrong password."""
+    def record_failure(self, network: str, password: bytes) -> None:
+        """Count a wrong password."""
         with self._lock:
             now_s, digest = self._clock(), self._digest(password)
             guesser = self._guessers.setdefault(network, Guesser())
@@ -101,8 +101,8 @@ class GuessLimiter:
             while len(self._guessers) > MAX_NETWORKS:
                 self._guessers.popitem(last=False)
 
-    def right(self, network: str) -> None:
-        """Note the right password."""
+    def record_success(self, network: str) -> None:
+        """Remember the network of a right password."""
         with self._lock:
             self._signed_in[network] = None
             self._signed_in.move_to_end(network)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edge.config import Config
-from edge.messages import END, WHOLE_FRAME, CameraState, FireEvent, FrameResult, RunStatus
+from edge.messages import END, OPTIONAL_THREADS, WHOLE_FRAME, CameraState, FireEvent, FrameResult, RunStatus
 
 MAX_POINTS = 600  # ten minutes: one per status
 NO_POINT = -1.0
@@ -154,6 +154,7 @@ class History:
                 "model_sha256": status.model_sha256,
                 "receivers": [asdict(receiver) for receiver in status.receivers],
                 "failures": asdict(status.failures),
+                "fallback": status.fallback,
             }
         return state
 
@@ -176,7 +177,7 @@ class History:
             if self._result is None:
                 return "no frame yet"
             age_s, limit_s = self._clock() - self._result_s, stale_after_s(self._config)
-            missing = self._status.failures.missing_threads if self._status else ()
+            missing = sorted({*self._status.failures.missing_threads} - OPTIONAL_THREADS) if self._status else []
         if age_s >= limit_s:
             return f"no frame for {age_s:.0f} s"
         if missing:

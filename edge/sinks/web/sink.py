@@ -114,23 +114,14 @@ class WebPage(Sink):
 def find_password(listen: Listen, file: str) -> str | None:
     """Return the page's password, or None on a loopback address without one.
 
-    Raises `UserError` if other machines could open the page without a password, or with a short one.
+    Raises `UserError` if other machines could open the page without a password, or for one that is soon guessed.
     """
-    password = read_password(file)
+    password = read_secret(WEB_PASSWORD, file)
     if password is None and not listen.loopback:
         raise UserError(
             f"the live page at {listen.host} would be open to other machines without a password",
             f"set {WEB_PASSWORD} or [web] password_file, or listen at {LOOPBACK}:{listen.port}",
         )
-    return password
-
-
-def read_password(file: str) -> str | None:
-    """Return the page's password from the environment or a file; None if neither is set.
-
-    Raises `UserError` for a password that is soon guessed.
-    """
-    password = read_secret(WEB_PASSWORD, file)
     if password is not None and len(password) < MIN_PASSWORD_LENGTH:
         count = f"{len(password)} character{'s' if len(password) > 1 else ''}"
         remedy = f"expected at least {MIN_PASSWORD_LENGTH} in {WEB_PASSWORD} or [web] password_file"

@@ -23,8 +23,8 @@ from tests.support.scripted_camera import (
     start,
     states,
     take,
-    wait_until,
 )
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def test_every_frame_mode_delivers_all_frames_in_order_to_a_slow_reader() -> Non
 def test_in_real_time_a_slow_reader_gets_the_newest_frame() -> None:
     with start(recording(2000, fps=400), live=False) as capture:
         (first,) = take(capture, 1)
-        wait_until(lambda: capture.frames > first.number + 10)
+        wait_for(lambda: capture.frames > first.number + 10)
         frames_so_far = capture.frames
         assert take(capture, 1)[0].number >= frames_so_far
 
@@ -129,13 +129,13 @@ def test_a_stalled_camera_is_reconnected_and_its_old_frames_are_discarded(caplog
         released.set()  # the abandoned read returns
         assert all(frame.rgb[0, 0, 0] > 0 for frame in take(capture, 30))
     assert states(caplog)[:5] == ["connecting", "streaming", "stalled", "reconnecting", "streaming"]
-    assert "gave no frame for 0.8 s" in caplog.text
+    assert "sent no frame for 0.8 s" in caplog.text
 
 
 def test_hung_reads_do_not_pile_up() -> None:
     released = threading.Event()
     with start(hanging(released, sessions=100), stall_s=0.02, max_hung_reads=2, hung_wait_s=WAIT_S) as capture:
-        wait_until(lambda: capture.connects == 2)
+        wait_for(lambda: capture.connects == 2)
         time.sleep(0.1)
         assert (capture.connects, capture.state) == (2, CameraState.STALLED)
         released.set()

@@ -18,8 +18,8 @@ from tests.support.scripted_camera import (
     start,
     states,
     take,
-    wait_until,
 )
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def test_broken_frames_of_a_camera_are_counted_and_logged_seldom(caplog: pytest.
         yield from camera()()
 
     with start(run) as capture:
-        wait_until(lambda: capture.frames > 6)
+        wait_for(lambda: capture.frames > 6)
         assert (capture.broken_frames, capture.connects) == (30, 1)
     assert caplog.text.count("rtsp://***@cam is damaged; broken frames so far: 1\n") == 1
     assert caplog.text.count("is damaged") == 2  # the 1st and the 10th
@@ -93,8 +93,8 @@ def test_a_thread_that_cannot_be_started_is_tried_again(
             assert "capture" in threads.missing()
             threads.restart_missing()
         assert len(take(capture, 1)) == 1
-    said = "capture could not be started" if name == "capture" else "camera/live cannot be read"
-    assert f"{said} (can't start new thread)" in caplog.text
+    problem = "capture could not be started" if name == "capture" else "camera/live cannot be read"
+    assert f"{problem} (can't start new thread)" in caplog.text
 
 
 def test_a_camera_that_stays_away_is_not_logged_at_each_try(caplog: pytest.LogCaptureFixture) -> None:
@@ -103,6 +103,6 @@ def test_a_camera_that_stays_away_is_not_logged_at_each_try(caplog: pytest.LogCa
         yield
 
     with start(run, retry_wait_s=lambda _: 0.0) as capture:
-        wait_until(lambda: capture.connects > 50)
+        wait_for(lambda: capture.connects > 50)
     assert 5 < caplog.text.count("no route") < 15
     assert len(states(caplog)) < 5

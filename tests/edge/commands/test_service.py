@@ -65,7 +65,7 @@ def unit_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def service(program: Path) -> Service:
     return Service(
-        program, config=None, user=None, reads=(), writes=(), folder=None, watchdog_s=120,
+        program, config=None, user=None, reads=(), writes=(), watchdog_s=120,
         systemd_version=252, memory_max_mb=1024,
     )  # fmt: skip
 
@@ -95,7 +95,7 @@ def test_systemd_accepts_the_unit_and_rates_it_as_sandboxed(user: str | None, pr
     made = service(program)
     if user:
         model, clips = Path("/home/me/model.tflite"), Path("/home/me/fires")
-        made = replace(made, config=tmp_path / "c.toml", user=user, reads=(model,), writes=(clips,), folder=tmp_path)
+        made = replace(made, config=tmp_path / "c.toml", user=user, reads=(model,), writes=(clips,))
     text = render_unit(made)
     assert not re.findall("@[a-z_]+@", text)
     assert analyze(text, tmp_path, "verify") == ""
@@ -109,7 +109,7 @@ def test_special_characters_in_paths_are_literal(tmp_path: Path) -> None:
     program = executable(tmp_path / ODD / "fireseg-edge")
     folder = tmp_path / (ODD + "'q'")
     # systemd-analyze checks that the program is executable and that paths are absolute.
-    text = render_unit(replace(service(program), config=folder / "c.toml", writes=(folder, folder), folder=folder))
+    text = render_unit(replace(service(program), config=folder / "c.toml", writes=(folder, folder)))
     assert analyze(text, tmp_path, "verify") == ""
     assert "ProtectClocks" in analyze(text.replace("ProtectClock", "ProtectClocks"), tmp_path, "verify")
     program.unlink()
@@ -130,14 +130,13 @@ def test_the_unit_runs_this_program_with_the_absolute_configuration(config: Path
     assert values(text, "ExecStart") == [f":{program} run --config {config}"]
     assert values(text, "Type") == ["notify"]
     assert values(text, "Restart") == ["always"]
-    assert values(text, "WorkingDirectory") == []
 
 
 def test_home_directories_are_hidden_unless_they_are_needed() -> None:
     away = replace(service(Path("/opt/fireseg-edge")), code=(Path("/usr"), Path("/opt/fireseg/edge/service.py")))
     assert values(render_unit(away), "ProtectHome") == ["yes"]
     home = Path("/home/me/fireseg")
-    for needed in ({"program": home}, {"reads": (home,)}, {"writes": (home,)}, {"folder": home}, {"code": (home,)}):
+    for needed in ({"program": home}, {"reads": (home,)}, {"writes": (home,)}, {"code": (home,)}):
         assert values(render_unit(replace(away, **needed)), "ProtectHome") == ["read-only"]
 
 

@@ -65,9 +65,9 @@ def test_switching_a_lamp_on_raises_no_alarm(lamp_on: list[TimedFrame]) -> None:
 
 
 def test_only_the_zone_with_fire_raises_an_alarm(pattern: list[TimedFrame]) -> None:
-    burning = pattern[4 * FPS : 8 * FPS]
-    assert {event.zone for event in process(watch((LEFT, RIGHT)), burning)} == {"right"}
-    result, _ = watch((LEFT, RIGHT)).process(burning[-1])
+    flames = pattern[4 * FPS : 8 * FPS]
+    assert {event.zone for event in process(watch((LEFT, RIGHT)), flames)} == {"right"}
+    result, _ = watch((LEFT, RIGHT)).process(flames[-1])
     assert result.shares["left"] < AlarmRules().on_share < result.shares["right"]
 
 
@@ -127,7 +127,7 @@ def shipped(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.mark.slow
-def test_a_burning_house_raises_one_lasting_alarm_within_three_seconds(videos_dir: Path, shipped: Path) -> None:
+def test_a_flames_house_raises_one_lasting_alarm_within_three_seconds(videos_dir: Path, shipped: Path) -> None:
     events = replay(videos_dir / "visifire_housefire_14.avi", shipped)
     kinds = [event.kind for event in events]
     assert kinds.count(START) == 1

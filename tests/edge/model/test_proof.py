@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -80,11 +81,12 @@ def test_a_fork_finds_what_this_process_finds(models: dict[str, Path]) -> None:
     ("segmenter", "message"),
     [
         (lambda *_, **__: os.abort(), r"crashes the interpreter \(SIGABRT\)"),
+        (lambda *_, **__: signal.raise_signal(signal.SIGALRM), "was not proven in time"),
         (lambda *_, **__: bytearray(200 << 20), r"cannot be used \(MemoryError"),
         (lambda *_, **__: sys.exit(), r"crashes the interpreter \(exit code 1\)"),
     ],
 )
-def test_a_fork_that_crashes_or_takes_too_much_memory_is_an_error(
+def test_a_fork_that_crashes_hangs_or_takes_too_much_memory_is_an_error(
     segmenter: Callable[..., object], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(proof, "Segmenter", segmenter)

@@ -72,6 +72,17 @@ def test_sinks_that_were_built_are_closed_if_a_later_one_cannot_be(
     assert closed == ["JsonLines", "Clips"]
 
 
+def test_the_outbox_of_a_sink_that_cannot_be_built_is_free_for_a_fallback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "ca.pem").write_text("not a certificate")
+    spool = {"folder": str(tmp_path / "outbox")}
+    with pytest.raises(UserError, match="ca_file"):
+        names(mqtt={"host": "127.0.0.1", "port": 9, "tls": True, "ca_file": str(tmp_path / "ca.pem")}, spool=spool)
+    assert names(mqtt={"host": "127.0.0.1", "port": 9}, spool=spool) == ["JsonLines", "Mqtt"]
+    assert "another run uses it" not in caplog.text
+
+
 def test_events_of_a_receiver_that_was_renamed_are_reported_at_the_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,4 +1,4 @@
-"""What is said of a broker that does not answer as it should: one log line when the state changes, and the status."""
+"""Brokers that do not answer as they should: one log line when the state changes, and the status."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def sending(folder: Path, deliver: Deliver, *, count: int = 0, **options: Any) -
     queue = DiskQueue(folder, MAX_BYTES)
     with closing(Outbox("test", queue, deliver, **{"wait_s": lambda _: 0.001} | options)) as outbox:
         for each in documents(count):
-            outbox.put(each)
+            outbox.send(outbox.store(each))
         yield outbox
 
 
@@ -168,7 +168,7 @@ def test_a_document_that_fails_while_others_pass_is_set_aside(tmp_path: Path) ->
     queue = DiskQueue(tmp_path, MAX_BYTES)
     with closing(Outbox("test", queue, deliver, wait_s=lambda _: 0.0)) as outbox:
         for each in documents(3):
-            outbox.put(each)
+            outbox.send(outbox.store(each))
         wait_for(lambda: len(accepted) == 2 and not len(queue))
         status = outbox.status("test")
     assert (status.dead_letters, status.delivered, status.waiting) == (1, 2, 0)
@@ -190,7 +190,7 @@ def test_threads_that_cannot_be_started_deliver_once_they_can(tmp_path: Path, mo
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         outbox = Outbox("test", DiskQueue(tmp_path, MAX_BYTES), receiver)
-        outbox.put(document(0))
+        outbox.send(outbox.store(document(0)))
     assert {"test outbox writer", "test outbox sender"} <= set(threads.missing())
     threads.restart_missing()
     assert receiver.received_after(1) == documents(1)
@@ -212,7 +212,7 @@ def test_close_does_not_wait_for_a_hung_disk(tmp_path: Path, monkeypatch: pytest
             outbox.close()
             closed.set()
 
-        outbox.put(document(0))
+        outbox.send(outbox.store(document(0)))
         assert hangs.wait(TIMEOUT_S)
         threading.Thread(target=close, daemon=True).start()
         assert closed.wait(TIMEOUT_S / 2)  # the disk hangs for longer

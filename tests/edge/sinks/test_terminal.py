@@ -133,7 +133,7 @@ def test_a_lossless_run_waits_for_its_reader_until_it_stops(pipe: tuple[TextIO, 
     reader, writer = pipe
     run = Run()
     sink = JsonLines(writer, grace_s=0.1)
-    sink.attend(run, lossless=True, is_only_sink=True)
+    sink.connect(run, lossless=True, is_only_sink=True)
 
     loop = threading.Thread(target=publish, args=(sink, 2 * MAX_QUEUED), daemon=True)
     loop.start()
@@ -154,7 +154,7 @@ def test_a_run_stops_without_its_reader_unless_it_has_other_sinks(
     reader, writer = pipe
     run = Run()
     sink = JsonLines(writer)
-    sink.attend(run, lossless=False, is_only_sink=is_only_sink)
+    sink.connect(run, lossless=False, is_only_sink=is_only_sink)
     reader.close()
 
     def is_logged() -> bool:

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from edge.errors import UserError
-from edge.images import read_rgb
+from edge.images import read_rgb, upright
 from train.data.fireseg import Pair
-from train.data.masks import TURNS, read_mask, turned
+from train.data.masks import read_mask
 
 HEIGHT, WIDTH = 12, 16
 FIRE = np.zeros((HEIGHT, WIDTH), np.bool_)
@@ -102,13 +102,13 @@ def save_turned(path: Path, stored: npt.NDArray[np.uint8], orientation: int) -> 
 
 
 def pair_with(
-    root: Path, of_image: int, of_mask: int, *, fire: npt.NDArray[np.bool_] = FIRE, upright: bool = False
+    root: Path, of_image: int, of_mask: int, *, fire: npt.NDArray[np.bool_] = FIRE, is_upright: bool = False
 ) -> Pair:
-    """Write a stored image, white where it burns, and its mask: of the stored pixels, or of the upright image."""
+    """Write a stored image, white where it shows fire, and its mask: of the stored pixels, or of the upright image."""
     pair = Pair("a", root / "a.jpg", root / "a.png", "all", "a")
     assert pair.mask is not None
     save_turned(pair.image, np.kron(painted(fire, WHITE, BLACK), np.ones((8, 8, 1), np.uint8)), of_image)
-    mask = turned(fire, of_image) if upright else fire
+    mask = upright(fire, of_image) if is_upright else fire
     save_turned(pair.mask, np.kron(mask, np.ones((8, 8))).astype(np.uint8) * 255, of_mask)
     return pair
 
@@ -118,7 +118,7 @@ def assert_aligned(pair: Pair) -> None:
     assert ((frame[4::8, 4::8].mean(axis=2) > 128) == mask[4::8, 4::8]).all()
 
 
-@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_image_and_its_mask_of_one_orientation_are_turned_alike(tmp_path: Path, orientation: int) -> None:
     pair = pair_with(tmp_path, orientation, orientation)
     assert_aligned(pair)
@@ -127,11 +127,11 @@ def test_an_image_and_its_mask_of_one_orientation_are_turned_alike(tmp_path: Pat
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize("is_upright", [False, True])
 def test_the_size_shows_whether_a_mask_without_an_orientation_is_turned_already(
-    tmp_path: Path, orientation: int, upright: bool
+    tmp_path: Path, orientation: int, is_upright: bool
 ) -> None:
-    assert_aligned(pair_with(tmp_path, orientation, 1, upright=upright))
+    assert_aligned(pair_with(tmp_path, orientation, 1, is_upright=is_upright))
 
 
 @pytest.mark.parametrize(

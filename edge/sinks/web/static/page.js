@@ -121,7 +121,7 @@ function showStatus() {
   put("model", state.model_sha256.slice(0, 12));
   $("model").title = `SHA-256 ${state.model_sha256}`;
   showDelivery(state.receivers);
-  showFailures(state.failures);
+  showFailures(state.failures, state.fallback);
 }
 
 // One column per receiver. What was lost, or is not delivered now, is marked.
@@ -153,8 +153,9 @@ function showDelivery(receivers) {
   );
 }
 
-function showFailures(failures) {
+function showFailures(failures, fallback) {
   const counts = {
+    ...(fallback && { "Fallback in use": fallback }),
     "Rejected reloads": failures.reloads,
     "Thread restarts": failures.thread_restarts,
     "Missing threads": failures.missing_threads.join(", ") || 0,

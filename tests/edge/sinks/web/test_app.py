@@ -123,6 +123,7 @@ def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
             "broken_frames": 0,
             "late_writes": 0,
         },
+        "fallback": "",
     }
 
 
@@ -253,6 +254,8 @@ def test_the_run_is_not_ready_while_a_thread_is_missing_but_stays_so_while_a_rec
     page.on_status(run_status(receivers=(down,)))
     assert get(page, "/readyz")[0] == 200
     assert get_json(page, "/api/state")["receivers"][0]["problem"] == "connection refused"
+    page.on_status(run_status(failures=FailureCounts(missing_threads=("host status", "reload"))))
+    assert get(page, "/readyz")[0] == 200, "fires are detected and reported without these"
     page.on_status(run_status(failures=FailureCounts(missing_threads=("clips", "outbox"))))
     assert json.loads(get(page, "/readyz")[2])["reason"] == "threads are missing: clips, outbox"
     assert get(page, "/healthz")[0] == 200

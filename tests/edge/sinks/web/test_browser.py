@@ -282,17 +282,18 @@ def test_deliveries_and_failures_are_tables_in_which_losses_are_marked(browser: 
         assert not browser.find_element("id", "delivery-section").is_displayed()
         assert each(browser, ".bad", "innerText") == []
         failures = FailureCounts(reloads=1, missing_threads=("clips",), lost_files=4)
-        wait_with_status(page, lambda: row("Problem"), receivers=(up, down), failures=failures)
+        wait_with_status(page, lambda: row("Problem"), receivers=(up, down), failures=failures, fallback="damaged")
         assert each(browser, "#delivery th[scope=col]", "innerText") == ["webhook", "mqtt"]
         assert row("Problem") == ["Problem", "none", "<b>connection refused"]
         assert row("Delivered") == ["Delivered", "12", "5"]
         assert row("Oldest waiting") == ["Oldest waiting", "0 s", "3 min 5 s"]
         assert each(browser, "#delivery .bad", "innerText") == ["<b>connection refused", "2", "1"]
         assert each(browser, "#failures dt", "innerText") == [
-            "Rejected reloads", "Thread restarts", "Missing threads", "Lost files", "Broken frames",
+            "Fallback in use", "Rejected reloads", "Thread restarts", "Missing threads", "Lost files", "Late writes",
+            "Broken frames",
         ]  # fmt: skip
-        assert each(browser, "#failures dd", "innerText") == ["1", "0", "clips", "4", "0"]
-        assert each(browser, "#failures .bad", "innerText") == ["1", "clips", "4"]
+        assert each(browser, "#failures dd", "innerText") == ["damaged", "1", "0", "clips", "4", "0", "0"]
+        assert each(browser, "#failures .bad", "innerText") == ["damaged", "1", "clips", "4"]
         browser.find_element("id", "failures").screenshot(str(SCREENSHOT.with_name("page-failures.png")))
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
             "width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True,

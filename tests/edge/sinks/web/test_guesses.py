@@ -24,7 +24,7 @@ HOME, OTHER = "192.168.1.7", "192.168.1.8"
 
 def guess(limiter: GuessLimiter, network: str, count: int, *, first: int = 0) -> None:
     for number in range(first, first + count):
-        limiter.wrong(network, b"guess %d" % number)
+        limiter.record_failure(network, b"guess %d" % number)
 
 
 def test_each_wrong_password_doubles_the_wait_of_its_network_up_to_a_minute() -> None:
@@ -48,12 +48,12 @@ def test_a_network_waits_for_its_own_wrong_passwords_alone() -> None:
 def test_many_networks_together_guess_no_faster_than_the_limit_per_minute() -> None:
     clock = Clock()
     limiter = GuessLimiter(clock)
-    limiter.right(HOME)
+    limiter.record_success(HOME)
     checked = 0
     for number in range(500):
         if limiter.wait_s(f"10.0.0.{number}", b"guess") == 0:
             checked += 1
-            limiter.wrong(f"10.0.0.{number}", b"guess")
+            limiter.record_failure(f"10.0.0.{number}", b"guess")
     assert checked == MAX_GUESSES_PER_MINUTE
     assert limiter.wait_s(OTHER, PASSWORD.encode()) > 0
     assert limiter.wait_s(HOME, PASSWORD.encode()) == 0  # has signed in before
@@ -64,7 +64,7 @@ def test_many_networks_together_guess_no_faster_than_the_limit_per_minute() -> N
 def test_the_same_wrong_password_again_counts_once() -> None:
     limiter = GuessLimiter(Clock())
     for _ in range(100):  # a tab with the password of last year
-        limiter.wrong(HOME, b"last year's")
+        limiter.record_failure(HOME, b"last year's")
     assert limiter.wait_s(HOME, PASSWORD.encode()) == 0
 
 
@@ -77,8 +77,8 @@ def test_wrong_passwords_are_forgotten_and_their_memory_is_limited() -> None:
     guess(limiter, HOME, 1)
     assert limiter.wait_s(HOME, b"next") == 0
     for number in range(2 * MAX_NETWORKS):
-        limiter.wrong(f"network {number}", b"guess")
-        limiter.right(f"network {number}")
+        limiter.record_failure(f"network {number}", b"guess")
+        limiter.record_success(f"network {number}")
     assert len(limiter._guessers) == len(limiter._signed_in) == MAX_NETWORKS
 
 

@@ -52,9 +52,16 @@ def add_login(url: str, variables: tuple[str, str], user: str, password_file: st
 
 
 def check_source(text: str) -> None:
-    """Raise `UserError` for the address of a network camera with an invalid user or password."""
-    if "://" in text:
-        check_login(text)
+    """Raise `UserError` for the address of a network camera without a host, or with an invalid user or password."""
+    if "://" not in text:
+        return
+    check_login(text)
+    with suppress(ValueError):
+        parts = urlsplit(text)
+        _ = parts.port  # raises ValueError if it is not a number
+        if parts.hostname or parts.scheme not in ("rtsp", "rtsps", "http", "https"):
+            return
+    raise UserError(f"the address {redact(text)!r} is not valid", "expected a host, such as rtsp://HOST:PORT/PATH")
 
 
 def check_url(url: str) -> None:
@@ -74,7 +81,7 @@ def check_host(text: str) -> None:
         ipaddress.ip_address(text)
         return
     if not re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", text):
-        remedy = 'expected a name or an address alone, such as "broker.local"; the port has its own key'
+        remedy = 'expected a name or an address alone, such as "broker.local"; the port is [mqtt] port'
         raise UserError(f"[mqtt] host {redact(text)!r}", remedy)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from edge.detection.detector import Detector
 from edge.detection.events import EventTracker
 from edge.errors import UserError
 from edge.fallback import LastGood
+from edge.files import check_writable
 from edge.host.throttle import Throttle
 from edge.model.segmenter import Segmenter
 from edge.reload import Setup, describe, prepare
@@ -65,6 +67,7 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
 
     A service has a model proven in a child process unless it worked before, and keeps what works in `last_good`.
     """
+    check_outputs(config, record, is_service=last_good is not None)
     is_proven = last_good.has_model if last_good else lambda _: True
     setup, model = prepare(config, is_proven=is_proven)
     if not setup.flame_pixels:
@@ -88,6 +91,22 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
     sinks = build_sinks(config, as_json=as_json, record=record, version=__version__)
     keep(last_good, config, setup, model)
     return Parts(setup, camera, capture, detector, throttle, sinks)
+
+
+def check_outputs(config: Config, record: Path | None, *, is_service: bool) -> None:
+    """Raise `UserError` if the recording would replace the source, or a folder cannot be written.
+
+    A service logs an error about the folder instead: it detects fire even if its card is read-only at boot.
+    """
+    with suppress(OSError):  # not an existing file
+        if record and record.samefile(config.source.address):
+            raise UserError(f"{record} is the source", "record to another file")
+    try:
+        check_writable(*config.files("written"))
+    except UserError as error:
+        if not is_service:
+            raise
+        log.error("%s", error)
 
 
 def camera_settings(config: Config, segmenter: Segmenter | None) -> CameraSettings:

@@ -25,6 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    epilog="Example: `fireseg-edge run --source test-pattern --web 127.0.0.1:8080`",
 )
 for name, command, example in (
     ("run", run_command, "fireseg-edge run --source test-pattern --max-frames 300"),

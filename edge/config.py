@@ -7,6 +7,7 @@ definition that validates it. The table [alarm] is `edge.detection.alarm.AlarmRu
 from __future__ import annotations
 
 import ipaddress
+import socket
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -29,6 +30,9 @@ MAX_NAME = 100
 CHECK_GRID = 224  # cells per side of the grid on which zones are validated before a model is loaded
 _OVERRIDES = "; overridden by the environment variable"
 
+FLAGS = {"address": "source", "path": "model", "folder": "clips", "listen": "web", "host": "mqtt", "url": "webhook"}
+"""Options of `run` that are not named like their key."""
+
 Overrides = Mapping[str, Mapping[str, Any]]  # values by table and key, from command-line options
 
 
@@ -45,7 +49,10 @@ class Listen:
         return ipaddress.ip_address(self.host).is_loopback
 
     def url(self, port: int) -> str:
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{port}/"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        if ipaddress.ip_address(self.host).is_unspecified:  # 0.0.0.0: every address of this machine
+            host = f"{socket.gethostname().partition('.')[0]}.local"
+        return f"http://{host}:{port}/"
 
 
 def parse_listen(text: str) -> Listen:
@@ -216,11 +223,14 @@ def load_config(path: Path | None, overrides: Overrides | None = None) -> Config
     config = _read_config(path, errors) if path else Config()
     for name, options in (overrides or {}).items():
         values = {key: value for key, value in options.items() if value is not None}
-        section = read_section(SECTIONS[name], values, "the option for", errors)
+        mistakes: list[str] = []
+        section = read_section(SECTIONS[name], values, "", mistakes)
+        for key, _, rest in (mistake.strip().partition(" = ") for mistake in mistakes):
+            errors.append(f"--{FLAGS.get(key, key.replace('_', '-'))} {rest}")
         changed = {key: getattr(section, key) for key in values}
         config = replace(config, **{name: replace(getattr(config, name), **changed)})
     if not errors:
-        errors += _contradictions(config)
+        errors += [f"{path}: {error}" if path else error for error in _contradictions(config)]
     if errors:
         raise UserErrors(errors)
     return config
@@ -257,7 +267,10 @@ def _areas(
                 errors.append(f"{where} name = {show(name)}: {remedy}")
                 name = "?"
             where += f" {name}:"
-        errors += [unknown_key(key, where, keys) for key in area if key not in keys]
+        unknown = [unknown_key(key, where, keys) for key in area if key not in keys]
+        errors += unknown
+        if unknown and corners is None:  # misspelt
+            continue
         try:
             yield name, tuple((float(x), float(y)) for x, y in corners)
         except (TypeError, ValueError, OverflowError):

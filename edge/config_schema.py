@@ -67,7 +67,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(data.decode("utf-8-sig"))
     except ValueError as error:  # neither UTF-8 nor TOML
-        raise UserError(f"configuration {path} is not TOML in UTF-8 ({error})", "fix the syntax") from error
+        remedy = "fix the syntax" + ('; a text needs quotes, such as "…"' if "Invalid value" in str(error) else "")
+        raise UserError(f"configuration {path} is not TOML in UTF-8 ({error})", remedy) from error
     except (RecursionError, MemoryError) as error:
         raise UserError(f"configuration {path} is nested too deeply", "expected tables of keys and values") from error
 

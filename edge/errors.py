@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from edge.quiet import open_standard_streams
@@ -53,6 +54,19 @@ def run_app(app: Callable[[], Any]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None  # 128 + SIGINT, as in shells
+
+
+@contextmanager
+def training_packages(command: str) -> Iterator[None]:
+    """End the process with one line and exit code 2 if a package that only training needs is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] in ("edge", "train", "export"):
+            raise
+        install = "pip install 'fireseg-edge[train]', or '.[train]' in a clone"
+        print(f"error: {command} needs the training packages ({error.name} is missing): {install}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def one_line(text: str, max_letters: int = MAX_REASON) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -79,11 +80,12 @@ def nearest_folder(path: Path) -> Path:
     return next(folder for folder in (path.absolute(), *path.absolute().parents) if os.path.isdir(folder))  # noqa: PTH112
 
 
-def check_writable(folder: Path) -> None:
-    """Raise `UserError` if `folder` could not be created or written to, without creating it."""
-    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))  # noqa: PTH110
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise _unwritable(folder, f"{existing} {'is not writable' if existing.is_dir() else 'is not a folder'}")
+def check_writable(*folders: Path) -> None:
+    """Raise `UserError` if one of the folders could not be created or written to, without creating it."""
+    for folder in folders:
+        existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))  # noqa: PTH110
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise _unwritable(folder, f"{existing} {'is not writable' if existing.is_dir() else 'is not a folder'}")
 
 
 def printable(path: Path | str) -> str:
@@ -104,5 +106,7 @@ def sha256(path: Path) -> str:
 
 
 def _unwritable(path: Path, reason: OSError | str) -> UserError:
+    is_full = isinstance(reason, OSError) and reason.errno in (errno.ENOSPC, errno.EDQUOT)
     reason = reason if isinstance(reason, str) else reason.strerror or str(reason)
-    return UserError(f"{path} could not be written ({reason})", "choose a writable folder")
+    remedy = "free some space" if is_full else "choose a writable folder"
+    return UserError(f"{path} could not be written ({reason})", remedy)

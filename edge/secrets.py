@@ -47,16 +47,17 @@ def read_secret(variable: str, file: str) -> str | None:
     return secret
 
 
-def load_service_secrets() -> None:
+def load_service_secrets() -> bool:
     """Set the environment variables that systemd sets for the service, except those that are set.
 
-    A file that this user may not read is ignored.
+    Returns False for a file that this user may not read.
     """
     with suppress(OSError, UnicodeDecodeError):
         for line in SERVICE_SECRETS.read_text(encoding="utf-8").splitlines():
             name, mark, value = line.strip().partition("=")
             if mark and not name.startswith(("#", ";")):
                 os.environ.setdefault(name, value.strip("'\""))
+    return os.access(SERVICE_SECRETS, os.R_OK) or not SERVICE_SECRETS.exists()
 
 
 def redact(text: str) -> str:

@@ -36,6 +36,8 @@ class Summary:
     def line(self, source: str) -> str:
         """Return the line that a run ends with."""
         age = f", median age {statistics.median(self.ages_ms):.0f} ms" if self.ages_ms else ""
+        if not self.results:
+            return f"{source}: no frame was seen in {self.seconds:.1f} s"
         fires = "no fire" if not self.fires else "1 fire" if self.fires == 1 else f"{self.fires} fires"
         rate = self.results / self.seconds if self.seconds else 0.0
         totals = f"{rate:.1f} per second, {self.dropped} dropped{age}"

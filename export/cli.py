@@ -8,12 +8,14 @@ from collections.abc import Callable
 import typer
 
 from edge.console import run_with_output, show_warning
-from edge.errors import run_app
-from export.commands.convert import convert_command
-from export.commands.drift import drift_command
-from export.commands.export import export_command
-from export.commands.inspect import inspect_command
-from export.commands.layers import layers_command
+from edge.errors import run_app, training_packages
+
+with training_packages("fireseg-export"):
+    from export.commands.convert import convert_command
+    from export.commands.drift import drift_command
+    from export.commands.export import export_command
+    from export.commands.inspect import inspect_command
+    from export.commands.layers import layers_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,4 +43,5 @@ for name, (command, example) in COMMANDS.items():
 
 def run() -> None:
     """Entry point."""
-    run_app(lambda: run_with_output(app))
+    with training_packages("fireseg-export"):
+        run_app(lambda: run_with_output(app))

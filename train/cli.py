@@ -8,12 +8,14 @@ from collections.abc import Callable
 import typer
 
 from edge.console import run_with_output, show_warning
-from edge.errors import run_app
-from train.commands.data import check_command, fetch_command, synth_command
-from train.commands.evaluate import eval_command
-from train.commands.fit import fit_command
-from train.commands.folds import folds_command
-from train.commands.predict import predict_command
+from edge.errors import run_app, training_packages
+
+with training_packages("fireseg-train"):
+    from train.commands.data import check_command, fetch_command, synth_command
+    from train.commands.evaluate import eval_command
+    from train.commands.fit import fit_command
+    from train.commands.folds import folds_command
+    from train.commands.predict import predict_command
 
 SUMMARY = "Train and evaluate a fire segmentation U-Net on FireSeg."
 app = typer.Typer(help=SUMMARY, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
@@ -37,4 +39,5 @@ def main() -> None:
 
 def run() -> None:
     """Entry point."""
-    run_app(lambda: run_with_output(app))
+    with training_packages("fireseg-train"):
+        run_app(lambda: run_with_output(app))

@@ -10,6 +10,7 @@ from collections import deque
 from http.client import HTTPException, HTTPResponse
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from edge.addresses import PERCENT_ENCODE
 from edge.camera.base import BrokenFrameError, CameraError, CameraFrame, CameraSettings
 from edge.camera.files import warn_if_unchecked
 from edge.errors import UserError
@@ -41,6 +42,8 @@ class MjpegCamera:
         except ValueError as error:
             raise UserError(f"the address {self.name} is not valid", "expected http://host:port/path") from error
         self._url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        is_ambiguous = "@" in parts.netloc and "@" in parts.path  # a path, or the end of a password with a slash
+        self._remedy = PERCENT_ENCODE if is_ambiguous else "check the address and that it is on"
         self._user = unquote(parts.username or ""), unquote(parts.password or "")
         self._response: HTTPResponse | None = None
         self._jpegs = JpegSplitter()
@@ -81,7 +84,7 @@ class MjpegCamera:
             raise CameraError(f"{self.name} answered {error.code} {error.reason}", remedy) from None
         except (OSError, HTTPException, ValueError) as error:
             problem = f"{self.name} does not answer ({redact(str(getattr(error, 'reason', error)))})"
-            raise CameraError(problem, "check the address and that it is on") from None
+            raise CameraError(problem, self._remedy) from None
         self._response = response
         kind = response.headers.get_content_type()
         self._is_snapshot = kind in ("image/jpeg", "image/jpg")

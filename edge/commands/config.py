@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from edge.commands.options import CAMERA_GROUP, check_page
+from edge.commands.options import CAMERA_GROUP, check_config
 from edge.config import SECTIONS, load_config
 from edge.config_schema import section_template
 from edge.console import show_warning
@@ -18,7 +18,11 @@ from edge.errors import UserError
 from edge.files import replacing
 from edge.reload import prepare
 
-config_app = typer.Typer(help="Write a configuration file, or check one.", no_args_is_help=True)
+config_app = typer.Typer(
+    help="Write a configuration file, or check one.",
+    no_args_is_help=True,
+    epilog="Example: `fireseg-edge config init fireseg.toml`, then `fireseg-edge config check fireseg.toml`",
+)
 
 PRIVATE = 0o600  # camera addresses contain passwords
 READABLE_BY_SERVICE = 0o640  # which runs in the camera group
@@ -57,7 +61,7 @@ def init(path: Annotated[Path, typer.Argument(help="The file to write.")] = Path
 def check(path: Annotated[Path, typer.Argument(help="The file to check.")] = Path("fireseg.toml")) -> None:
     """Check a configuration file and load its model: one line for each mistake, and exit code 2."""
     config = load_config(path)
-    check_page(config)
+    check_config(config)
     setup, _ = prepare(config)
     segmenter, zone_map = setup.segmenter, setup.zones
     if config.mqtt.host:

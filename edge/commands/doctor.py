@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +15,8 @@ import typer
 from edge.assembly import camera_settings
 from edge.camera import CAMERA_KINDS, build_camera
 from edge.camera.capture import Capture
-from edge.commands.options import MODEL_HELP, check_page
-from edge.config import Config, Overrides, load_config
+from edge.commands.options import MODEL_HELP, check_folders, check_page, check_receivers
+from edge.config import Config, MqttSection, Overrides, load_config
 from edge.errors import UserError
 from edge.files import nearest_folder, sha256
 from edge.host.machine import HOT_C, HostStatus, cpu_name, output_of, read_state
@@ -69,15 +70,19 @@ def checks(config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "temperature", lambda: check_temperature(machine)
     yield "power", lambda: check_power(machine)
     yield "disk", lambda: check_disk(Path(config.clips.folder))
+    if config.files("written"):
+        yield "folders", lambda: check_folders(config)
     yield "clock", lambda: check_clock(datetime.now(UTC), is_clock_synchronized())
     yield "model", check_model
     if loaded:
         is_small = sha256(config.model.file) == sha256(SHIPPED["small"])
         yield "runtime", lambda: check_runtime(*loaded, is_small=is_small)
     if config.web.listen:
-        yield "page", lambda: check_web_page(config)
+        yield "page", lambda: check_page(config)
     if config.mqtt.host:
         yield "broker", lambda: check_broker(config)
+    if config.webhook.url:
+        yield "webhook", lambda: check_webhook(config)
     yield "camera", lambda: check_camera(config, *loaded)
 
 
@@ -143,9 +148,10 @@ def check_broker(config: Config) -> str:
     return f"{address} accepts the login"
 
 
-def check_web_page(config: Config) -> str:
-    check_page(config)
-    return f"{config.web.listen} has a password, or only this machine can open it"
+def check_webhook(config: Config) -> str:
+    """Check its secrets; nothing is posted."""
+    check_receivers(replace(config, mqtt=MqttSection()))
+    return "its secrets can be used"
 
 
 def check_camera(config: Config, segmenter: Segmenter | None = None) -> str:

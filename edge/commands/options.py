@@ -1,23 +1,29 @@
-"""What several commands share: options, loading a model, and checking the page's password."""
+"""What several commands share: options, loading a model, and checking a configuration as a run would."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from edge.camera import CameraSettings, build_camera
 from edge.config import Config, parse_listen
+from edge.errors import UserError, UserErrors
+from edge.files import check_writable
 from edge.model.card import read_model
 from edge.model.proof import prove_in_fork
 from edge.model.segmenter import Segmenter
 from edge.model.shipped import SHIPPED, find_model
-from edge.secrets import load_service_secrets
+from edge.secrets import WEBHOOK_SECRET, load_service_secrets, read_secret
 
 MODEL_HELP = "base (default) or small, which are installed with fireseg-edge, or a .tflite file"
 ModelOption = Annotated[str, typer.Option(help=f"The model: {MODEL_HELP}.", show_default=False)]
 RuntimeOption = Annotated[str | None, typer.Option(help="litert or tflite-runtime; the fastest installed by default.")]
 
+STATE = Path("/var/lib/fireseg-edge")
+"""The service's state folder, which only the service may see."""
 CAMERA_GROUP = "video"  # owns cameras, and may read a configuration that root wrote
 
 
@@ -33,14 +39,61 @@ def load_segmenter(model: str, *, threads: int | None = None, runtime: str | Non
     return Segmenter(path, threads=threads, runtime=runtime, data=data)
 
 
-def check_page(config: Config) -> None:
-    """Raise `UserError` if other machines could open the page without a password.
+def check_config(config: Config) -> None:
+    """Raise `UserErrors` with each reason, its model apart, for which a run would refuse this configuration.
 
-    A password that only the service has is taken into account, or believed if this user may not read it.
+    Secrets that only the service has are taken into account, or believed if this user may not read them.
     """
-    file = config.web.password_file
-    if config.web.listen and (not file or os.access(file, os.R_OK)):
-        from edge.sinks.web.sink import find_password
+    errors: list[str] = []
+    for check in (check_source_file, check_folders, check_page, check_receivers):
+        try:
+            check(config)
+        except UserError as error:
+            errors += error.lines
+    if errors:
+        raise UserErrors(errors)
 
-        load_service_secrets()
-        find_password(parse_listen(config.web.listen), file)
+
+def check_source_file(config: Config) -> None:
+    """Raise `UserError` for a source that does not exist; the camera library may be on another machine."""
+    if config.source.address != "picamera2":
+        build_camera(config.source.address, CameraSettings())
+    if _readable(config.source.password_file):
+        config.source.address_with_login()
+
+
+def check_folders(config: Config) -> str:
+    """Return which folders a run can write. Raises `UserError`."""
+    folders = config.files("written")
+    check_writable(*(folder for folder in folders if not folder.is_relative_to(STATE)))
+    return f"{', '.join(map(str, folders))} can be written"
+
+
+def check_page(config: Config) -> str:
+    """Return who can open the page. Raises `UserError` if other machines could without a password."""
+    listen, file = config.web.listen, config.web.password_file
+    if not listen:
+        return "no page"
+    if not load_service_secrets() or not _readable(file):
+        return f"{listen}; this user may not read its password"
+    from edge.sinks.web.sink import find_password
+
+    has_password = find_password(parse_listen(listen), file) is not None
+    return f"{listen} has {'a password' if has_password else 'no password, only this machine can open it'}"
+
+
+def check_receivers(config: Config) -> None:
+    """Raise `UserError` if a secret or certificate of the broker or the webhook is not usable."""
+    mqtt, webhook = config.mqtt, config.webhook
+    load_service_secrets()
+    if mqtt.host and _readable(mqtt.password_file, mqtt.ca_file):
+        from edge.sinks.mqtt_login import make_client
+
+        make_client(mqtt, "")
+    if webhook.url and _readable(webhook.password_file, webhook.secret_file):
+        read_secret(WEBHOOK_SECRET, webhook.secret_file)
+        webhook.url_with_login()
+
+
+def _readable(*files: str) -> bool:
+    return all(not file or os.access(file, os.R_OK) for file in files)

@@ -31,7 +31,10 @@ from edge.sinks.terminal import LogHandler
 
 log = logging.getLogger(__name__)
 
-RECORD_HELP = "Record the video, fire highlighted, to this .mp4, .avi or .mkv; the last two survive a power cut."
+RECORD_HELP = (
+    "Record the video, fire highlighted, to this .mp4, .avi or .mkv, replaced if it exists; "
+    "the last two survive a power cut."
+)
 
 
 class LogKind(StrEnum):

@@ -22,7 +22,7 @@ from typing import Annotated
 
 import typer
 
-from edge.commands.options import CAMERA_GROUP, check_page
+from edge.commands.options import CAMERA_GROUP, STATE, check_config
 from edge.config import Config, load_config
 from edge.errors import UserError
 from edge.files import write_text
@@ -33,7 +33,6 @@ from edge.retry import LONGEST_WAIT_S
 NAME = "fireseg-edge"
 UNIT = Path(f"/etc/systemd/system/{NAME}.service")
 TEMPLATE = Path(__file__).with_name(f"{NAME}.service.in")
-STATE = Path("/var/lib") / NAME
 NOBODY = 65534
 MIN_WATCHDOG_S = 120
 MAX_MEMORY_MB = 1024  # a run takes 150 MB, and a model that is proven as much again
@@ -79,7 +78,9 @@ def install_service_command(
     """Install a systemd service that starts at boot and restarts after any failure."""
     path = config and config.absolute()
     loaded = load_config(path)
-    check_page(loaded)
+    for name in [name for name in os.environ if name.startswith("FIRESEG_")]:
+        del os.environ[name]  # the service sees those of its secrets file only
+    check_config(loaded)
     prepare(loaded)  # refuses an invalid model before anything is written
     service = plan_service(loaded, path, user)
     text = render_unit(service)

@@ -30,16 +30,17 @@ Card = dict[str, Any]
 
 def read_model(path: Path) -> bytes:
     """Return the bytes of a model file. Raises `UserError` if it cannot be read or is too large."""
+    remedy = "check the path" if path.suffix == ".tflite" else "expected base, small or a .tflite file"
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for a writer
-            raise UserError(f"model {path} could not be read (not a regular file)", "check the path")
+            raise UserError(f"model {path} could not be read (not a regular file)", remedy)
         if status.st_size <= MAX_MODEL_BYTES:
             with path.open("rb") as file:
                 return file.read(status.st_size)
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"model {path} could not be read ({reason})", "check the path") from error
+        raise UserError(f"model {path} could not be read ({reason})", remedy) from error
     problem = f"model {path} has {status.st_size / 1e6:.0f} MB"
     raise UserError(problem, f"expected a .tflite of at most {MAX_MODEL_BYTES / 1e6:.0f} MB")
 

@@ -26,6 +26,21 @@ def test_the_help_of_a_command_shows_an_example_command_line(tmp_path: Path, nam
     assert f"fireseg-edge {name} " in done.out.partition("Example: ")[2]
 
 
+@pytest.mark.parametrize("arguments", [(), ("config",)])
+def test_the_help_of_a_group_shows_an_example(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    assert "Example: fireseg-edge " in fireseg_edge(*arguments, "--help", cwd=tmp_path).out
+
+
+@pytest.mark.parametrize("room", ["train", "export"])
+def test_a_command_without_the_training_packages_says_how_to_install_them(room: str) -> None:
+    code = f"import sys; sys.modules['PIL'] = sys.modules['tensorflow'] = None; from {room}.cli import run; run()"
+    done = subprocess.run([sys.executable, "-c", code, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    start = f"error: fireseg-{room} needs the training packages (PIL is missing): pip install 'fireseg-edge[train]'"
+    assert done.stderr.startswith(start)
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("arguments", [(), ("run",)])
 def test_the_help_warns_that_it_is_not_a_life_safety_device(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = fireseg_edge(*arguments, "--help", cwd=tmp_path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import socket
 import stat
 import tomllib
 from contextlib import suppress
@@ -13,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.commands.config import documented_config
-from edge.config import SECTIONS, Config, load_config
+from edge.commands.doctor import checks
+from edge.config import SECTIONS, Config, load_config, parse_listen
 from edge.config_schema import validation_error
 from edge.errors import UserError
 from edge.secrets import WEB_PASSWORD
@@ -97,7 +100,7 @@ def test_a_shipped_model_is_found_by_its_name_in_any_folder(tmp_path: Path, name
 
 
 MISTAKES = {
-    "a broker with its port": ('[mqtt]\nhost = "broker:1884"', "the port has its own key"),
+    "a broker with its port": ('[mqtt]\nhost = "broker:1884"', "the port is [mqtt] port"),
     "a broker as a URL": ('[mqtt]\nhost = "mqtt://me:pw@broker"', 'host = "mqtt://***@broker": expected a name'),
     "a topic with a wildcard": ('[mqtt]\ntopic = "a/#"', 'topic = "a/#": expected a topic without # and +'),
     "an empty topic": ('[mqtt]\ntopic = ""', "expected a topic without"),
@@ -119,11 +122,17 @@ MISTAKES = {
     "an unknown replay": ('[source]\nreplay = "fast"', 'expected one of "realtime", "every-frame"'),
     "not a number": ("[alarm]\noff_after_s = nan", "off_after_s = NaN: expected a number from 0 to 86400"),
     "a list for a table": ("alarm = [1]", "[alarm] is [1]: expected a table"),
-    "swapped levels": ("[alarm]\non_share = 0.001", "off_share 0.002 is above on_share 0.001"),
+    "swapped levels": ("[alarm]\non_share = 0.001", "fireseg.toml: [alarm] off_share 0.002 is above on_share 0.001"),
     "more results than the last": ("[alarm]\non_results = 9", "on_results 9 is above of_results 8"),
     "a zone without a name": ("[[zones]]\npolygon = [[0,0],[1,0],[1,1]]", 'expected a name, such as name = "stove"'),
     "a later zone without a name": (STOVE + "[[zones]]\npolygon = [[0,0],[1,0],[1,1]]", "toml: [[zones]] name = null"),
     "a zone without corners": ('[[zones]]\nname = "a"', "[[zones]] a: polygon = null: expected corners"),
+    "a misspelt polygon": (
+        '[[zones]]\nname = "a"\npolygn = [[0,0],[1,0],[1,1]]',
+        "a: has no key polygn: did you mean polyg",
+    ),
+    "a camera without a host": ('[source]\naddress = "rtsp:///live"', "expected a host, such as rtsp://HOST"),
+    "a text without quotes": ("[source]\naddress = picamera2", 'a text needs quotes, such as "…"'),
     "a zone in pixels": ('[[zones]]\nname = "a"\npolygon = [[0,0],[64,0],[64,48]]', "fractions of the frame"),
     "a misspelt zone key": (STOVE + "plygon = 1", "[[zones]] stove: has no key plygon: did you mean polygon?"),
     "a control character in a name": (
@@ -203,6 +212,62 @@ def test_check_opens_the_model(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("table", "key", "value", "flag"),
+    [
+        ("mqtt", "host", "127.0.0.1:9", "--mqtt"),
+        ("web", "listen", "8080", "--web"),
+        ("webhook", "url", "hook", "--webhook"),
+        ("source", "address", "rtsp://", "--source"),
+        ("loop", "max_fps", 1e9, "--max-fps"),
+    ],
+)
+def test_a_mistake_in_an_option_names_the_option(table: str, key: str, value: object, flag: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_config(None, {table: {key: value}})
+    assert str(error.value).startswith(f"{flag} {json.dumps(value)}: expected ")
+
+
+def test_a_page_for_every_address_is_shown_with_the_name_of_the_machine() -> None:
+    assert parse_listen("0.0.0.0:80").url(8080) == f"http://{socket.gethostname().partition('.')[0]}.local:8080/"
+    assert parse_listen("127.0.0.1:80").url(8080) == "http://127.0.0.1:8080/"
+    assert parse_listen("[::1]:80").url(8080) == "http://[::1]:8080/"
+
+
+REFUSED = {
+    "an empty secret": ('[webhook]\nurl = "http://127.0.0.1:9/"\nsecret_file = "empty"', "empty is empty"),
+    "an empty webhook password": ('[webhook]\nurl = "http://127.0.0.1:9/"\npassword_file = "empty"', "empty is empty"),
+    "an empty broker password": ('[mqtt]\nhost = "127.0.0.1"\nport = 9\npassword_file = "empty"', "empty is empty"),
+    "no certificate": ('[mqtt]\nhost = "127.0.0.1"\ntls = true\nca_file = "empty"', "expected certificates in PEM"),
+    "no recording": ('[source]\naddress = "nope.mp4"', "neither a file nor a folder nor a camera"),
+    "clips in a file": ('[clips]\nfolder = "empty"', "choose a writable folder"),
+    "a spool in a file": ('[spool]\nfolder = "empty"', "choose a writable folder"),
+}
+
+
+@pytest.mark.parametrize("mistake", REFUSED)
+def test_check_doctor_and_install_refuse_what_a_run_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str, models: dict[str, Path]
+) -> None:
+    monkeypatch.setattr("edge.commands.service.find_program", lambda: Path("/usr/bin/fireseg-edge"))
+    text, expected = REFUSED[mistake]
+    (tmp_path / "empty").touch()
+    source = "" if "[source]" in text else '[source]\naddress = "test-pattern"\n'
+    path = written(tmp_path, f'{source}[model]\npath = "{models["int8"]}"\n{text}')
+    for command in (["config", "check"], ["install-service", "--dry-run", "--config"], ["run", "--config"]):
+        (line,) = refused(fireseg_edge(*command, path, cwd=tmp_path))
+        assert expected in line
+    failures = []
+    for name, check in checks(load_config(path)):
+        if name in ("folders", "broker", "webhook", "camera"):
+            try:
+                check()
+            except UserError as error:
+                failures.append(str(error))
+    (failure,) = failures
+    assert expected in failure
+
+
 @pytest.mark.parametrize("command", [("config", "check"), ("install-service", "--dry-run", "--config")])
 def test_a_page_for_other_machines_needs_a_password_that_the_service_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
@@ -213,6 +278,9 @@ def test_a_page_for_other_machines_needs_a_password_that_the_service_has(
     path = written(tmp_path, '[web]\nlisten = "0.0.0.0:8080"\n')
     (line,) = refused(fireseg_edge(*command, path, cwd=tmp_path))
     assert line.startswith("the live page at 0.0.0.0 would be open to other machines without a password")
+    if "install-service" in command:  # the service does not see the variables of this shell
+        monkeypatch.setenv(WEB_PASSWORD, "a long password")
+        assert refused(fireseg_edge(*command, path, cwd=tmp_path)) == [line]
     (tmp_path / "secrets.env").write_text(f'# of the service\n{WEB_PASSWORD}="a long password"\n')
     assert fireseg_edge(*command, path, cwd=tmp_path).code == 0
 

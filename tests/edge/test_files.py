@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -63,6 +64,8 @@ def test_a_folder_below_a_file_is_one_clear_error(tmp_path: Path) -> None:
         make_folder(blocked / "folder")
     with pytest.raises(UserError, match="is not a folder"):
         check_writable(blocked / "folder")
+    with pytest.raises(UserError, match=r"No space left on device.*: free some space"), replacing(tmp_path / "full"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     check_writable(tmp_path / "not" / "made" / "yet")
     assert list(tmp_path.iterdir()) == [blocked]
     with pytest.raises(UserError, match="could not be written"):

@@ -202,7 +202,7 @@ def test_the_summary_names_source_frames_rate_age_and_fires() -> None:
     summary.ages_ms.extend([10.0, 30.0, 20.0])
     line = "test-pattern: 20 frames in 2.0 s (10.0 per second, 3 dropped, median age 20 ms), 2 fires"
     assert summary.line("test-pattern") == line
-    assert Summary(seconds=0.0).line("cam") == "cam: 0 frames in 0.0 s (0.0 per second, 0 dropped), no fire"
+    assert Summary(seconds=0.0).line("cam") == "cam: no frame was seen in 0.0 s"
 
 
 @dataclass

@@ -243,6 +243,8 @@ def test_an_unreachable_camera_is_a_camera_error() -> None:
         gone = address
     with pytest.raises(CameraError, match=r"http://\*\*\*@127.0.0.1:.*does not answer"):
         open_camera(gone, "http://me:hunter2@")
+    with pytest.raises(CameraError, match="write # / "):  # the password p@127.0.0.1:9/word, not encoded
+        open_camera(gone, "http://me:p@127.0.0.1:9/word@")
 
 
 def split(data: bytes, chunk_bytes: int) -> list[bytes]:

@@ -123,9 +123,14 @@ def test_a_page_without_a_password_fails(healthy: None, monkeypatch: pytest.Monk
     monkeypatch.setattr("edge.secrets.SERVICE_SECRETS", tmp_path / "none")
     monkeypatch.delenv(WEB_PASSWORD, raising=False)
     config, arguments = tmp_path / "fireseg.toml", ("--model", "gone.tflite", "--source", "test-pattern")
-    for listen, start in (("0.0.0.0:80", "FAIL "), ("127.0.0.1:80", "OK ")):
+    for listen, expected in (
+        ("0.0.0.0:80", "FAIL "),
+        ("127.0.0.1:80", "has no password, only this machine can open it"),
+    ):
         config.write_text(f'[web]\nlisten = "{listen}"\n')
-        assert doctor(tmp_path, "--config", config, *arguments)[1]["page"].startswith(start)
+        assert expected in doctor(tmp_path, "--config", config, *arguments)[1]["page"]
+    monkeypatch.setenv(WEB_PASSWORD, "a long password")
+    assert doctor(tmp_path, "--config", config, *arguments)[1]["page"].endswith(" has a password")
 
 
 @pytest.mark.slow

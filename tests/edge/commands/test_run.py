@@ -51,6 +51,26 @@ def test_a_run_ends_after_max_frames_and_records_them(run_folder: Path, tmp_path
     assert cv2.VideoCapture(str(record)).get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
+def test_a_recording_over_its_own_source_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    video, link = tmp_path / "mine.avi", tmp_path / "link.avi"
+    shutil.copy(run_folder / "noise.avi", video)
+    link.symlink_to(video)
+    for record in (video, link):
+        (line,) = refused(fireseg_edge("run", *RECORDING, "--source", video, "--record", record, cwd=run_folder))
+        assert line == f"{record} is the source: record to another file"
+    assert video.read_bytes() == (run_folder / "noise.avi").read_bytes()
+
+
+def test_a_service_detects_fire_although_its_folder_cannot_be_written(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    done = fireseg_edge("run", *RECORDING, "--clips", tmp_path / "file" / "clips", cwd=run_folder)
+    assert done.code == 0
+    assert f"{tmp_path}/file is not a folder" in done.err.splitlines()[0]
+
+
 def test_a_recording_on_a_full_disk_is_one_error_line_and_exit_code_1_after_a_whole_run(
     run_folder: Path, tmp_path: Path
 ) -> None:
@@ -96,6 +116,9 @@ MISTAKES = {
     "missing configuration": (["--config", "gone.toml"], "write one with `fireseg-edge config init`"),
     "not a video": (["--source", "tiny.tflite"], "tiny.tflite is not a readable video"),
     "unknown recording format": (["--record", "seen.txt"], "expected .mp4, .avi or .mkv"),
+    "clips in a file": (["--clips", "tiny.tflite"], "tiny.tflite could not be written"),
+    "a model that does not exist": (["--model", "bas"], "expected base, small or a .tflite file"),
+    "no model": (["--model", ""], "expected base, small or a .tflite file"),
     "recording below a file": (["--record", "tiny.tflite/seen.mp4"], "could not be written"),
     "unreachable camera": (["--config", "impatient.toml"], "gave up after 1 reconnection without a frame"),
 }

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edge.commands.options import STATE
 from edge.commands.service import (
-    STATE,
     Service,
     check_access,
     memory_max_mb,

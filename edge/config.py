@@ -258,18 +258,19 @@ def _areas(
         errors.append(f"{path}: {kind} is {show(areas)}: expected [[{kind}]] tables")
         return
     for area in areas:
+        unknown = [key for key in area if key not in keys]
         name, corners, where = area.get("name"), area.get("polygon"), f"{path}: [[{kind}]]"
         if "name" in keys:
             if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_NAME:
                 remedy = (
                     f'expected a name, such as name = "stove", of at most {MAX_NAME} letters, no control characters'
                 )
-                errors.append(f"{where} name = {show(name)}: {remedy}")
+                if name is not None or not unknown:  # not just misspelt
+                    errors.append(f"{where} name = {show(name)}: {remedy}")
                 name = "?"
             where += f" {name}:"
-        unknown = [unknown_key(key, where, keys) for key in area if key not in keys]
-        errors += unknown
-        if unknown and corners is None:  # misspelt
+        errors += [unknown_key(key, where, keys) for key in unknown]
+        if corners is None and unknown:
             continue
         try:
             yield name, tuple((float(x), float(y)) for x, y in corners)

@@ -40,7 +40,7 @@ def doctor_command(
     model: Annotated[str | None, typer.Option(help=f"The model to check: {MODEL_HELP}.")] = None,
     config: Annotated[Path | None, typer.Option(help="The configuration of the run.")] = None,
 ) -> None:
-    """Check camera, model, runtime, temperature, disk, clock, page and broker; exit code 1 if a check fails."""
+    """Check camera, model, temperature, disk, clock, page, broker and webhook; exit code 1 if a check fails."""
     options: Overrides = {"source": {"address": source}, "model": {"path": model}}
     failures = 0
     for name, check in checks(load_config(config, options)):

@@ -131,6 +131,7 @@ MISTAKES = {
         '[[zones]]\nname = "a"\npolygn = [[0,0],[1,0],[1,1]]',
         "a: has no key polygn: did you mean polyg",
     ),
+    "a misspelt name": ('[[zones]]\nnam = "a"\npolygon = [[0,0],[1,0],[1,1]]', "has no key nam: did you mean name?"),
     "a camera without a host": ('[source]\naddress = "rtsp:///live"', "expected a host, such as rtsp://HOST"),
     "a text without quotes": ("[source]\naddress = picamera2", 'a text needs quotes, such as "…"'),
     "a zone in pixels": ('[[zones]]\nname = "a"\npolygon = [[0,0],[64,0],[64,48]]', "fractions of the frame"),

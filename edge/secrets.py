@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 
 from edge.errors import UserError, one_line
@@ -52,12 +51,16 @@ def load_service_secrets() -> bool:
 
     Returns False for a file that this user may not read.
     """
-    with suppress(OSError, UnicodeDecodeError):
+    try:
         for line in SERVICE_SECRETS.read_text(encoding="utf-8").splitlines():
             name, mark, value = line.strip().partition("=")
             if mark and not name.startswith(("#", ";")):
                 os.environ.setdefault(name, value.strip("'\""))
-    return os.access(SERVICE_SECRETS, os.R_OK) or not SERVICE_SECRETS.exists()
+    except PermissionError:
+        return False
+    except (OSError, UnicodeDecodeError):
+        pass
+    return True
 
 
 def redact(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -15,8 +14,8 @@ import typer
 from edge.assembly import camera_settings
 from edge.camera import CAMERA_KINDS, build_camera
 from edge.camera.capture import Capture
-from edge.commands.options import MODEL_HELP, check_folders, check_page, check_receivers
-from edge.config import Config, MqttSection, Overrides, load_config
+from edge.commands.options import MODEL_HELP, check_folders, check_page, check_webhook
+from edge.config import Config, Overrides, load_config
 from edge.errors import UserError
 from edge.files import nearest_folder, sha256
 from edge.host.machine import HOT_C, HostStatus, cpu_name, output_of, read_state
@@ -146,12 +145,6 @@ def check_broker(config: Config) -> str:
     if problem := try_broker(config.mqtt, ANSWER_WAIT_S):
         raise UserError(f"{address} {problem}", "check [mqtt] host, port, tls, user and password")
     return f"{address} accepts the login"
-
-
-def check_webhook(config: Config) -> str:
-    """Check its secrets; nothing is posted."""
-    check_receivers(replace(config, mqtt=MqttSection()))
-    return "its secrets can be used"
 
 
 def check_camera(config: Config, segmenter: Segmenter | None = None) -> str:

@@ -45,7 +45,7 @@ def check_config(config: Config) -> None:
     Secrets that only the service has are taken into account, or believed if this user may not read them.
     """
     errors: list[str] = []
-    for check in (check_source_file, check_folders, check_page, check_receivers):
+    for check in (check_source_file, check_folders, check_page, check_broker_login, check_webhook):
         try:
             check(config)
         except UserError as error:
@@ -82,17 +82,23 @@ def check_page(config: Config) -> str:
     return f"{listen} has {'a password' if has_password else 'no password, only this machine can open it'}"
 
 
-def check_receivers(config: Config) -> None:
-    """Raise `UserError` if a secret or certificate of the broker or the webhook is not usable."""
-    mqtt, webhook = config.mqtt, config.webhook
+def check_broker_login(config: Config) -> None:
+    """Raise `UserError` if the broker's password or certificates cannot be used."""
     load_service_secrets()
-    if mqtt.host and _readable(mqtt.password_file, mqtt.ca_file):
+    if config.mqtt.host and _readable(config.mqtt.password_file, config.mqtt.ca_file):
         from edge.sinks.mqtt_login import make_client
 
-        make_client(mqtt, "")
-    if webhook.url and _readable(webhook.password_file, webhook.secret_file):
-        read_secret(WEBHOOK_SECRET, webhook.secret_file)
-        webhook.url_with_login()
+        make_client(config.mqtt, "")
+
+
+def check_webhook(config: Config) -> str:
+    """Return the state of the webhook's secrets. Raises `UserError`."""
+    load_service_secrets()
+    if not _readable(config.webhook.password_file, config.webhook.secret_file):
+        return "this user may not read its secrets"
+    read_secret(WEBHOOK_SECRET, config.webhook.secret_file)
+    config.webhook.url_with_login()
+    return "its secrets can be used; nothing was posted"
 
 
 def _readable(*files: str) -> bool:

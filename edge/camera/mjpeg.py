@@ -161,11 +161,11 @@ class JpegSplitter:
         data = self._data
         while True:
             if self._in_scan:
-                found = NEXT_MARKER.search(data, self._at)
-                if found is None:
+                match = NEXT_MARKER.search(data, self._at)
+                if match is None:
                     self._at = max(self._at, len(data) - 1)
                     return 0
-                self._at = found.start()
+                self._at = match.start()
             if len(data) < self._at + 2:
                 return 0
             marker = data[self._at + 1]

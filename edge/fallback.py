@@ -54,11 +54,11 @@ class LastGood:
         """Return the configuration, with the path of the kept model. Raises `UserError`."""
         path = self._folder / CONFIG_NAME
         try:
-            kept = json.loads(path.read_bytes())
-            model = self._model_path(kept["model_sha256"])
-            if sha256(model) != kept["model_sha256"]:
+            stored = json.loads(path.read_bytes())
+            model = self._model_path(stored["model_sha256"])
+            if sha256(model) != stored["model_sha256"]:
                 raise ValueError(f"{model.name} is damaged")
-            tables: Mapping[str, Any] = kept["tables"]
+            tables: Mapping[str, Any] = stored["tables"]
             sections = {name: tables[name] for name in SECTIONS if name in tables}
             sections["model"]["path"] = str(model)
             zones = tuple(Zone(zone["name"], _corners(zone["polygon"])) for zone in tables["zones"])

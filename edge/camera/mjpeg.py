@@ -14,7 +14,7 @@ from edge.addresses import PERCENT_ENCODE
 from edge.camera.base import BrokenFrameError, CameraError, CameraFrame, CameraSettings
 from edge.camera.files import warn_if_unchecked
 from edge.errors import UserError
-from edge.images import decode_rgb
+from edge.images import MAX_STREAM_PIXELS, decode_rgb
 from edge.secrets import redact
 
 MAX_JPEG_BYTES = 32 << 20
@@ -64,7 +64,7 @@ class MjpegCamera:
         if self._is_snapshot:
             self.close()
         try:
-            return CameraFrame(decode_rgb(jpeg, f"a frame of {self.name}"))
+            return CameraFrame(decode_rgb(jpeg, f"a frame of {self.name}", max_pixels=MAX_STREAM_PIXELS))
         except UserError as error:
             raise BrokenFrameError(error.problem) from None
 
@@ -164,11 +164,11 @@ class JpegSplitter:
         data = self._data
         while True:
             if self._in_scan:
-                found = NEXT_MARKER.search(data, self._at)
-                if found is None:
+                match = NEXT_MARKER.search(data, self._at)
+                if match is None:
                     self._at = max(self._at, len(data) - 1)
                     return 0
-                self._at = found.start()
+                self._at = match.start()
             if len(data) < self._at + 2:
                 return 0
             marker = data[self._at + 1]

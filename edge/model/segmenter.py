@@ -135,17 +135,17 @@ class Segmenter:
         probe = make_probe()
         flames = to_model_mask(probe.flame_mask, self.height, self.width)
         contrasts = {}
-        for self._input_max in (255.0, 1.0):
-            outputs = []
+        for input_max in (255.0, 1.0):
+            self._input_max, outputs = input_max, []
             for frame in (probe.flames, probe.room):
                 self.load(frame)
                 self.invoke()
                 outputs.append(self._output()[0, :, :, 0].copy())
-            if self._input_max == 255 and not all(_are_probabilities(output) for output in outputs):
+            if input_max == 255 and not all(_are_probabilities(output) for output in outputs):
                 low, high = min(map(np.min, outputs)), max(map(np.max, outputs))
                 remedy = "expected probabilities from 0 to 1: end the network with a sigmoid"
                 raise UserError(f"{path} has outputs from {low:.4g} to {high:.4g}", remedy)
-            contrasts[self._input_max] = float((outputs[0] - outputs[1])[flames].mean())
+            contrasts[input_max] = float((outputs[0] - outputs[1])[flames].mean())
         return 1.0 if contrasts[1.0] > contrasts[255.0] + MIN_CONTRAST_GAIN else 255.0
 
 

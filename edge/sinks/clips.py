@@ -28,7 +28,7 @@ from edge.files import replacing
 from edge.images import Frame, encode_jpeg, overlay, shrink
 from edge.messages import END, START, FireEvent, FrameResult
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
-from edge.sinks.retention import Retention
+from edge.sinks.retention import ABANDONED_AFTER_S, Retention
 from edge.sinks.video import MEMORY_DIR, PRIVATE_FILE, PRIVATE_FOLDER, SCRATCH_PREFIX, VideoWriter
 from edge.threads import Worker
 
@@ -40,7 +40,6 @@ MAX_CLIP_BYTES = 48 << 20  # of JPEGs; a clip that reaches it ends early
 MAX_WAITING_BYTES = 96 << 20  # for a slow disk; files above it are lost
 MIN_FPS, MAX_FPS = 0.5, 60.0
 PRUNE_INTERVAL_S = 3600.0  # without a fire
-ABANDONED_AFTER_S = 3600.0
 PRUNING = "pruning"
 KINDS = {".jpg": "images", ".mp4": "clips", ".json": "records"}
 

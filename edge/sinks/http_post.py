@@ -72,6 +72,7 @@ class _TimedConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         self._deadline_s = time.monotonic() + (self.timeout or 0.0)
         super().connect()
+        self.sock.settimeout(max(0.001, self._deadline_s - time.monotonic()))  # for the request
 
     def response_class(self, sock: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]
         """Return a response that reads until the deadline; a proxy's answer is read by it too."""

@@ -64,20 +64,20 @@ def _suspicious_masks(facts: list[_Facts]) -> list[str]:
     masked = [fact for fact in facts if fact.pair.mask]
     all_fire = [fact.pair.name for fact in masked if fact.fire_share == 1]
     inverted = [fact.pair.name for fact in masked if 0.5 < fact.fire_share < 1 and fact.border_share > 0.9]
-    found = []
+    lines = []
     if masked and not any(fact.fire_share for fact in masked):
-        found.append("every mask is empty: expected fire above 0 in the colours, or opaque where the colours are one")
+        lines.append("every mask is empty: expected fire above 0 in the colours, or opaque where the colours are one")
     if all_fire:
-        found.append(
+        lines.append(
             f"{len(all_fire)} of {len(masked)} masks are fire everywhere ({shortened(all_fire)}): the background may "
             "be white, or the fire in another channel; expected a background of 0"
         )
     if inverted:
-        found.append(
+        lines.append(
             f"{len(inverted)} of {len(masked)} masks look inverted ({shortened(inverted)}): fire covers the border and "
             "most of the image; expected fire above 0 on a background of 0"
         )
-    return found
+    return lines
 
 
 def _describe(facts: list[_Facts]) -> dict[str, Any]:

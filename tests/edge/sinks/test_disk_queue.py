@@ -31,6 +31,7 @@ def documents(count: int) -> list[bytes]:
 
 
 def filled(folder: Path, count: int, max_bytes: float = MAX_BYTES, **options: Any) -> DiskQueue:
+    """A queue with the documents 0, 1, 2 …"""
     waiting = DiskQueue(folder, max_bytes, **options)
     for each in documents(count):
         waiting.put(each)
@@ -41,9 +42,8 @@ def drain(waiting: DiskQueue) -> list[int]:
     """Remove all documents and return their numbers."""
     numbers = []
     while (head := waiting.head()) is not None:
-        item, data = head
-        numbers.append(json.loads(data))
-        waiting.remove(item, data)
+        numbers.append(json.loads(head[1]))
+        waiting.remove(*head)
     return numbers
 
 

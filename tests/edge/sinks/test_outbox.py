@@ -14,9 +14,8 @@ from edge import threads
 from edge.sinks import disk_queue as module
 from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.outbox import Deliver, Outbox
+from tests.edge.sinks.test_disk_queue import MAX_BYTES, document, documents
 from tests.support.waiting import TIMEOUT_S, wait_for
-
-MAX_BYTES = 1e6
 
 
 class Receiver:
@@ -47,14 +46,6 @@ def sending(folder: Path, deliver: Deliver, *, count: int = 0, **options: Any) -
         for each in documents(count):
             outbox.send(outbox.store(each))
         yield outbox
-
-
-def document(number: int) -> bytes:
-    return b"%d" % number
-
-
-def documents(count: int) -> list[bytes]:
-    return [document(number) for number in range(count)]
 
 
 def test_documents_arrive_in_order_after_failures_and_leave_no_files(tmp_path: Path) -> None:

@@ -13,26 +13,8 @@ from edge.messages import END, PEAK, START
 from edge.sinks import disk_queue as module
 from edge.sinks.disk_queue import MAX_READS, DiskQueue
 from edge.sinks.queue_files import outbox_folder, read_document, warn_about_orphans
+from tests.edge.sinks.test_disk_queue import MAX_BYTES, drain, filled
 from tests.support.factories import event
-
-MAX_BYTES = 1e6
-
-
-def filled(folder: Path, count: int) -> DiskQueue:
-    """A queue with the documents 0, 1, 2 …"""
-    waiting = DiskQueue(folder, MAX_BYTES)
-    for number in range(count):
-        waiting.put(b"%d" % number)
-    return waiting
-
-
-def drain(waiting: DiskQueue) -> list[int]:
-    """Remove all documents and return their numbers."""
-    numbers = []
-    while (head := waiting.head()) is not None:
-        numbers.append(json.loads(head[1]))
-        waiting.remove(*head)
-    return numbers
 
 
 def _blocked(folder: Path, kind: str) -> None:

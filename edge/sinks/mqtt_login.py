@@ -17,6 +17,20 @@ from edge.sinks.mqtt_problems import connect_problem, refusal
 
 PORT, TLS_PORT = 1883, 8883
 KEEPALIVE_S = 30
+MAX_PACKET_BYTES = 1 << 16  # that a broker may send: only small messages concern us
+
+
+class LimitedClient(paho.Client):
+    """A client that takes no packet above `MAX_PACKET_BYTES`, even if the broker ignores the announced limit.
+
+    paho has no option for this, so a private method is overridden; a test fails if paho no longer calls it. paho asks
+    the socket for a whole packet at once: the size of the request shows that of the packet before it takes memory.
+    """
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > MAX_PACKET_BYTES:
+            raise ValueError(f"a packet of {bufsize} bytes")
+        return super()._sock_recv(bufsize)
 
 
 def broker_port(broker: MqttSection) -> int:
@@ -28,7 +42,7 @@ def make_client(broker: MqttSection, client_id: str) -> paho.Client:
 
     Raises `UserError` if a secret or certificate cannot be read.
     """
-    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5)
+    client = LimitedClient(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5)
     user, password = os.environ.get(MQTT_USER) or broker.user, read_secret(MQTT_PASSWORD, broker.password_file)
     if user or password:
         client.username_pw_set(user, password)

@@ -73,6 +73,7 @@ CONNACK_OK = b"\x20\x03\x00\x00\x00"
         (send(b"\x20\x03\x00\x99\x00"), NOT_MQTT),
         (send(bytes(200)), NOT_MQTT),
         (send(b"\xff" * 200), NOT_MQTT),
+        (send(CONNACK_OK, b"\x30\xff\xff\xff\x7f", bytes(100_000)), NOT_MQTT),
         (send(b"SSH-2.0-OpenSSH_9.2\r\n"), SAYS_NOTHING),
         (send(CONNACK_OK, b"\x40\x02\x00\x07", b"\x90\x01\x00"), "closed the connection"),
         (send(b"\x20\x02\x00\x01"), "(Unsupported protocol version): it must speak MQTT 5"),
@@ -80,8 +81,8 @@ CONNACK_OK = b"\x20\x03\x00\x00\x00"
         (send(b"\x20\x0c\x00\x88\x09\x1f\x00\x06busy!\x1b"), "(Server unavailable, busy!\\x1b)"),
     ],
     ids=[
-        "closes", "says nothing", "HTTP", "empty answer", "unknown reason", "zeros", "ones", "SSH", "odd packets",
-        "MQTT 3", "login", "reason string",
+        "closes", "says nothing", "HTTP", "empty answer", "unknown reason", "zeros", "ones", "256 MB", "SSH",
+        "odd packets", "MQTT 3", "login", "reason string",
     ],
 )  # fmt: skip
 def test_each_state_of_a_broker_is_one_log_line_and_the_problem_of_the_status(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
-import queue
+import time
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -14,6 +15,8 @@ from edge.config import MqttSection
 from edge.errors import UserError
 from edge.secrets import MQTT_PASSWORD, MQTT_USER, read_secret
 from edge.sinks.mqtt_problems import connect_problem, refusal
+
+log = logging.getLogger(__name__)
 
 PORT, TLS_PORT = 1883, 8883
 KEEPALIVE_S = 30
@@ -59,20 +62,23 @@ def make_client(broker: MqttSection, client_id: str) -> paho.Client:
 def try_broker(broker: MqttSection, timeout_s: float) -> str:
     """Connect once and return what went wrong; empty on success. Raises `UserError` as `make_client` does."""
     client = make_client(broker, f"fireseg-doctor-{os.getpid()}")
-    answers: queue.SimpleQueue[ReasonCode] = queue.SimpleQueue()
-    client.on_connect = lambda _client, _data, _flags, reason, _properties: answers.put(reason)
+    reasons: list[ReasonCode] = []
+    client.on_connect = lambda _client, _data, _flags, reason, _properties: reasons.append(reason)
     client.connect_timeout = timeout_s
     try:
         client.connect(broker.host, broker_port(broker), KEEPALIVE_S)
-        client.loop_start()
-        reason = answers.get(timeout=timeout_s)
+        deadline_s = time.monotonic() + timeout_s
+        while not reasons and time.monotonic() < deadline_s and client.loop(0.1) == paho.MQTT_ERR_SUCCESS:
+            pass
     except OSError as error:
         return connect_problem(error)
-    except queue.Empty:
-        return "does not answer like a broker"
+    except Exception as error:  # paho does not expect every answer
+        log.debug("traceback", exc_info=error)
     finally:
         client.disconnect()
-    return refusal(reason, None) if reason.is_failure else ""
+    if not reasons:
+        return "does not answer like a broker"
+    return refusal(reasons[0], None) if reasons[0].is_failure else ""
 
 
 def clear_password(broker: MqttSection) -> str:

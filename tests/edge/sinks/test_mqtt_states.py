@@ -18,6 +18,7 @@ import pytest
 from edge.config import MqttSection
 from edge.sinks import mqtt_client
 from edge.sinks.mqtt_client import MqttClient
+from edge.sinks.mqtt_login import try_broker
 from edge.sinks.mqtt_problems import NO_ACKNOWLEDGEMENT, NOT_MQTT, SAYS_NOTHING
 from tests.support.mqtt_fixtures import kitchen, mosquitto
 from tests.support.waiting import TIMEOUT_S, wait_for
@@ -93,6 +94,22 @@ def test_each_state_of_a_broker_is_one_log_line_and_the_problem_of_the_status(
         assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
         assert problem in caplog.text
         assert "\x1b" not in caplog.text
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (CONNACK_OK, ""),
+        (b"\x20\x03\x00\x87\x00", "refuses the connection (Not authorized): check [mqtt] user and password"),
+        (b"\x30\xff\xff\xff\x7f" + bytes(100), "does not answer like a broker"),
+        (b"\x20\x03\x00\x99\x00", "does not answer like a broker"),
+    ],
+    ids=["accepts", "login", "256 MB", "unknown reason"],
+)
+def test_one_connection_to_try_a_broker_ends_with_its_problem(reply: bytes, problem: str) -> None:
+    with answering(send(reply)) as port:
+        assert try_broker(kitchen(port), 5.0) == problem
 
 
 def test_a_broker_that_refuses_connections_or_has_no_address_is_reported() -> None:

@@ -160,7 +160,9 @@ class Clips(Sink):
             if not is_full:
                 self._waiting_files += 1
                 self._waiting_bytes += size_bytes
-        if is_full:
+        if size_bytes > MAX_WAITING_BYTES:
+            self._lose(job, f"frames of {size_bytes >> 20} MB are too large: lower the camera's resolution")
+        elif is_full:
             self._lose(job, f"the disk is too slow: {MAX_WAITING_BYTES >> 20} MB wait to be written")
         else:
             self._jobs.put(job)

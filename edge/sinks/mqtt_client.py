@@ -26,7 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.config import MqttSection
-from edge.sinks.mqtt_login import KEEPALIVE_S, broker_port, make_client
+from edge.sinks.mqtt_login import KEEPALIVE_S, MAX_PACKET_BYTES, broker_port, make_client
 from edge.sinks.mqtt_problems import (
     NAME_CLASH,
     NO_ACKNOWLEDGEMENT,
@@ -38,6 +38,7 @@ from edge.sinks.mqtt_problems import (
     reason_text,
     refusal,
 )  # fmt: skip
+from edge.sinks.outbox import RejectedError
 from edge.threads import Worker
 
 log = logging.getLogger(__name__)
@@ -53,8 +54,7 @@ DISCONNECT_GRACE_S = 0.4
 ACKNOWLEDGE_S = 20.0  # how long a connected broker may take to acknowledge an event before the connection is renewed
 SILENCE_S = 10.0  # how long a broker may take to answer before that is reported
 CLASH_HOLD_S = 60.0  # how long after its last message another client of our name is reported
-MAX_PACKET_BYTES = 1 << 16  # that a broker may send: only small messages concern us
-PACKET_HEAD_BYTES = 64
+PACKET_HEAD_BYTES = 10  # at most, without the topic
 REFUSES_EVENTS = "refuses events"
 WILL_RETRY = "; events wait, will retry"
 ONLINE, OFFLINE = "online", "offline"
@@ -132,16 +132,22 @@ class MqttClient:
 
     def publish(self, topic: str, payload: str | bytes) -> None:
         """Publish a retained message if connected; `on_connect` publishes it again after a reconnection."""
-        if len(topic) + len(payload) + PACKET_HEAD_BYTES > self._max_packet_bytes:
+        if self._is_too_large(topic, payload):
             log.debug("%s is larger than the broker accepts", topic)
         elif self.connected.is_set():
             self._client.publish(topic, payload, qos=0, retain=True)
 
     def deliver(self, topic: str, payload: bytes, stop: threading.Event) -> bool:
-        """Publish one event and return whether the broker acknowledged it, at the latest soon after `stop` is set."""
+        """Publish one event and return whether the broker acknowledged it, at the latest soon after `stop` is set.
+
+        Raises `RejectedError` if it is larger than the broker accepts.
+        """
         while not self.connected.wait(POLL_S):
             if stop.is_set():
                 return False
+        limit = self._max_packet_bytes
+        if self._is_too_large(topic, payload):
+            raise RejectedError(f"{len(payload)} bytes are more than the broker accepts in a packet ({limit})")
         with suppress(RuntimeError):  # the connection was lost at this moment
             message = self._client.publish(topic, payload, qos=1)  # paho resends it after a lost connection
             waits_since_s = time.monotonic()
@@ -169,6 +175,9 @@ class MqttClient:
                 offline.wait_for_publish(DISCONNECT_GRACE_S)
         self._client.disconnect()  # without joining the thread, which may be connecting
         self._worker.join(0.0)
+
+    def _is_too_large(self, topic: str, payload: str | bytes) -> bool:
+        return len(topic.encode()) + len(payload) + PACKET_HEAD_BYTES > self._max_packet_bytes
 
     def _is_silent(self) -> bool:
         """Return whether the broker has not answered the connection for long."""

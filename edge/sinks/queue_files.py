@@ -21,7 +21,7 @@ from edge.messages import END
 FILE_NAME = re.compile(r"[0-9]{12}\.json")
 OPEN_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 MAX_DOCUMENT_BYTES = 1 << 20
-MAX_NUMBER = 10**11  # later numbers are not ours; the next one must keep its twelve digits
+MAX_NUMBER = 10**11  # larger numbers are not ours, in a file name and in an event
 DEAD, MAX_DEAD = "dead", 100  # folder of the documents that are set aside, and their number
 RESTART = "restart"  # the reason in the end event of a fire that an earlier run left open
 
@@ -67,13 +67,18 @@ def lock_folder(folder: Path) -> tuple[int, list[Document], int]:
                     documents.append(Document(int(path.stem), size, age_s))
                 elif path.name.startswith(".") and path.suffix == ".json":
                     path.unlink()
+        documents.sort()
+        if documents and documents[-1].number >= MAX_NUMBER:  # the next number must be free and keep its twelve digits
+            for number, document in enumerate(documents):
+                (folder / f"{document.number:012d}.json").rename(folder / f"{number:012d}.json")
+                documents[number] = document._replace(number=number)
         dead = folder / DEAD
         used = [document.number for document in documents]
         used += [int(path.stem) for path in (dead.iterdir() if dead.is_dir() else ()) if FILE_NAME.fullmatch(path.name)]
     except OSError:
         os.close(handle)
         raise
-    return handle, sorted(documents), max((number + 1 for number in used if number < MAX_NUMBER), default=1)
+    return handle, documents, max((number + 1 for number in used if number < MAX_NUMBER), default=1)
 
 
 def read_document(path: Path) -> bytes:
@@ -99,8 +104,9 @@ def as_event(data: bytes) -> dict[str, Any] | None:
     """Return a fire event, or None for any other document."""
     with suppress(ValueError, RecursionError):
         event = json.loads(data)
-        if isinstance(event, dict) and isinstance(event.get("number"), int) and isinstance(event.get("kind"), str):
-            return event if OPEN_NAME.fullmatch(str(event.get("id"))) else None
+        match event:
+            case {"id": str(id_), "number": int(number), "kind": str()} if 0 <= number < MAX_NUMBER:
+                return event if OPEN_NAME.fullmatch(id_) else None
     return None
 
 
@@ -111,20 +117,15 @@ def open_path(folder: Path, fire_id: str) -> Path:
 
 def interrupted_ends(folder: Path, waiting: Iterable[Path]) -> list[bytes]:
     """Return an end event for each fire whose last event, delivered or waiting, is not its end."""
-    last: dict[str, dict[str, Any]] = {}
+    ends: dict[str, bytes] = {}
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
     with suppress(OSError):
         for path in [*folder.glob("open-*.json"), *waiting]:
             with suppress(OSError, ValueError, RecursionError):
                 if event := as_event(read_document(path)):
-                    last[event["id"]] = event
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return [
-        json.dumps(
-            event | {"kind": END, "number": event["number"] + 1, "time": now, "share": 0.0, "reason": RESTART}
-        ).encode()
-        for event in last.values()
-        if event["kind"] != END
-    ]
+                    end = {"kind": END, "number": event["number"] + 1, "time": now, "share": 0.0, "reason": RESTART}
+                    ends[event["id"]] = b"" if event["kind"] == END else json.dumps(event | end).encode()
+    return [end for end in ends.values() if end]
 
 
 def move_aside(path: Path, data: bytes | None) -> Path:
@@ -133,6 +134,9 @@ def move_aside(path: Path, data: bytes | None) -> Path:
     The oldest beyond `MAX_DEAD` are deleted. Raises `OSError` or `UserError`.
     """
     dead = path.parent / DEAD
+    if not dead.is_dir():
+        with suppress(FileNotFoundError):
+            dead.replace(dead.with_suffix(".old"))  # a file, or a link that leads nowhere
     if data is None:
         dead.mkdir(exist_ok=True)
         path.rename(dead / path.name)

@@ -18,6 +18,11 @@ TEMPORARY_FILE = re.compile(r"\.\d{8}T.*-[0-9a-f]{8}\.(jpg|mp4|json)")
 ABANDONED_AFTER_S = 3600.0
 CATCH_UP = 24.0
 """Hours of age that the limit advances per hour at most, so that a wrong clock can be set right before files go."""
+PROTECTED_S = 6 * 3600.0
+"""A file goes for its age only after this run has seen it for so long: a new fire is safe from a wrong clock.
+
+Not a whole day, so that the limit holds on a machine that runs by day or restarts every night.
+"""
 
 
 @dataclass(frozen=True, order=True)
@@ -50,16 +55,19 @@ class Retention:
         self._now, self._clock = now, clock
         self._limit_s: float | None = None
         self._limit_set_s = 0.0
+        self._seen_s: dict[Path, float] = {}  # when this run first saw each file
         self._undeletable: set[Path] = set()
 
     def apply(self) -> list[Path]:
         """Delete files until the folder is within its limits; return the deleted paths. Logs what cannot be deleted."""
         files = sorted(self._matching(EVENT_FILE))
-        limit_s = self._oldest_allowed_s(files)
+        limit_s, clock_s = self._oldest_allowed_s(files), self._clock()
+        self._seen_s = {file.path: self._seen_s.get(file.path, clock_s) for file in files}
         total_bytes = sum(file.size_bytes for file in files)
         deleted = []
         for file in files:
-            if total_bytes > self._max_bytes or file.mtime_s < limit_s:
+            is_old = file.mtime_s < limit_s and clock_s - self._seen_s[file.path] >= PROTECTED_S
+            if total_bytes > self._max_bytes or is_old:
                 total_bytes -= file.size_bytes  # also of one that stays: others must not go in its place
                 if self._delete(file.path):
                     deleted.append(file.path)

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import http.client
-import json
 import threading
 import urllib.parse
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from edge.secrets import redact
 from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.http_post import post
 from edge.sinks.outbox import Outbox, OutboxSink, RejectedError
+from edge.sinks.queue_files import as_event
 
 SIGNATURE = "X-FireSeg-Signature"
 REJECTED_CODES = (400, 409, 413, 415, 422)  # the receiver refuses this event; any other failure is a reason to retry
@@ -54,8 +54,8 @@ class Webhook(OutboxSink):
         super().__init__("webhook", Outbox(public_address(url), events, self._post, wait_s=wait_s))
 
     def _post(self, body: bytes, _stop: threading.Event) -> bool:
-        event = json.loads(body)
-        if not (isinstance(event, dict) and {"id", "number"} <= event.keys()):
+        event = as_event(body)
+        if event is None:
             raise RejectedError("not an event")
         headers = {
             "Content-Type": "application/json",

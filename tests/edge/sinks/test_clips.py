@@ -166,6 +166,16 @@ def test_files_that_wait_for_a_slow_disk_are_lost_above_a_limit_and_counted(
     assert sink.lost_files == 10
 
 
+def test_images_of_frames_above_the_memory_limit_are_lost_with_that_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("edge.sinks.clips.MAX_WAITING_BYTES", event(START).rgb.nbytes - 1)
+    with closing(clips(tmp_path)) as sink:
+        sink.on_event(event(PEAK))
+        assert sink.lost_files == 2
+    assert "lower the camera's resolution" in caplog.text
+
+
 def test_a_full_disk_costs_the_images_is_counted_and_logged_once_until_it_has_space(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -210,6 +220,7 @@ def test_old_files_go_and_a_killed_runs_temporaries_too_without_a_fire(
 ) -> None:
     memory, events = tmp_path / "memory", tmp_path / "events"
     monkeypatch.setattr("edge.sinks.clips.MEMORY_DIR", memory)
+    monkeypatch.setattr("edge.sinks.retention.PROTECTED_S", 0.0)
     left = [memory / "fireseg-abcd/clip.mp4", events / ".20261122T120000Z-frame-abcd-0011aabb.mp4"]
     for path in left:
         path.parent.mkdir(parents=True, exist_ok=True)

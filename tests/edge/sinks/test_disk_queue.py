@@ -161,11 +161,25 @@ def _no_space(path: Path, _: Any) -> None:
     raise UserError(f"{path} could not be written ({os.strerror(28)})", "choose a writable folder")
 
 
-def test_a_document_with_the_last_number_leaves_valid_numbers_for_the_next(tmp_path: Path) -> None:
-    (tmp_path / "999999999999.json").write_bytes(document(7))
-    waiting = filled(tmp_path, 2)
-    assert sorted(path.name for path in tmp_path.iterdir())[:2] == ["000000000001.json", "000000000002.json"]
-    assert sorted(drain(waiting)) == [0, 1, 7]
+@pytest.mark.parametrize("name", ["999999999999.json", "100000000000.json", "099999999999.json"])
+def test_a_document_with_one_of_the_last_numbers_costs_no_other_document_its_place(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(document(7))
+    for _ in range(3):
+        waiting = filled(tmp_path, 2)
+        waiting.close()
+    assert drain(DiskQueue(tmp_path, MAX_BYTES)) == [7, 0, 1, 0, 1, 0, 1]
+
+
+def test_a_dead_letter_with_the_last_number_costs_no_document_its_place(tmp_path: Path) -> None:
+    (tmp_path / "099999999999.json").write_bytes(b"nonsense")
+    waiting = DiskQueue(tmp_path, MAX_BYTES)
+    assert waiting.head() is None
+    for _ in range(3):
+        waiting.put(document(0))
+        waiting.put(document(1))
+        waiting.close()
+        waiting = DiskQueue(tmp_path, MAX_BYTES)
+    assert drain(waiting) == [0, 1, 0, 1, 0, 1]
 
 
 def test_dead_letters_are_limited_and_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

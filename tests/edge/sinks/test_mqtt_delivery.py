@@ -133,6 +133,24 @@ def test_a_burst_of_events_arrives_completely_and_in_order(tmp_path: Path, broke
     assert listener.events == keys(events)
 
 
+def test_an_event_above_the_brokers_packet_limit_is_set_aside_and_the_next_arrives(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = tmp_path / "outbox"
+    outbox.mkdir()
+    (outbox / "000000000001.json").write_text(json.dumps(fire(1)[2].as_json() | {"notes": "x" * 5000}))
+    settings = "allow_anonymous true\nmax_packet_size 5000"
+    with (
+        mosquitto(tmp_path, settings=settings) as broker,
+        listening(broker) as listener,
+        publishing(kitchen(broker.port), outbox) as sink,
+    ):
+        sink.on_event(fire(2)[0])
+        wait_for(lambda: keys(fire(2)[:1])[0] in listener.events)
+        assert sink.receivers()[0].dead_letters == 1
+    assert "more than the broker accepts in a packet (5000)" in caplog.text
+
+
 def test_events_that_the_access_rules_forbid_wait_and_are_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

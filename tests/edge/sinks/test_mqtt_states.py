@@ -18,6 +18,7 @@ import pytest
 from edge.config import MqttSection
 from edge.sinks import mqtt_client
 from edge.sinks.mqtt_client import MqttClient
+from edge.sinks.mqtt_login import try_broker
 from edge.sinks.mqtt_problems import NO_ACKNOWLEDGEMENT, NOT_MQTT, SAYS_NOTHING
 from tests.support.mqtt_fixtures import kitchen, mosquitto
 from tests.support.waiting import TIMEOUT_S, wait_for
@@ -73,6 +74,7 @@ CONNACK_OK = b"\x20\x03\x00\x00\x00"
         (send(b"\x20\x03\x00\x99\x00"), NOT_MQTT),
         (send(bytes(200)), NOT_MQTT),
         (send(b"\xff" * 200), NOT_MQTT),
+        (send(CONNACK_OK, b"\x30\xff\xff\xff\x7f", bytes(100_000)), NOT_MQTT),
         (send(b"SSH-2.0-OpenSSH_9.2\r\n"), SAYS_NOTHING),
         (send(CONNACK_OK, b"\x40\x02\x00\x07", b"\x90\x01\x00"), "closed the connection"),
         (send(b"\x20\x02\x00\x01"), "(Unsupported protocol version): it must speak MQTT 5"),
@@ -80,8 +82,8 @@ CONNACK_OK = b"\x20\x03\x00\x00\x00"
         (send(b"\x20\x0c\x00\x88\x09\x1f\x00\x06busy!\x1b"), "(Server unavailable, busy!\\x1b)"),
     ],
     ids=[
-        "closes", "says nothing", "HTTP", "empty answer", "unknown reason", "zeros", "ones", "SSH", "odd packets",
-        "MQTT 3", "login", "reason string",
+        "closes", "says nothing", "HTTP", "empty answer", "unknown reason", "zeros", "ones", "256 MB", "SSH",
+        "odd packets", "MQTT 3", "login", "reason string",
     ],
 )  # fmt: skip
 def test_each_state_of_a_broker_is_one_log_line_and_the_problem_of_the_status(
@@ -92,6 +94,22 @@ def test_each_state_of_a_broker_is_one_log_line_and_the_problem_of_the_status(
         assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
         assert problem in caplog.text
         assert "\x1b" not in caplog.text
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (CONNACK_OK, ""),
+        (b"\x20\x03\x00\x87\x00", "refuses the connection (Not authorized): check [mqtt] user and password"),
+        (b"\x30\xff\xff\xff\x7f" + bytes(100), "does not answer like a broker"),
+        (b"\x20\x03\x00\x99\x00", "does not answer like a broker"),
+    ],
+    ids=["accepts", "login", "256 MB", "unknown reason"],
+)
+def test_one_connection_to_try_a_broker_ends_with_its_problem(reply: bytes, problem: str) -> None:
+    with answering(send(reply)) as port:
+        assert try_broker(kitchen(port), 5.0) == problem
 
 
 def test_a_broker_that_refuses_connections_or_has_no_address_is_reported() -> None:

@@ -49,6 +49,16 @@ def test_what_cannot_be_read_is_set_aside_and_the_next_documents_follow(tmp_path
     assert [path.name for path in (tmp_path / "dead").iterdir()] == ["000000000000.json"]
 
 
+@pytest.mark.parametrize("kind", ["file", "loop"])
+def test_a_bad_document_is_set_aside_where_another_file_has_the_folders_name(tmp_path: Path, kind: str) -> None:
+    dead = tmp_path / "dead"
+    dead.write_text("notes") if kind == "file" else dead.symlink_to(dead)
+    (tmp_path / "000000000001.json").write_text("nonsense")
+    assert drain(filled(tmp_path, 1)) == [0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dead", "dead.old"]
+    assert [path.name for path in dead.iterdir()] == ["000000000001.json"]
+
+
 def _bad_block(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     def read(path: Path) -> bytes:
         if not names or path.name in names:
@@ -119,6 +129,14 @@ def test_a_fire_that_was_open_when_the_process_died_gets_an_end_after_the_restar
     second.put(as_document(END, 2, "fire-3"))
     drain_events(second)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_open_fire_with_an_impossible_number_is_skipped_and_the_others_get_their_end(tmp_path: Path) -> None:
+    (tmp_path / "open-a.json").write_bytes(b'{"id":"a","kind":"start","number":%s}' % (b"9" * 4300))
+    (tmp_path / "open-fire-1.json").write_bytes(as_document(START, 1))
+    waiting = DiskQueue(tmp_path, MAX_BYTES)
+    waiting.write_pending()
+    assert drain_events(waiting) == [("fire-1", 2, END, "restart")]
 
 
 def test_events_of_a_receiver_that_is_no_longer_configured_are_reported(tmp_path: Path) -> None:

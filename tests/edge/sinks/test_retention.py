@@ -50,6 +50,7 @@ def test_files_go_when_they_reach_the_age_limit(tmp_path: Path) -> None:
     oldest, newest = event_files(tmp_path, 9, 1)
     clock = Clock()
     folder = retention(tmp_path, clock, max_days=10)
+    assert folder.apply() == []
     clock.advance(0.9 * DAY_S)
     assert folder.apply() == []
     clock.advance(0.2 * DAY_S)
@@ -90,8 +91,22 @@ def test_after_a_long_time_off_old_files_go_a_days_worth_per_hour(tmp_path: Path
     for _ in range(24):
         deleted.append(len(folder.apply()))
         clock.advance(3600)
-    assert deleted == [0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, *[0] * 12]
+    assert deleted == [0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1, *[0] * 12]
     assert [*tmp_path.iterdir()] == files[-1:]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_new_fire_outlives_a_clock_that_is_ahead_until_it_can_be_corrected(tmp_path: Path, restarts: bool) -> None:
+    clock = Clock()
+    folder = retention(tmp_path, clock, max_days=1)
+    event_files(tmp_path, 0.02, 0.01, 0.0)
+    clock.now_s += 400 * DAY_S
+    for minutes in range(0, 5 * 60, 10):
+        if restarts and minutes % 60 == 0:
+            folder = retention(tmp_path, clock, max_days=1)
+        assert folder.apply() == []
+        clock.advance(600)
+    assert len(retention(tmp_path, clock, max_bytes=1999).apply()) == 2  # the size limit holds nevertheless
 
 
 def test_a_file_that_cannot_be_deleted_is_logged_once_and_the_others_go(

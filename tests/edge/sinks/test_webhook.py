@@ -162,12 +162,14 @@ def test_a_receiver_that_was_down_gets_everything(tmp_path: Path, caplog: pytest
     assert caplog.text.count("delivery failed") == 1
 
 
+@pytest.mark.parametrize("id_", [None, "\u20ac", "a\nb", "\ud800"])
 def test_a_document_that_is_not_an_event_does_not_hold_up_the_events(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, id_: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "000000000001.json").write_text("{}")
-    with serving(Receiver()) as receiver, posting(receiver.url, tmp_path, START):
+    (tmp_path / "000000000001.json").write_text(json.dumps({"id": id_, "number": 1, "kind": START}))
+    with serving(Receiver()) as receiver, posting(receiver.url, tmp_path, START) as hook:
         receiver.bodies_after(1)
+        assert hook.receivers()[0].retries == 0
     assert receiver.kinds == [START]
     assert "not an event" in caplog.text
 

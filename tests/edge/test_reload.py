@@ -171,7 +171,8 @@ def test_a_request_during_a_reload_is_carried_out_after_it() -> None:
 
 
 def test_a_reload_that_hangs_is_rejected_and_the_next_one_applied(caplog: pytest.LogCaptureFixture) -> None:
-    clock, hangs, applied, control = [0.0], threading.Event(), [], RunControl(reload=True)
+    applied: list[Setup] = []
+    clock, hangs, control = [0.0], threading.Event(), RunControl(reload=True)
     late = replace(SETUP, model_sha256="late")
 
     def prepare_never() -> Setup:

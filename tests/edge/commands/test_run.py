@@ -17,6 +17,7 @@ import cv2
 import pytest
 
 from edge.camera.pattern import FLAMES_FROM_S
+from edge.commands.run import log_to_stderr
 from tests.support.edge_process import ENVIRONMENT, RUN, edge_process, lines
 from tests.support.run_cli import fireseg_edge, refused
 from tests.support.small_disk import fill, small_disk
@@ -122,6 +123,17 @@ def test_a_model_without_a_card_is_a_line_of_the_log(run_folder: Path, plain_mod
 
 
 @pytest.mark.slow
+def test_an_error_in_a_destructor_is_a_line_of_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    class Socketless:
+        def __del__(self) -> None:
+            raise OSError("too many open files")
+
+    with log_to_stderr(verbose=False):
+        Socketless()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.endswith("OSError: too many open files (in a destructor)")
+
+
 def test_the_test_pattern_is_a_fire_for_the_shipped_model(shipped_model: Path, tmp_path: Path) -> None:
     arguments = ("--model", shipped_model, "--source", "test-pattern", "--replay", "every-frame")
     done = fireseg_edge("run", *arguments, "--max-frames", "70", "--log", "json", "--clips", "events", cwd=tmp_path)

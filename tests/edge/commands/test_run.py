@@ -123,17 +123,6 @@ def test_a_model_without_a_card_is_a_line_of_the_log(run_folder: Path, plain_mod
 
 
 @pytest.mark.slow
-def test_an_error_in_a_destructor_is_a_line_of_the_log(capfd: pytest.CaptureFixture[str]) -> None:
-    class Socketless:
-        def __del__(self) -> None:
-            raise OSError("too many open files")
-
-    with log_to_stderr(verbose=False):
-        Socketless()
-    (line,) = capfd.readouterr().err.splitlines()
-    assert line.endswith("OSError: too many open files (in a destructor)")
-
-
 def test_the_test_pattern_is_a_fire_for_the_shipped_model(shipped_model: Path, tmp_path: Path) -> None:
     arguments = ("--model", shipped_model, "--source", "test-pattern", "--replay", "every-frame")
     done = fireseg_edge("run", *arguments, "--max-frames", "70", "--log", "json", "--clips", "events", cwd=tmp_path)
@@ -242,3 +231,14 @@ def test_a_run_without_standard_streams_goes_on(run_folder: Path, closed: str, t
     done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *arguments], cwd=run_folder, env=ENVIRONMENT)
     assert done.returncode == 0
     assert list((tmp_path / "events").glob("*-start.jpg"))
+
+
+def test_an_error_in_a_destructor_is_a_line_of_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    class Socketless:
+        def __del__(self) -> None:
+            raise OSError("too many open files")
+
+    with log_to_stderr(verbose=False):
+        Socketless()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.endswith("OSError: too many open files (in a destructor)")

@@ -17,6 +17,7 @@ from edge.errors import UserError
 from edge.fallback import LastGood
 from edge.host.throttle import Throttle
 from edge.model.segmenter import Segmenter
+from edge.model.shipped import is_shipped
 from edge.reload import Setup, describe, prepare
 from edge.signals import RunControl
 from edge.sinks import Sink, Sinks
@@ -63,9 +64,12 @@ class Parts:
 def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, record: Path | None) -> Parts:
     """Build the parts of a run. Raises `UserError`.
 
-    A service has a model proven in a child process unless it worked before, and keeps what works in `last_good`.
+    A model is proven in a child process, unless it ships or worked before; a service keeps what works in `last_good`.
     """
-    is_proven = last_good.has_model if last_good else lambda _: True
+
+    def is_proven(model_sha256: str) -> bool:
+        return is_shipped(model_sha256) or (last_good is not None and last_good.has_model(model_sha256))
+
     setup, model = prepare(config, is_proven=is_proven)
     if not setup.flame_pixels:
         log.warning("%s detects no fire in the test pattern's flames: check the model", config.model.file)

@@ -6,6 +6,7 @@ fills the rest with grey, and its versions differ in the formats whose EXIF orie
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 EXIF_PREFIX = b"Exif\x00\x00"
 NOT_FRAME_HEADERS = (0xC4, 0xC8, 0xCC)  # JPEG markers among the SOF range that begin something else
+MAX_SEGMENTS = 100_000  # of a JPEG, or chunks of a PNG or WebP: a hostile file could have millions
+PADDING = re.compile(rb"\xff+")
 ORIENTATION_TAG, WIDTH_TAG, HEIGHT_TAG, TILE_WIDTH_TAG, TILE_HEIGHT_TAG = 0x112, 256, 257, 322, 323
 
 
@@ -59,11 +62,11 @@ def read_header(data: bytes) -> ImageHeader | None:
 def _jpeg(data: bytes) -> ImageHeader:
     """Walk the segments: a thumbnail in one of them has its own size and end. Phones append videos after the end."""
     header, at = ImageHeader("JPEG", complete=False), 2
-    while data[at : at + 1] == b"\xff" and len(data) >= at + 4:
+    for _ in range(MAX_SEGMENTS):
+        if (padding := PADDING.match(data, at)) is None or len(data) < padding.end() + 3:
+            break
+        at = padding.end() - 1
         marker, size_bytes = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == 0xFF:  # padding before a marker
-            at += 1
-            continue
         if 0xC0 <= marker <= 0xCF and marker not in NOT_FRAME_HEADERS:
             header.height, header.width = struct.unpack_from(">HH", data, at + 5)
         elif marker == 0xE1 and data[at + 4 : at + 10] == EXIF_PREFIX:
@@ -77,7 +80,9 @@ def _jpeg(data: bytes) -> ImageHeader:
 
 def _png(data: bytes) -> ImageHeader:
     header, at, view = ImageHeader("PNG", complete=False), len(PNG_SIGNATURE), memoryview(data)
-    while len(data) >= at + 12:
+    for _ in range(MAX_SEGMENTS):
+        if len(data) < at + 12:
+            break
         size_bytes, kind = struct.unpack_from(">I4s", data, at)
         end = at + 12 + size_bytes
         if len(data) < end:
@@ -98,7 +103,9 @@ def _png(data: bytes) -> ImageHeader:
 def _webp(data: bytes) -> ImageHeader:
     (riff_bytes,) = struct.unpack_from("<I", data, 4)
     header, at = ImageHeader("WebP", complete=len(data) >= 8 + riff_bytes), 12
-    while len(data) >= at + 8:
+    for _ in range(MAX_SEGMENTS):
+        if len(data) < at + 8:
+            break
         kind, size_bytes = struct.unpack_from("<4sI", data, at)
         body = at + 8
         if kind == b"VP8X":

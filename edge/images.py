@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from edge.files import make_folder, printable, write_bytes
 from edge.image_header import read_header
 
 MAX_PIXELS = 8192 * 6144  # 50 megapixels, as the largest phones take; a frame then has 150 MB
+MAX_STREAM_PIXELS = 4096 * 3072  # of a camera's frame: a run holds several, and those of each zone's fire
 MAX_SIDE = 16384
 MAX_FILE_BYTES = 256 << 20
 MAX_JUNK_BYTES = 8  # unused bytes before a JPEG's end that some cameras write
@@ -58,15 +60,15 @@ def read_rgb(path: Path) -> Frame:
     return decode_rgb(_read_bytes(path), printable(path))
 
 
-def decode_rgb(data: bytes, name: str) -> Frame:
+def decode_rgb(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Frame:
     """Return the bytes of an image file as RGB, rotated by its EXIF orientation. Raises `UserError` with `name`."""
-    return _decode(data, name, keep_channels=False)
+    return _decode(data, name, keep_channels=False, max_pixels=max_pixels)
 
 
-def check_size(width: int, height: int, name: str) -> None:
+def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS) -> None:
     """Raise `UserError` for an image or video too large to decode; memory is allocated by what its header says."""
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        limits = f"at most {MAX_PIXELS / 1e6:.0f} megapixels and {MAX_SIDE} px a side"
+    if max(width, height) > MAX_SIDE or width * height > max_pixels:
+        limits = f"at most {max_pixels / 1e6:.0f} megapixels and {MAX_SIDE} px a side"
         raise UserError(f"{name} has {width}x{height} px", f"expected {limits}: scale it down")
 
 
@@ -165,9 +167,13 @@ def list_images(folder: Path) -> list[Path]:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            size_bytes = os.fstat(file.fileno()).st_size
-            data = b"" if size_bytes > MAX_FILE_BYTES else file.read(MAX_FILE_BYTES + 1)  # a pipe has no size
+        # Without O_NONBLOCK, a named pipe in a folder would hang a run.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+            status = os.fstat(file.fileno())
+            if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
+                raise UserError(f"{printable(path)} is not a file", EXPECTED)
+            size_bytes = status.st_size
+            data = b"" if size_bytes > MAX_FILE_BYTES else file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise UserError(f"{printable(path)} could not be read ({error.strerror})", "check the path") from error
     if max(size_bytes, len(data)) > MAX_FILE_BYTES:
@@ -175,14 +181,14 @@ def _read_bytes(path: Path) -> bytes:
     return data
 
 
-def _decode(data: bytes, name: str, *, keep_channels: bool) -> Frame | Map:
+def _decode(data: bytes, name: str, *, keep_channels: bool, max_pixels: int = MAX_PIXELS) -> Frame | Map:
     """Return RGB, or with `keep_channels` what OpenCV calls unchanged."""
     header = read_header(data)
     if header is None:
         raise UserError(f"{name} is not a readable image", EXPECTED)
     if not header.complete:
         raise UserError(f"{name} is cut short ({len(data)} bytes)", "copy or download it again")
-    check_size(header.width, header.height, name)
+    check_size(header.width, header.height, name, max_pixels)
     try:
         if header.damage:
             raise ValueError(header.damage)
@@ -195,7 +201,12 @@ def _decode(data: bytes, name: str, *, keep_channels: bool) -> Frame | Map:
                 image = to_rgb(image)
     except ValueError as error:
         raise UserError(f"{name} is damaged ({error})", "copy or download it again") from None
-    except (cv2.error, MemoryError):
+    except (cv2.error, MemoryError) as error:
+        if isinstance(error, MemoryError) or error.code == cv2.Error.STS_NO_MEM:
+            needed_mb = header.width * header.height * 3 >> 20
+            raise UserError(
+                f"{name} needs {needed_mb} MB of memory or more, which is not free", "use smaller images"
+            ) from None
         image = None
     if image is None:
         raise UserError(f"{name} is not a readable image", EXPECTED)

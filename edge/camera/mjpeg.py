@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from edge.camera.base import BrokenFrameError, CameraError, CameraFrame, CameraSettings
 from edge.camera.files import warn_if_unchecked
 from edge.errors import UserError
-from edge.images import decode_rgb
+from edge.images import MAX_STREAM_PIXELS, decode_rgb
 from edge.secrets import redact
 
 MAX_JPEG_BYTES = 32 << 20
@@ -61,7 +61,7 @@ class MjpegCamera:
         if self._is_snapshot:
             self.close()
         try:
-            return CameraFrame(decode_rgb(jpeg, f"a frame of {self.name}"))
+            return CameraFrame(decode_rgb(jpeg, f"a frame of {self.name}", max_pixels=MAX_STREAM_PIXELS))
         except UserError as error:
             raise BrokenFrameError(error.problem) from None
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edge.errors import UserError
+from edge.image_header import MAX_SEGMENTS
 from edge.images import Frame, decode_rgb, read_gray_or_colour, read_rgb
 from tests.support.pictures import JPEG_LOSS, encoded, exif, image, png_chunk, webp_with_exif, with_exif
 
@@ -97,3 +98,19 @@ def test_a_gif_and_a_line_of_absurd_length_are_refused_by_their_headers() -> Non
         decode_rgb(b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + bytes(20), "bomb")
     with pytest.raises(UserError, match=r"line has 65000x1 px: expected at most .* 16384 px a side"):
         decode_rgb(resized(".jpg", 65_000, 1), "line")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "at", "empty"),
+    [(".jpg", 2, b"\xff\xe2\x00\x02"), (".png", 33, png_chunk(b"teXt", b""))],
+)
+def test_more_segments_than_any_image_has_are_refused(suffix: str, at: int, empty: bytes) -> None:
+    data = encoded(image(), suffix)
+    decode_rgb(data[:at] + 10 * empty + data[at:], "a few")
+    with pytest.raises(UserError, match=r"^hostile (is|has)"):
+        decode_rgb(data[:at] + MAX_SEGMENTS * empty + data[at:], "hostile")
+
+
+def test_padding_before_a_marker_of_a_jpeg_is_skipped() -> None:
+    data = encoded(image(), ".jpg")
+    assert np.array_equal(decode_rgb(data[:2] + b"\xff" * (1 << 20) + data[2:], "padded"), decode_rgb(data, "plain"))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -240,3 +241,23 @@ def test_an_overlay_accepts_a_mask_of_the_models_size() -> None:
     changed = (overlay(frame, mask) != frame).any(axis=2)
     assert changed[10:20, 20:30].all()
     assert changed.sum() == 100
+
+
+def test_a_named_pipe_among_images_is_an_error_and_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "b.jpg")
+    with pytest.raises(UserError, match=r"b\.jpg is not a file: expected a whole JPEG"):
+        read_rgb(tmp_path / "b.jpg")
+
+
+def no_memory() -> cv2.error:
+    error = cv2.error("Insufficient memory")
+    error.code = cv2.Error.STS_NO_MEM
+    return error
+
+
+@pytest.mark.parametrize("error", [MemoryError(), no_memory()])
+def test_too_little_memory_is_not_blamed_on_the_image(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(image(), ".png")
+    monkeypatch.setattr(cv2, "imdecode", mock.Mock(side_effect=error))
+    with pytest.raises(UserError, match=r"1\.png needs 0 MB of memory or more, which is not free: use smaller images"):
+        decode_rgb(data, "1.png")

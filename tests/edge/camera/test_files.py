@@ -114,7 +114,7 @@ def test_a_video_that_is_damaged_inside_ends_with_its_damaged_frames_counted(tmp
 
 
 def test_a_video_of_absurd_size_is_refused(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.images.MAX_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr("edge.images.MAX_SIDE", 63)
     with pytest.raises(UserError, match="has 64x48 px: expected at most"):
         build_camera(str(video), SETTINGS).open()
 

@@ -18,6 +18,7 @@ import pytest
 
 from edge.camera.pattern import FLAMES_FROM_S
 from edge.commands.run import log_to_stderr
+from edge.errors import UserError
 from tests.support.edge_process import ENVIRONMENT, RUN, edge_process, lines
 from tests.support.run_cli import fireseg_edge, refused
 from tests.support.small_disk import fill, small_disk
@@ -80,6 +81,13 @@ def test_a_start_with_a_model_that_sees_no_flames_warns(run_folder: Path, models
         done = fireseg_edge("run", *RECORDING, "--max-frames", "1", cwd=run_folder)
     assert done.code == 0
     assert "tiny.tflite detects no fire in the test pattern's flames: check the model" in done.err
+
+
+def test_a_model_that_does_not_ship_is_proven_before_the_run(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.assembly.is_shipped", lambda _: False)
+    with mock.patch("edge.reload.prove", side_effect=UserError("tiny.tflite crashes the interpreter", "copy it again")):
+        done = fireseg_edge("run", *RECORDING, cwd=run_folder)
+    assert refused(done) == ["tiny.tflite crashes the interpreter: copy it again"]
 
 
 def test_in_real_time_max_fps_drops_frames_but_not_the_last(run_folder: Path) -> None:

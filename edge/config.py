@@ -27,6 +27,7 @@ from edge.secrets import MQTT_PASSWORD, MQTT_USER, SOURCE_LOGIN, WEB_PASSWORD, W
 
 LOOPBACK = "127.0.0.1"
 MAX_NAME = 100
+MAX_AREAS = 100  # zones, and ignored areas: each takes memory, and time of every frame
 CHECK_GRID = 224  # cells per side of the grid on which zones are validated before a model is loaded
 _OVERRIDES = "; overridden by the environment variable"
 
@@ -256,6 +257,9 @@ def _areas(
     areas = tables.get(kind, [])
     if not isinstance(areas, list) or not all(isinstance(area, dict) for area in areas):
         errors.append(f"{path}: {kind} is {show(areas)}: expected [[{kind}]] tables")
+        return
+    if len(areas) > MAX_AREAS:
+        errors.append(f"{path}: {len(areas)} [[{kind}]] tables: expected at most {MAX_AREAS}")
         return
     for area in areas:
         unknown = [key for key in area if key not in keys]

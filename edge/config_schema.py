@@ -16,13 +16,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
-from edge.errors import UserError
+from edge.errors import UserError, one_line
+from edge.files import read_limited
 from edge.secrets import redact
 
 Section = TypeVar("Section")
 LINE = 110
 
-MAX_BYTES = 1 << 20  # of a configuration file; one with every key has 8 kB
+MAX_BYTES = 1 << 18  # of a configuration file; one with every key has 8 kB
+MAX_CHAIN = 20  # names joined by dots: tomllib takes quadratic memory for them
+_PART = rb"[ \t]*(?:[\w-]+|'[^'\n]*+'|\"(?:[^\"\\\n]|\\.)*+\")[ \t]*"
+LONG_CHAIN = re.compile(rb"(?:\.%b){%d}" % (_PART, MAX_CHAIN))
 MAX_SHOWN = 200  # letters of a value in an error
 MAX_TEXT = 1000  # letters of a value: no address, path or topic is longer
 
@@ -56,14 +60,9 @@ def field(
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the tables of a TOML file. Raises `UserError` if it cannot be read or parsed."""
     remedy = "check the path, or write one with `fireseg-edge config init`"
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"configuration {path} could not be read ({reason})", remedy) from error
-    if len(data) > MAX_BYTES:
-        raise UserError(f"configuration {path} has more than {MAX_BYTES} bytes", "expected a few thousand")
+    data = read_limited(path, MAX_BYTES, remedy, "configuration")
+    if LONG_CHAIN.search(data):
+        raise UserError(f"configuration {path} has a name of more than {MAX_CHAIN} parts", "expected [table] and key")
     try:
         return tomllib.loads(data.decode("utf-8-sig"))
     except ValueError as error:  # neither UTF-8 nor TOML
@@ -128,6 +127,7 @@ def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> st
 
 def unknown_key(key: str, where: str, known: Collection[str]) -> str:
     """Return the error for an unknown key, with the nearest known name."""
+    key = one_line(redact(key), MAX_SHOWN)
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     advice = f"did you mean {near[0]}?" if near else f"expected {', '.join(known)}"
     return f"{where} has no key {key}: {advice}"

@@ -74,6 +74,8 @@ def one_line(text: str, max_letters: int = MAX_REASON) -> str:
 
     Redact it before: `redact` does not recognise credentials in a URL that was cut.
     """
+    if len(text) > 2 * max_letters:  # the loop below must not see a megabyte
+        text = f"{text[:max_letters]} … {text[-max_letters:]}"
     letters = " ".join(text.split())
     line = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in letters)
     half = max_letters // 2

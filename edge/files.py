@@ -1,4 +1,4 @@
-"""Atomic writes, and the SHA-256 of files."""
+"""Atomic writes, bounded reads, and the SHA-256 of files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -61,6 +62,28 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_limited(path: Path, max_bytes: int, remedy: str, kind: str = "") -> bytes:
+    """Return the bytes of a regular file. Never waits for a writer, as opening a FIFO would.
+
+    Args:
+        remedy: what to do if it cannot be read.
+        kind: what the file is, for errors.
+    Raises `UserError`, also for a file of more than `max_bytes`.
+    """
+    name = f"{kind} {path}".lstrip()
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError("not a regular file")
+            if status.st_size <= max_bytes:
+                return file.read(status.st_size)
+    except (OSError, ValueError) as error:  # ValueError: also a path with a zero byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{name} could not be read ({reason})", remedy) from error
+    raise UserError(f"{name} has {status.st_size / 1e6:.1f} MB", f"expected at most {max_bytes / 1e6:.1f} MB")
 
 
 def make_folder(folder: Path) -> Path:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from edge.config import Config
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 
 RELOADED = ("model", "alarm", "loop", "zones", "ignored")
 """Tables that a reload applies; all others need a restart."""
+RELOAD_TIMEOUT_S = 300.0
+"""A reload that takes longer hangs, such as on a network drive; the proof of a model takes at most a minute."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,21 @@ class Reloader:
         prepare: returns the new setup; called in another thread.
         apply: puts it to use; called in the loop's thread.
         fallback: why the run began with the last configuration and model that worked; empty if it did not.
+        now_s: returns the seconds of a monotonic clock.
     """
 
-    def __init__(self, prepare: Callable[[], Setup], apply: Callable[[Setup], None], *, fallback: str = "") -> None:
-        self._prepare, self._apply = prepare, apply
+    def __init__(
+        self,
+        prepare: Callable[[], Setup],
+        apply: Callable[[Setup], None],
+        *,
+        fallback: str = "",
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._prepare, self._apply, self._now_s = prepare, apply, now_s
         self._worker: Worker | None = None
-        self._outcome: Setup | Exception | None = None
+        self._deadline_s = 0.0
+        self._outcome: list[Setup | Exception] = []  # of the current worker; one that hangs keeps a list of its own
         self.fallback = fallback
         self.failed = 0
         """Reloads rejected so far."""
@@ -96,11 +109,18 @@ class Reloader:
         """Begin a reload if one is requested; apply or reject one that is ready."""
         if self._worker is None and control.reload:
             control.reload = False
-            self._worker = Worker("reload", self._run)
+            self._outcome, self._deadline_s = [], self._now_s() + RELOAD_TIMEOUT_S
+            self._worker = Worker("reload", partial(self._run, self._outcome))
             self._worker.start()
-        if self._outcome is None:
+        if self._worker is None:
             return
-        outcome, self._outcome, self._worker = self._outcome, None, None
+        if not self._outcome:
+            if self._now_s() < self._deadline_s:
+                return
+            self._worker.join(0)  # not restarted; it may hang for ever
+            error = UserError(f"the reload took more than {RELOAD_TIMEOUT_S:g} s", "check the disk or network drive")
+            self._outcome.append(error)
+        outcome, self._worker = self._outcome[0], None
         try:
             if isinstance(outcome, Exception):
                 raise outcome
@@ -111,11 +131,11 @@ class Reloader:
             log.error("new configuration rejected, the old one stays in use: %s", describe(error))
             log.debug("traceback", exc_info=error)
 
-    def _run(self) -> None:
+    def _run(self, outcome: list[Setup | Exception]) -> None:
         try:
-            self._outcome = self._prepare()
+            outcome.append(self._prepare())
         except Exception as error:
-            self._outcome = error
+            outcome.append(error)
 
 
 def describe(error: Exception) -> str:

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from edge.errors import UserError, one_line
+from edge.files import read_limited
 
 MQTT_USER, MQTT_PASSWORD = "FIRESEG_MQTT_USER", "FIRESEG_MQTT_PASSWORD"
 SOURCE_LOGIN = "FIRESEG_SOURCE_USER", "FIRESEG_SOURCE_PASSWORD"
@@ -22,7 +23,9 @@ SERVICE_SECRETS = Path("/etc/fireseg-edge/secrets.env")
 
 HIDDEN = "***"
 MAX_LINE = 4000  # letters of a log line
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(\S+)")
+MAX_REDACTED = 100_000  # letters of a text; what follows is left out
+MAX_SECRET_BYTES = 1 << 16
+_URL = re.compile(r"://(\S+)")  # no scheme: a search for one would take quadratic time on a long word
 _VALUE = re.compile(r"=[^&;]*")
 
 
@@ -37,10 +40,9 @@ def read_secret(variable: str, file: str) -> str | None:
         return None
     remedy = "expected a file with a secret and nothing else"
     try:
-        secret = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"{file} could not be read ({reason})", remedy) from error
+        secret = read_limited(Path(file), MAX_SECRET_BYTES, remedy).decode().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} could not be read (it is not UTF-8 text)", remedy) from error
     if not secret:
         raise UserError(f"{file} is empty", remedy)
     return secret
@@ -64,8 +66,14 @@ def load_service_secrets() -> bool:
 
 
 def redact(text: str) -> str:
-    """Return the text with the credentials of every URL replaced by ***."""
-    return _URL.sub(lambda url: url[1] + _without_credentials(url[2]), text)
+    """Return the text with the credentials of every URL replaced by ***, and cut after `MAX_REDACTED` letters."""
+    cut = len(text) > MAX_REDACTED
+
+    def without_credentials(url: re.Match[str]) -> str:
+        is_cut = cut and url.end() == MAX_REDACTED  # maybe before the @ that marks a password
+        return f"://{HIDDEN if is_cut else _without_credentials(url[1])}"
+
+    return _URL.sub(without_credentials, text[:MAX_REDACTED]) + (" …" if cut else "")
 
 
 def _without_credentials(address: str) -> str:

@@ -82,7 +82,7 @@ def build_camera(source: str, settings: CameraSettings) -> Camera:
 
 def _is_device(path: Path) -> bool:
     """Return whether a path is a V4L2 device, or a link to one, plugged in or not."""
-    if path.is_symlink() and path.resolve().is_relative_to("/dev"):
+    if path.is_symlink() and Path(os.path.realpath(path)).is_relative_to("/dev"):  # unlike resolve, takes loops
         return True
     status = path.stat() if path.exists() else None
     return status is not None and stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) == V4L2_MAJOR

@@ -35,7 +35,7 @@ HEADER = """\
 """
 ZONES_TEXT = """\
 # Each zone has its own alarm; without zones the whole frame is one. Corners are fractions of the frame, [x, y] from the
-# top left.
+# top left. There are at most 100 zones and 100 ignored areas, each of at most 1,000 corners.
 #[[zones]]
 #name = "stove"
 #polygon = [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9], [0.1, 0.9]]

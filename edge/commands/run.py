@@ -166,6 +166,11 @@ def log_to_stderr(verbose: bool) -> Iterator[None]:
     handler = LogHandler(sys.stderr)
     root = logging.getLogger("edge")
     previous, show_warning = (root.handlers, root.propagate), warnings.showwarning
+
+    def log_unraisable(failure: sys.UnraisableHookArgs) -> None:
+        log.warning("%s: %s (in a destructor)", failure.exc_type.__name__, failure.exc_value)
+
+    show_unraisable, sys.unraisablehook = sys.unraisablehook, log_unraisable
     warnings.showwarning = lambda message, *_, **__: log.warning("%s", message)
     root.handlers, root.propagate = [handler], False
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
@@ -173,5 +178,5 @@ def log_to_stderr(verbose: bool) -> Iterator[None]:
         yield
     finally:
         root.handlers, root.propagate = previous
-        warnings.showwarning = show_warning
+        warnings.showwarning, sys.unraisablehook = show_warning, show_unraisable
         handler.close()

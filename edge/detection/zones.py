@@ -17,6 +17,7 @@ from edge.errors import UserError
 from edge.images import Mask
 from edge.messages import WHOLE_FRAME
 
+MAX_CORNERS = 1000
 HORIZONTAL = 1e-12  # an edge with a smaller rise passes no cell centre
 
 Point = tuple[float, float]  # x to the right, y downwards, 0..1
@@ -87,9 +88,10 @@ class ZoneMap:
 
 
 def check_polygon(polygon: Polygon, label: str) -> None:
-    """Raise `UserError` unless the polygon has three corners inside the frame."""
-    if len(polygon) < 3:
-        raise UserError(f"{label} has {len(polygon)} corners", "expected at least 3, each [x, y] from 0 to 1")
+    """Raise `UserError` unless the polygon has 3 to `MAX_CORNERS` corners inside the frame."""
+    if not 3 <= len(polygon) <= MAX_CORNERS:
+        expected = f"expected 3 to {MAX_CORNERS:,}, each [x, y] from 0 to 1"
+        raise UserError(f"{label} has {len(polygon):,} corners", expected)
     for x, y in polygon:
         if not (0 <= x <= 1 and 0 <= y <= 1):
             raise UserError(f"{label} has a corner at [{x:g}, {y:g}]", "expected fractions of the frame, from 0 to 1")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import io
 import json
-import stat
 import struct
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from edge.errors import UserError
+from edge.errors import UserError, one_line
+from edge.files import read_limited
 
 CARD_NAME = "fireseg.json"
 CARD_FORMAT = 1
@@ -31,18 +31,7 @@ Card = dict[str, Any]
 def read_model(path: Path) -> bytes:
     """Return the bytes of a model file. Raises `UserError` if it cannot be read or is too large."""
     remedy = "check the path" if path.suffix == ".tflite" else "expected base, small or a .tflite file"
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for a writer
-            raise UserError(f"model {path} could not be read (not a regular file)", remedy)
-        if status.st_size <= MAX_MODEL_BYTES:
-            with path.open("rb") as file:
-                return file.read(status.st_size)
-    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"model {path} could not be read ({reason})", remedy) from error
-    problem = f"model {path} has {status.st_size / 1e6:.0f} MB"
-    raise UserError(problem, f"expected a .tflite of at most {MAX_MODEL_BYTES / 1e6:.0f} MB")
+    return read_limited(path, MAX_MODEL_BYTES, remedy, "model")
 
 
 def split_model(path: Path, data: bytes | None = None) -> tuple[bytes, Card | None]:
@@ -105,11 +94,13 @@ def check_card(card: Any, path: Path) -> Card:
         ("input.range", input_.get("range"), INPUT_RANGE),
     ):
         if actual != expected:
-            problem = f"the card in {path} has {key} {actual!r}, but this fireseg-edge supports {expected!r}"
+            shown = one_line(repr(actual))
+            problem = f"the card in {path} has {key} {shown}, but this fireseg-edge supports {expected!r}"
             raise UserError(problem, "install the matching fireseg-edge, or export the model again")
     threshold = card.get("threshold")
     if not isinstance(threshold, int | float) or not 0 < threshold < 1:
-        raise UserError(f"the card in {path} states threshold {threshold!r}", "expected a probability between 0 and 1")
+        problem = f"the card in {path} states threshold {one_line(repr(threshold))}"
+        raise UserError(problem, "expected a probability between 0 and 1")
     return card
 
 

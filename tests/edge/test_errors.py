@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,16 @@ def test_a_text_of_another_machine_becomes_one_line_without_control_characters()
     assert one_line("500 \x1b[2J\r\n\u202e") == r"500 \x1b[2J \u202e"
     assert one_line("Küche 🔥") == "Küche 🔥"
     assert len(one_line("x" * 999)) == MAX_REASON + 3
+
+
+def test_a_text_of_a_megabyte_is_cut_before_its_letters_are_looked_at() -> None:
+    text = "a" * 2**20 + "z"
+    tracemalloc.start()
+    try:
+        assert one_line(text) == f"{'a' * 100} … {'a' * 99}z"
+        assert tracemalloc.get_traced_memory()[1] < 2**16
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_process_without_standard_streams_gives_their_descriptors_to_nothing_else(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from edge.config import Config, load_config
 from edge.detection.zones import ZoneMap
 from edge.errors import MAX_LETTERS, UserError, UserErrors
 from edge.model.probe import make_probe
-from edge.reload import Reloader, Setup, applied_config, describe, prepare
+from edge.reload import RELOAD_TIMEOUT_S, Reloader, Setup, applied_config, describe, prepare
 from edge.signals import RunControl
 from tests.support.factories import red_is_fire
 from tests.support.waiting import wait_for
@@ -168,3 +168,31 @@ def test_a_request_during_a_reload_is_carried_out_after_it() -> None:
     assert control.reload
     turns.release(2)
     finished(reloader, control, lambda: len(applied) == 2)
+
+
+def test_a_reload_that_hangs_is_rejected_and_the_next_one_applied(caplog: pytest.LogCaptureFixture) -> None:
+    applied: list[Setup] = []
+    clock, hangs, control = [0.0], threading.Event(), RunControl(reload=True)
+    late = replace(SETUP, model_sha256="late")
+
+    def prepare_never() -> Setup:
+        if clock[0] > 0:
+            return SETUP
+        hangs.wait()
+        return late
+
+    reloader = Reloader(prepare_never, applied.append, now_s=lambda: clock[0])
+    reloader.poll(control)
+    reloader.poll(control)
+    assert reloader.failed == 0
+    clock[0] = RELOAD_TIMEOUT_S
+    reloader.poll(control)
+    assert reloader.failed == 1
+    assert "the reload took more than 300 s: check the disk or network drive" in caplog.text
+    control.reload = True
+    finished(reloader, control, lambda: applied)
+    hung = next(thread for thread in threading.enumerate() if thread.name == "reload")
+    hangs.set()
+    hung.join()
+    reloader.poll(control)
+    assert applied == [SETUP]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.secrets import MAX_LINE, RedactingFormatter, redact
+from edge.secrets import MAX_LINE, MAX_REDACTED, RedactingFormatter, redact
 
 # No text around a URL contains "hunter2", so finding it means that it leaked.
 SIGNS = string.ascii_letters + string.digits + "@:/?#[]!$&'()*+,;=%\"\\~^{}|<>-._"
@@ -37,6 +37,21 @@ def test_no_value_of_a_query_shows(secret: str, key: str, scheme: str) -> None:
 @given(text=st.text())
 def test_redacting_twice_is_redacting_once(text: str) -> None:
     assert redact(redact(text)) == redact(text)
+
+
+@given(
+    part=st.text(SIGNS + " ", min_size=1, max_size=4) | st.sampled_from(["a", "a:", "//", "@", "://", "=?@", " a://"])
+)
+def test_a_text_of_a_megabyte_is_redacted_at_once(part: str) -> None:
+    """Quadratic time would be minutes, during which no other thread runs."""
+    text = part * (2**20 // len(part))
+    assert len(redact(text)) <= 3 * MAX_REDACTED
+
+
+@given(secret=secrets, user=users, cut=st.integers(0, 80))
+def test_a_password_that_the_cut_of_a_long_text_passes_through_never_shows(secret: str, user: str, cut: int) -> None:
+    text = f"{'x' * (MAX_REDACTED - cut)}rtsp://{user}:{secret}@camera.local refused"
+    assert "hunter2" not in redact(text)
 
 
 @pytest.mark.parametrize("text", ["rtsp://camera.local:554/live", "frame 3 of 4", "user@host", "C://x", "50 % @ 3 fps"])

@@ -181,6 +181,12 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         read_all(build_camera(str(tmp_path), SETTINGS))
 
 
+def test_a_link_to_itself_is_refused_as_a_source(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UserError, match="is neither a file nor a folder nor a camera"):
+        build_camera(str(tmp_path / "loop"), SETTINGS)
+
+
 @pytest.mark.parametrize(
     "text", ["gone.mp4", "", "ftp://camera/live", "x" * 5000, "rtsp://me:hunter2@cam/a b", "http://me:hunter2@cam:x/"]
 )

@@ -17,6 +17,7 @@ import cv2
 import pytest
 
 from edge.camera.pattern import FLAMES_FROM_S
+from edge.commands.run import log_to_stderr
 from edge.errors import UserError
 from tests.support.edge_process import ENVIRONMENT, RUN, edge_process, lines
 from tests.support.run_cli import fireseg_edge, refused
@@ -261,3 +262,14 @@ def test_a_run_without_standard_streams_goes_on(run_folder: Path, closed: str, t
     done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *arguments], cwd=run_folder, env=ENVIRONMENT)
     assert done.returncode == 0
     assert list((tmp_path / "events").glob("*-start.jpg"))
+
+
+def test_an_error_in_a_destructor_is_a_line_of_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    class Socketless:
+        def __del__(self) -> None:
+            raise OSError("too many open files")
+
+    with log_to_stderr(verbose=False):
+        Socketless()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.endswith("OSError: too many open files (in a destructor)")

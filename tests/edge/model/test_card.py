@@ -109,6 +109,8 @@ def test_a_card_is_read_beside_the_metadata_of_other_tools(tmp_path: Path, flatb
         ("threshold", 1.5, r"threshold 1\.5"),
         ("threshold", "0.5", r"threshold '0\.5'"),
         ("threshold", None, r"threshold None"),
+        ("threshold", "a" * 900_000, r"threshold 'aaa"),
+        ("input.layout", "a" * 900_000, r"input\.layout 'aaa"),
         ("input", None, "no input section"),
         ("input", "32x48", "no input section"),
     ],
@@ -117,8 +119,9 @@ def test_an_unsupported_card_is_refused_naming_the_difference(
     tmp_path: Path, flatbuffer: bytes, card: Card, key: str, value: Any, message: str
 ) -> None:
     path = written(tmp_path / "model.tflite", attach(flatbuffer, changed(card, key, value)))
-    with pytest.raises(UserError, match=rf"model\.tflite .*{message}"):
+    with pytest.raises(UserError, match=rf"model\.tflite .*{message}") as raised:
         split_model(path)
+    assert len(str(raised.value)) < 1000
 
 
 @pytest.mark.parametrize("text", ["{", "", '{"format": 1,}', "\x00\xff", "[1, 2]"])
@@ -215,7 +218,7 @@ def test_a_card_that_expands_a_thousandfold_takes_little_memory(tmp_path: Path, 
 def test_a_file_that_is_too_large_or_not_regular_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = written(tmp_path / "sparse.tflite", b"\x1c\0\0\0TFL3")
     os.truncate(path, 60 << 30)
-    with pytest.raises(UserError, match=r"sparse\.tflite has 64425 MB: expected a \.tflite of at most 268 MB"):
+    with pytest.raises(UserError, match=r"sparse\.tflite has 64424\.5 MB: expected at most 268\.4 MB"):
         split_model(path)
     os.mkfifo(tmp_path / "fifo.tflite")
     with pytest.raises(UserError, match="not a regular file"):

@@ -11,9 +11,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.config import MqttSection
-from edge.errors import UserError
+from edge.errors import UserError, reason_of
 from edge.secrets import MQTT_PASSWORD, MQTT_USER, read_secret
-from edge.sinks.mqtt_problems import connect_problem, refusal
+from edge.sinks.mqtt_problems import SAYS_NOTHING, connect_problem, refusal
 
 PORT, TLS_PORT = 1883, 8883
 KEEPALIVE_S = 30
@@ -37,7 +37,8 @@ def make_client(broker: MqttSection, client_id: str) -> paho.Client:
             client.tls_set(ca_certs=broker.ca_file or None)
         except OSError as error:  # includes ssl.SSLError
             raise UserError(
-                f"[mqtt] ca_file {broker.ca_file} could not be read ({error})", "expected certificates in PEM"
+                f"[mqtt] ca_file {broker.ca_file} could not be read ({reason_of(error)})",
+                "expected certificates in PEM",
             ) from error
     return client
 
@@ -55,7 +56,7 @@ def try_broker(broker: MqttSection, timeout_s: float) -> str:
     except OSError as error:
         return connect_problem(error)
     except queue.Empty:
-        return "does not answer like a broker"
+        return SAYS_NOTHING
     finally:
         client.disconnect()
     return refusal(reason, None) if reason.is_failure else ""

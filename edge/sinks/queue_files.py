@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edge.errors import counted
 from edge.files import service_folder, write_bytes
 from edge.messages import END
 
@@ -155,8 +156,8 @@ def warn_about_orphans(folder: Path, used: Collection[Path]) -> Iterator[str]:
                     fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
                     if count := sum(bool(FILE_NAME.fullmatch(name)) for name in os.listdir(handle)):  # noqa: PTH208
                         yield (
-                            f"{count} events for another receiver wait in {path}: they are sent once [mqtt] or "
-                            "[webhook] names it again; delete the folder if they are not needed"
+                            f"{counted(count, 'event')} for another receiver in {path}: sent once [mqtt] or "
+                            "[webhook] names it again; delete the folder if not needed"
                         )
                 finally:
                     os.close(handle)

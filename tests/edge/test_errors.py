@@ -6,11 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import typer
 
-from edge.errors import MAX_REASON, UserError, UserErrors, one_line, run_app
+from edge.errors import MAX_REASON, UserError, UserErrors, counted, one_line, reason_of, run_app
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,6 +77,27 @@ def test_a_text_of_another_machine_becomes_one_line_without_control_characters()
     assert one_line("500 \x1b[2J\r\n\u202e") == r"500 \x1b[2J \u202e"
     assert one_line("Küche 🔥") == "Küche 🔥"
     assert len(one_line("x" * 999)) == MAX_REASON + 3
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(28, "No space left on device", "/spool/1.json"), "No space left on device"),
+        (URLError(ConnectionRefusedError(111, "Connection refused")), "Connection refused"),
+        (TimeoutError("timed out"), "timed out"),
+        (ConnectionError("503 Service Unavailable"), "503 Service Unavailable"),
+        (ConnectionResetError(), "ConnectionResetError"),
+        (UserErrors(["a is missing: add it", "b too"]), "a is missing: add it; b too"),
+        (KeyError("zone"), "KeyError: 'zone'"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_a_reason_names_the_class_of_an_error_only_if_it_is_a_bug_or_says_nothing(error: Exception, text: str) -> None:
+    assert reason_of(error) == text
+
+
+def test_a_count_has_its_noun_in_the_right_number() -> None:
+    assert [counted(count, "event") for count in (0, 1, 2)] == ["0 events", "1 event", "2 events"]
 
 
 def test_a_process_without_standard_streams_gives_their_descriptors_to_nothing_else(tmp_path: Path) -> None:

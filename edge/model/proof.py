@@ -55,9 +55,8 @@ def prove(path: Path, data: bytes, *, timeout_s: float = PROOF_TIMEOUT_S, memory
     except subprocess.TimeoutExpired:
         raise UserError(f"{path} was not proven within {timeout_s:g} s", REMEDY) from None
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} could not be proven ({reason_of(error)})", "free some memory, and reload again"
-        ) from error
+        problem = f"{path} could not be proven ({reason_of(error)})"
+        raise UserError(problem, "free some memory, and reload again") from error
 
 
 def prove_in_fork(path: Path, data: bytes, *, runtime: str | None = None, memory_bytes: int = PROOF_BYTES) -> int:

@@ -36,10 +36,8 @@ def make_client(broker: MqttSection, client_id: str) -> paho.Client:
         try:
             client.tls_set(ca_certs=broker.ca_file or None)
         except OSError as error:  # includes ssl.SSLError
-            raise UserError(
-                f"[mqtt] ca_file {broker.ca_file} could not be read ({reason_of(error)})",
-                "expected certificates in PEM",
-            ) from error
+            problem = f"[mqtt] ca_file {broker.ca_file} could not be read ({reason_of(error)})"
+            raise UserError(problem, "expected certificates in PEM") from error
     return client
 
 

@@ -40,9 +40,8 @@ def connect_problem(error: BaseException) -> str:
         case gaierror():
             return f"has no address ({error.strerror}): check [mqtt] host"
         case _:
-            return (
-                f"cannot be reached ({one_line(reason_of(error))}): check that it is on, and [mqtt] host, port and tls"
-            )
+            reason = one_line(reason_of(error))
+            return f"cannot be reached ({reason}): check that it runs, and [mqtt] host, port and tls"
 
 
 def refusal(reason: ReasonCode, properties: Properties | None) -> str:

@@ -12,10 +12,10 @@ import urllib.parse
 from collections.abc import Callable
 
 from edge.errors import one_line, reason_of
+from edge.http_deadline import post
 from edge.retry import backoff_s
 from edge.secrets import redact
 from edge.sinks.disk_queue import DiskQueue
-from edge.sinks.http_post import post
 from edge.sinks.outbox import Outbox, OutboxSink, RejectedError
 
 SIGNATURE = "X-FireSeg-Signature"

@@ -143,4 +143,4 @@ def test_a_configured_broker_is_checked(healthy: None, tmp_path: Path) -> None:
         line = check(broker.port)
         assert line.startswith("OK ")
         assert "accepts the login" in line
-    assert "(Connection refused): check that it is on" in check(broker.port)
+    assert "(Connection refused): check that it runs" in check(broker.port)

@@ -102,7 +102,7 @@ def test_a_broker_that_refuses_connections_or_has_no_address_is_reported() -> No
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with connecting(kitchen(port)) as client:
-        wait_for(lambda: client.problem.startswith("cannot be reached (Connection refused): check that it is on"))
+        wait_for(lambda: client.problem.startswith("cannot be reached (Connection refused): check that it runs"))
     section = MqttSection(host="broker.invalid")
     with connecting(section) as client:
         wait_for(lambda: client.problem.startswith("has no address ("))
@@ -133,7 +133,7 @@ def test_a_broker_that_drops_a_tls_connection_is_reported_with_the_remedy() -> N
 
     with answering(reset) as port, connecting(kitchen(port, tls=True)) as client:
         wait_for(lambda: client.problem.startswith("cannot be reached (Connection reset by peer)"))
-        assert client.problem.endswith("check that it is on, and [mqtt] host, port and tls")
+        assert client.problem.endswith("check that it runs, and [mqtt] host, port and tls")
 
 
 def test_a_broker_without_tls_is_named_as_such() -> None:

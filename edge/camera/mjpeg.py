@@ -24,7 +24,7 @@ SNAPSHOT_TIMEOUT_SHARE = 0.5
 """Longest time between two snapshots as a share of the time-out, so that slow polling does not stall."""
 
 START, END = b"\xff\xd8\xff", 0xD9
-PART_OF_IMAGE = re.compile(rb"\ncontent-type:[ \t]*image/(?:[^\n]*\n){1,20}?\r?\n(?!\s*--)", re.IGNORECASE)
+PART_OF_IMAGE = re.compile(rb"(?i)\ncontent-type:[ \t]*image/[^\n]*\n(?:[^\r\n][^\n]*\n){0,20}\r?\n(?!\s*--)")
 """Headers of a part that is said to be an image, up to its content."""
 NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)  # others are part of the compressed data
 

@@ -263,8 +263,8 @@ class DiskQueue:
             try:
                 handle, documents, first = lock_folder(self.folder)
             except OSError as error:
-                is_taken = isinstance(error, BlockingIOError)
-                reason = "another run uses it; give each its own [spool] folder" if is_taken else reason_of(error)
+                taken = "another run uses it; give each its own [spool] folder"
+                reason = taken if isinstance(error, BlockingIOError) else reason_of(error)
                 self._report(f"{self.folder} cannot be used ({reason})")
                 return
             written = threading.Event()

@@ -17,9 +17,9 @@ import pytest
 
 from edge.addresses import check_url
 from edge.errors import UserError
+from edge.http_deadline import post
 from edge.messages import END, PEAK, START
 from edge.sinks.disk_queue import DiskQueue
-from edge.http_deadline import post
 from edge.sinks.webhook import SIGNATURE, Webhook, redirect_target
 from tests.support.factories import event
 from tests.support.waiting import wait_for

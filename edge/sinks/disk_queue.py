@@ -263,9 +263,7 @@ class DiskQueue:
             try:
                 handle, documents, first = lock_folder(self.folder)
             except OSError as error:
-                taken = "another run uses it; give each its own [spool] folder"
-                reason = taken if isinstance(error, BlockingIOError) else reason_of(error)
-                self._report(f"{self.folder} cannot be used ({reason})")
+                self._report(f"{self.folder} cannot be used ({reason_of(error)})")
                 return
             written = threading.Event()
             written.set()
@@ -290,7 +288,7 @@ class DiskQueue:
         for end in ends:
             self.add(end)
         if ends:
-            log.info("an earlier run left %s open: their end follows", counted(len(ends), "fire"))
+            log.info("%s left open by an earlier run: the end follows", counted(len(ends), "fire"))
 
     def _report(self, problem: str) -> None:
         """Log a problem with the disk when it begins and when it ends."""

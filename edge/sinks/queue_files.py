@@ -71,8 +71,10 @@ def lock_folder(folder: Path) -> tuple[int, list[Document], int]:
         dead = folder / DEAD
         used = [document.number for document in documents]
         used += [int(path.stem) for path in (dead.iterdir() if dead.is_dir() else ()) if FILE_NAME.fullmatch(path.name)]
-    except OSError:
+    except OSError as error:
         os.close(handle)
+        if isinstance(error, BlockingIOError):
+            error.strerror = "another run uses it; give each its own [spool] folder"
         raise
     return handle, sorted(documents), max((number + 1 for number in used if number < MAX_NUMBER), default=1)
 

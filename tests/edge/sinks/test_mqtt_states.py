@@ -111,7 +111,7 @@ def test_a_broker_that_refuses_connections_or_has_no_address_is_reported() -> No
 
 
 def test_a_network_that_is_down_at_the_start_is_reported_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_pair, is_down = paho._socketpair_compat, True  # type: ignore[attr-defined]
+    make_pair, is_down = paho._socketpair_compat, True
 
     def pair_of_sockets() -> Any:
         if is_down:

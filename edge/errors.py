@@ -69,6 +69,20 @@ def training_packages(command: str) -> Iterator[None]:
         raise SystemExit(2) from None
 
 
+def reason_of(error: BaseException) -> str:
+    """Return why something failed, for people: without the class of an error, unless it is a bug or says nothing."""
+    if isinstance(cause := getattr(error, "reason", None), OSError):  # of urllib
+        error = cause
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    is_bug = not (isinstance(error, OSError | UserError) and text)
+    return ": ".join(filter(None, (type(error).__name__ if is_bug else "", text.strip().replace("\n", "; "))))
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 event" or "2 events"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def one_line(text: str, max_letters: int = MAX_REASON) -> str:
     """Return a text as one line: control characters escaped, and the middle left out above `max_letters`.
 

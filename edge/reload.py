@@ -15,7 +15,7 @@ from typing import Protocol
 
 from edge.config import Config
 from edge.detection.zones import ZoneMap
-from edge.errors import MAX_LETTERS, UserError, one_line
+from edge.errors import MAX_LETTERS, UserError, one_line, reason_of
 from edge.model.card import read_model
 from edge.model.proof import flame_pixels, prove
 from edge.model.segmenter import Segmenter
@@ -140,5 +140,4 @@ class Reloader:
 
 def describe(error: Exception) -> str:
     """Return an error as one line of bounded length, without credentials."""
-    text = "; ".join(error.lines) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    return one_line(redact(text), MAX_LETTERS)
+    return one_line(redact(reason_of(error)), MAX_LETTERS)

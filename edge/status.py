@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from edge import threads
 from edge.camera.capture import Capture
 from edge.detection.events import EventTracker
+from edge.errors import counted
 from edge.host.throttle import Throttle
 from edge.messages import FailureCounts, ReceiverStatus, RunStatus
 from edge.reload import Reloader
@@ -38,10 +39,10 @@ class Summary:
         age = f", median age {statistics.median(self.ages_ms):.0f} ms" if self.ages_ms else ""
         if not self.results:
             return f"{source}: no frame was seen in {self.seconds:.1f} s"
-        fires = "no fire" if not self.fires else "1 fire" if self.fires == 1 else f"{self.fires} fires"
+        fires = "no fire" if not self.fires else counted(self.fires, "fire")
         rate = self.results / self.seconds if self.seconds else 0.0
         totals = f"{rate:.1f} per second, {self.dropped} dropped{age}"
-        return f"{source}: {self.results} frames in {self.seconds:.1f} s ({totals}), {fires}"
+        return f"{source}: {counted(self.results, 'frame')} in {self.seconds:.1f} s ({totals}), {fires}"
 
 
 @dataclass(eq=False)

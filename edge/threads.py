@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from weakref import WeakSet
 
+from edge.errors import reason_of
 from edge.retry import backoff_s
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ class Worker:
                 failures += 1
                 self._count_restart()
                 self._waiting = True
-                log.error("%s failed (%s: %s), restarting", self.name, type(error).__name__, error)
+                log.error("%s failed (%s), restarting", self.name, reason_of(error))
                 log.debug("traceback", exc_info=error)
                 if self._closing.wait(self._wait_s(failures)):
                     break

@@ -25,6 +25,7 @@ GROUND = (
     "edge",
     "edge.errors",
     "edge.files",
+    "edge.http_deadline",
     "edge.images",
     "edge.secrets",
     "edge.retry",

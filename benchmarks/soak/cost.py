@@ -24,7 +24,7 @@ from edge.sinks.video import VideoWriter
 HD = (1280, 720)
 FPS = 30.0
 VIEWERS = 10
-SUMMARY = re.compile(r": (\d+) frames in ([\d.]+) s")
+SUMMARY = re.compile(r": (\d+) frames? in ([\d.]+) s")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from edge.camera.base import BrokenFrameError, Camera, CameraError, CameraFrame, CameraState
 from edge.camera.replay import MAX_GAP_S, ReplayClock
-from edge.errors import UserError
+from edge.errors import UserError, counted, reason_of
 from edge.images import Frame
 from edge.retry import backoff_s
 from edge.secrets import redact
@@ -166,7 +166,7 @@ class Capture:
                 return
             if self.reconnect_limit is not None and self._failures > self.reconnect_limit:
                 limit = self.reconnect_limit
-                gave_up = f"; gave up after {limit} reconnection{'s' * (limit > 1)} without a frame" if limit else ""
+                gave_up = f"; gave up after {counted(limit, 'reconnection')} without a frame" if limit else ""
                 raise UserError(redact(failure.problem) + gave_up, failure.remedy)
             wait_s = self.retry_wait_s(self._failures)
             is_logged = self._failures < LOGGED_FAILURES or self._failures % LOGGED_EVERY == 0
@@ -194,7 +194,7 @@ class Capture:
         failure = self._wait_for_failure(session)
         self._failures = 1 if session.frames else self._failures + 1
         if failure is None and self.broken_frames and not self._stop:
-            problem = f"{self._name} contains {self.broken_frames} broken frame{'s' * (self.broken_frames > 1)}"
+            problem = f"{self._name} contains {counted(self.broken_frames, 'broken frame')}"
             raise UserError(problem, "see the log; copy or download it again")
         return failure
 
@@ -243,12 +243,12 @@ class Capture:
             session.error = error
         except Exception as error:  # a driver's own exception must not end the run
             log.debug("traceback", exc_info=error)
-            session.error = CameraError(f"{camera.name} failed ({type(error).__name__}: {error})")
+            session.error = CameraError(f"{camera.name} failed ({reason_of(error)})")
         finally:
             try:
                 camera.close()
             except Exception as error:
-                log.warning("%s could not be closed (%s: %s)", camera.name, type(error).__name__, error)
+                log.warning("%s could not be closed (%s)", camera.name, reason_of(error))
             with self._changed:
                 session.done = True
                 self._hung_reads -= session.hung

@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from edge.addresses import PERCENT_ENCODE
 from edge.camera.base import BrokenFrameError, CameraError, CameraFrame, CameraSettings
 from edge.camera.files import warn_if_unchecked
-from edge.errors import UserError
+from edge.errors import UserError, reason_of
+from edge.http_deadline import opener, set_deadline
 from edge.images import MAX_STREAM_PIXELS, decode_rgb
 from edge.secrets import redact
 
@@ -24,6 +25,8 @@ SNAPSHOT_TIMEOUT_SHARE = 0.5
 """Longest time between two snapshots as a share of the time-out, so that slow polling does not stall."""
 
 START, END = b"\xff\xd8\xff", 0xD9
+PART_OF_IMAGE = re.compile(rb"(?i)\ncontent-type:[ \t]*image/[^\n]*\n(?:[^\r\n][^\n]*\n){0,20}\r?\n(?!\s*--)")
+"""Headers of a part that is said to be an image, up to its content."""
 NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)  # others are part of the compressed data
 
 
@@ -83,7 +86,7 @@ class MjpegCamera:
             remedy = "check user and password" if error.code in (401, 403) else "check the path"
             raise CameraError(f"{self.name} answered {error.code} {error.reason}", remedy) from None
         except (OSError, HTTPException, ValueError) as error:
-            problem = f"{self.name} does not answer ({redact(str(getattr(error, 'reason', error)))})"
+            problem = f"{self.name} does not answer ({redact(reason_of(error))})"
             raise CameraError(problem, self._remedy) from None
         self._response = response
         kind = response.headers.get_content_type()
@@ -95,38 +98,42 @@ class MjpegCamera:
     def _receive(self, deadline_s: float) -> None:
         """Pass the bytes that have arrived to the splitter. Raises `CameraError`."""
         assert self._response is not None
-        if time.monotonic() > deadline_s:  # the socket's own time-out counts from the last byte
-            raise CameraError(f"{self.name} sent no whole JPEG in {self._timeout_s:g} s")
+        set_deadline(self._response, deadline_s)
         try:
             data = self._response.read1(CHUNK_BYTES)
             self._jpegs.feed(data)
-        except (OSError, HTTPException, ValueError) as error:
-            raise CameraError(f"{self.name} broke off ({redact(str(error))})") from None
+        except TimeoutError:
+            raise CameraError(f"{self.name} sent no whole JPEG in {self._timeout_s:g} s") from None
+        except ValueError as error:
+            raise CameraError(f"{self.name} broke off ({error})") from None
+        except (OSError, HTTPException) as error:
+            raise CameraError(f"{self.name} broke off ({redact(reason_of(error))})") from None
         if not data:
             sent = "sent no whole JPEG" if self._is_snapshot else "ended its stream"
             raise CameraError(f"{self.name} {sent}")
 
     def _opener(self) -> urllib.request.OpenerDirector:
         if not any(self._user):
-            return urllib.request.build_opener()
+            return opener()
         passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
         passwords.add_password(None, self._url, *self._user)
         handlers = urllib.request.HTTPBasicAuthHandler, urllib.request.HTTPDigestAuthHandler
-        return urllib.request.build_opener(*(handler(passwords) for handler in handlers))
+        return opener(*(handler(passwords) for handler in handlers))
 
 
 class JpegSplitter:
     """Finds the JPEGs in a stream by their own markers, and skips what is between them.
 
     Boundaries and headers are ignored: cameras send bare delimiters, wrong lengths or none. A JPEG that breaks off is
-    returned as far as it goes, when the next one begins.
+    returned as far as it goes, when the next one begins. A part that is said to be an image and has content without a
+    JPEG is returned as no bytes, when the next JPEG begins.
     """
 
     def __init__(self) -> None:
         self._data = bytearray()
         self._at = 0  # the next byte to look at; 0 while no JPEG has begun
         self._in_scan = False
-        self._skipped_bytes = 0
+        self._searched = 0  # bytes without the start of a JPEG
         self._found: deque[bytes] = deque()
 
     def next(self) -> bytes | None:
@@ -144,19 +151,20 @@ class JpegSplitter:
 
     def _cut(self, end: int) -> None:
         del self._data[:end]
-        self._at, self._in_scan = 0, False
+        self._at, self._in_scan, self._searched = 0, False, 0
 
     def _find_start(self) -> bool:
         if self._at:
             return True
-        start = self._data.find(START)
-        skipped = start if start >= 0 else max(0, len(self._data) - len(START) + 1)
-        del self._data[:skipped]
-        self._skipped_bytes += skipped
-        if self._skipped_bytes > MAX_SKIPPED_BYTES:
-            raise ValueError(f"no JPEG in {self._skipped_bytes} bytes")
+        start = self._data.find(START, self._searched)
+        self._searched = start if start >= 0 else max(0, len(self._data) - len(START) + 1)
+        if self._searched > MAX_SKIPPED_BYTES:
+            raise ValueError(f"no JPEG in {self._searched} bytes")
         if start >= 0:
-            self._at, self._skipped_bytes = 2, 0
+            parts = sum(1 for _ in PART_OF_IMAGE.finditer(self._data, 0, start))
+            self._found.extend([b""] * (parts - 1))  # the last is that of the JPEG
+            self._cut(start)
+            self._at = 2
         return start >= 0
 
     def _find_end(self) -> int:

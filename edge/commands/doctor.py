@@ -143,7 +143,7 @@ def check_broker(config: Config) -> str:
 
     address = f"{config.mqtt.host}:{broker_port(config.mqtt)}"
     if problem := try_broker(config.mqtt, ANSWER_WAIT_S):
-        raise UserError(f"{address} {problem}", "check [mqtt] host, port, tls, user and password")
+        raise UserError(f"{address} {problem}")
     return f"{address} accepts the login"
 
 

@@ -5,6 +5,7 @@ The child gets the very bytes that would run, may take a limited time and memory
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import math
 import os
@@ -17,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from edge.errors import UserError
+from edge.errors import UserError, reason_of
 from edge.model.probe import make_probe
 from edge.model.runtime import find_runtime
 from edge.model.segmenter import Segmenter
@@ -54,7 +55,8 @@ def prove(path: Path, data: bytes, *, timeout_s: float = PROOF_TIMEOUT_S, memory
     except subprocess.TimeoutExpired:
         raise UserError(f"{path} was not proven within {timeout_s:g} s", REMEDY) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} could not be proven ({error})", "free some memory, and reload again") from error
+        problem = f"{path} could not be proven ({reason_of(error)})"
+        raise UserError(problem, "free some memory, and reload again") from error
 
 
 def prove_in_fork(path: Path, data: bytes, *, runtime: str | None = None, memory_bytes: int = PROOF_BYTES) -> int:
@@ -69,6 +71,7 @@ def prove_in_fork(path: Path, data: bytes, *, runtime: str | None = None, memory
         if (pid := os.fork()) == 0:
             code = 1
             try:
+                faulthandler.disable()  # a crash is an answer
                 out = os.fdopen(os.dup(file.fileno()), "w")
                 for descriptor in (1, 2):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
@@ -107,7 +110,7 @@ def _write_answer(path: Path, data: bytes, memory_bytes: int, out: IO[str], runt
     except UserError as error:
         answer = {"problem": error.problem, "remedy": error.remedy}
     except Exception as error:  # any kind: a model is data, and this process exists to find out
-        answer = {"problem": f"{path} cannot be used ({type(error).__name__}: {error})", "remedy": REMEDY}
+        answer = {"problem": f"{path} cannot be used ({reason_of(error)})", "remedy": REMEDY}
     with out:
         json.dump(answer, out)
 

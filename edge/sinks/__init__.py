@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from edge.config import Config
+from edge.errors import reason_of
 from edge.messages import FireEvent, FrameResult, ReceiverStatus, RunStatus
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ LOG_INTERVAL_S = 60.0  # a sink that keeps failing is logged this often
 def log_failure(job: Future[None]) -> None:
     """Log the exception of a job that a sink submitted to an executor, where nobody reads the result."""
     if not job.cancelled() and (error := job.exception()):
-        log.error("a background job of a sink failed (%s: %s)", type(error).__name__, error)
+        log.error("a background job of a sink failed (%s)", reason_of(error))
 
 
 class Sink:
@@ -152,5 +153,5 @@ class Sinks:
             name, now_s = type(sink).__name__, self._clock()
             if now_s - self._logged_s.get(name, -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
                 self._logged_s[name] = now_s
-                log.error("%s failed (%s: %s)", name, type(error).__name__, error)
+                log.error("%s failed (%s)", name, reason_of(error))
                 log.debug("traceback", exc_info=error)

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 from edge.config import ClipsSection
+from edge.errors import counted, reason_of
 from edge.files import replacing
 from edge.images import Frame, encode_jpeg, overlay, shrink
 from edge.messages import END, START, FireEvent, FrameResult
@@ -103,6 +104,8 @@ class Clips(Sink):
         self._lock = threading.Lock()
         self._waiting_files = self._waiting_bytes = self._lost_files = 0
         self._problems: set[str] = set()  # what cannot be written now
+        self._reason = ""  # of the last of them
+        self._temporary: Path | None = None  # that is being written
         self._writer = Worker("clips", self._write_all)
         self._writer.start()
 
@@ -145,8 +148,12 @@ class Clips(Sink):
         self._writer.join(self._grace_s)
         with self._lock:
             if self._waiting_files:
-                log.error("%d files of fires were not written before the run ended", self._waiting_files)
+                files, reason = counted(self._waiting_files, "file"), self._reason or "the disk is slow"
+                log.error("%s of fires not written when the run ended (%s)", files, reason)
                 self._lost_files += self._waiting_files
+                if self._temporary:  # nothing else deletes it once the process ends
+                    with suppress(OSError):
+                        self._temporary.unlink(missing_ok=True)
 
     def _finish(self, clip: Clip) -> None:
         self._clips.remove(clip)
@@ -172,6 +179,7 @@ class Clips(Sink):
             self._lost_files += 1
             is_new = job.kind not in self._problems
             self._problems.add(job.kind)
+            self._reason = reason
         if is_new:
             log.error("%s of fires are lost (%s); the alarm is not affected", job.kind, reason)
 
@@ -196,14 +204,16 @@ class Clips(Sink):
         try:
             self._folder.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
             with replacing(self._folder / job.name) as temporary:
+                self._temporary = temporary
                 temporary.chmod(PRIVATE_FILE)
                 job.write(temporary)
         except Exception as error:  # any kind: the next file may succeed
-            self._lose(job, str(error))
+            self._lose(job, reason_of(error))
             return
         with self._lock:
             is_over = job.kind in self._problems
             self._problems.discard(job.kind)
+            self._reason = ""
         if is_over:
             log.info("%s of fires are written again", job.kind)
 

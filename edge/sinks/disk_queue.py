@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge.errors import UserError
+from edge.errors import UserError, counted, reason_of
 from edge.files import write_durably
 from edge.messages import END
 from edge.sinks.queue_files import as_event, interrupted_ends, lock_folder, move_aside, open_path, read_document
@@ -119,16 +119,17 @@ class DiskQueue:
         self._use_folder()
         self._end_open_fires()
         with self._lock:
-            pending = [item for item in self._items if item.data is not None]
+            pending, problem = [item for item in self._items if item.data is not None], ""
         for item in pending:
             if self._handle is not None and (data := item.data) is not None:
                 try:
                     write_durably(self._path(item), data)
-                    self._report("")
                     self._note_written(item, data)
                 except (UserError, OSError) as error:
-                    self._report(str(error))
+                    problem = f"{self.folder} cannot be written ({reason_of(error.__cause__ or error)})"
             item.written.set()
+        if pending and self._handle is not None:
+            self._report(problem)
         self._drop_excess()
         return self._handle is not None and not self.counts()[1]
 
@@ -247,7 +248,7 @@ class DiskQueue:
     def _count_dropped(self, count: int) -> None:
         self.dropped += count
         if not self._is_full:
-            log.error("outbox is full: the %d oldest events are lost, and more while nothing is delivered", count)
+            log.error("outbox is full: %s lost, and more while nothing is delivered", counted(count, "oldest event"))
         self._is_full = True
 
     # Taking over the folder: at the start, or later when it can be used.
@@ -262,8 +263,7 @@ class DiskQueue:
             try:
                 handle, documents, first = lock_folder(self.folder)
             except OSError as error:
-                reason = "another run uses it" if isinstance(error, BlockingIOError) else error.strerror or error
-                self._report(f"{self.folder} cannot be used ({reason})")
+                self._report(f"{self.folder} cannot be used ({reason_of(error)})")
                 return
             written = threading.Event()
             written.set()
@@ -288,7 +288,7 @@ class DiskQueue:
         for end in ends:
             self.add(end)
         if ends:
-            log.info("%d fires that an earlier run left open get their end", len(ends))
+            log.info("%s left open by an earlier run: the end follows", counted(len(ends), "fire"))
 
     def _report(self, problem: str) -> None:
         """Log a problem with the disk when it begins and when it ends."""

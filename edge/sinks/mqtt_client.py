@@ -112,7 +112,6 @@ class MqttClient:
         # Without a thread of its own, paho would write to the socket in the thread that publishes.
         client.on_socket_register_write = lambda *_: None
         client.suppress_exceptions = True
-        client.loop(0.0)  # makes the pair of sockets by which a publish wakes the client's thread
         self._prepare_connection()
         self._worker = Worker("MQTT client", self._run)
         self._worker.start()
@@ -201,6 +200,8 @@ class MqttClient:
     def _run(self) -> None:
         while not self._closing.is_set():
             try:
+                # Makes the pair of sockets by which a publish wakes this thread; fails while there is no network.
+                self._client.loop(0.0)
                 self._client.loop_forever(retry_first_connection=True)
             except Exception as error:  # paho does not expect every answer, nor every host name
                 log.debug("traceback", exc_info=error)
@@ -236,7 +237,7 @@ class MqttClient:
 
     def _handle_connect_failure(self, _client: paho.Client, _data: Any) -> None:
         self._short_sessions = 0  # the broker is down: short sessions were not another client's doing
-        self._report(connect_problem(sys.exception()))
+        self._report(connect_problem(sys.exception() or OSError()))
 
     def _handle_disconnect(
         self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, properties: Properties | None

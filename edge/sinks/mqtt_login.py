@@ -12,9 +12,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.config import MqttSection
-from edge.errors import UserError
+from edge.errors import UserError, reason_of
 from edge.secrets import MQTT_PASSWORD, MQTT_USER, read_secret
-from edge.sinks.mqtt_problems import connect_problem, refusal
+from edge.sinks.mqtt_problems import NOT_MQTT, SAYS_NOTHING, connect_problem, refusal
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +53,8 @@ def make_client(broker: MqttSection, client_id: str) -> paho.Client:
         try:
             client.tls_set(ca_certs=broker.ca_file or None)
         except OSError as error:  # includes ssl.SSLError
-            raise UserError(
-                f"[mqtt] ca_file {broker.ca_file} could not be read ({error})", "expected certificates in PEM"
-            ) from error
+            problem = f"[mqtt] ca_file {broker.ca_file} could not be read ({reason_of(error)})"
+            raise UserError(problem, "expected certificates in PEM") from error
     return client
 
 
@@ -74,10 +73,11 @@ def try_broker(broker: MqttSection, timeout_s: float) -> str:
         return connect_problem(error)
     except Exception as error:  # paho does not expect every answer
         log.debug("traceback", exc_info=error)
+        return NOT_MQTT
     finally:
         client.disconnect()
     if not reasons:
-        return "does not answer like a broker"
+        return SAYS_NOTHING
     return refusal(reasons[0], None) if reasons[0].is_failure else ""
 
 

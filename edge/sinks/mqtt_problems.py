@@ -9,9 +9,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.config import MqttSection
-from edge.errors import one_line
+from edge.errors import one_line, reason_of
 
-SAYS_NOTHING = "accepts the connection and does not answer: check [mqtt] host and port"
+SAYS_NOTHING = "accepts the connection and does not answer: check [mqtt] host, port and tls"
 NOT_MQTT = "answers something other than MQTT: check [mqtt] host and port"
 NO_ACKNOWLEDGEMENT = "does not acknowledge events; connecting again"
 TAKES_OVER = "drops the connection again and again: give each run its own [mqtt] name"
@@ -28,7 +28,7 @@ _REMEDIES = {
 }
 
 
-def connect_problem(error: BaseException | None) -> str:
+def connect_problem(error: BaseException) -> str:
     """Return why no connection was made."""
     match error:
         case ssl.SSLCertVerificationError():
@@ -39,10 +39,9 @@ def connect_problem(error: BaseException | None) -> str:
             return f"does not answer in TLS ({reason}): set [mqtt] tls = false, or the port that it uses for TLS"
         case gaierror():
             return f"has no address ({error.strerror}): check [mqtt] host"
-        case OSError():
-            return f"cannot be reached ({one_line(error.strerror or str(error) or type(error).__name__)})"
         case _:
-            return f"cannot be reached ({type(error).__name__}: {one_line(str(error))}): check [mqtt] host and port"
+            reason = one_line(reason_of(error))
+            return f"cannot be reached ({reason}): check that it runs, and [mqtt] host, port and tls"
 
 
 def refusal(reason: ReasonCode, properties: Properties | None) -> str:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from edge.errors import one_line
+from edge.errors import counted, one_line, reason_of
 from edge.messages import FireEvent, ReceiverStatus
 from edge.retry import backoff_s
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
@@ -109,9 +109,9 @@ class Outbox:
         self._sender.join(max(0.0, deadline_s - time.monotonic()))
         stored, unstored = self._waiting.counts()
         if stored:
-            log.warning("%s: %d events will be sent after the next start", self._name, stored)
+            log.warning("%s: %s will be sent after the next start", self._name, counted(stored, "event"))
         if unstored:
-            log.error("%s: %d events are lost: they could not be stored", self._name, unstored)
+            log.error("%s: %s lost: they could not be stored", self._name, counted(unstored, "event"))
 
     # The writer's thread.
 
@@ -172,7 +172,7 @@ class Outbox:
 
     def _fail(self, error: Exception) -> bool:
         """Log a failure, once for several in a row of one kind; return False."""
-        problem = one_line(f"{type(error).__name__}: {error}")
+        problem = one_line(reason_of(error))
         if problem != self._problem:
             log.warning("%s: delivery failed (%s), will retry", self._name, problem)
         self._problem = problem

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edge.errors import counted
 from edge.files import service_folder, write_bytes
 from edge.messages import END
 
@@ -75,8 +76,10 @@ def lock_folder(folder: Path) -> tuple[int, list[Document], int]:
         dead = folder / DEAD
         used = [document.number for document in documents]
         used += [int(path.stem) for path in (dead.iterdir() if dead.is_dir() else ()) if FILE_NAME.fullmatch(path.name)]
-    except OSError:
+    except OSError as error:
         os.close(handle)
+        if isinstance(error, BlockingIOError):
+            error.strerror = "another run uses it; give each its own [spool] folder"
         raise
     return handle, documents, max((number + 1 for number in used if number < MAX_NUMBER), default=1)
 
@@ -159,8 +162,8 @@ def warn_about_orphans(folder: Path, used: Collection[Path]) -> Iterator[str]:
                     fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
                     if count := sum(bool(FILE_NAME.fullmatch(name)) for name in os.listdir(handle)):  # noqa: PTH208
                         yield (
-                            f"{count} events for another receiver wait in {path}: they are sent once [mqtt] or "
-                            "[webhook] names it again; delete the folder if they are not needed"
+                            f"{counted(count, 'event')} for another receiver in {path}: sent once [mqtt] or "
+                            "[webhook] names it again; delete the folder if not needed"
                         )
                 finally:
                     os.close(handle)

@@ -10,6 +10,7 @@ import select
 from collections.abc import Callable
 from typing import TextIO
 
+from edge.errors import reason_of
 from edge.threads import Worker
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class StreamWriter:
                     self._on_closed()
                 elif not self._failing:  # such as a full disk
                     self._failing = True
-                    log.error("%s could not be written (%s: %s)", self._name, type(error).__name__, error)
+                    log.error("%s could not be written (%s)", self._name, reason_of(error))
             self._queue.task_done()
 
     def _write_now(self, text: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy.typing as npt
 
-from edge.errors import UserError
+from edge.errors import UserError, counted, reason_of
 from edge.images import overlay
 from edge.messages import FrameResult
 from edge.sinks import Sink
@@ -116,13 +116,14 @@ class VideoRecorder(Sink):
             step()
         except (OSError, cv2.error) as error:
             self._failed = True
-            reason = (isinstance(error, OSError) and error.strerror) or error
             log.error(
-                "the recording %s is incomplete (%s): it ends after %d frames, the run goes on",
-                self._path, reason, self._video.frames,
+                "the recording %s is incomplete (%s): it ends after %s, the run goes on",
+                self._path, reason_of(error), counted(self._video.frames, "frame"),
             )  # fmt: skip
             with suppress(OSError):  # already logged
                 self._video.close()
+                if self._path.is_file() and not self._path.stat().st_size:
+                    self._path.unlink()
 
 
 def free_bytes(folder: Path) -> int:

@@ -10,11 +10,11 @@ import threading
 import urllib.parse
 from collections.abc import Callable
 
-from edge.errors import one_line
+from edge.errors import one_line, reason_of
+from edge.http_deadline import post
 from edge.retry import backoff_s
 from edge.secrets import redact
 from edge.sinks.disk_queue import DiskQueue
-from edge.sinks.http_post import post
 from edge.sinks.outbox import Outbox, OutboxSink, RejectedError
 from edge.sinks.queue_files import as_event
 
@@ -70,8 +70,7 @@ class Webhook(OutboxSink):
             answer = post(self._url, body, headers, self._timeout_s)
         except (OSError, ValueError, http.client.HTTPException) as error:
             # A ValueError quotes the URL, which may be the secret.
-            reason = "" if isinstance(error, ValueError) else str(getattr(error, "reason", error))
-            raise ConnectionError(reason or type(error).__name__) from None
+            raise ConnectionError(type(error).__name__ if isinstance(error, ValueError) else reason_of(error)) from None
         status = one_line(f"{answer.status} {answer.reason}")
         if answer.status in REJECTED_CODES:
             raise RejectedError(status)

@@ -7,11 +7,12 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import typer
 
-from edge.errors import MAX_REASON, UserError, UserErrors, one_line, run_app
+from edge.errors import MAX_REASON, UserError, UserErrors, counted, one_line, reason_of, run_app
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,6 +88,27 @@ def test_a_text_of_a_megabyte_is_cut_before_its_letters_are_looked_at() -> None:
         assert tracemalloc.get_traced_memory()[1] < 2**16
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(28, "No space left on device", "/spool/1.json"), "No space left on device"),
+        (URLError(ConnectionRefusedError(111, "Connection refused")), "Connection refused"),
+        (TimeoutError("timed out"), "timed out"),
+        (ConnectionError("503 Service Unavailable"), "503 Service Unavailable"),
+        (ConnectionResetError(), "ConnectionResetError"),
+        (UserErrors(["a is missing: add it", "b too"]), "a is missing: add it; b too"),
+        (KeyError("zone"), "KeyError: 'zone'"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_a_reason_names_the_class_of_an_error_only_if_it_is_a_bug_or_says_nothing(error: Exception, text: str) -> None:
+    assert reason_of(error) == text
+
+
+def test_a_count_has_its_noun_in_the_right_number() -> None:
+    assert [counted(count, "event") for count in (0, 1, 2)] == ["0 events", "1 event", "2 events"]
 
 
 def test_a_process_without_standard_streams_gives_their_descriptors_to_nothing_else(tmp_path: Path) -> None:

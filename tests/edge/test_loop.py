@@ -168,7 +168,7 @@ def test_the_error_of_a_camera_ends_the_loop_also_while_it_waits_for_its_rate(
     caplog.set_level("INFO", "edge")
     with pytest.raises(UserError, match="failing is cut short: copy it again"):
         loop(FailingCamera, max_fps=max_fps)
-    assert "test: 1 frames in " in caplog.text
+    assert "test: 1 frame in " in caplog.text
 
 
 def test_an_error_after_the_last_requested_frame_is_ignored() -> None:

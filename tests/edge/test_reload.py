@@ -129,7 +129,7 @@ def test_the_loop_goes_on_while_a_reload_is_prepared_and_applies_it_in_its_own_t
         (UserError("http://me:hunter2@host/ is wrong"), "http://***@host/ is wrong"),
         (RecursionError("maximum recursion depth exceeded"), "RecursionError: maximum recursion depth exceeded"),
         (MemoryError(), "MemoryError"),
-        (OSError(36, "File name too long"), "OSError: [Errno 36] File name too long"),
+        (OSError(36, "File name too long"), "File name too long"),
     ],
     ids=lambda value: type(value).__name__,
 )

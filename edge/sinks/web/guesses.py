@@ -20,6 +20,7 @@ FREE_GUESSES = 5  # wrong passwords of a network without a wait
 MAX_GUESSES_PER_MINUTE = 20  # of all networks together
 FORGET_S = 900.0  # after the last wrong password
 MAX_NETWORKS = 1000
+IPV6_LOOPBACK = "::/64"  # the network of ::1
 
 
 def network_of(host: str) -> str:
@@ -47,7 +48,8 @@ class GuessLimiter:
     """Decides whether a password is checked now.
 
     A wait grows with each wrong password of a network. Passwords are not checked meanwhile, the right one neither:
-    otherwise a wait would limit nothing. Clients that signed in before hold a token that spares them the wait. Sending
+    otherwise a wait would limit nothing. Wrong passwords of others delay neither this machine nor a network that
+    signed in before. Clients that signed in before hold a token that spares them the wait. Sending
     the same wrong password again, as a forgotten browser tab does, counts once.
 
     Logs once when the first network has to wait, and once when nobody has guessed for `FORGET_S`.
@@ -79,7 +81,8 @@ class GuessLimiter:
             if guesser and guesser.last_digest == self._digest(password):
                 return 0.0  # known to be wrong
             wait_s = guesser.free_s - now_s if guesser else 0.0
-            if self._in_minute >= MAX_GUESSES_PER_MINUTE and network not in self._signed_in:
+            is_known = network in self._signed_in or network.startswith("127.") or network == IPV6_LOOPBACK
+            if self._in_minute >= MAX_GUESSES_PER_MINUTE and not is_known:
                 wait_s = max(wait_s, self._minute_s + 60.0 - now_s)
             return max(0.0, wait_s)
 

@@ -47,6 +47,6 @@ def test_a_missing_rtsp_camera_shows_no_password_not_even_through_opencv() -> No
     command = [sys.executable, "-c", OPEN_RTSP, address]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.stdout.startswith("rtsp://***@127.0.0.1")
-    assert "could not be opened" in ended.stdout
+    assert "does not answer (Connection refused): check the address and that it is on" in ended.stdout
     assert ended.stderr == ""
     assert "hunter2" not in ended.stdout

@@ -110,18 +110,26 @@ def test_images_are_written_again_after_a_failure(tmp_path: Path, monkeypatch: p
     assert (tmp_path / f"{ID}-peak-overlay.jpg").is_file()
 
 
-def test_a_slow_disk_delays_neither_the_loop_nor_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    release, written = threading.Event(), []
+def test_a_slow_disk_delays_neither_the_loop_nor_the_end_and_leaves_no_part_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, release, written = threading.Event(), threading.Event(), []
 
     def write(*_: Any) -> None:
+        begun.set()
         release.wait(TIMEOUT_S)
         written.append(True)
 
     monkeypatch.setattr("edge.sinks.clips.write_jpeg", write)
     sink = clips(tmp_path, grace_s=0.01)
     sink.on_event(event(START))
+    assert begun.wait(TIMEOUT_S)
     sink.close()
     assert not written
+    assert list(tmp_path.iterdir()) == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "2 files of fires not written when the run ended (the disk is slow)"
+    ]
     release.set()
 
 

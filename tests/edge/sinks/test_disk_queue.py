@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -49,7 +50,7 @@ def drain(waiting: DiskQueue) -> list[int]:
 
 def test_a_full_queue_drops_the_oldest_documents(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert drain(filled(tmp_path, 5, max_bytes=3.5 * BLOCK_BYTES)) == [2, 3, 4]  # each takes a whole block
-    assert "outbox is full: the 1 oldest events are lost" in caplog.text
+    assert "outbox is full: 1 oldest event lost" in caplog.text
 
 
 def test_unfinished_files_are_deleted_and_foreign_files_stay(tmp_path: Path) -> None:
@@ -87,16 +88,24 @@ def test_a_missing_folder_loses_nothing(tmp_path: Path) -> None:
     assert drain(waiting) == [0]
 
 
-def test_a_full_disk_costs_only_durability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_costs_only_durability_and_is_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     waiting = filled(tmp_path, 1)
     with monkeypatch.context() as full:
         full.setattr(module, "write_durably", _no_space)
         waiting.put(document(1))
         waiting.put(document(2))
+        waiting.write_pending()
     assert len(list(tmp_path.iterdir())) == 1
     waiting.put(document(3))  # with space again, documents in memory are written too
     assert len(list(tmp_path.iterdir())) == 4
     assert drain(waiting) == [0, 1, 2, 3]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"events are kept in memory: {tmp_path} cannot be written (No space left on device)",
+        f"events are written to {tmp_path} again",
+    ]
 
 
 def test_memory_is_limited_while_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +124,7 @@ def test_two_runs_never_deliver_the_same_queue(tmp_path: Path, caplog: pytest.Lo
     second = DiskQueue(tmp_path, MAX_BYTES)
     second.put(document(1))
     assert drain(second) == [1]
-    assert "another run uses it" in caplog.text
+    assert "another run uses it; give each its own [spool] folder" in caplog.text
     assert drain(first) == [0]
     first.close()
     assert drain(DiskQueue(tmp_path, MAX_BYTES)) == []
@@ -158,7 +167,7 @@ def _too_many_files(_: Path) -> bytes:
 
 
 def _no_space(path: Path, _: Any) -> None:
-    raise UserError(f"{path} could not be written ({os.strerror(28)})", "choose a writable folder")
+    raise UserError(f"{path} could not be written", "choose a writable folder") from OSError(28, os.strerror(28))
 
 
 @pytest.mark.parametrize("name", ["999999999999.json", "100000000000.json", "099999999999.json"])

@@ -92,4 +92,4 @@ def test_events_of_a_receiver_that_was_renamed_are_reported_at_the_start(
         sink.on_event(event(START))
         wait_for(lambda: list(tmp_path.glob("*/0*.json")))
         sink.close()
-    assert "1 events for another receiver wait in " in caplog.text
+    assert "1 event for another receiver in " in caplog.text

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.client as paho
 import pytest
 
 from edge.config import MqttSection
@@ -102,8 +106,8 @@ def test_each_state_of_a_broker_is_one_log_line_and_the_problem_of_the_status(
     [
         (CONNACK_OK, ""),
         (b"\x20\x03\x00\x87\x00", "refuses the connection (Not authorized): check [mqtt] user and password"),
-        (b"\x30\xff\xff\xff\x7f" + bytes(100), "does not answer like a broker"),
-        (b"\x20\x03\x00\x99\x00", "does not answer like a broker"),
+        (b"\x30\xff\xff\xff\x7f" + bytes(100), NOT_MQTT),
+        (b"\x20\x03\x00\x99\x00", NOT_MQTT),
     ],
     ids=["accepts", "login", "256 MB", "unknown reason"],
 )
@@ -116,12 +120,38 @@ def test_a_broker_that_refuses_connections_or_has_no_address_is_reported() -> No
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with connecting(kitchen(port)) as client:
-        wait_for(lambda: client.problem == "cannot be reached (Connection refused)")
+        wait_for(lambda: client.problem.startswith("cannot be reached (Connection refused): check that it runs"))
     section = MqttSection(host="broker.invalid")
     with connecting(section) as client:
         wait_for(lambda: client.problem.startswith("has no address ("))
     with connecting(MqttSection(host="x" * 5000)) as client:
         wait_for(lambda: client.problem.startswith("cannot be reached (Unicode"))
+
+
+def test_a_network_that_is_down_at_the_start_is_reported_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_pair, is_down = paho._socketpair_compat, True
+
+    def pair_of_sockets() -> Any:
+        if is_down:
+            raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+        return make_pair()
+
+    monkeypatch.setattr(paho, "_socketpair_compat", pair_of_sockets)
+    monkeypatch.setattr(mqtt_client, "MAX_RECONNECT_S", 0.01)
+    with answering(lambda client: None) as port, connecting(kitchen(port)) as client:
+        wait_for(lambda: client.problem.startswith("cannot be reached (Network is unreachable): check"))
+        is_down = False
+        wait_for(lambda: client.problem.startswith("closes the connection without an answer"))
+
+
+def test_a_broker_that_drops_a_tls_connection_is_reported_with_the_remedy() -> None:
+    def reset(client: socket.socket) -> None:
+        client.recv(1 << 16)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with answering(reset) as port, connecting(kitchen(port, tls=True)) as client:
+        wait_for(lambda: client.problem.startswith("cannot be reached (Connection reset by peer)"))
+        assert client.problem.endswith("check that it runs, and [mqtt] host, port and tls")
 
 
 def test_a_broker_without_tls_is_named_as_such() -> None:

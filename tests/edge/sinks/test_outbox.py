@@ -96,7 +96,7 @@ def test_documents_that_could_not_be_stored_are_reported_as_lost(
     monkeypatch.setattr(module, "write_durably", read_error)
     with sending(tmp_path, Receiver(failures=1000), count=3, wait_s=lambda _: TIMEOUT_S, grace_s=0.2):
         pass
-    assert "test: 3 events are lost" in caplog.text
+    assert "test: 3 events lost: " in caplog.text
     assert "after the next start" not in caplog.text
 
 

@@ -144,7 +144,7 @@ def test_events_of_a_receiver_that_is_no_longer_configured_are_reported(tmp_path
     in_use = filled(tmp_path / "webhook-another-run", 2)
     filled(tmp_path / "webhook-ours", 2).close()
     (warning,) = warn_about_orphans(tmp_path, {tmp_path / "webhook-ours"})
-    assert warning.startswith(f"2 events for another receiver wait in {tmp_path / 'mqtt-old'}: ")
+    assert warning.startswith(f"2 events for another receiver in {tmp_path / 'mqtt-old'}: ")
     in_use.close()
 
 

@@ -89,6 +89,16 @@ def test_a_recording_that_cannot_be_opened_is_lost_and_the_run_goes_on(
     assert "Is a directory" in line
 
 
+def test_a_recording_that_never_had_space_leaves_no_empty_file(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 2) as disk:
+        fill(disk)
+        sink = VideoRecorder(disk / "out.mp4", 10)
+        record(sink, 2)
+        sink.close()
+        assert sink.lost_files == 1
+        assert [path.name for path in disk.iterdir()] == ["filling"]
+
+
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"expected \.mp4, \.avi or \.mkv"):
         VideoRecorder(tmp_path / "out.txt", 10)

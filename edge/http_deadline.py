@@ -1,4 +1,4 @@
-"""One POST with one deadline for all of it: a receiver that answers a byte a second does not block delivery."""
+"""HTTP requests with one deadline for the whole exchange: a machine that sends a byte a second does not block."""
 
 from __future__ import annotations
 
@@ -27,12 +27,22 @@ def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) ->
     Raises `OSError`, `ValueError` or `http.client.HTTPException`.
     """
     request = urllib.request.Request(url, body, dict(headers), method="POST")
-    opener = urllib.request.build_opener(_AnyStatus, _HttpHandler, _HttpsHandler)
-    with opener.open(request, timeout=timeout_s) as response:
+    with opener(_AnyStatus()).open(request, timeout=timeout_s) as response:
         answer = Answer(response.status, response.reason or "", response.headers.get("Location", ""))
         with suppress(OSError, http.client.HTTPException):
             response.read(MAX_RESPONSE_BYTES)  # so that the receiver sees no broken connection
     return answer
+
+
+def opener(*handlers: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
+    """Return an opener whose time-out is that of each whole exchange: connection, headers and body."""
+    return urllib.request.build_opener(_HttpHandler, _HttpsHandler, *handlers)
+
+
+def set_deadline(response: http.client.HTTPResponse, deadline_s: float) -> None:
+    """Set until when the rest of a response is read, on the `time.monotonic` clock: for a stream that does not end."""
+    if response.fp is not None and isinstance(reader := response.fp.raw, _TimedReader):
+        reader.deadline_s = deadline_s
 
 
 class _AnyStatus(urllib.request.HTTPErrorProcessor):
@@ -48,14 +58,14 @@ class _TimedReader(io.RawIOBase):
     """Reads a socket until a deadline: each read waits for the remaining time."""
 
     def __init__(self, sock: socket.socket, deadline_s: float) -> None:
-        self._sock, self._deadline_s = sock, deadline_s
+        self._sock, self.deadline_s = sock, deadline_s
         self._raw = sock.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        remaining_s = self._deadline_s - time.monotonic()
+        remaining_s = self.deadline_s - time.monotonic()
         if remaining_s <= 0:
             raise TimeoutError("no complete answer in time")
         self._sock.settimeout(remaining_s)

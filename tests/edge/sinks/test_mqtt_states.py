@@ -107,7 +107,7 @@ def test_each_state_of_a_broker_is_one_log_line_and_the_problem_of_the_status(
         (CONNACK_OK, ""),
         (b"\x20\x03\x00\x87\x00", "refuses the connection (Not authorized): check [mqtt] user and password"),
         (b"\x30\xff\xff\xff\x7f" + bytes(100), NOT_MQTT),
-        (b"\x20\x03\x00\x99\x00", NOT_MQTT),
+        (b"\x20\x03\x00\x99\x00", SAYS_NOTHING),
     ],
     ids=["accepts", "login", "256 MB", "unknown reason"],
 )

@@ -34,7 +34,7 @@ off_after_s = 1.0
 folder = "{disk}/clips"
 before_s = 1.0
 after_s = 1.0
-max_mb = 4.0
+max_mb = 1.0
 [spool]
 folder = "{disk}/spool"
 [mqtt]

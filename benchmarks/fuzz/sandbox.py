@@ -69,7 +69,8 @@ class Trial:
 
 def run_trial(target: Callable[[], object], folder: Path, *, time_limit_s: float = TIME_LIMIT_S) -> Trial:
     """Run `target` in a child whose working directory is `folder`; it may end with SystemExit."""
-    before_bytes, output = memory_bytes("VmRSS"), folder / "stderr"
+    # Without the mapped files, which a fork does not inherit: a library that the child touches counts as growth.
+    before_bytes, output = memory_bytes("RssAnon"), folder / "stderr"
     output.write_bytes(b"")
     sys.stdout.flush()
     sys.stderr.flush()

@@ -140,7 +140,7 @@ def test_an_mjpeg_camera_is_read(fireseg_edge: Command) -> None:
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        ("rtsp://me:hunter2@127.0.0.1:9/live", "rtsp://***@127.0.0.1:9/live could not be opened"),
+        ("rtsp://me:hunter2@127.0.0.1:9/live", "rtsp://***@127.0.0.1:9/live does not answer (Connection refused)"),
         ("/dev/video99", "/dev/video99 does not exist"),
         ("http://127.0.0.1:9/live", "does not answer"),
     ],

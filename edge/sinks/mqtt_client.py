@@ -1,8 +1,8 @@
 """The connection to an MQTT broker: reconnects forever and delivers events at least once.
 
-Events use QoS 1, one at a time: each waits for the broker's acknowledgement (PUBACK), and after a lost connection it is
-sent again. A receiver may thus see an event twice and drops the copy by its `id` and `number`. Everything else is
-retained at QoS 0 and published again after each connection, so that an old state never replaces a newer one.
+Events use QoS 1, one at a time: each waits for the broker's acknowledgement (PUBACK) and is sent again after a lost
+connection, so a receiver drops copies by `id` and `number`. Everything else is retained at QoS 0 and published again
+after each connection, so that an old state never replaces a newer one.
 """
 
 from __future__ import annotations

@@ -28,15 +28,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from edge.config import MqttSection
 from edge.sinks.mqtt_login import KEEPALIVE_S, MAX_PACKET_BYTES, broker_port, make_client
 from edge.sinks.mqtt_problems import (
-    NAME_CLASH,
-    NO_ACKNOWLEDGEMENT,
-    NOT_MQTT,
-    SAYS_NOTHING,
-    TAKES_OVER,
-    connect_problem,
-    early_end,
-    reason_text,
-    refusal,
+    NAME_CLASH, NO_ACKNOWLEDGEMENT, NOT_MQTT, SAYS_NOTHING, TAKES_OVER,
+    connect_problem, early_end, reason_text, refusal,
 )  # fmt: skip
 from edge.sinks.outbox import RejectedError
 from edge.threads import Worker

@@ -28,8 +28,15 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from edge.config import MqttSection
 from edge.sinks.mqtt_login import KEEPALIVE_S, MAX_PACKET_BYTES, broker_port, make_client
 from edge.sinks.mqtt_problems import (
-    NAME_CLASH, NO_ACKNOWLEDGEMENT, NOT_MQTT, SAYS_NOTHING, TAKES_OVER,
-    connect_problem, early_end, reason_text, refusal,
+    NAME_CLASH,
+    NO_ACKNOWLEDGEMENT,
+    NOT_MQTT,
+    SAYS_NOTHING,
+    TAKES_OVER,
+    connect_problem,
+    early_end,
+    reason_text,
+    refusal,
 )  # fmt: skip
 from edge.sinks.outbox import RejectedError
 from edge.threads import Worker
@@ -39,8 +46,7 @@ log = logging.getLogger(__name__)
 MACHINE_ID = Path("/etc/machine-id")
 MAX_RECONNECT_S = 30
 SHORT_SESSION_S = 4.0
-MAX_SHORT_SESSIONS = 6
-"""More short sessions in a row mean that another client uses our id: each connection ends the other's."""
+MAX_SHORT_SESSIONS = 6  # more in a row mean that another client uses our id: each connection ends the other's
 POLL_S = 0.2
 ACKNOWLEDGE_GRACE_S = 0.2  # how long an event on its way may still be acknowledged when the run stops
 DISCONNECT_GRACE_S = 0.4

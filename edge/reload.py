@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 from edge.config import Config
 from edge.detection.zones import ZoneMap
@@ -20,6 +19,7 @@ from edge.model.card import read_model
 from edge.model.proof import flame_pixels, prove
 from edge.model.segmenter import Segmenter
 from edge.secrets import redact
+from edge.signals import RunControl
 from edge.threads import Worker
 
 log = logging.getLogger(__name__)
@@ -73,12 +73,6 @@ def applied_config(running: Config, new: Config) -> Config:
     return replace(running, **{name: getattr(new, name) for name in RELOADED})
 
 
-class Reloadable(Protocol):
-    """Requests to the loop."""
-
-    reload: bool
-
-
 class Reloader:
     """Carries out requested reloads. `poll` is for the loop's thread and never blocks.
 
@@ -100,12 +94,12 @@ class Reloader:
         self._prepare, self._apply, self._now_s = prepare, apply, now_s
         self._worker: Worker | None = None
         self._deadline_s = 0.0
-        self._outcome: list[Setup | Exception] = []  # of the current worker; one that hangs keeps a list of its own
+        self._outcome: list[Setup | Exception] = []  # of the current worker; a hung one keeps its list
         self.fallback = fallback
         self.failed = 0
         """Reloads rejected so far."""
 
-    def poll(self, control: Reloadable) -> None:
+    def poll(self, control: RunControl) -> None:
         """Begin a reload if one is requested; apply or reject one that is ready."""
         if self._worker is None and control.reload:
             control.reload = False

@@ -36,7 +36,6 @@ class Worker:
 
     def __init__(self, name: str, target: Callable[[], None], *, wait_s: Callable[[int], float] = backoff_s) -> None:
         self.name, self._target, self._wait_s = name, target, wait_s
-        self.restarts = 0
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._started = self._done = False
@@ -63,7 +62,7 @@ class Worker:
             return
         if self._refused:
             log.info("%s runs again", self.name)
-            self._count_restart()
+            _count_restart()
         self._thread, self._refused = thread, False
 
     def is_alive(self) -> bool:
@@ -82,12 +81,6 @@ class Worker:
         if self._thread is not None:
             self._thread.join(timeout_s)
 
-    def _count_restart(self) -> None:
-        global _restarts
-        self.restarts += 1
-        with _lock:
-            _restarts += 1
-
     def _run(self) -> None:
         failures = 0
         while True:
@@ -96,7 +89,7 @@ class Worker:
                 break
             except Exception as error:  # any kind: this is the last place that can see it
                 failures += 1
-                self._count_restart()
+                _count_restart()
                 self._waiting = True
                 log.error("%s failed (%s), restarting", self.name, reason_of(error))
                 log.debug("traceback", exc_info=error)
@@ -104,6 +97,12 @@ class Worker:
                     break
                 self._waiting = False
         self._done = True
+
+
+def _count_restart() -> None:
+    global _restarts
+    with _lock:
+        _restarts += 1
 
 
 def restart_missing() -> None:

@@ -108,7 +108,7 @@ class MqttClient:
         client.on_socket_open, client.on_connect = self._handle_socket, self._handle_connect
         client.on_connect_fail, client.on_disconnect = self._handle_connect_failure, self._handle_disconnect
         client.on_publish, client.on_message = self._handle_acknowledgement, self._handle_message
-        # Without a thread of its own, paho would write to the socket in the thread that publishes.
+        # Without the client's thread, paho would write to the socket in the thread that publishes.
         client.on_socket_register_write = lambda *_: None
         client.suppress_exceptions = True
         self._prepare_connection()

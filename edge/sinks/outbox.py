@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 RECHECK_S = 2.0  # how often the sender looks for documents that nothing announced
 TRIES_ALONE = 8
-"""After so many failures the next document is tried: if it passes, the first is at fault, not the receiver."""
+"""Failures after which the next document is tried. If it passes, the first is at fault, not the receiver."""
 
 
 class RejectedError(Exception):

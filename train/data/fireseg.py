@@ -247,7 +247,7 @@ def _read_groups(path: Path) -> dict[str, str]:
 def printable_name(name: str) -> str:
     """Return the name of a file as text that plots, JSON and hashes take: other bytes than UTF-8 become such as \\xe9.
 
-    Without spaces around it and in NFC, since macOS writes an accent as a letter of its own.
+    Without spaces around it and in NFC, since macOS stores accents as separate characters.
     """
     return unicodedata.normalize("NFC", printable(name.strip()))
 

@@ -45,6 +45,7 @@ def read_config(path: Path) -> Any:
     except (zipfile.BadZipFile, OSError) as error:
         kind = "HDF5" if path.suffix.lower() in HDF5_SUFFIXES else "Keras 3"
         raise UserError(f"{path} is cut short or not a {kind} model ({error})", "save or copy it again") from error
+    # What json, h5py and zipfile raise for damaged, nested, encrypted or unknown content.
     except (ValueError, TypeError, KeyError, RecursionError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path} holds no readable network configuration ({error})", "save it again") from error
 

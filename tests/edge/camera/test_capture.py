@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -25,11 +24,6 @@ from tests.support.scripted_camera import (
     take,
 )
 from tests.support.waiting import wait_for
-
-
-@pytest.fixture(autouse=True)
-def log_info(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "edge.camera.capture")
 
 
 def test_every_frame_mode_delivers_all_frames_in_order_to_a_slow_reader() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator
 
@@ -20,11 +19,6 @@ from tests.support.scripted_camera import (
     take,
 )
 from tests.support.waiting import wait_for
-
-
-@pytest.fixture(autouse=True)
-def log_info(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "edge.camera.capture")
 
 
 def test_a_broken_frame_of_a_recording_is_skipped_named_and_counted(caplog: pytest.LogCaptureFixture) -> None:

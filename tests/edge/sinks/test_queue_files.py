@@ -18,7 +18,7 @@ from tests.support.factories import event
 
 
 def _blocked(folder: Path, kind: str) -> None:
-    """Put what is not a readable document at the head of the queue."""
+    """Put an unreadable document at the head of the queue."""
     path = folder / "000000000000.json"
     if kind == "folder":
         path.mkdir()

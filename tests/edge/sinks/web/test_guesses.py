@@ -1,4 +1,4 @@
-"""Wrong passwords: the waits they cost, who is spared them, and what is logged."""
+"""Wrong passwords: how long clients wait, which clients are exempt, and what is logged."""
 
 from __future__ import annotations
 

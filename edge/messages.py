@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from edge.camera.base import CameraState
@@ -10,14 +11,52 @@ from edge.host.machine import THROTTLE_BITS, HostStatus
 from edge.images import Frame, Mask
 
 __all__ = [
-    "END", "OPTIONAL_THREADS", "PEAK", "START", "THROTTLE_BITS", "WHOLE_FRAME", "CameraState", "FailureCounts",
-    "FireEvent", "FrameResult", "HostStatus", "ReceiverStatus", "RunStatus",
+    "END", "OPTIONAL_THREADS", "PEAK", "START", "THROTTLE_BITS", "WHOLE_FRAME", "Box", "CameraProblem", "CameraState",
+    "FailureCounts", "FineView", "FireEvent", "FrameResult", "HostStatus", "ReceiverStatus", "RunStatus", "TrackStatus",
 ]  # fmt: skip
 
 WHOLE_FRAME = "frame"  # the only zone of a run without configured zones
 START, PEAK, END = "start", "peak", "end"
 OPTIONAL_THREADS = {"host status", "reload", "stdout writer", "stderr writer"}
 """Without these, fires are still detected and reported."""
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom as fractions of the frame."""
+
+
+class CameraProblem(StrEnum):
+    """Why a camera cannot see, although frames arrive."""
+
+    FROZEN = "frozen"
+    BLACK = "black"
+    WHITE = "white"
+    COVERED = "covered"
+    OUT_OF_FOCUS = "out of focus"
+    MOVED = "moved"
+    FOGGED = "fogged"
+
+
+@dataclass(frozen=True)
+class TrackStatus:
+    """One track: a region of fire pixels, followed over time."""
+
+    id: int
+    box: Box
+    share: float
+    """Area fraction of the frame."""
+    confirmed: bool
+    """Whether it counts as fire: seen often enough, for long enough, flickering and in place."""
+
+
+@dataclass(frozen=True)
+class FineView:
+    """How the detector covers the frame in tiles of its own resolution."""
+
+    zoom: int
+    """Tiles in a row and in a column."""
+    period_s: float
+    """Time in which every tile is seen once."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +79,10 @@ class FrameResult:
     rgb: Frame
     mask: Mask
     """Fire pixels at the model's size, ignored areas included."""
+    tracks: tuple[TrackStatus, ...] = ()
+    infrared: bool = False
+    """Whether the frame has no colour, as of a camera under infrared light."""
+    camera_problem: CameraProblem | None = None
 
     @property
     def alarm(self) -> bool:
@@ -167,5 +210,9 @@ class RunStatus:
     model_sha256: str
     receivers: tuple[ReceiverStatus, ...] = ()
     failures: FailureCounts = FailureCounts()
+    camera_problem: CameraProblem | None = None
+    infrared: bool = False
+    fine_view: FineView | None = None
+    """None while only the whole frame is seen, at model size."""
     fallback: str = ""
     """Why the run uses the last configuration and model that worked; empty while it uses those asked for."""

@@ -1,7 +1,7 @@
 """The configuration: every key of a table is one field with its default, its bounds and a description.
 
 Standard-library TOML and dataclasses: no dependency, and `fireseg-edge config init` documents each key by the
-definition that validates it. The table [alarm] is `edge.detection.alarm.AlarmRules`.
+definition that validates it. [alarm] and [detection] are in `edge.detection`, `alarm.py` and `views.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from edge.camera import CAMERA_KINDS, CAMERA_NAMES
 from edge.camera.capture import Replay
 from edge.config_schema import PathKind, field, read_section, read_toml, show, unknown_key
 from edge.detection.alarm import AlarmRules
+from edge.detection.views import DetectionSettings
 from edge.detection.zones import Point, Zone, ZoneMap
 from edge.errors import UserError, UserErrors
 from edge.model.shipped import DEFAULT_MODEL, SHIPPED, find_model
@@ -195,6 +196,7 @@ class Config:
     source: SourceSection = SourceSection()
     model: ModelSection = ModelSection()
     alarm: AlarmRules = AlarmRules()  # noqa: RUF009 (frozen)
+    detection: DetectionSettings = DetectionSettings()  # noqa: RUF009 (frozen)
     loop: LoopSection = LoopSection()
     clips: ClipsSection = ClipsSection()
     web: WebSection = WebSection()
@@ -266,9 +268,7 @@ def _areas(
         name, corners, where = area.get("name"), area.get("polygon"), f"{path}: [[{kind}]]"
         if "name" in keys:
             if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_NAME:
-                remedy = (
-                    f'expected a name, such as name = "stove", of at most {MAX_NAME} letters, no control characters'
-                )
+                remedy = f'expected a name, such as name = "stove", up to {MAX_NAME} letters, no control characters'
                 if name is not None or not unknown:  # not just misspelt
                     errors.append(f"{where} name = {show(name)}: {remedy}")
                 name = "?"

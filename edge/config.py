@@ -268,7 +268,7 @@ def _areas(
         name, corners, where = area.get("name"), area.get("polygon"), f"{path}: [[{kind}]]"
         if "name" in keys:
             if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_NAME:
-                remedy = f'expected a name, such as name = "stove", up to {MAX_NAME} letters, no control characters'
+                remedy = f'expected a name, such as name = "stove", at most {MAX_NAME} letters, no control characters'
                 if name is not None or not unknown:  # not just misspelt
                     errors.append(f"{where} name = {show(name)}: {remedy}")
                 name = "?"

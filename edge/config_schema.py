@@ -101,7 +101,8 @@ def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> st
     """Return the values that a key accepts, as text; None if `value` is valid."""
     low, high, choices, check = (key.metadata[name] for name in ("low", "high", "choices", "check"))
     if choices is not None:
-        return None if str(value) in choices else f"expected one of {', '.join(json.dumps(choice) for choice in choices)}"
+        expected = f"expected one of {', '.join(json.dumps(choice) for choice in choices)}"
+        return None if str(value) in choices else expected
     if type_ is bool:
         return None if isinstance(value, bool) else "expected true or false"
     if type_ is str:

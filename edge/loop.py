@@ -35,10 +35,12 @@ def run_loop(
     Raises the `UserError` of the camera.
     """
     summary, started_s = Summary(), time.monotonic()
-    reporter = reporter or StatusReporter(capture, sinks, throttle, detector.events, reloader)
+    reporter = reporter or StatusReporter(capture, sinks, throttle, detector, reloader)
     while not control.stop and not capture.ended and (max_frames is None or summary.results < max_frames):
         reloader.poll(control)
         throttle.poll()
+        if detector.planner:
+            detector.planner.slowdown = throttle.slowdown
         reporter.report(summary)
         if (wait_s := throttle.wait_s()) > 0:
             time.sleep(min(wait_s, POLL_S))

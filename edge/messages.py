@@ -58,6 +58,9 @@ class FineView:
     period_s: float
     """Time in which every tile is seen once."""
 
+    def __str__(self) -> str:
+        return f"whole frame at {self.zoom}x every {self.period_s:.1f} s"
+
 
 @dataclass(frozen=True)
 class FrameResult:

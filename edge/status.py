@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from edge import threads
 from edge.camera.capture import Capture
-from edge.detection.events import EventTracker
+from edge.detection.detector import Detector
 from edge.errors import counted
 from edge.host.throttle import Throttle
 from edge.messages import FailureCounts, ReceiverStatus, RunStatus
@@ -52,7 +52,7 @@ class StatusReporter:
     capture: Capture
     sinks: Sinks
     throttle: Throttle
-    events: EventTracker
+    detector: Detector
     reloader: Reloader
     clock: Callable[[], float] = time.monotonic
     interval_s: float = 1.0
@@ -62,6 +62,7 @@ class StatusReporter:
         self._reported_s: float | None = None
         self._reported_results = 0
         self._logged_s, self._logged = self._started_s, ""
+        self._logged_zoom = 1
         self._restarts_before = threads.restarts()  # by an earlier run of this process
 
     def result_done(self) -> None:
@@ -76,7 +77,7 @@ class StatusReporter:
             return
         threads.restart_missing()
         status = RunStatus(
-            source=self.events.source,
+            source=self.detector.events.source,
             camera_state=self.capture.state,
             connects=self.capture.connects,
             running_s=now_s - self._started_s,
@@ -85,7 +86,7 @@ class StatusReporter:
             fps=(summary.results - self._reported_results) / elapsed_s,
             last_result_age_s=now_s - self._last_result_s,
             machine=self.throttle.machine,
-            model_sha256=self.events.model_sha256,
+            model_sha256=self.detector.events.model_sha256,
             receivers=self.sinks.receivers(),
             failures=FailureCounts(
                 reloads=self.reloader.failed,
@@ -95,11 +96,20 @@ class StatusReporter:
                 broken_frames=self.capture.broken_frames,
                 late_writes=self.sinks.late_writes,
             ),
+            fine_view=self.detector.fine_view,
             fallback=self.reloader.fallback,
         )
         self._reported_s, self._reported_results = now_s, summary.results
         self.sinks.on_status(status)
         self._log_failures(status, now_s)
+        self._log_fine_view(status)
+
+    def _log_fine_view(self, status: RunStatus) -> None:
+        """Log how the frame is covered in tiles, if the zoom has changed."""
+        zoom = status.fine_view.zoom if status.fine_view else 1
+        if zoom != self._logged_zoom:
+            self._logged_zoom = zoom
+            log.info("tiles: %s", status.fine_view or "only the whole frame is seen")
 
     def _log_failures(self, status: RunStatus, now_s: float) -> None:
         """Log the failures so far, if they have changed."""

@@ -12,9 +12,10 @@ from edge.camera.capture import TimedFrame
 from edge.detection.alarm import AlarmRules, AlarmState, Observation, step
 from edge.detection.events import EventTracker
 from edge.detection.flicker import FlickerTracker
+from edge.detection.view_planner import ViewPlanner
 from edge.detection.zones import ZoneMap
 from edge.images import Frame
-from edge.messages import FireEvent, FrameResult
+from edge.messages import FineView, FireEvent, FrameResult
 from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
 
@@ -40,6 +41,7 @@ class Detector:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.events = events
+        self.planner: ViewPlanner | None = None
         self._clock = clock
         self._states: dict[str, AlarmState] = {}
         self.reconfigure(segmenter, zones, rules)
@@ -49,6 +51,11 @@ class Detector:
         self._segmenter, self._zones, self._rules = segmenter, zones, rules
         self._states = {name: self._states.get(name, AlarmState()) for name in zones.cells}
         self._flicker = {name: FlickerTracker() for name in zones.cells}
+
+    @property
+    def fine_view(self) -> FineView | None:
+        """How the frame is covered in tiles; None while only the whole frame is seen."""
+        return self.planner.fine_view if self.planner else None
 
     def prepare(self, rgb: Frame) -> Frame:
         """Return the frame at model size, for `TimedFrame.model_rgb`. Thread-safe."""

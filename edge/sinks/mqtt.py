@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -182,6 +183,7 @@ def _state(result: FrameResult, status: RunStatus) -> dict[str, Any]:
         "fps": round(status.fps, 2),
         "temperature_c": status.machine.temperature_c,
         "throttled": status.machine.throttling.now if status.machine.throttling else [],
+        "fine_view": asdict(status.fine_view) if status.fine_view else None,
         "source": status.source,
         "camera_state": str(status.camera_state),
         "model_sha256": status.model_sha256,

@@ -73,6 +73,10 @@ class Prometheus(Sink, Collector):
         yield InfoMetricFamily("fireseg_model", "Hash of the model and version of the program.", model)
         fallback = 1.0 if status.fallback else 0.0
         yield GaugeMetricFamily("fireseg_fallback", "1 while the last good configuration and model run.", fallback)
+        if (fine := status.fine_view) is not None:
+            yield GaugeMetricFamily("fireseg_fine_view_zoom", "Tiles in a row and in a column of the frame.", fine.zoom)
+            period = "Time in which every tile of the frame is seen."
+            yield GaugeMetricFamily("fireseg_fine_view_period_seconds", period, fine.period_s)
         yield from _failures(status.failures)
         yield from _receivers(status.receivers)
         host = status.machine

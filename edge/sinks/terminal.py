@@ -6,7 +6,7 @@ import json
 import logging
 from typing import Protocol, TextIO
 
-from edge.messages import END, PEAK, START, FireEvent, FrameResult
+from edge.messages import END, PEAK, START, FineView, FireEvent, FrameResult, RunStatus
 from edge.secrets import RedactingFormatter
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
 from edge.sinks.stream_writer import LOG_GRACE_S, MAX_QUEUED, StreamWriter
@@ -88,11 +88,16 @@ class PlainLines(Terminal):
     """A line per event, and once a minute a status."""
 
     _status_t_s: float | None = None
+    _fine_view: FineView | None = None
+
+    def on_status(self, status: RunStatus) -> None:
+        self._fine_view = status.fine_view
 
     def on_result(self, result: FrameResult) -> None:
         if self._status_t_s is None or not 0 <= result.t_s - self._status_t_s < CALM_INTERVAL_S:
             self._status_t_s = result.t_s
-            self._writer.write(status_text(result) + "\n")
+            tiles = f"  {self._fine_view}" if self._fine_view else ""
+            self._writer.write(f"{status_text(result)}{tiles}\n")
 
     def on_event(self, event: FireEvent) -> None:
         self._writer.write(event_text(event) + "\n", MAX_QUEUED_EVENTS)

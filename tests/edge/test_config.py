@@ -51,6 +51,12 @@ def test_every_key_has_a_sentence_and_a_default_within_its_bounds(section: str) 
         assert validation_error(key.default, type(key.default), key) is None
 
 
+@pytest.mark.parametrize("written_as", ['"2"', "2"])
+def test_the_number_of_tiles_may_be_written_as_a_number(tmp_path: Path, written_as: str) -> None:
+    assert load_config(None).detection.tiles == "auto"
+    assert load_config(written(tmp_path, f"[detection]\ntiles = {written_as}")).detection.tiles == "2"
+
+
 def test_the_file_overrides_defaults_and_options_override_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, "[alarm]\non_share = 0.02\non_results = 4\n" + STOVE)
     config = load_config(path, {"alarm": {"on_share": 0.03}, "source": {"address": "test-pattern"}})
@@ -116,6 +122,9 @@ MISTAKES = {
     "half a frame": ("[alarm]\non_results = 2.5", "on_results = 2.5: expected a whole number from 1 to 1000"),
     "a number for a boolean": ("[alarm]\nrequire_flicker = 1", "require_flicker = 1: expected true or false"),
     "an unknown replay": ('[source]\nreplay = "fast"', 'expected one of "realtime", "every-frame"'),
+    "an unknown number of tiles": ("[detection]\ntiles = 4", 'tiles = 4: expected one of "auto", "1", "2", "3"'),
+    "half a tile": ("[detection]\ntiles = 2.5", 'tiles = 2.5: expected one of "auto"'),
+    "a boolean for tiles": ("[detection]\ntiles = true", 'tiles = true: expected one of "auto"'),
     "not a number": ("[alarm]\noff_after_s = nan", "off_after_s = NaN: expected a number from 0 to 86400"),
     "a list for a table": ("alarm = [1]", "[alarm] is [1]: expected a table"),
     "swapped levels": ("[alarm]\non_share = 0.001", "fireseg.toml: [alarm] off_share 0.002 is above on_share 0.001"),

@@ -18,6 +18,7 @@ import pytest
 from edge.camera.base import Camera, CameraFrame
 from edge.camera.capture import Capture, Replay
 from edge.camera.pattern import PatternCamera
+from edge.detection.view_planner import ViewPlanner
 from edge.errors import UserError
 from edge.host.machine import HostStatus
 from edge.host.throttle import Throttle
@@ -92,9 +93,7 @@ def loop(
     )
     with Capture(make, replay=Replay.EVERY_FRAME, prepare=detector.prepare) as capture:
         reloader = reloader or Reloader(refuse, lambda _: None)
-        reporter = StatusReporter(
-            capture, sinks, throttle, detector.events, reloader, clock=lambda: next(clock), interval_s=3
-        )
+        reporter = StatusReporter(capture, sinks, throttle, detector, reloader, clock=lambda: next(clock), interval_s=3)
         control = control or RunControl()
         run_loop(
             capture, detector, sinks, throttle, control,
@@ -227,8 +226,9 @@ class Reporting:
         self.recorder = Recorder(lambda _: None)
         self.reloader = Reloader(refuse, lambda _: None, fallback="the model is damaged")
         throttle = Throttle(0, slow_when_hot=False, read_machine=lambda: MACHINE, run_job=lambda job: job())
+        self.detector = make_detector()
         self.reporter = StatusReporter(
-            cast(Capture, self.camera), Sinks([self.recorder], time.monotonic), throttle, make_detector().events,
+            cast(Capture, self.camera), Sinks([self.recorder], time.monotonic), throttle, self.detector,
             self.reloader, clock=lambda: self.now_s,
         )  # fmt: skip
 
@@ -254,6 +254,38 @@ def test_a_status_has_the_failures_and_the_fallback(reporting: Reporting) -> Non
     status = reporting.after(1)
     assert (status.failures.broken_frames, status.failures.reloads) == (3, 2)
     assert status.fallback == "the model is damaged"
+
+
+def test_a_status_has_the_fine_view_and_a_new_zoom_is_logged_once(
+    reporting: Reporting, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    assert reporting.after(1).fine_view is None
+    reporting.detector.planner = planner = ViewPlanner("2", (224, 224), max_fps=10, passes_per_frame=3)
+    for number in range(9):
+        planner.plan((480, 640), number / 10)
+        status = reporting.after(1)
+    assert status.fine_view
+    assert status.fine_view.zoom == 2
+    assert status.fine_view.period_s == pytest.approx(0.2)
+    planner.tiles = "1"
+    planner.plan((480, 640), 1.0)
+    assert reporting.after(1).fine_view is None
+    logged = [line for line in caplog.messages if "tiles" in line]
+    assert logged == ["tiles: whole frame at 2x every 0.2 s", "tiles: only the whole frame is seen"]
+
+
+def test_a_hot_machine_searches_fewer_tiles() -> None:
+    detector, sinks = make_detector(), Sinks([], time.monotonic)
+    detector.planner = ViewPlanner("3", (224, 224), max_fps=10)
+    hot = HostStatus(governor=None, temperature_c=85.0, throttling=None, load=0.1)
+    throttle = Throttle(0, slow_when_hot=True, read_machine=lambda: hot, run_job=lambda job: job())
+    throttle.poll()
+    with Capture(lambda: PatternCamera(fps=10), replay=Replay.EVERY_FRAME) as capture:
+        run_loop(
+            capture, detector, sinks, throttle, RunControl(), reloader=Reloader(refuse, lambda _: None), max_frames=1
+        )
+    assert detector.planner.slowdown >= 2
 
 
 def test_growing_failures_are_logged_once_a_minute(reporting: Reporting, caplog: pytest.LogCaptureFixture) -> None:

@@ -154,6 +154,7 @@ class History:
                 "model_sha256": status.model_sha256,
                 "receivers": [asdict(receiver) for receiver in status.receivers],
                 "failures": asdict(status.failures),
+                "fine_view": asdict(status.fine_view) if status.fine_view else None,
                 "fallback": status.fallback,
             }
         return state

@@ -65,7 +65,7 @@ def test_the_state_is_retained_and_published_at_once_when_an_alarm_changes(broke
         states = [json.loads(payload) for payload in listener.payloads("/state")]
         assert [state["alarm"] for state in states] == [False, True, False]
         assert states[1]["zones"] == {"frame": {"share": 0.25, "alarm": True}}
-        assert (states[1]["fps"], states[1]["temperature_c"]) == (9.5, 55.0)
+        assert (states[1]["fps"], states[1]["temperature_c"], states[1]["fine_view"]) == (9.5, 55.0, None)
         with listening(broker, name="late") as late:
             wait_for(lambda: late.payloads("/alarm") == [b"OFF"])
             assert late.payloads("/camera") == [b"online"]

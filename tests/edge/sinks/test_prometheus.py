@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from edge.host.machine import Throttling
-from edge.messages import END, START, CameraState, FailureCounts, HostStatus, ReceiverStatus
+from edge.messages import END, START, CameraState, FailureCounts, FineView, HostStatus, ReceiverStatus
 from edge.sinks.prometheus import Prometheus
 from tests.support.factories import MODEL_HASH, event, result, run_status
 
@@ -109,6 +109,15 @@ def test_what_failed_is_counted_by_receiver() -> None:
     assert {name: values.get(name) for name in expected} == expected
     metrics.on_status(run_status())
     assert samples(metrics)["fireseg_fallback"] == 0
+
+
+def test_the_fine_view_is_left_out_while_only_the_whole_frame_is_seen() -> None:
+    metrics = metrics_of_a_fire()
+    metrics.on_status(run_status(fine_view=FineView(3, 0.5)))
+    values = samples(metrics)
+    assert (values["fireseg_fine_view_zoom"], values["fireseg_fine_view_period_seconds"]) == (3, 0.5)
+    metrics.on_status(run_status())
+    assert not [name for name in samples(metrics) if "fine_view" in name]
 
 
 def test_the_camera_is_in_one_state_at_a_time() -> None:

@@ -14,11 +14,11 @@ from typing import TextIO
 import pytest
 
 from edge import threads
-from edge.messages import END, START
+from edge.messages import END, START, FineView
 from edge.quiet import silence
 from edge.sinks.stream_writer import MAX_QUEUED
 from edge.sinks.terminal import CLEAR_LINE, JsonLines, PlainLines, StatusLine, Terminal
-from tests.support.factories import event, result
+from tests.support.factories import event, result, run_status
 from tests.support.waiting import TIMEOUT_S, wait_for
 
 
@@ -72,6 +72,18 @@ def test_without_a_terminal_there_is_a_line_per_event_and_per_calm_minute() -> N
     assert len(lines) == 3 + 1
     assert lines[-1].startswith("1:01:01.5  frame: cleared")
     assert "\r" not in out.getvalue()
+
+
+def test_calm_lines_say_how_the_frame_is_covered_in_tiles() -> None:
+    out = io.StringIO()
+    sink = PlainLines(out)
+    for fine_view in (None, FineView(2, 0.84)):
+        sink.on_status(run_status(fine_view=fine_view))
+        sink.on_result(result(100.0 * bool(fine_view), 0.0, on=False))
+    sink.close()
+    whole, fine = out.getvalue().splitlines()
+    assert whole.endswith("ms inference")
+    assert fine.endswith("ms inference  whole frame at 2x every 0.8 s")
 
 
 @pytest.fixture

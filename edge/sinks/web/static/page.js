@@ -111,6 +111,8 @@ function showStatus() {
   put("frame-age", number(state.frame_age_s, 1, "s ago"));
   put("latency", number(state.age_ms, 0, "ms"));
   put("inference", number(state.inference_ms, 1, "ms"));
+  const fine = state.fine_view;
+  put("fine-view", fine ? `whole frame at ${fine.zoom}x every ${fine.period_s.toFixed(1)} s` : "whole frame only");
   put("results", `${state.fps.toFixed(1)} per second, ${state.results} in total, ${state.dropped} frames dropped`);
   const host = [];
   if (state.temperature_c !== null) host.push(`${state.temperature_c.toFixed(0)} °C`);

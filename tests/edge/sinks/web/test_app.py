@@ -19,7 +19,7 @@ from starlette.types import Message
 
 from edge.config import load_config
 from edge.host.machine import Throttling
-from edge.messages import END, PEAK, START, CameraState, FailureCounts, HostStatus, ReceiverStatus
+from edge.messages import END, PEAK, START, CameraState, FailureCounts, FineView, HostStatus, ReceiverStatus
 from edge.sinks.web import history
 from edge.sinks.web.app import MAX_VIEWERS, Stream
 from edge.sinks.web.sink import WebPage
@@ -91,7 +91,7 @@ def test_a_stream_is_closed_when_its_client_leaves() -> None:
 def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
     page.on_result(result(1.0, 0.25, on=True, zone="stove"))
     host = HostStatus(governor=None, temperature_c=55.0, throttling=Throttling(0b0001), load=0.1)
-    page.on_status(run_status(camera_state=CameraState.STALLED, machine=host))
+    page.on_status(run_status(camera_state=CameraState.STALLED, machine=host, fine_view=FineView(3, 0.5)))
     state = get_json(page, "/api/state")
     assert state.pop("frame_age_s") < 5
     assert state == {
@@ -123,6 +123,7 @@ def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
             "broken_frames": 0,
             "late_writes": 0,
         },
+        "fine_view": {"zoom": 3, "period_s": 0.5},
         "fallback": "",
     }
 

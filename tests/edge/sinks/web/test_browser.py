@@ -147,6 +147,7 @@ def test_the_status_is_that_of_the_run(browser: Any, run_url: str) -> None:
         "frame-age": r"\d\.\d s ago",
         "latency": r"\d+ ms",
         "inference": r"\d+\.\d ms",
+        "fine-view": r"whole frame (only|at \dx every \d+\.\d s)",
         "results": r"\d+\.\d per second, \d+ in total, \d+ frames dropped",
         "uptime": r"(\d+ min )?\d+ s",
         "model": r"[0-9a-f]{12}",

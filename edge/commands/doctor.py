@@ -17,7 +17,7 @@ from edge.camera.capture import Capture
 from edge.commands.options import MODEL_HELP, check_folders, check_page, check_webhook
 from edge.config import Config, Overrides, load_config
 from edge.detection.view_planner import FPS_WITHOUT_LIMIT, MIN_COSTS, ViewPlanner
-from edge.detection.views import crop, tiles_of, useful_zoom
+from edge.detection.views import tile_input, tiles_of, useful_zoom
 from edge.errors import UserError
 from edge.files import nearest_folder, sha256
 from edge.host.machine import HOT_C, HostStatus, cpu_name, output_of, read_state
@@ -175,8 +175,11 @@ def check_tiles(config: Config, frame: Frame, segmenter: Segmenter) -> str:
     if zoom == 1:
         because = "as configured" if config.detection.tiles == "1" else f"{frame.shape[1]}x{frame.shape[0]} px"
         return f"whole frame only, {because}"
-    tile = crop(frame, tiles_of(zoom)[0])
-    pass_s = time_runs(lambda: segmenter.mask(tile), min_runs=MIN_COSTS, min_seconds=0, warm_up=1).median_ms / 1000
+    tile = tiles_of(zoom)[0]
+    latency = time_runs(
+        lambda: segmenter.mask(tile_input(frame, tile, model_size)), min_runs=MIN_COSTS, min_seconds=0, warm_up=1
+    )
+    pass_s = latency.median_ms / 1000
     planner = ViewPlanner(config.detection.tiles, model_size, max_fps=config.loop.max_fps)
     for _ in range(MIN_COSTS):
         planner.add_cost(pass_s)

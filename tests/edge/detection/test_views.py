@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.detection.views import OVERLAP, WHOLE, View, crop, merge, tile_side, tiles_of, useful_zoom
+from edge.detection.views import OVERLAP, WHOLE, View, crop, merge, tile_input, tile_side, tiles_of, useful_zoom
 from edge.images import Map
+from edge.model.preprocess import to_model_input
 
 GRID = (56, 64)
 HD = (720, 1280, 3)
@@ -54,6 +56,25 @@ def test_a_crop_shares_the_memory_of_its_frame() -> None:
     assert rgb[-1, -1, 0] == 7
     assert rgb[0, 0, 0] == 0
     assert crop(rgb, WHOLE).shape == HD
+
+
+@pytest.mark.parametrize("size", [(480, 640), (720, 1280), (1080, 1920), (400, 2000), (300, 300)])
+@pytest.mark.parametrize("zoom", [2, 3])
+def test_a_tile_has_the_model_input_of_its_crop(size: tuple[int, int], zoom: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    rgb = cv2.GaussianBlur(noise, (0, 0), 1.5).astype(np.uint8, copy=False)
+    for tile in tiles_of(zoom)[:2]:
+        expected = to_model_input(crop(rgb, tile), 224, 224).astype(int)
+        error = to_model_input(tile_input(rgb, tile, (224, 224)), 224, 224) - expected
+        assert np.abs(error).max() <= 3
+        assert np.abs(error).mean() < 0.6
+
+
+@given(st.integers(0, 399), st.integers(0, 710))
+def test_a_flame_of_one_pixel_is_visible_in_the_input_of_its_tile(row: int, column: int) -> None:
+    rgb = np.zeros(HD, np.uint8)
+    rgb[row, column] = 255
+    assert to_model_input(tile_input(rgb, tiles_of(2)[0], (224, 224)), 224, 224).max() > 8
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -82,8 +82,8 @@ class SourceSection:
         "How a recording is played: realtime drops frames as a camera does, every-frame processes them all.",
         choices=list(Replay),
     )
-    width: int = field(640, "Requested camera width in pixels; used for snapshots and clips.", low=64, high=8192)
-    height: int = field(480, "Requested camera height in pixels.", low=64, high=8192)
+    width: int = field(1280, "Requested camera width in pixels; tiles, images and clips use it.", low=64, high=8192)
+    height: int = field(720, "Requested camera height in pixels.", low=64, high=8192)
     fps: float = field(10.0, "Frames per second of a camera, the pattern or an image folder.", low=0.01, high=240)
     stall_s: float = field(10.0, "Reopen a camera that sends no frame for this many seconds.", low=0.5, high=3600)
     reconnect_limit: int = field(

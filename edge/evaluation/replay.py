@@ -1,0 +1,147 @@
+"""Replay a recording through detectors, deterministically: the file's time stamps are the only clock.
+
+Several detectors run in lockstep over one decoding, at frame rates of their own, and share the model's outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge.assembly import build_detector
+from edge.camera.base import BrokenFrameError
+from edge.camera.capture import TimedFrame
+from edge.camera.files import VideoFile
+from edge.config import Config
+from edge.detection.zones import ZoneMap
+from edge.errors import UserError
+from edge.images import Frame, Map
+from edge.messages import START, FireEvent, FrameResult, TrackStatus
+from edge.model.preprocess import to_model_input
+from edge.model.segmenter import Segmenter
+
+ROUNDING = 1e-6  # frame times are not exact in floating point
+
+
+class MemoSegmenter(Segmenter):
+    """A segmenter that remembers its outputs until `forget`, so that detectors in lockstep run the model once."""
+
+    _maps: dict[bytes, Map]
+
+    def __call__(self, frame: Frame) -> Map:
+        """Return the probability map; unlike the base class, it stays as it is. Do not write into it."""
+        key = b"%dx%d " % frame.shape[:2] + frame.tobytes()
+        if key not in self._memo():
+            self._memo()[key] = super().__call__(frame).copy()
+        return self._memo()[key]
+
+    def forget(self) -> None:
+        """Forget the outputs of the last frame."""
+        self._memo().clear()
+
+    def _memo(self) -> dict[bytes, Map]:
+        self._maps = getattr(self, "_maps", {})
+        return self._maps
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One result, as a timeline shows it."""
+
+    t_s: float
+    share: float
+    alarm: bool
+    tracks: tuple[TrackStatus, ...]
+
+
+class Thinning:
+    """Selects frames as a slow camera would: the first one at or after each multiple of 1/fps seconds."""
+
+    def __init__(self, fps: float) -> None:
+        self.fps = fps
+        self._last = -1
+
+    def selects(self, t_s: float) -> bool:
+        """Return whether a camera would have taken the frame at this time. Times come in order."""
+        number = int(t_s * self.fps + ROUNDING)
+        is_due, self._last = number > self._last, max(number, self._last)
+        return is_due
+
+
+@dataclass
+class Run:
+    """One detector on one recording.
+
+    Args:
+        name: what it is called in tables: the variant.
+        keep_samples: for a timeline.
+    """
+
+    name: str
+    fps: float
+    config: Config
+    segmenter: Segmenter
+    model_sha256: str = ""
+    source: str = ""
+    keep_samples: bool = False
+    alarms: list[FireEvent] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    best: FrameResult | None = None
+    """The result with the largest fire area in the time of interest."""
+
+    def __post_init__(self) -> None:
+        size = self.segmenter.height, self.segmenter.width
+        zones = ZoneMap(self.config.zones, self.config.ignored, *size)
+        self._t_s = 0.0
+        self._thinning = Thinning(self.fps)
+        self._detector = build_detector(
+            self.config, self.segmenter, zones, self.model_sha256, self.source, lambda: self._t_s
+        )
+
+    def process(self, frame: TimedFrame, *, interesting: bool = False) -> None:
+        """Process a frame if the camera would have taken it."""
+        if not self._thinning.selects(frame.t_s):
+            return
+        self._t_s = frame.t_s
+        result, events = self._detector.process(frame)
+        self.alarms += (event for event in events if event.kind == START)
+        if self.keep_samples:
+            self.samples.append(Sample(result.t_s, result.fire_share, result.alarm, result.tracks))
+            if interesting and (self.best is None or result.fire_share > self.best.fire_share):
+                self.best = result
+
+
+def read_frames(path: Path) -> Iterator[tuple[float, Frame]]:
+    """Yield time and image of each frame of a video. Raises `UserError` if it is unreadable or damaged."""
+    video = VideoFile(path)
+    try:
+        video.open()
+        while (frame := video.read()) is not None:
+            yield frame.t_s or 0.0, frame.rgb
+    except BrokenFrameError as error:
+        raise UserError(str(error), "copy or download it again") from None
+    finally:
+        video.close()
+
+
+def replay(
+    frames: Iterable[tuple[float, Frame]],
+    runs: list[Run],
+    segmenter: Segmenter,
+    *,
+    interesting: tuple[float, float] = (0.0, 0.0),
+) -> float:
+    """Replay frames through every run, in lockstep; return the duration in seconds: the time of the last frame.
+
+    Args:
+        interesting: from when to when the largest fire area is of interest.
+    """
+    t_s = 0.0
+    for number, (t_s, rgb) in enumerate(frames, start=1):
+        frame = TimedFrame(number, rgb, to_model_input(rgb, segmenter.height, segmenter.width), t_s, t_s)
+        for run in runs:
+            run.process(frame, interesting=interesting[0] <= t_s <= interesting[1])
+        if isinstance(segmenter, MemoSegmenter):
+            segmenter.forget()
+    return t_s

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from edge.config import Config, Overrides
+from edge.console import OnStep, no_steps
 from edge.detection.alarm import AlarmRules
 from edge.errors import UserError
 from edge.evaluation.jobs import run_tasks
 from edge.evaluation.recordings import Label, Recording
-from edge.evaluation.replay import MemoSegmenter, Run, read_frames, replay
+from edge.evaluation.replay import Frames, MemoSegmenter, Run, read_frames, replay
 from edge.evaluation.score import Outcome, Score, score
+from edge.evaluation.timeline import write_pictures
 
 STANDARD_FPS = (10.0, 5.0, 2.0)
 ALL_RULES = "all rules"
@@ -82,25 +84,26 @@ def evaluate(
     plan: Plan,
     *,
     jobs: int = 1,
-    on_done: Callable[[], None] = lambda: None,
+    on_step: OnStep = no_steps,
 ) -> Evaluation:
     """Return the outcomes of all recordings. Those that cannot be read become errors."""
+    on_done = on_step("evaluating", len(recordings))
     results = run_tasks(partial(replay_recording, plan=plan), recordings, model, jobs=jobs, on_done=on_done)
     errors = [line for result in results if isinstance(result, UserError) for line in result.lines]
     return Evaluation(plan, [result for result in results if isinstance(result, Replayed)], errors)
 
 
 def replay_recording(segmenter: MemoSegmenter, recording: Recording, plan: Plan) -> Replayed:
-    """Replay one recording through every variant at every rate. Raises `UserError`."""
+    """Replay one recording through every variant at every rate, and write its pictures. Raises `UserError`."""
     return replay_frames(segmenter, recording, read_frames(recording.path), plan)
 
 
-def replay_frames(
-    segmenter: MemoSegmenter, recording: Recording, frames: Iterable[tuple[float, object]], plan: Plan
-) -> Replayed:
-    """Replay frames as a recording. Raises `UserError` if the fire begins after their end."""
+def replay_frames(segmenter: MemoSegmenter, recording: Recording, frames: Frames, plan: Plan) -> Replayed:
+    """Replay frames as those of a recording. Raises `UserError` if they end before the fire."""
+    shown = (ALL_RULES, plan.rates[0]) if plan.report else None
+    fire_s = (recording.fire_from_s, recording.fire_to_s)
     runs = {
-        (name, fps): Run(name, fps, config, segmenter, source=recording.name)
+        (name, fps): Run(config, segmenter, fps, recording.name, fire_s if (name, fps) == shown else None)
         for name, config in plan.variants.items()
         for fps in plan.rates
     }
@@ -111,4 +114,6 @@ def replay_frames(
     outcomes = {
         key: Outcome(recording, duration_s, tuple(alarm.t_s for alarm in run.alarms)) for key, run in runs.items()
     }
+    if plan.report and shown:
+        write_pictures(plan.report, runs[shown], outcomes[shown])
     return Replayed(recording, outcomes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)

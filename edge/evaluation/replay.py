@@ -5,7 +5,7 @@ Several detectors run in lockstep over one decoding, at frame rates of their own
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,27 +22,27 @@ from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
 
 ROUNDING = 1e-6  # frame times are not exact in floating point
+Frames = Iterable[tuple[float, Frame]]
+"""Time in seconds and image of each frame, in order."""
 
 
 class MemoSegmenter(Segmenter):
     """A segmenter that remembers its outputs until `forget`, so that detectors in lockstep run the model once."""
 
-    _maps: dict[bytes, Map]
+    def __init__(self, model_path: str | Path, *, threads: int | None = None) -> None:
+        self._maps: dict[bytes, Map] = {}
+        super().__init__(model_path, threads=threads)
 
     def __call__(self, frame: Frame) -> Map:
         """Return the probability map; unlike the base class, it stays as it is. Do not write into it."""
         key = b"%dx%d " % frame.shape[:2] + frame.tobytes()
-        if key not in self._memo():
-            self._memo()[key] = super().__call__(frame).copy()
-        return self._memo()[key]
+        if key not in self._maps:
+            self._maps[key] = super().__call__(frame).copy()
+        return self._maps[key]
 
     def forget(self) -> None:
         """Forget the outputs of the last frame."""
-        self._memo().clear()
-
-    def _memo(self) -> dict[bytes, Map]:
-        self._maps = getattr(self, "_maps", {})
-        return self._maps
+        self._maps.clear()
 
 
 @dataclass(frozen=True)
@@ -74,41 +74,38 @@ class Run:
     """One detector on one recording.
 
     Args:
-        name: what it is called in tables: the variant.
-        keep_samples: for a timeline.
+        fire_s: begin and end of the fire, for a timeline: samples are kept, and the result with the largest fire area
+            in this time.
     """
 
-    name: str
-    fps: float
     config: Config
     segmenter: Segmenter
-    model_sha256: str = ""
+    fps: float
     source: str = ""
-    keep_samples: bool = False
-    alarms: list[FireEvent] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-    best: FrameResult | None = None
-    """The result with the largest fire area in the time of interest."""
+    fire_s: tuple[float, float] | None = None
+    alarms: list[FireEvent] = field(default_factory=list, init=False)
+    """The start of each alarm, in any zone."""
+    samples: list[Sample] = field(default_factory=list, init=False)
+    best: FrameResult | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         size = self.segmenter.height, self.segmenter.width
         zones = ZoneMap(self.config.zones, self.config.ignored, *size)
         self._t_s = 0.0
         self._thinning = Thinning(self.fps)
-        self._detector = build_detector(
-            self.config, self.segmenter, zones, self.model_sha256, self.source, lambda: self._t_s
-        )
+        self._detector = build_detector(self.config, self.segmenter, zones, "", self.source, lambda: self._t_s)
 
-    def process(self, frame: TimedFrame, *, interesting: bool = False) -> None:
+    def process(self, frame: TimedFrame) -> None:
         """Process a frame if the camera would have taken it."""
         if not self._thinning.selects(frame.t_s):
             return
         self._t_s = frame.t_s
         result, events = self._detector.process(frame)
         self.alarms += (event for event in events if event.kind == START)
-        if self.keep_samples:
+        if self.fire_s is not None:
             self.samples.append(Sample(result.t_s, result.fire_share, result.alarm, result.tracks))
-            if interesting and (self.best is None or result.fire_share > self.best.fire_share):
+            is_larger = self.best is None or result.fire_share > self.best.fire_share
+            if is_larger and self.fire_s[0] <= result.t_s <= self.fire_s[1]:
                 self.best = result
 
 
@@ -125,23 +122,12 @@ def read_frames(path: Path) -> Iterator[tuple[float, Frame]]:
         video.close()
 
 
-def replay(
-    frames: Iterable[tuple[float, Frame]],
-    runs: list[Run],
-    segmenter: Segmenter,
-    *,
-    interesting: tuple[float, float] = (0.0, 0.0),
-) -> float:
-    """Replay frames through every run, in lockstep; return the duration in seconds: the time of the last frame.
-
-    Args:
-        interesting: from when to when the largest fire area is of interest.
-    """
+def replay(frames: Frames, runs: Sequence[Run], segmenter: MemoSegmenter) -> float:
+    """Replay frames through every run, in lockstep; return the duration in seconds: the time of the last frame."""
     t_s = 0.0
     for number, (t_s, rgb) in enumerate(frames, start=1):
         frame = TimedFrame(number, rgb, to_model_input(rgb, segmenter.height, segmenter.width), t_s, t_s)
         for run in runs:
-            run.process(frame, interesting=interesting[0] <= t_s <= interesting[1])
-        if isinstance(segmenter, MemoSegmenter):
-            segmenter.forget()
+            run.process(frame)
+        segmenter.forget()
     return t_s

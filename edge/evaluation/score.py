@@ -1,14 +1,15 @@
 """From alarm times to a score: pure functions, with the source of each formula.
 
-An alarm is true from 5 s before a fire, as in ONFIRE (Gragnaniello et al., "ONFIRE Contest 2023", ICIAP 2023 Workshops),
-until the fire ends and `GRACE_S` later. The first true alarm gives the delay; further ones in that time are neither true
-nor false. Any other alarm is false: in a recording without fire, too early, or too late.
+An alarm is true from 5 s before a fire, as in the ONFIRE contests of 2023 and 2025 (https://mivia.unisa.it/onfire2025),
+until the fire ends and `GRACE_S` later. The first true alarm gives the delay; further ones in that time are neither
+true nor false. Any other alarm is false: in a recording without fire, too early, or too late.
 
 Decisions for cases that the contest leaves open:
 
 - An alarm that is raised too early and stays raised is false, and the fire counts as missed: nothing new is reported.
 - A recording that ends before a window does counts in it like any other. A fire that is missed there is missed.
-- The ONFIRE contest stops a recording at its first alarm. Here a recording is a false positive if it has any false
+- The delay of an early alarm is its distance from the fire, as in the contest: |alarm - fire|.
+- The contest stops a recording at its first alarm. Here a recording is a false positive if it has any false
   alarm, once; a fire can be a true positive as well. False alarms an hour count each alarm.
 """
 
@@ -62,9 +63,9 @@ class Outcome:
 
     @property
     def delay_s(self) -> float | None:
-        """Return the time from the begin of the fire to the first true alarm, negative if early; None if missed."""
+        """Return the time between the begin of the fire and the first true alarm; None if the fire is missed."""
         true_alarms_s = self.true_alarms_s
-        return true_alarms_s[0] - self.recording.fire_from_s if true_alarms_s else None
+        return abs(true_alarms_s[0] - self.recording.fire_from_s) if true_alarms_s else None
 
     @property
     def watched_s(self) -> float:
@@ -96,7 +97,7 @@ class Score:
     recall_within: dict[float, float] | None
     """Share of fires with an alarm within each of `WINDOWS_S`."""
     median_delay_s: float | None
-    """Of the detected fires; an early alarm has delay 0."""
+    """Of the detected fires."""
     mean_delay_s: float | None
     fds: float | None
     """ONFIRE's score without its terms for frame rate and memory."""
@@ -111,7 +112,7 @@ def score(outcomes: Sequence[Outcome]) -> Score:
     FDS = P · R · max(0, 60 − mean delay) / 60 (ONFIRE 2023 and 2025), with P and R over recordings.
     """
     fires = [outcome for outcome in outcomes if outcome.has_fire]
-    delays_s = [max(0.0, fire.delay_s) for fire in fires if fire.delay_s is not None]
+    delays_s = [fire.delay_s for fire in fires if fire.delay_s is not None]
     false_alarms = sum(len(outcome.false_alarms_s) for outcome in outcomes)
     false_positives = sum(bool(outcome.false_alarms_s) for outcome in outcomes)
     hours = sum(outcome.watched_s for outcome in outcomes) / 3600

@@ -10,6 +10,7 @@ from rich.table import Table
 from edge.evaluation.evaluate import ALL_RULES, Evaluation
 from edge.evaluation.recordings import Label
 from edge.evaluation.score import Outcome, Score, frame_rate_term, memory_term
+from edge.evaluation.sensitivity import LIMIT_S, PLACES, SIZES, Sensitivity
 
 NOTHING = "–"
 
@@ -72,6 +73,47 @@ def ablation_table(evaluation: Evaluation) -> Table:
     for name, row in cells.items():
         table.add_row(name, *(row[figure] for figure in figures))
     return table
+
+
+def sensitivity_table(sensitivity: Sensitivity, title: str) -> Table:
+    """Return one row per scene, one column per size of the flame: the places at which it raised an alarm."""
+    table = Table("scene", *(f"{100 * size:g} %" for size in SIZES), "smallest", title=title)
+    for scene in sensitivity.scenes:
+        if scene.has_false_alarm:
+            table.add_row(scene.scene, *[NOTHING] * len(SIZES), "raises an alarm without a flame")
+            continue
+        cells = (f"{round(scene.share(size) * len(PLACES))} of {len(PLACES)}" for size in SIZES)
+        table.add_row(scene.scene, *cells, size_text(scene.smallest))
+    if sensitivity.shares:
+        cells = (f"{100 * share:.0f} %" for share in sensitivity.shares.values())
+        table.add_section()
+        table.add_row("all", *cells, size_text(sensitivity.smallest))
+    return table
+
+
+def size_text(size: float | None) -> str:
+    return f"over {100 * SIZES[-1]:g} %" if size is None else f"{100 * size:g} %"
+
+
+def sensitivity_json(sensitivity: Sensitivity) -> dict[str, Any]:
+    """Return the sensitivity as JSON; sizes are fractions of the frame's height, null for more than the largest."""
+    return {
+        "fps": sensitivity.fps,
+        "limit_s": LIMIT_S,
+        "sizes": list(SIZES),
+        "smallest": sensitivity.smallest,
+        "shares": [round(share, 5) for share in sensitivity.shares.values()],
+        "scenes": [
+            {
+                "file": scene.scene,
+                "has_false_alarm": scene.has_false_alarm,
+                "smallest": scene.smallest,
+                "delays_s": [[_rounded(delay_s, 3) for delay_s in delays_s] for delays_s in scene.delays_s.values()],
+            }
+            for scene in sensitivity.scenes
+        ],
+        "errors": list(sensitivity.errors),
+    }
 
 
 def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:

@@ -50,9 +50,9 @@ class PatternCamera:
     def frame(self, t_s: float) -> Frame:
         """Return the frame at a time."""
         has_flames = FLAMES_FROM_S <= t_s % PERIOD_S < FLAMES_TO_S
-        return add_flame(self._light, self._flame(t_s)) if has_flames else self._room.copy()
+        return add_flame(self._light, self.flame(t_s)) if has_flames else self._room.copy()
 
-    def _flame(self, t_s: float) -> Field:
+    def flame(self, t_s: float) -> Field:
         """Return the flame's intensity: 0 outside, about 1 in its core."""
         large, middle, small = (
             np.roll(eddies, -int(t_s * rise), axis=0)[:HEIGHT]

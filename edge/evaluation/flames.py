@@ -1,0 +1,129 @@
+"""Flames on black, to be laid as light over other scenes: from a recording, or painted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.camera.pattern import HEIGHT, WIDTH, PatternCamera, add_flame
+from edge.errors import UserError
+from edge.evaluation.replay import Frames, read_frames
+from edge.files import printable
+from edge.images import Frame
+
+BRIGHT = 96
+"""A pixel belongs to the flame if its brightest channel reaches this."""
+OFTEN = 0.1
+"""The flame's region is where pixels are bright in this share of the frames: sparks and smoke do not count."""
+MAX_BRIGHT_SHARE = 0.7  # of the frame; more means that the background is not black
+MAX_S = 10.0  # of a recording of flames
+MAX_FPS = 30.0
+MAX_HEIGHT_PX = 160  # flames are laid at no more than this height
+
+
+class Flame(Protocol):
+    """Moving flames on black, trimmed to their bright region."""
+
+    def at(self, t_s: float) -> Frame:
+        """Return the image at a time from 0, of any length; always of the same size."""
+
+
+class RecordedFlame:
+    """A recording of flames on black, trimmed and played forwards and backwards."""
+
+    def __init__(self, images: list[Frame], step_s: float) -> None:
+        self._images, self._step_s = images, step_s
+
+    def at(self, t_s: float) -> Frame:
+        return self._images[bounce(int(t_s / self._step_s), len(self._images))]
+
+
+class PaintedFlame:
+    """The flames of the test pattern, without its room."""
+
+    def __init__(self) -> None:
+        self._pattern = PatternCamera(fps=10)
+        self._black = np.zeros((HEIGHT, WIDTH, 3), np.float32)
+        self._rows, self._columns = bright_region((number / 10, self._image(number / 10)) for number in range(50))
+
+    def at(self, t_s: float) -> Frame:
+        return self._image(t_s)[self._rows, self._columns]
+
+    def _image(self, t_s: float) -> Frame:
+        return add_flame(self._black, self._pattern.flame(t_s))
+
+
+def read_flame(path: Path | None) -> Flame:
+    """Return the flames of a recording on black, or painted ones. Raises `UserError`."""
+    if path is None:
+        return PaintedFlame()
+    try:
+        rows, columns = bright_region(_beginning(path))
+    except ValueError as error:
+        raise UserError(f"{printable(path)} {error}", "expected a recording of flames on black") from None
+    images = [shrink_to_height(image[rows, columns], MAX_HEIGHT_PX) for _, image in _beginning(path)]
+    return RecordedFlame(images, 1 / MAX_FPS)
+
+
+def _beginning(path: Path) -> Frames:
+    """Yield the first seconds of a recording at a steady rate; a slower one repeats frames."""
+    number = 0
+    for t_s, rgb in read_frames(path):
+        if t_s > MAX_S:
+            return
+        while number <= t_s * MAX_FPS:
+            yield number / MAX_FPS, rgb
+            number += 1
+
+
+def bright_region(frames: Frames) -> tuple[slice, slice]:
+    """Return the rows and columns that are bright in some share of the frames. Raises ValueError without any."""
+    count, bright = 0, np.zeros((0, 0), np.uint32)
+    for count, (_, rgb) in enumerate(frames, start=1):
+        bright = (rgb.max(axis=2) >= BRIGHT).astype(np.uint32) + (bright if count > 1 else 0)
+    often: npt.NDArray[np.bool_] = bright >= max(1.0, OFTEN * count)
+    if not count or not often.any():
+        raise ValueError("shows no flames")
+    if often.mean() > MAX_BRIGHT_SHARE:
+        raise ValueError("has no black background")
+    rows, columns = (np.flatnonzero(often.any(axis=axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def bounce(number: int, count: int) -> int:
+    """Return the index of a step on the way forwards and backwards through `count` items, without a jump."""
+    number %= max(1, 2 * count - 2)
+    return min(number, 2 * count - 2 - number) if count > 1 else 0
+
+
+def resized(image: Frame, height: int) -> Frame:
+    """Return an image at this height, with its shape."""
+    width = max(1, round(image.shape[1] * height / image.shape[0]))
+    method = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), interpolation=method).astype(np.uint8, copy=False)
+
+
+def shrink_to_height(image: Frame, max_height: int) -> Frame:
+    """Return an image at no more than this height."""
+    return resized(image, max_height) if image.shape[0] > max_height else image
+
+
+def lay(scene: Frame, flame: Frame, centre: tuple[float, float]) -> Frame:
+    """Return the scene with a flame as light over it, by screen blending: 255 - (255 - a)(255 - b) / 255.
+
+    Args:
+        centre: of the flame, as fractions of the scene; the flame is moved and cut to lie inside.
+    """
+    height, width = scene.shape[:2]
+    flame = flame[:height, :width]
+    rows, columns = flame.shape[:2]
+    top = min(max(round(centre[1] * height - rows / 2), 0), height - rows)
+    left = min(max(round(centre[0] * width - columns / 2), 0), width - columns)
+    lit = scene.copy()
+    below = lit[top : top + rows, left : left + columns]
+    below[:] = 255 - cv2.multiply(255 - below, 255 - flame, scale=1 / 255)
+    return lit

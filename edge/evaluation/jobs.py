@@ -1,0 +1,85 @@
+"""Work through tasks in processes, each with a model of its own on one thread."""
+
+from __future__ import annotations
+
+import multiprocessing
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from edge.errors import UserError
+from edge.evaluation.replay import MemoSegmenter
+
+Task = TypeVar("Task")
+Done = TypeVar("Done")
+
+THREADS = 1  # the order of float additions must not depend on the number of cores
+
+_segmenter: MemoSegmenter | None = None  # of a worker process
+
+
+def run_tasks(
+    work: Callable[[MemoSegmenter, Task], Done],
+    tasks: Sequence[Task],
+    model: Path,
+    *,
+    jobs: int,
+    on_done: Callable[[], None] = lambda: None,
+) -> list[Done | UserError]:
+    """Return the result of each task in order, or the `UserError` that it raised.
+
+    Args:
+        work: a function of a module, since other processes import it.
+        jobs: number of processes; with 1, everything runs in this one.
+    """
+    jobs = min(jobs, len(tasks))
+    if jobs <= 1:
+        segmenter = load_model(model)
+        results: list[Done | UserError] = []
+        for task in tasks:
+            results.append(_attempt(work, segmenter, task))
+            on_done()
+        return results
+    # Spawned: a fork would copy the locks of the threads that draw the progress bar.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=_load, initargs=(model,)) as pool:
+        futures = [pool.submit(partial(_in_worker, work), task) for task in tasks]
+        try:
+            return list(_results(futures, on_done))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def load_model(model: Path) -> MemoSegmenter:
+    """Load a model that the command has checked, and warned about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*carries no card")
+        return MemoSegmenter(model, threads=THREADS)
+
+
+def _results(futures: Sequence[Future[Done | UserError]], on_done: Callable[[], None]) -> Iterator[Done | UserError]:
+    for future in futures:
+        future.add_done_callback(lambda _: on_done())
+    for future in futures:
+        yield future.result()
+
+
+def _load(model: Path) -> None:
+    global _segmenter
+    _segmenter = load_model(model)
+
+
+def _in_worker(work: Callable[[MemoSegmenter, Task], Done], task: Task) -> Done | UserError:
+    assert _segmenter is not None
+    return _attempt(work, _segmenter, task)
+
+
+def _attempt(work: Callable[[MemoSegmenter, Task], Done], segmenter: MemoSegmenter, task: Task) -> Done | UserError:
+    try:
+        return work(segmenter, task)
+    except UserError as error:
+        return error

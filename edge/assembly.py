@@ -58,7 +58,9 @@ class Parts:
 
     def apply(self, new: Setup) -> None:
         """Use another configuration and model from the next frame on."""
-        self.detector.reconfigure(new.segmenter, new.zones, new.config.alarm)
+        config = new.config
+        max_fps = 0 if self._every_frame else config.loop.max_fps
+        self.detector.reconfigure(new.segmenter, new.zones, config.alarm, config.detection, max_fps=max_fps)
         self.detector.events.model_sha256 = new.model_sha256
         if not self._every_frame:
             self.throttle.max_fps, self.throttle.slow_when_hot = new.config.loop.max_fps, new.config.loop.slow_when_hot
@@ -108,13 +110,19 @@ def build_detector(
     model_sha256: str,
     source_name: str,
     clock: Callable[[], float],
+    passes_per_frame: float | None = None,
 ) -> Detector:
     """Return the detector of a configuration: the same one for a run and for a replayed recording.
 
     Args:
         clock: the clock of `TimedFrame.captured_s`.
+        passes_per_frame: how often the model runs for a frame; None for as often as there is time.
     """
-    return Detector(segmenter, zones, config.alarm, EventTracker(model_sha256, source_name), clock=clock)
+    events = EventTracker(model_sha256, source_name)
+    return Detector(
+        segmenter, zones, config.alarm, events, config.detection,
+        max_fps=config.loop.max_fps, passes_per_frame=passes_per_frame, clock=clock,
+    )  # fmt: skip
 
 
 def check_outputs(config: Config, record: Path | None, *, is_service: bool) -> None:

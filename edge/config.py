@@ -285,10 +285,6 @@ def _areas(
 def _contradictions(config: Config) -> list[str]:
     """Return the mistakes between keys that are valid by themselves."""
     alarm, errors = config.alarm, []
-    if alarm.off_share > alarm.on_share:
-        errors.append(
-            f"[alarm] off_share {alarm.off_share:g} is above on_share {alarm.on_share:g}: expected at most on_share"
-        )
     if alarm.on_results > alarm.of_results:
         errors.append(
             f"[alarm] on_results {alarm.on_results} is above of_results {alarm.of_results}: expected at most of_results"

@@ -1,27 +1,38 @@
-"""The detector: from a frame to its result and events, through model, zones, flicker and alarm rules."""
+"""The detector: from a frame to its result and events, through views, model, regions, tracks and alarm rules."""
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from edge.camera.capture import TimedFrame
-from edge.detection.alarm import AlarmRules, AlarmState, Observation, step
+from edge.detection.alarm import AlarmRules, confirm, is_raised
 from edge.detection.events import EventTracker
-from edge.detection.flicker import FlickerTracker
+from edge.detection.flicker import RecentFrames
+from edge.detection.regions import Region, find_regions
+from edge.detection.tracks import Sighting, Track, follow
 from edge.detection.view_planner import ViewPlanner
+from edge.detection.views import WHOLE, DetectionSettings, merge, tile_input
 from edge.detection.zones import ZoneMap
-from edge.images import Frame
-from edge.messages import FineView, FireEvent, FrameResult
+from edge.images import Frame, Map, Mask
+from edge.messages import Box, FineView, FireEvent, FrameResult, TrackStatus
 from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
+
+MAX_MEASURED = 8
+"""Tracks per frame whose flicker is measured, the oldest first: it bounds the time that a frame takes."""
 
 
 class Detector:
     """Processes frames in time order; `clock` is that of `TimedFrame.captured_s`.
+
+    Args:
+        max_fps: frames per second that are wanted; tiles take what time they leave. 0 for no limit.
+        passes_per_frame: fixed number of passes, for a replay that does not depend on the machine; see `ViewPlanner`.
 
     Example:
         >>> segmenter = Segmenter("base")
@@ -37,54 +48,105 @@ class Detector:
         zones: ZoneMap,
         rules: AlarmRules,
         events: EventTracker,
+        settings: DetectionSettings = DetectionSettings(),  # noqa: B008 (frozen)
         *,
+        max_fps: float = 10.0,
+        passes_per_frame: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.events = events
-        self.planner: ViewPlanner | None = None
         self._clock = clock
-        self._states: dict[str, AlarmState] = {}
-        self.reconfigure(segmenter, zones, rules)
+        self._passes_per_frame = passes_per_frame
+        self._frames = RecentFrames()
+        self._tracks: tuple[Track, ...] = ()
+        self._ids = itertools.count(1)
+        self.reconfigure(segmenter, zones, rules, settings, max_fps=max_fps)
 
-    def reconfigure(self, segmenter: Segmenter, zones: ZoneMap, rules: AlarmRules) -> None:
-        """Replace model, zones and rules. Zones with the same name keep their alarm."""
+    def reconfigure(
+        self, segmenter: Segmenter, zones: ZoneMap, rules: AlarmRules, settings: DetectionSettings, *, max_fps: float
+    ) -> None:
+        """Replace model, zones and settings. Tracks go on, and with them the alarms of zones in the same place."""
         self._segmenter, self._zones, self._rules = segmenter, zones, rules
-        self._states = {name: self._states.get(name, AlarmState()) for name in zones.cells}
-        self._flicker = {name: FlickerTracker() for name in zones.cells}
+        self._size = size = segmenter.height, segmenter.width
+        self.planner = ViewPlanner(settings.tiles, size, max_fps=max_fps, passes_per_frame=self._passes_per_frame)
+        # The sightings belong to the old model; an alarm goes on.
+        regions = {track.id: track.region.on_grid(size) for track in self._tracks if track.confirmed}
+        self._tracks = tuple(
+            replace(track, region=regions[track.id], sightings=(Sighting(track.seen_s, regions[track.id]),))
+            for track in self._tracks
+            if track.confirmed and regions[track.id].area
+        )
 
     @property
     def fine_view(self) -> FineView | None:
         """How the frame is covered in tiles; None while only the whole frame is seen."""
-        return self.planner.fine_view if self.planner else None
+        return self.planner.fine_view
 
     def prepare(self, rgb: Frame) -> Frame:
         """Return the frame at model size, for `TimedFrame.model_rgb`. Thread-safe."""
-        return to_model_input(rgb, self._segmenter.height, self._segmenter.width)
+        return to_model_input(rgb, *self._size)
 
     def process(self, frame: TimedFrame) -> tuple[FrameResult, list[FireEvent]]:
         """Return the result of a frame and the events it triggers."""
         started_s = self._clock()
-        model_rgb = frame.model_rgb
-        if model_rgb is None or model_rgb.shape[:2] != (self._segmenter.height, self._segmenter.width):
-            model_rgb = self.prepare(frame.rgb)
-        mask = self._segmenter.mask(model_rgb)
+        probability, whole, fine = self._predict(frame)
         inference_s = self._clock() - started_s
-        grey = cv2.cvtColor(model_rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
-        areas = self._zones.fire_areas(mask)
-        for name, area in areas.items():
-            state = self._states[name]
-            compare = not state.raised and area.share >= self._rules.on_share
-            flicker = self._flicker[name].update(frame.t_s, grey, area.cells, compare=compare)
-            self._states[name] = step(state, Observation(frame.t_s, area.share, flicker), self._rules)
+        mask = probability >= self._segmenter.threshold_u8
+        self._frames.add(frame.t_s, frame.rgb)
+        regions = find_regions(probability, mask.view(np.uint8) & self._zones.monitored, whole)
+        if any(frame.t_s < track.seen_s for track in self._tracks):
+            self._tracks = ()  # the recording restarted
+        self._tracks = self._follow(frame.t_s, regions, fine)
         result = FrameResult(
             frame=frame.number,
             t_s=frame.t_s,
             age_ms=1000 * (self._clock() - frame.captured_s),
             inference_ms=1000 * inference_s,
             fire_share=self._zones.fire_share(mask),
-            shares={name: area.share for name, area in areas.items()},
-            alarms={name: state.raised for name, state in self._states.items()},
+            shares=self._zones.shares(mask),
+            alarms={name: is_raised(self._tracks, cells) for name, cells in self._zones.cells.items()},
             rgb=frame.rgb,
             mask=mask,
+            tracks=tuple(
+                TrackStatus(track.id, track.region.box, track.region.share, track.confirmed)
+                for track in self._tracks
+                if track.seen_s == frame.t_s
+            ),
         )
         return result, self.events.update(result)
+
+    def _predict(self, frame: TimedFrame) -> tuple[Map, Map, Mask]:
+        """Return the merged probability map, that of the whole frame, and which cells were seen in a tile."""
+        model_rgb = frame.model_rgb
+        if model_rgb is None or model_rgb.shape[:2] != self._size:
+            model_rgb = self.prepare(frame.rgb)
+        views = self.planner.plan(frame.rgb.shape, frame.t_s, self._candidates())
+        started_s = self._clock()
+        whole = self._segmenter(model_rgb).copy()
+        tiles = ((view, self._segmenter(tile_input(frame.rgb, view, self._size))) for view in views if view != WHOLE)
+        probability, fine = merge(self._size, itertools.chain([(WHOLE, whole)], tiles))
+        self.planner.add_cost((self._clock() - started_s) / len(views))
+        return probability, whole, fine
+
+    def _candidates(self) -> list[Box]:
+        """Return the boxes to look at again: unconfirmed tracks, the newest first, then fires."""
+        tracks = sorted(self._tracks, key=lambda track: (track.confirmed, -track.began_s))
+        return [track.region.box for track in tracks]
+
+    def _follow(self, t_s: float, regions: list[Region], fine: Mask) -> tuple[Track, ...]:
+        left = itertools.count(MAX_MEASURED, -1)
+
+        def measure(track: Track, region: Region) -> float | None:
+            if track.confirmed or not self._rules.require_flicker or next(left) <= 0:
+                return None
+            return self._frames.flicker(track.sightings, region)
+
+        def is_visible(track: Track) -> bool:
+            region = track.region
+            return not region.needs_tile or bool(fine[region.centre])
+
+        tracks = follow(
+            self._tracks, t_s, regions, next_id=lambda: next(self._ids), measure=measure, is_visible=is_visible,
+            keep_s=self._rules.off_after_s,
+        )  # fmt: skip
+        return confirm(tracks, t_s, self._rules)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from edge.config import Config, Overrides
 from edge.console import OnStep, no_steps
-from edge.detection.alarm import AlarmRules
 from edge.errors import UserError
 from edge.evaluation.jobs import run_tasks
 from edge.evaluation.recordings import Label, Recording
@@ -22,8 +21,11 @@ STANDARD_FPS = (10.0, 5.0, 2.0)
 ALL_RULES = "all rules"
 ABLATIONS: dict[str, Overrides] = {
     "no flicker": {"alarm": {"require_flicker": False}},
-    "one result": {"alarm": {"on_results": 1, "of_results": 1}},
-    "no hysteresis": {"alarm": {"off_share": AlarmRules().on_share, "off_after_s": 0.0}},
+    "not steady": {"alarm": {"require_steady": False}},
+    "any probability": {"alarm": {"min_probability": 0.0}},
+    "one result": {"alarm": {"on_results": 1, "of_results": 1, "on_s": 0.0}},
+    "no tiles": {"detection": {"tiles": "1"}},
+    "no hysteresis": {"alarm": {"off_after_s": 0.0}},
 }
 """Variants of the detector with one part switched off, as values by table and key."""
 

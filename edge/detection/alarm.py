@@ -53,6 +53,9 @@ class AlarmRules:
     require_steady: bool = field(
         True, "Require that the region stays in place and keeps its size. Rejects objects that are carried past."
     )
+    require_colour: bool = field(
+        True, "Require that the region is reddish, unless the camera sends frames without colour. Rejects white lights."
+    )
     off_after_s: float = field(5.0, "Clear the alarm after this many seconds without fire.", low=0, high=86_400)
     memory_s: float = field(
         30.0, "Results older than this many seconds raise no alarm, as after an outage.", low=0, high=86_400
@@ -65,6 +68,10 @@ MAX_AREA_VARIATION = 0.55
 """Standard deviation of a steady region's area over its mean. Fires 0.05 to 0.5; rain 0.8, a person in infrared 0.7."""
 
 
+MIN_REDNESS = 15.0
+"""Excess of red over blue in a reddish region, in grey levels. Fires 50 to 250, white lights and paint below 5."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What the recent frames say about a track."""
@@ -75,6 +82,7 @@ class Evidence:
     """The fraction of those in which it could have been seen."""
     duration_s: float
     probability: float
+    redness: float
     flicker: float | None
     overlap: float | None
     area_variation: float
@@ -84,35 +92,41 @@ def evidence(track: Track, t_s: float, rules: AlarmRules) -> Evidence:
     """Return what the last `of_results` sightings say, or those of the last `on_s` seconds if they are more."""
     window = track.recent(rules.of_results, rules.on_s, t_s, t_s - rules.memory_s)
     seen = [sighting for sighting in window if sighting.region]
+    regions = [sighting.region for sighting in seen if sighting.region]
     return Evidence(
         len(seen),
         len(seen) / max(len(window), 1),
         t_s - track.began_s,
-        statistics.fmean(sighting.region.probability for sighting in seen if sighting.region) if seen else 0.0,
+        statistics.fmean(region.probability for region in regions) if regions else 0.0,
+        statistics.median(region.redness for region in regions) if regions else 0.0,
         median_of([sighting.flicker for sighting in seen]),
         median_of([sighting.overlap for sighting in seen]),
         area_variation(seen),
     )
 
 
-def is_fire(seen: Evidence, rules: AlarmRules) -> bool:
-    """Return whether a track with this evidence is fire."""
+def is_fire(seen: Evidence, rules: AlarmRules, *, infrared: bool = False) -> bool:
+    """Return whether a track with this evidence is fire. `infrared` frames have no colour."""
     if seen.results < rules.on_results or seen.ratio < rules.on_results / rules.of_results:
         return False
     if seen.duration_s < rules.on_s or seen.probability < rules.min_probability:
         return False
     if rules.require_flicker and (seen.flicker is None or seen.flicker < rules.flicker_threshold):
         return False
+    if rules.require_colour and not infrared and seen.redness < MIN_REDNESS:
+        return False
     if not rules.require_steady:
         return True
     return seen.area_variation <= MAX_AREA_VARIATION and (seen.overlap is None or seen.overlap >= MIN_OVERLAP)
 
 
-def confirm(tracks: Sequence[Track], t_s: float, rules: AlarmRules) -> tuple[Track, ...]:
+def confirm(tracks: Sequence[Track], t_s: float, rules: AlarmRules, *, infrared: bool = False) -> tuple[Track, ...]:
     """Return the tracks with those confirmed that are seen at `t_s` and are fire."""
 
     def confirmed(track: Track) -> bool:
-        return track.confirmed or (track.seen_s == t_s and is_fire(evidence(track, t_s, rules), rules))
+        return track.confirmed or (
+            track.seen_s == t_s and is_fire(evidence(track, t_s, rules), rules, infrared=infrared)
+        )
 
     return tuple(replace(track, confirmed=confirmed(track)) for track in tracks)
 

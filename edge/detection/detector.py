@@ -13,10 +13,11 @@ from edge.camera.capture import TimedFrame
 from edge.detection.alarm import AlarmRules, confirm, is_raised
 from edge.detection.events import EventTracker
 from edge.detection.flicker import RecentFrames
+from edge.detection.infrared import InfraredSwitch
 from edge.detection.regions import Region, find_regions
 from edge.detection.tracks import Sighting, Track, follow
 from edge.detection.view_planner import ViewPlanner
-from edge.detection.views import WHOLE, DetectionSettings, merge, tile_input
+from edge.detection.views import WHOLE, DetectionSettings, Infrared, merge, tile_input
 from edge.detection.zones import ZoneMap
 from edge.images import Frame, Map, Mask
 from edge.messages import Box, FineView, FireEvent, FrameResult, TrackStatus
@@ -58,6 +59,7 @@ class Detector:
         self._clock = clock
         self._passes_per_frame = passes_per_frame
         self._frames = RecentFrames()
+        self._infrared = InfraredSwitch()
         self._tracks: tuple[Track, ...] = ()
         self._ids = itertools.count(1)
         self.reconfigure(segmenter, zones, rules, settings, max_fps=max_fps)
@@ -66,7 +68,7 @@ class Detector:
         self, segmenter: Segmenter, zones: ZoneMap, rules: AlarmRules, settings: DetectionSettings, *, max_fps: float
     ) -> None:
         """Replace model, zones and settings. Tracks go on, and with them the alarms of zones in the same place."""
-        self._segmenter, self._zones, self._rules = segmenter, zones, rules
+        self._segmenter, self._zones, self._rules, self._settings = segmenter, zones, rules, settings
         self._size = size = segmenter.height, segmenter.width
         self.planner = ViewPlanner(settings.tiles, size, max_fps=max_fps, passes_per_frame=self._passes_per_frame)
         # The sightings belong to the old model; an alarm goes on.
@@ -89,14 +91,21 @@ class Detector:
     def process(self, frame: TimedFrame) -> tuple[FrameResult, list[FireEvent]]:
         """Return the result of a frame and the events it triggers."""
         started_s = self._clock()
-        probability, whole, fine = self._predict(frame)
+        model_rgb = frame.model_rgb
+        if model_rgb is None or model_rgb.shape[:2] != self._size:
+            model_rgb = self.prepare(frame.rgb)
+        probability, whole, fine = self._predict(frame, model_rgb)
         inference_s = self._clock() - started_s
         mask = probability >= self._segmenter.threshold_u8
         self._frames.add(frame.t_s, frame.rgb)
-        regions = find_regions(probability, mask.view(np.uint8) & self._zones.monitored, whole)
+        infrared = self._infrared.update(frame.t_s, model_rgb)
+        fire = mask.view(np.uint8) & self._zones.monitored
+        if infrared and self._settings.infrared == Infrared.PAUSE:
+            fire[:] = 0
+        regions = find_regions(probability, fire, rgb=model_rgb, whole=whole)
         if any(frame.t_s < track.seen_s for track in self._tracks):
             self._tracks = ()  # the recording restarted
-        self._tracks = self._follow(frame.t_s, regions, fine)
+        self._tracks = confirm(self._follow(frame.t_s, regions, fine), frame.t_s, self._rules, infrared=infrared)
         result = FrameResult(
             frame=frame.number,
             t_s=frame.t_s,
@@ -112,14 +121,12 @@ class Detector:
                 for track in self._tracks
                 if track.seen_s == frame.t_s
             ),
+            infrared=infrared,
         )
         return result, self.events.update(result)
 
-    def _predict(self, frame: TimedFrame) -> tuple[Map, Map, Mask]:
+    def _predict(self, frame: TimedFrame, model_rgb: Frame) -> tuple[Map, Map, Mask]:
         """Return the merged probability map, that of the whole frame, and which cells were seen in a tile."""
-        model_rgb = frame.model_rgb
-        if model_rgb is None or model_rgb.shape[:2] != self._size:
-            model_rgb = self.prepare(frame.rgb)
         views = self.planner.plan(frame.rgb.shape, frame.t_s, self._candidates())
         started_s = self._clock()
         whole = self._segmenter(model_rgb).copy()
@@ -145,8 +152,7 @@ class Detector:
             region = track.region
             return not region.needs_tile or bool(fine[region.centre])
 
-        tracks = follow(
+        return follow(
             self._tracks, t_s, regions, next_id=lambda: next(self._ids), measure=measure, is_visible=is_visible,
             keep_s=self._rules.off_after_s,
         )  # fmt: skip
-        return confirm(tracks, t_s, self._rules)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from edge.detection.zones import Cells
-from edge.images import Map
+from edge.images import Frame, Map
 from edge.messages import Box
 
 MAX_REGIONS = 24
@@ -35,6 +35,8 @@ class Region:
     """Fire cells."""
     probability: float
     """Mean over its cells, 0..1."""
+    redness: float = 0.0
+    """Largest excess of red over blue among its cells, in grey levels."""
     needs_tile: bool = False
     """Whether it was seen in a tile alone, not in the whole frame."""
 
@@ -78,10 +80,11 @@ class Region:
         return cv2.countNonZero(np.bitwise_and(part, self.cells))
 
 
-def find_regions(probability: Map, fire: Cells, whole: Map | None = None) -> list[Region]:
+def find_regions(probability: Map, fire: Cells, *, rgb: Frame | None = None, whole: Map | None = None) -> list[Region]:
     """Return the regions of the fire cells (0 and 1) of a probability map, the largest first.
 
     Args:
+        rgb: the frame at model size.
         whole: the map of the whole frame, where `probability` is merged from it and from tiles.
 
     Example:
@@ -90,6 +93,7 @@ def find_regions(probability: Map, fire: Cells, whole: Map | None = None) -> lis
     """
     if not fire.any():
         return []
+    redness = cv2.subtract(rgb[..., 0], rgb[..., 2]) if rgb is not None else np.zeros_like(fire)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(fire, JOIN), connectivity=8)
     regions = []
     for label in range(1, count):
@@ -101,7 +105,8 @@ def find_regions(probability: Map, fire: Cells, whole: Map | None = None) -> lis
             continue
         x, y, columns, rows = cv2.boundingRect(cells)  # without the margin of joining
         mean = cv2.mean(probability[window], cells)[0] / 256
+        _, reddest, _, _ = cv2.minMaxLoc(redness[window], mask=cells)
         needs_tile = whole is not None and cv2.mean(whole[window], cells)[0] < VISIBLE * probability[window].max()
         cells = np.ascontiguousarray(cells[y : y + rows, x : x + columns])
-        regions.append(Region(left + x, top + y, cells, fire.shape[:2], area, mean, needs_tile))
+        regions.append(Region(left + x, top + y, cells, fire.shape[:2], area, mean, reddest, needs_tile))
     return sorted(regions, key=lambda region: -region.area)[:MAX_REGIONS]

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -37,6 +38,13 @@ MAX_ZOOM = 3
 MAX_LINEAR_SCALE = 4.0  # pixels per cell: linear interpolation to twice the model's size skips no pixel
 
 
+class Infrared(StrEnum):
+    """What to do while frames have no colour."""
+
+    WATCH = "watch"
+    PAUSE = "pause"
+
+
 @dataclass(frozen=True)
 class DetectionSettings:
     """How the frame is searched: the table [detection]."""
@@ -47,6 +55,11 @@ class DetectionSettings:
         "the whole frame alone; auto for as many as the camera's resolution is good for. Time that max_fps leaves "
         "decides how many are searched per frame.",
         choices=["auto", "1", "2", "3"],
+    )
+    infrared: str = field(
+        Infrared.WATCH.value,
+        "What to do while frames have no colour, as under infrared light: watch, or pause and detect nothing.",
+        choices=list(Infrared),
     )
 
 

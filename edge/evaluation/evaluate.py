@@ -22,7 +22,7 @@ ALL_RULES = "all rules"
 ABLATIONS: dict[str, Overrides] = {
     "no flicker": {"alarm": {"require_flicker": False}},
     "not steady": {"alarm": {"require_steady": False}},
-    "any probability": {"alarm": {"min_probability": 0.0}},
+    "any colour": {"alarm": {"require_colour": False}},
     "one result": {"alarm": {"on_results": 1, "of_results": 1, "on_s": 0.0}},
     "no tiles": {"detection": {"tiles": "1"}},
     "no hysteresis": {"alarm": {"off_after_s": 0.0}},

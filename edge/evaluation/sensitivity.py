@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from edge.camera.capture import TimedFrame
@@ -168,13 +169,14 @@ def flames_over(
         size: height of the flame as a fraction of the frame's height; 0 for no flame.
     """
     t_s, before = 0.0, 0
-    number = 0
-    while t_s <= BEFORE_S + LIMIT_S:
+    for number in count():
         index = bounce(number, len(scene))
         if number:
             t_s += abs(scene[index][0] - scene[before][0]) or 1 / fps
+        if t_s > BEFORE_S + LIMIT_S:
+            return
         lit = resized(scene[index][1], SCENE_HEIGHT_PX)
         if size and t_s >= BEFORE_S:
             lit = lay(lit, resized(flame.at(t_s - BEFORE_S + phase_s), round(size * SCENE_HEIGHT_PX)), centre)
         yield t_s, lit
-        before, number = index, number + 1
+        before = index

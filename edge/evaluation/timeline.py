@@ -104,7 +104,7 @@ def _longest_tracks(samples: Sequence[Sample]) -> list[int]:
 
 def _with_ends(samples: Sequence[Sample], end_s: float) -> list[tuple[Sample, float]]:
     """Return each sample with the time of the next one."""
-    return list(zip(samples, [*(sample.t_s for sample in samples[1:]), end_s], strict=True))
+    return list(zip(samples, [*(sample.t_s for sample in samples[1:]), end_s], strict=False))
 
 
 def _write(image: Frame, text: str, x: int, y: int, colour: tuple[int, int, int] = INK) -> None:

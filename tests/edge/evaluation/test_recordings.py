@@ -26,7 +26,9 @@ def write_csv(folder: Path, text: str) -> Path:
 
 def test_a_csv_gives_labels_and_times_with_files_relative_to_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
-    path = write_csv(folder, '﻿file,label,fire_from_s,fire_to_s,group,note\na.mp4,fire,1.5,,night,"far, small"\nb.AVI,none,,,,\n')
+    path = write_csv(
+        folder, '﻿file,label,fire_from_s,fire_to_s,group,note\na.mp4,fire,1.5,,night,"far, small"\nb.AVI,none,,,,\n'
+    )
     assert read_recordings(path) == [
         Recording(folder / "a.mp4", Label.FIRE, 1.5, math.inf, "night", "far, small"),
         Recording(folder / "b.AVI", Label.NONE),

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from edge.evaluation.recordings import Label, Recording
 from edge.evaluation.score import (
-    GRACE_S, WINDOWS_S, Outcome, fire_detection_score, frame_rate_term, memory_term, poisson_interval, score,
+    GRACE_S,
+    WINDOWS_S,
+    Outcome,
+    fire_detection_score,
+    frame_rate_term,
+    memory_term,
+    poisson_interval,
+    score,
 )  # fmt: skip
 
 times = st.lists(st.floats(0, 200), max_size=6).map(sorted).map(tuple)

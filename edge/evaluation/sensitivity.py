@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -40,7 +40,7 @@ class SceneResult:
     scene: str
     has_false_alarm: bool
     """The scene raises an alarm by itself, so that nothing was measured in it."""
-    delays_s: dict[float, tuple[float | None, ...]]
+    delays_s: Mapping[float, tuple[float | None, ...]]
     """By size of the flame: the delay of the alarm at each place, None without one."""
 
     def share(self, size: float) -> float:
@@ -139,8 +139,8 @@ def alarm_delay_s(frames: Frames, run: Run, segmenter: MemoSegmenter) -> float |
     for number, (t_s, rgb) in enumerate(frames, start=1):
         run.process(TimedFrame(number, rgb, None, t_s, t_s))
         segmenter.forget()
-        if run.alarms:
-            return max(0.0, run.alarms[0].t_s - BEFORE_S)
+        if run.alarms_s:
+            return max(0.0, run.alarms_s[0] - BEFORE_S)
     return None
 
 

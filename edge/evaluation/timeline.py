@@ -24,7 +24,7 @@ FIRE, ALARM, SHARE = (255, 236, 205), (215, 40, 30), (30, 90, 170)
 
 
 def write_pictures(folder: Path, run: Run, outcome: Outcome) -> None:
-    """Write NAME.png, the timeline, and a still of a missed fire and of each false alarm. Raises `UserError`."""
+    """Write NAME.png, the timeline, and a still of a missed fire and of false alarms. Raises `UserError`."""
     recording = outcome.recording
     stem = recording.path.stem
     write_image(folder / f"{stem}.png", timeline(run.samples, outcome))

@@ -15,6 +15,8 @@ from edge.evaluation.recordings import Label, Recording
 from edge.evaluation.score import Outcome
 from edge.evaluation.sensitivity import SIZES, SceneResult, Sensitivity
 
+pytestmark = pytest.mark.bench
+
 MODEL = Path(__file__).parents[2] / "models" / "fireseg-small-int8.tflite"
 
 

@@ -95,6 +95,14 @@ def test_the_sensitivity_is_reported_for_each_scene_and_size(folder: Path) -> No
     assert (values["sizes"], len(values["shares"]), values["smallest"]) == (list(SIZES), len(SIZES), scene["smallest"])
 
 
+def test_a_report_refuses_recordings_whose_pictures_would_have_one_name(folder: Path, tmp_path: Path) -> None:
+    for name in ("room.avi", "room.mkv"):
+        (tmp_path / name).symlink_to(folder / "room.avi")
+    (line,) = refused(evaluate(tmp_path, "--report", tmp_path / "report", cwd=tmp_path))
+    assert line == "the pictures of room.avi and room.mkv would have one name: rename one"
+    assert not (tmp_path / "report").exists()
+
+
 def test_videos_without_labels_are_shown_and_not_scored(folder: Path) -> None:
     done = evaluate(folder / "fire.avi", "--fps", 5, "--jobs", 1, cwd=folder)
     assert "alarm at " in done.out

@@ -35,8 +35,8 @@ class AlarmRules:
     on_s: float = field(0.8, "… and over at least this many seconds.", low=0, high=60)
     min_score: float = field(
         0.75,
-        "Fire score that an alarm needs. A lower one raises more alarms, false ones too. Most fires score 1.5 to 3, and "
-        "most of what resembles fire below 0.5.",
+        "Fire score that an alarm needs. A lower one raises more alarms, false ones too. Most fires score 1.5 to 3, "
+        "and most of what resembles fire below 0.5.",
         low=-10,
         high=10,
     )
@@ -56,10 +56,10 @@ class AlarmRules:
 
 
 WINDOW_S = 2.0
-"""A track is judged by its sightings in this time. With 2 s instead of 1 s, the highest scores of recordings without fire
-fall by 0.2 to 0.4, and fires keep theirs."""
+"""A track is judged by its sightings in this time. With 2 s instead of 1 s, the highest scores of recordings without
+fire fall by 0.2 to 0.4, and fires keep theirs."""
 MIN_FLICKER, TYPICAL_FLICKER, MAX_FLICKER = 0.03, 0.1, 0.2
-"""Nothing below the minimum is fire. Beyond the maximum, more flicker is not more like fire: people and rain reach it."""
+"""Nothing below the minimum is fire. Above the maximum, more flicker is not more like fire: people and rain flicker."""
 MIN_REDNESS = 15.0
 """Excess of red over blue in a reddish region, in grey levels. Fires 50 to 250, white lights and paint below 5."""
 

@@ -48,6 +48,10 @@ class TrackStatus:
     confirmed: bool
     """Whether it counts as fire: seen often enough, for long enough, flickering and in place."""
 
+    def as_json(self) -> dict[str, Any]:
+        box = [round(edge, 4) for edge in self.box]
+        return {"id": self.id, "box": box, "share": round(self.share, 4), "confirmed": self.confirmed}
+
 
 @dataclass(frozen=True)
 class FineView:
@@ -104,6 +108,7 @@ class FrameResult:
             "zones": {
                 name: {"share": round(share, 5), "alarm": self.alarms[name]} for name, share in self.shares.items()
             },
+            "tracks": [track.as_json() for track in self.tracks],
         }
 
 

@@ -105,6 +105,7 @@ def _window(frame: Frame, box: Box) -> Grey:
     """Return the grey levels of a box of the frame, reduced to at most `MAX_SIDE_PX`."""
     height, width = frame.shape[:2]
     left, top, right, bottom = (round(edge * size) for edge, size in zip(box, (width, height) * 2, strict=True))
+    left, top = min(left, width - 1), min(top, height - 1)  # a frame may have fewer pixels than the grid has cells
     window = frame[top : max(bottom, top + 4), left : max(right, left + 4)]
     scale = MAX_SIDE_PX / max(window.shape[:2])
     if scale < 1:

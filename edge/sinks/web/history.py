@@ -114,13 +114,12 @@ class History:
             return [point for point in self._points if point[0] != NO_POINT]
 
     def areas(self) -> dict[str, Any]:
-        """Return the polygons that the page draws over the frame, and the alarm threshold."""
+        """Return the polygons that the page draws over the frame."""
         config = self._config
         return {
             "zones": [{"name": zone.name, "polygon": zone.polygon} for zone in config.zones],
             "ignored": config.ignored,
             "whole_frame": WHOLE_FRAME,
-            "on_share": config.alarm.on_share,
         }
 
     def state(self) -> dict[str, Any]:

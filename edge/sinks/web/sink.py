@@ -107,7 +107,9 @@ class WebPage(Sink):
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _add_snapshot(self, event: FireEvent) -> None:
-        self._history.add_snapshot(event.id, event.kind, render_jpeg(event.rgb, event.mask, EVENT_WIDTH_PX))
+        self._history.add_snapshot(
+            event.id, event.kind, render_jpeg(event.rgb, event.mask, max_width_px=EVENT_WIDTH_PX)
+        )
         self._notifier.notify()
 
 

@@ -12,7 +12,7 @@ const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
 const element = (tag, className = "", textContent = "") =>
   Object.assign(document.createElement(tag), { className, textContent });
 
-let areas = { zones: [], ignored: [], on_share: 0 };
+let areas = { zones: [], ignored: [] };
 let points = [];
 let state = null;
 let revisions = {};
@@ -93,7 +93,7 @@ function show() {
   if (silent) return;
   if (state.camera_state) showStatus();  // the first status may come after the first frame
   showZones();
-  plot($("plot"), points, Object.keys(state.zones), areas.on_share);
+  plot($("plot"), points, Object.keys(state.zones));
 }
 
 function showLive(url) {

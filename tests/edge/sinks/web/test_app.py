@@ -212,7 +212,7 @@ def test_only_the_last_fires_are_kept(page: WebPage) -> None:
 def test_areas_are_the_configured_polygons(tmp_path: Path) -> None:
     path = tmp_path / "fireseg.toml"
     path.write_text(
-        '[web]\nlisten = "127.0.0.1:0"\n[alarm]\non_share = 0.03\n'
+        '[web]\nlisten = "127.0.0.1:0"\n'
         '[[zones]]\nname = "<b>stove"\npolygon = [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9]]\n'
         "[[ignored]]\npolygon = [[0, 0], [0.1, 0], [0.1, 0.1]]\n"
     )
@@ -221,7 +221,6 @@ def test_areas_are_the_configured_polygons(tmp_path: Path) -> None:
             "zones": [{"name": "<b>stove", "polygon": [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9]]}],
             "ignored": [[[0, 0], [0.1, 0], [0.1, 0.1]]],
             "whole_frame": "frame",
-            "on_share": 0.03,
         }
 
 

@@ -24,7 +24,7 @@ from edge.messages import Box, FineView, FireEvent, FrameResult, TrackStatus
 from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
 
-MAX_MEASURED = 8
+MAX_MEASURED = 4
 """Tracks per frame whose flicker is measured, the oldest first: it bounds the time that a frame takes."""
 
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from edge.camera.capture import TimedFrame
 from edge.detection.alarm import AlarmRules, AlarmState, Observation, step
+from edge.detection.camera_health import CameraHealth
 from edge.detection.events import EventTracker
 from edge.detection.flicker import FlickerTracker
 from edge.detection.zones import ZoneMap
 from edge.images import Frame
-from edge.messages import FireEvent, FrameResult
+from edge.messages import Event, FrameResult
 from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
 
@@ -41,6 +42,7 @@ class Detector:
     ) -> None:
         self.events = events
         self._clock = clock
+        self._health = CameraHealth()
         self._states: dict[str, AlarmState] = {}
         self.reconfigure(segmenter, zones, rules)
 
@@ -54,7 +56,7 @@ class Detector:
         """Return the frame at model size, for `TimedFrame.model_rgb`. Thread-safe."""
         return to_model_input(rgb, self._segmenter.height, self._segmenter.width)
 
-    def process(self, frame: TimedFrame) -> tuple[FrameResult, list[FireEvent]]:
+    def process(self, frame: TimedFrame) -> tuple[FrameResult, list[Event]]:
         """Return the result of a frame and the events it triggers."""
         started_s = self._clock()
         model_rgb = frame.model_rgb
@@ -62,6 +64,7 @@ class Detector:
             model_rgb = self.prepare(frame.rgb)
         mask = self._segmenter.mask(model_rgb)
         inference_s = self._clock() - started_s
+        problem = self._health.update(frame.t_s, model_rgb)
         grey = cv2.cvtColor(model_rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
         areas = self._zones.fire_areas(mask)
         for name, area in areas.items():
@@ -79,5 +82,6 @@ class Detector:
             alarms={name: state.raised for name, state in self._states.items()},
             rgb=frame.rgb,
             mask=mask,
+            camera_problem=problem,
         )
         return result, self.events.update(result)

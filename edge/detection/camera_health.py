@@ -119,10 +119,11 @@ class CameraHealth:
 
     def _agree(self, t_s: float, span_s: float, signs: set[CameraProblem | None], share: float = AGREEMENT) -> bool:
         """Return whether most samples of the last `span_s` show one of the signs."""
-        recent = [sample for sample in self._history if t_s - sample[0] <= span_s + ROUNDING_S]
+        start_s = t_s - span_s - ROUNDING_S
+        recent = [sample for sample in self._history if sample[0] >= start_s]
         if len(recent) < MIN_SAMPLES:
             recent = list(self._history)[-MIN_SAMPLES:]
-        is_long = t_s - recent[0][0] >= span_s - INTERVAL_S - ROUNDING_S
+        is_long = self._history[0][0] <= start_s + INTERVAL_S + 2 * ROUNDING_S
         agreeing = sum(sign in signs for _, sign in recent)
         return len(recent) >= MIN_SAMPLES and is_long and agreeing >= share * len(recent)
 

@@ -17,7 +17,6 @@ from edge.sinks.web.sink import WebPage
 from tests.support.waiting import wait_for
 from tests.support.web_client import LARGE, Clock, FrameFeeder, Viewer, decode, get, get_json, gray, noise, serving
 
-
 CANDIDATE = TrackStatus(1, (0.1, 0.1, 0.4, 0.9), 0.01, confirmed=False)
 CONFIRMED = TrackStatus(2, (0.6, 0.1, 1.0, 1.0), 0.02, confirmed=True)  # up to the frame's edge
 

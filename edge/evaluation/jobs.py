@@ -5,9 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,14 +49,29 @@ def run_tasks(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(model,))
     try:
-        futures = [pool.submit(_in_worker, work, task) for task in tasks]
+        with _blocked_interrupt():
+            futures = [pool.submit(_in_worker, work, task) for task in tasks]
         for future in futures:
             future.add_done_callback(lambda _: on_done())
         return [future.result() for future in futures]
     except BrokenProcessPool:
         raise UserError("a process ended unexpectedly", "memory may be short; use fewer --jobs") from None
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _blocked_interrupt() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: this one ends them, without their tracebacks."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def load_model(model: Path) -> MemoSegmenter:
@@ -67,7 +83,6 @@ def load_model(model: Path) -> MemoSegmenter:
 
 def _start_worker(model: Path) -> None:
     global _segmenter
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once, without a traceback
     _segmenter = load_model(model)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -83,7 +85,16 @@ def load_model(model: Path) -> MemoSegmenter:
 
 def _start_worker(model: Path) -> None:
     global _segmenter
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _segmenter = load_model(model)
+
+
+def _end_with_parent() -> None:
+    """End a worker whose parent was killed: it would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _in_worker(work: Callable[[MemoSegmenter, Task], Done], task: Task) -> Done | UserError:

@@ -27,7 +27,8 @@ ALARM_WITHIN_S = 1.5  # the results that an alarm needs, and 0.2 s to compare wi
 
 
 def process(detector: Detector, frames: list[TimedFrame]) -> list[FireEvent]:
-    return [event for seen in frames for event in detector.process(seen)[1]]
+    events = [event for seen in frames for event in detector.process(seen)[1]]
+    return [event for event in events if isinstance(event, FireEvent)]
 
 
 def times(events: list[FireEvent], kind: str) -> list[float]:

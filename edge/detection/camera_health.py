@@ -16,7 +16,7 @@ from edge.images import Frame, Map
 from edge.messages import CameraProblem
 
 # Tuned on 33 recordings, 14 of them with fire, at two samples a second: each as it is, and with every problem and every
-# harmless change made of it. Levels are of 255; energies are relative to the baseline and grow with the square of contrast.
+# harmless change made of it. Levels are of 255; energies are relative to the baseline and grow with contrast squared.
 INTERVAL_S = 0.5
 ROUNDING_S = 0.01  # frame times are not exact in floating point
 LEARNING = 8  # samples before a view is compared with the baseline
@@ -47,8 +47,9 @@ SAME_LAYOUT = 0.7
 """Least correlation of the layout with the baseline, relative to the usual one: fog and blur keep 0.97, covers have 0.7
 at most, and mostly below 0.5."""
 FOG_CONTRAST, FOG_RELATIVE_CONTRAST = 0.5, 0.48
-"""Largest contrast, as it is and divided by brightness. Fog of 60 % has 0.40 and at most 0.42; dimming keeps 0.9 or more
-of the second, overexposure 0.54."""
+"""Largest contrast, as it is and divided by brightness. Fog of 60 % has 0.40 and at most 0.42; dimming keeps 0.9 or
+more of the second, overexposure 0.54."""
+CLIPPED_LEVEL, CLIPPED_SHARE = 250.0, 0.3  # a view with more such cells is overexposed, not fogged
 FLAT_ENERGY = 1.0  # a tile below it has no detail: covers have 0.3; of the recordings' tiles at least 28 % have over 4
 COVERED_DETAIL = 0.04
 """Largest medium energy of a covered view, beyond its loss of light: covers have 0.02 at most, dimming 1."""
@@ -176,7 +177,8 @@ def sign_of(view: View, baseline: Baseline) -> CameraProblem | None:
     gain = max(contrast, 0.05) if is_same_layout else min(1.0, brightness)
     if (is_flat and not is_same_layout) or largest_detail < least_detail * gain**2:
         return CameraProblem.COVERED
-    if is_same_layout and contrast < min(FOG_CONTRAST, FOG_RELATIVE_CONTRAST * brightness):
+    is_clipped = (view.cells >= CLIPPED_LEVEL).mean() > CLIPPED_SHARE
+    if is_same_layout and not is_clipped and contrast < min(FOG_CONTRAST, FOG_RELATIVE_CONTRAST * brightness):
         return CameraProblem.FOGGED
     if is_same_layout and np.percentile(fine / np.maximum(detail, 1e-3), BLUR_TILES) < BLUR_DETAIL:
         return CameraProblem.OUT_OF_FOCUS

@@ -39,7 +39,8 @@ def watch(zones: Sequence[Zone] = (), rules: AlarmRules = RULES, **options: Any)
 
 
 def process(detector: Detector, frames: list[TimedFrame]) -> list[FireEvent]:
-    return [event for seen in frames for event in detector.process(seen)[1]]
+    events = [event for seen in frames for event in detector.process(seen)[1]]
+    return [event for event in events if isinstance(event, FireEvent)]
 
 
 def times(events: list[FireEvent], kind: str) -> list[float]:

@@ -171,7 +171,9 @@ def test_a_camera_problem_that_was_open_when_the_process_died_ends_after_the_res
     if delivered and (head := waiting.head()):
         waiting.remove(*head)
     waiting.close()
-    events = drain_events(DiskQueue(tmp_path, MAX_BYTES))
+    waiting = DiskQueue(tmp_path, MAX_BYTES)
+    waiting.write_pending()
+    events = drain_events(waiting)
     assert events[-1] == (camera_event(PROBLEM).id, 2, RECOVERED, "restart")
     assert len(events) == (1 if delivered else 2)
     assert not list(tmp_path.glob("open-*.json"))

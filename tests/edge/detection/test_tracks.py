@@ -11,8 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.detection.regions import Region
-from edge.detection.tracks import FORGET_S, MAX_SIGHTINGS, MAX_TRACKS, Sighting, Track, area_variation, follow, match
-from edge.detection.tracks import shared_cells
+from edge.detection.tracks import (
+    FORGET_S,
+    MAX_SIGHTINGS,
+    MAX_TRACKS,
+    Sighting,
+    Track,
+    area_variation,
+    follow,
+    match,
+    shared_cells,
+)
 from tests.support.factories import region
 
 STEP_S = 0.1

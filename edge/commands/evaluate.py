@@ -61,11 +61,13 @@ def evaluate_command(
 ) -> None:
     """Score the detector on recordings: alarms, delays and false alarms.
 
-    The result does not depend on the speed of the machine. Recordings that cannot be read are named at the end; the
-    exit code is then 2.
+    The result does not depend on the speed of the machine. With `--sensitivity` the first `--fps` counts. Recordings
+    that cannot be read are named at the end; the exit code is then 2.
     """
     listed = read_recordings(recordings)
-    check_options(listed, sensitivity=sensitivity, other=bool(ablate or report), detail=bool(flame or scenes))
+    check_options(sensitivity=sensitivity, other=bool(ablate or report), detail=bool(flame or scenes))
+    if report:
+        check_stems(listed)
     variants: dict[str, Overrides] = {ALL_RULES: {}, **(ABLATIONS if ablate else {})}
     configs = {name: load_config(config, {"model": {"path": model}, **changes}) for name, changes in variants.items()}
     chosen = configs[ALL_RULES]
@@ -88,18 +90,21 @@ def evaluate_command(
         raise UserErrors(result.errors)
 
 
-def check_options(recordings: Sequence[Recording], *, sensitivity: bool, other: bool, detail: bool) -> None:
-    """Raise `UserError` for options that would do nothing, or recordings whose pictures would have one name."""
+def check_options(*, sensitivity: bool, other: bool, detail: bool) -> None:
+    """Raise `UserError` for options that would do nothing."""
     if sensitivity and other:
         raise UserError("--sensitivity does not go with --ablate and --report", "run it by itself")
     if detail and not sensitivity:
         raise UserError("--flame and --scenes are for --sensitivity", "add --sensitivity")
+
+
+def check_stems(recordings: Sequence[Recording]) -> None:
+    """Raise `UserError` for recordings whose pictures would have the same name."""
     stems: dict[str, Recording] = {}
     for recording in recordings:
-        other_one = stems.setdefault(recording.path.stem, recording)
-        if other_one is not recording:
-            problem = f"{other_one.name} and {recording.name} would have pictures of the same name"
-            raise UserError(problem, "rename one of them")
+        first = stems.setdefault(recording.path.stem, recording)
+        if first is not recording:
+            raise UserError(f"the pictures of {first.name} and {recording.name} would have one name", "rename one")
 
 
 def show_evaluation(evaluation: Evaluation, model: str, *, as_json: bool) -> None:

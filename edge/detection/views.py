@@ -35,6 +35,9 @@ OVERLAP = 0.2
 """Overlap of neighbouring tiles as a share of a tile's side: a flame of up to this size is whole in at least one tile.
 Larger ones are cut by tiles, but have over 7 % of the frame's side at 3x, and are visible in the whole frame."""
 MAX_ZOOM = 3
+MIN_PIXELS = {2: 0.38, MAX_ZOOM: 1.0}
+"""Least pixels of a tile by zoom, as a multiple of the model's. Tiles with fewer than the model's are enlarged: no new
+detail, but twice that size is what finds the grass fire and the brazier in recordings of 258 and 320 px."""
 MAX_LINEAR_SCALE = 4.0  # pixels per cell: linear interpolation to twice the model's size skips no pixel
 
 
@@ -100,16 +103,14 @@ def tiles_of(zoom: int) -> tuple[View, ...]:
 
 
 def useful_zoom(frame_size: tuple[int, int], model_size: tuple[int, int]) -> int:
-    """Return the largest zoom, up to `MAX_ZOOM`, whose tiles have at least as many pixels as the model's input.
-
-    A tile with fewer would be enlarged: a pass without new detail. Sizes are (height, width).
+    """Return the largest zoom, up to `MAX_ZOOM`, whose tiles have enough pixels. Sizes are (height, width).
 
     Example:
         >>> useful_zoom((480, 640), (224, 224)), useful_zoom((720, 1280), (224, 224))
         (2, 3)
     """
-    frame_px, model_px = math.prod(frame_size), math.prod(model_size)
-    return max((zoom for zoom in range(2, MAX_ZOOM + 1) if tile_side(zoom) ** 2 * frame_px >= model_px), default=1)
+    pixels = math.prod(frame_size) / math.prod(model_size)
+    return max((zoom for zoom, least in MIN_PIXELS.items() if tile_side(zoom) ** 2 * pixels >= least), default=1)
 
 
 def crop(rgb: Frame, view: View) -> Frame:

@@ -22,7 +22,7 @@ ALL_RULES = "all rules"
 ABLATIONS: dict[str, Overrides] = {
     "no flicker": {"alarm": {"require_flicker": False}},
     "not steady": {"alarm": {"require_steady": False}},
-    "any probability": {"alarm": {"min_probability": 0.0}},
+    "any colour": {"alarm": {"require_colour": False}},
     "one result": {"alarm": {"on_results": 1, "of_results": 1, "on_s": 0.0}},
     "no tiles": {"detection": {"tiles": "1"}},
     "no hysteresis": {"alarm": {"off_after_s": 0.0}},
@@ -113,9 +113,7 @@ def replay_frames(segmenter: MemoSegmenter, recording: Recording, frames: Frames
     if recording.fire_from_s > duration_s:
         problem = f"{recording.name} ends at {duration_s:.1f} s, before its fire at {recording.fire_from_s:g} s"
         raise UserError(problem, "correct fire_from_s")
-    outcomes = {
-        key: Outcome(recording, duration_s, tuple(alarm.t_s for alarm in run.alarms)) for key, run in runs.items()
-    }
+    outcomes = {key: Outcome(recording, duration_s, tuple(run.alarms_s)) for key, run in runs.items()}
     if plan.report and shown:
         write_pictures(plan.report, runs[shown], outcomes[shown])
     return Replayed(recording, outcomes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from edge.camera.pattern import HEIGHT, WIDTH, PatternCamera, add_flame
 from edge.errors import UserError
-from edge.evaluation.replay import Frames, read_frames
+from edge.evaluation.replay import Frames, Thinning, read_frames
 from edge.files import printable
 from edge.images import Frame
 
@@ -21,72 +22,65 @@ OFTEN = 0.1
 """The flame's region is where pixels are bright in this share of the frames: sparks and smoke do not count."""
 MAX_BRIGHT_SHARE = 0.7  # of the frame; more means that the background is not black
 MAX_S = 10.0  # of a recording of flames
-MAX_FPS = 30.0
+MAX_FPS = 20.0
+PAINTED_FRAMES = 80
 MAX_HEIGHT_PX = 160  # flames are laid at no more than this height
 
 
-class Flame(Protocol):
-    """Moving flames on black, trimmed to their bright region."""
+class Flame:
+    """Moving flames on black, trimmed to their bright region; played forwards and backwards.
+
+    Args:
+        frames: returns the flames, from their beginning each time. Raises ValueError if they are not on black.
+    """
+
+    def __init__(self, frames: Callable[[], Frames]) -> None:
+        rows, columns = bright_region(frames())
+        trimmed = [(t_s, shrink_to_height(rgb[rows, columns], MAX_HEIGHT_PX)) for t_s, rgb in frames()]
+        self._images = [rgb for _, rgb in trimmed]
+        self._step_s = trimmed[-1][0] / (len(trimmed) - 1) if len(trimmed) > 1 else 1.0
 
     def at(self, t_s: float) -> Frame:
-        """Return the image at a time from 0, of any length; always of the same size."""
-
-
-class RecordedFlame:
-    """A recording of flames on black, trimmed and played forwards and backwards."""
-
-    def __init__(self, images: list[Frame], step_s: float) -> None:
-        self._images, self._step_s = images, step_s
-
-    def at(self, t_s: float) -> Frame:
+        """Return the image at a time from 0 on, always of the same size."""
         return self._images[bounce(int(t_s / self._step_s), len(self._images))]
 
 
-class PaintedFlame:
-    """The flames of the test pattern, without its room."""
-
-    def __init__(self) -> None:
-        self._pattern = PatternCamera(fps=10)
-        self._black = np.zeros((HEIGHT, WIDTH, 3), np.float32)
-        self._rows, self._columns = bright_region((number / 10, self._image(number / 10)) for number in range(50))
-
-    def at(self, t_s: float) -> Frame:
-        return self._image(t_s)[self._rows, self._columns]
-
-    def _image(self, t_s: float) -> Frame:
-        return add_flame(self._black, self._pattern.flame(t_s))
-
-
+@cache
 def read_flame(path: Path | None) -> Flame:
     """Return the flames of a recording on black, or painted ones. Raises `UserError`."""
     if path is None:
-        return PaintedFlame()
+        return Flame(painted_flames)
     try:
-        rows, columns = bright_region(_beginning(path))
+        return Flame(partial(_beginning, path))
     except ValueError as error:
         raise UserError(f"{printable(path)} {error}", "expected a recording of flames on black") from None
-    images = [shrink_to_height(image[rows, columns], MAX_HEIGHT_PX) for _, image in _beginning(path)]
-    return RecordedFlame(images, 1 / MAX_FPS)
+
+
+@cache
+def painted_flames() -> list[tuple[float, Frame]]:
+    """Return the flames of the test pattern without its room."""
+    pattern, black = PatternCamera(fps=MAX_FPS), np.zeros((HEIGHT, WIDTH, 3), np.float32)
+    times_s = [number / MAX_FPS for number in range(PAINTED_FRAMES)]
+    return [(t_s, add_flame(black, pattern.flame(t_s))) for t_s in times_s]
 
 
 def _beginning(path: Path) -> Frames:
-    """Yield the first seconds of a recording at a steady rate; a slower one repeats frames."""
-    number = 0
+    thinning = Thinning(MAX_FPS)
     for t_s, rgb in read_frames(path):
         if t_s > MAX_S:
             return
-        while number <= t_s * MAX_FPS:
-            yield number / MAX_FPS, rgb
-            number += 1
+        if thinning.selects(t_s):
+            yield t_s, rgb
 
 
 def bright_region(frames: Frames) -> tuple[slice, slice]:
     """Return the rows and columns that are bright in some share of the frames. Raises ValueError without any."""
-    count, bright = 0, np.zeros((0, 0), np.uint32)
-    for count, (_, rgb) in enumerate(frames, start=1):
-        bright = (rgb.max(axis=2) >= BRIGHT).astype(np.uint32) + (bright if count > 1 else 0)
-    often: npt.NDArray[np.bool_] = bright >= max(1.0, OFTEN * count)
-    if not count or not often.any():
+    total, bright = 0, np.zeros((1, 1), np.uint32)
+    for _, rgb in frames:
+        bright = (rgb.max(axis=2) >= BRIGHT) + bright
+        total += 1
+    often: npt.NDArray[np.bool_] = bright >= max(1.0, OFTEN * total)
+    if not often.any():
         raise ValueError("shows no flames")
     if often.mean() > MAX_BRIGHT_SHARE:
         raise ValueError("has no black background")
@@ -109,7 +103,7 @@ def resized(image: Frame, height: int) -> Frame:
 
 def shrink_to_height(image: Frame, max_height: int) -> Frame:
     """Return an image at no more than this height."""
-    return resized(image, max_height) if image.shape[0] > max_height else image
+    return resized(image, max_height) if image.shape[0] > max_height else image.copy()
 
 
 def lay(scene: Frame, flame: Frame, centre: tuple[float, float]) -> Frame:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from functools import partial
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,13 +46,16 @@ def run_tasks(
         return results
     # Spawned: a fork would copy the locks of the threads that draw the progress bar.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=_load, initargs=(model,)) as pool:
-        futures = [pool.submit(partial(_in_worker, work), task) for task in tasks]
-        try:
-            return list(_results(futures, on_done))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(model,))
+    try:
+        futures = [pool.submit(_in_worker, work, task) for task in tasks]
+        for future in futures:
+            future.add_done_callback(lambda _: on_done())
+        return [future.result() for future in futures]
+    except BrokenProcessPool:
+        raise UserError("a process ended unexpectedly", "memory may be short; use fewer --jobs") from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def load_model(model: Path) -> MemoSegmenter:
@@ -61,15 +65,9 @@ def load_model(model: Path) -> MemoSegmenter:
         return MemoSegmenter(model, threads=THREADS)
 
 
-def _results(futures: Sequence[Future[Done | UserError]], on_done: Callable[[], None]) -> Iterator[Done | UserError]:
-    for future in futures:
-        future.add_done_callback(lambda _: on_done())
-    for future in futures:
-        yield future.result()
-
-
-def _load(model: Path) -> None:
+def _start_worker(model: Path) -> None:
     global _segmenter
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once, without a traceback
     _segmenter = load_model(model)
 
 

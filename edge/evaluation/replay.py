@@ -24,6 +24,7 @@ from edge.model.segmenter import Segmenter
 ROUNDING = 1e-6  # frame times are not exact in floating point
 PASSES_PER_FRAME = 5.0
 """Runs of the model per frame: the whole frame and four tiles. An estimate of what a Pi 5 does in half of 0.1 s."""
+MAX_STILLS = 10  # alarms of which the frame is kept
 Frames = Iterable[tuple[float, Frame]]
 """Time in seconds and image of each frame, in order."""
 
@@ -76,8 +77,8 @@ class Run:
     """One detector on one recording.
 
     Args:
-        fire_s: begin and end of the fire, for a timeline: samples are kept, and the result with the largest fire area
-            in this time.
+        fire_s: begin and end of the fire, for a timeline: samples and the first alarms are kept, and the result with
+            the largest fire area in this time.
     """
 
     config: Config
@@ -86,8 +87,10 @@ class Run:
     source: str = ""
     passes_per_frame: float | None = PASSES_PER_FRAME
     fire_s: tuple[float, float] | None = None
+    alarms_s: list[float] = field(default_factory=list, init=False)
+    """When each alarm was raised, in any zone."""
     alarms: list[FireEvent] = field(default_factory=list, init=False)
-    """The start of each alarm, in any zone."""
+    """The first alarms, with their frames; for a timeline."""
     samples: list[Sample] = field(default_factory=list, init=False)
     best: FrameResult | None = field(default=None, init=False)
 
@@ -106,8 +109,10 @@ class Run:
             return
         self._t_s = frame.t_s
         result, events = self._detector.process(frame)
-        self.alarms += (event for event in events if event.kind == START)
+        starts = [event for event in events if event.kind == START]
+        self.alarms_s += (start.t_s for start in starts)
         if self.fire_s is not None:
+            self.alarms = [*self.alarms, *starts][:MAX_STILLS]
             self.samples.append(Sample(result.t_s, result.fire_share, result.alarm, result.tracks))
             is_larger = self.best is None or result.fire_share > self.best.fire_share
             if is_larger and self.fire_s[0] <= result.t_s <= self.fire_s[1]:

@@ -34,6 +34,7 @@ TARGET_FPS = 10.0
 TARGET_GB = 4.0
 """ONFIRE scores a slower rate or more memory lower."""
 CONFIDENCE = 0.95
+PRECISION = 1e-9  # of an interval's bounds
 
 
 @dataclass(frozen=True)
@@ -168,22 +169,15 @@ def poisson_interval(count: int, confidence: float = CONFIDENCE) -> tuple[float,
 
 def _mean_where(count: int, probability: float) -> float:
     """Return the Poisson mean for which at most `count` events have this probability, by bisection."""
-    if count == 0:
-        return -math.log(probability)
+    log_factorials = [math.lgamma(k + 1) for k in range(count + 1)]
+
+    def cdf(mean: float) -> float:  # summed in logarithms, so that none overflows
+        logs = [k * math.log(mean) - mean - log_factorial for k, log_factorial in enumerate(log_factorials)]
+        largest = max(logs)
+        return math.exp(largest) * math.fsum(math.exp(value - largest) for value in logs)
+
     low, high = 0.0, 10.0 + 2 * count + 10 * math.sqrt(count + 1)
-    for _ in range(200):
+    while high - low > PRECISION * high:
         mean = (low + high) / 2
-        if _poisson_cdf(count, mean) > probability:  # falls as the mean grows
-            low = mean
-        else:
-            high = mean
+        low, high = (mean, high) if cdf(mean) > probability else (low, mean)  # the probability falls as the mean grows
     return (low + high) / 2
-
-
-def _poisson_cdf(count: int, mean: float) -> float:
-    """Return the probability of at most `count` events, summed in logarithms so that none overflows."""
-    if mean == 0:
-        return 1.0
-    logs = [k * math.log(mean) - mean - math.lgamma(k + 1) for k in range(count + 1)]
-    largest = max(logs)
-    return math.exp(largest) * math.fsum(math.exp(value - largest) for value in logs)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from edge.camera.capture import TimedFrame
@@ -39,7 +40,7 @@ class SceneResult:
     scene: str
     has_false_alarm: bool
     """The scene raises an alarm by itself, so that nothing was measured in it."""
-    delays_s: dict[float, tuple[float | None, ...]]
+    delays_s: Mapping[float, tuple[float | None, ...]]
     """By size of the flame: the delay of the alarm at each place, None without one."""
 
     def share(self, size: float) -> float:
@@ -138,8 +139,8 @@ def alarm_delay_s(frames: Frames, run: Run, segmenter: MemoSegmenter) -> float |
     for number, (t_s, rgb) in enumerate(frames, start=1):
         run.process(TimedFrame(number, rgb, None, t_s, t_s))
         segmenter.forget()
-        if run.alarms:
-            return max(0.0, run.alarms[0].t_s - BEFORE_S)
+        if run.alarms_s:
+            return max(0.0, run.alarms_s[0] - BEFORE_S)
     return None
 
 
@@ -168,13 +169,14 @@ def flames_over(
         size: height of the flame as a fraction of the frame's height; 0 for no flame.
     """
     t_s, before = 0.0, 0
-    number = 0
-    while t_s <= BEFORE_S + LIMIT_S:
+    for number in count():
         index = bounce(number, len(scene))
         if number:
             t_s += abs(scene[index][0] - scene[before][0]) or 1 / fps
+        if t_s > BEFORE_S + LIMIT_S:
+            return
         lit = resized(scene[index][1], SCENE_HEIGHT_PX)
         if size and t_s >= BEFORE_S:
             lit = lay(lit, resized(flame.at(t_s - BEFORE_S + phase_s), round(size * SCENE_HEIGHT_PX)), centre)
         yield t_s, lit
-        before, number = index, number + 1
+        before = index

@@ -24,7 +24,7 @@ FIRE, ALARM, SHARE = (255, 236, 205), (215, 40, 30), (30, 90, 170)
 
 
 def write_pictures(folder: Path, run: Run, outcome: Outcome) -> None:
-    """Write NAME.png, the timeline, and a still of a missed fire and of each false alarm. Raises `UserError`."""
+    """Write NAME.png, the timeline, and a still of a missed fire and of false alarms. Raises `UserError`."""
     recording = outcome.recording
     stem = recording.path.stem
     write_image(folder / f"{stem}.png", timeline(run.samples, outcome))
@@ -104,7 +104,7 @@ def _longest_tracks(samples: Sequence[Sample]) -> list[int]:
 
 def _with_ends(samples: Sequence[Sample], end_s: float) -> list[tuple[Sample, float]]:
     """Return each sample with the time of the next one."""
-    return list(zip(samples, [*(sample.t_s for sample in samples[1:]), end_s], strict=True))
+    return list(zip(samples, [*(sample.t_s for sample in samples[1:]), end_s], strict=False))
 
 
 def _write(image: Frame, text: str, x: int, y: int, colour: tuple[int, int, int] = INK) -> None:

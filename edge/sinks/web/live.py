@@ -149,6 +149,6 @@ def render_jpeg(rgb: Frame, mask: Mask | None, tracks: Sequence[TrackStatus] = (
         left, top, right, bottom = (
             round(edge * (size - 1)) for edge, size in zip(track.box, (width, height) * 2, strict=True)
         )
-        colour, thickness = (CONFIRMED_RGB, 2) if track.confirmed else (CANDIDATE_RGB, 1)
+        colour, thickness = (CONFIRMED_RGB, 3) if track.confirmed else (CANDIDATE_RGB, 2)
         cv2.rectangle(drawn, (left, top), (right, bottom), colour, thickness)
     return encode_jpeg(drawn, quality=80)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.detection.alarm import AlarmRules, confirm, evidence, is_fire, is_raised, lies_in
+from edge.detection.alarm import MIN_FLICKER, AlarmRules, confirm, evidence, fire_score, is_fire, is_raised, lies_in
 from edge.detection.regions import Region
 from edge.detection.tracks import Track, follow
 from edge.detection.zones import Cells
@@ -23,13 +23,12 @@ RULES = AlarmRules(
     on_results=3,
     of_results=5,
     on_s=1.0,
-    min_probability=0.7,
-    flicker_threshold=0.1,
+    min_score=0.75,
     off_after_s=2.0,
     memory_s=30.0,
 )
 STEP_S = 0.5
-FLAME, STEADY = 0.3, 0.01  # flicker
+FLAME, WEAK, STEADY = 0.3, 1.2 * MIN_FLICKER, MIN_FLICKER / 3  # flicker
 EVERYWHERE = np.ones(GRID, np.uint8)
 
 
@@ -127,9 +126,14 @@ def test_a_raised_alarm_needs_no_flicker_to_stay() -> None:
     assert alarms(Seen(region(), FLAME if number < 5 else STEADY) for number in range(40))[-1]
 
 
-def test_a_region_of_low_probability_raises_no_alarm() -> None:
-    assert not any(alarms([Seen(region(probability=0.6))] * 50))
-    assert any(alarms([Seen(region(probability=0.75))] * 50))
+def test_a_region_that_flickers_little_needs_a_high_probability() -> None:
+    assert not any(alarms([Seen(region(probability=0.7), WEAK)] * 50))
+    assert any(alarms([Seen(region(probability=0.95), WEAK)] * 50))
+
+
+def test_a_higher_minimum_score_raises_fewer_alarms() -> None:
+    raised = [any(alarms([FIRE] * 9, replace(RULES, min_score=score))) for score in (-5, 0.75, 2, 5)]
+    assert raised == [True, True, True, False]
 
 
 def test_a_white_light_raises_no_alarm_unless_the_camera_sees_no_colour() -> None:
@@ -140,14 +144,15 @@ def test_a_white_light_raises_no_alarm_unless_the_camera_sees_no_colour() -> Non
 
 
 def test_what_is_carried_past_raises_an_alarm_only_without_the_rule_for_steady_regions() -> None:
-    passing = [Seen(region(left=5 + 4 * number)) for number in range(20)]
+    passing = [Seen(region(left=5 + 4 * number), WEAK) for number in range(20)]
     times_s = [n * 0.2 for n in range(20)]
     assert not any(alarms(passing, times_s=times_s))
     assert any(alarms(passing, replace(RULES, require_steady=False), times_s=times_s))
 
 
 def test_what_changes_its_size_all_the_time_raises_no_alarm() -> None:
-    bursts = [Seen(region(width=3 if number % 2 else 20, height=3 if number % 2 else 20)) for number in range(40)]
+    small, large = (region(width=side, height=side, probability=0.88) for side in (3, 20))
+    bursts = [Seen(large if number % 2 else small, WEAK) for number in range(40)]
     assert not any(alarms(bursts))
     assert any(alarms(bursts, replace(RULES, require_steady=False)))
 
@@ -253,7 +258,7 @@ def test_more_sightings_never_delay_an_alarm(seen: list[bool], more: list[bool])
 
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=5), st.permutations(range(5)))
 def test_flicker_is_decided_by_the_median_in_any_order(scores: list[float], order: list[int]) -> None:
-    expected = sorted(scores)[2] >= RULES.flicker_threshold
+    expected = sorted(scores)[2] >= MIN_FLICKER
     for numbers in (range(5), order):
         # The first sighting of a track is never measured.
         frames = [Seen(region(), None), *(Seen(region(), scores[number]) for number in numbers)]
@@ -266,3 +271,21 @@ def test_a_region_lies_in_a_zone_or_in_the_rest_of_the_frame(left: int, right: i
     track = Track(1, (), 0.0, 0.0, region(width=width))
     inside = zone(left, right)
     assert lies_in(track, inside) or lies_in(track, 1 - inside)
+
+
+@given(st.floats(0.5, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.2))
+def test_the_score_rises_with_flicker_probability_overlap_and_constancy(
+    probability: float, flicker: float, overlap: float, more: float
+) -> None:
+    (track,) = after_each([FIRE] * 5)[-1]
+    seen = evidence(track, 2.0, RULES)
+    less = replace(seen, probability=probability, flicker=flicker, overlap=overlap, area_variation=0.5)
+    score = fire_score(less, RULES)
+    for better in (
+        replace(less, probability=probability + more),
+        replace(less, flicker=flicker + more),
+        replace(less, overlap=overlap + more),
+        replace(less, area_variation=0.5 - more),
+        replace(less, share=less.share * (1 + more)),
+    ):
+        assert fire_score(better, RULES) >= score

@@ -29,7 +29,7 @@ RIGHT = Zone("right", ((0.3, 0), (1, 0), (1, 1), (0.3, 1)))
 # The flames of the test pattern rise right of the middle: on the border of these two.
 BURNING = [Zone("this", ((0, 0), (0.6, 0), (0.6, 1), (0, 1))), Zone("that", ((0.6, 0), (1, 0), (1, 1), (0.6, 1)))]
 FPS = 5
-RULES = AlarmRules(on_results=4, of_results=8, on_s=1.0, min_probability=0.7, off_after_s=2.0)
+RULES = AlarmRules(on_results=4, of_results=8, on_s=1.0, min_score=0.75, off_after_s=2.0)
 ALARM_WITHIN_S = 2.0  # the results that an alarm needs, one that is missed, and 0.2 s to compare with
 WHOLE_ONLY = DetectionSettings(tiles="1")
 

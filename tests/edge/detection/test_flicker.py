@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.camera.pattern import FLAMES_FROM_S, PatternCamera
-from edge.detection.alarm import AlarmRules
+from edge.detection.alarm import MIN_FLICKER
 from edge.detection.flicker import COMPARE_S, KEEP_S, RecentFrames, flicker_score
 from edge.detection.regions import Region, find_regions
 from edge.detection.tracks import Sighting
@@ -21,8 +21,8 @@ from edge.images import Frame
 
 GRID = 112, 112
 SIDE = 224  # of a frame: two pixels per cell
-THRESHOLD = AlarmRules().flicker_threshold
-LOW = THRESHOLD / 2
+THRESHOLD = MIN_FLICKER
+LOW = 2 / 3 * MIN_FLICKER
 
 
 def found(cells: Cells) -> Region:

@@ -88,8 +88,8 @@ def test_no_cell_is_counted_twice_or_invented(fire: Cells) -> None:
     rebuilt = np.zeros_like(fire)
     for region in find_regions(even(fire), fire):
         assert region.area == region.cells.sum() >= MIN_CELLS
-        assert region.cells.any(axis=0)[[0, -1]].all()
-        assert region.cells.any(axis=1)[[0, -1]].all()
+        assert region.cells[:, [0, -1]].any(axis=0).all()
+        assert region.cells[[0, -1]].any(axis=1).all()
         rebuilt[region.top : region.bottom, region.left : region.right] += region.cells
     assert (rebuilt <= fire).all()
 

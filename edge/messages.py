@@ -91,6 +91,8 @@ class FrameResult:
     tracks: tuple[TrackStatus, ...] = ()
     infrared: bool = False
     """Whether the frame has no colour, as of a camera under infrared light."""
+    paused: bool = False
+    """Whether nothing is detected, since the frame has no colour and the configuration says so."""
     camera_problem: CameraProblem | None = None
 
     @property
@@ -107,6 +109,8 @@ class FrameResult:
             "inference_ms": round(self.inference_ms, 1),
             "fire_share": round(self.fire_share, 5),
             "alarm": self.alarm,
+            "infrared": self.infrared,
+            "paused": self.paused,
             **picture_json(self.camera_problem),
             "zones": {
                 name: {"share": round(share, 5), "alarm": self.alarms[name]} for name, share in self.shares.items()
@@ -274,6 +278,7 @@ class RunStatus:
     camera_problem_for_s: float = 0.0
     """Seconds since the problem was reported."""
     infrared: bool = False
+    paused: bool = False
     fine_view: FineView | None = None
     """None while only the whole frame is seen, at model size."""
     fallback: str = ""

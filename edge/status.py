@@ -62,6 +62,7 @@ class StatusReporter:
         self._reported_s: float | None = None
         self._reported_results = 0
         self._problem: CameraProblem | None = None
+        self._infrared = self._paused = False
         self._problem_since_s = self._started_s
         self._logged_s, self._logged = self._started_s, ""
         self._logged_zoom = 1
@@ -72,6 +73,10 @@ class StatusReporter:
         self._last_result_s = self.clock()
         if result.camera_problem is not self._problem:
             self._problem, self._problem_since_s = result.camera_problem, self._last_result_s
+        if result.infrared != self._infrared:
+            light = "infrared: frames have no colour" if result.infrared else "frames have colour again"
+            log.info("%s%s", light, "; detection is paused" if result.paused else "")
+        self._infrared, self._paused = result.infrared, result.paused
 
     def report(self, summary: Summary) -> None:
         """Send a status, if one is due."""
@@ -100,6 +105,8 @@ class StatusReporter:
                 broken_frames=self.capture.broken_frames,
                 late_writes=self.sinks.late_writes,
             ),
+            infrared=self._infrared,
+            paused=self._paused,
             fine_view=self.detector.fine_view,
             camera_problem=self._problem,
             camera_problem_for_s=now_s - self._problem_since_s if self._problem else 0.0,

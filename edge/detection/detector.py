@@ -103,7 +103,8 @@ class Detector:
         problem = self._health.update(frame.t_s, model_rgb)
         infrared = self._infrared.update(frame.t_s, model_rgb)
         fire = mask.view(np.uint8) & self._zones.monitored
-        if infrared and self._settings.infrared == Infrared.PAUSE:
+        paused = infrared and self._settings.infrared == Infrared.PAUSE
+        if paused:
             fire[:] = 0
         regions = find_regions(probability, fire, rgb=model_rgb, whole=whole)
         if any(frame.t_s < track.seen_s for track in self._tracks):
@@ -125,6 +126,7 @@ class Detector:
                 if track.seen_s == frame.t_s
             ),
             infrared=infrared,
+            paused=paused,
             camera_problem=problem,
         )
         return result, self.events.update(result)

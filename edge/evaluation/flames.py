@@ -23,7 +23,7 @@ OFTEN = 0.1
 DARK = 40
 """A pixel is dark if its brightest channel is below this."""
 MIN_DARK_SHARE = 0.1
-"""Least share of the frame that is dark in nine of ten frames. A close-up of flames at night has 0.21, a classroom 0.07."""
+"""Least share of the frame that is dark in nine of ten frames: 0.21 in a close-up at night, 0.07 in a classroom."""
 MAX_S = 10.0  # of a recording of flames
 MAX_FPS = 20.0
 PAINTED_FRAMES = 80

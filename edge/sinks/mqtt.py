@@ -179,7 +179,17 @@ class Mqtt(OutboxSink):
 
 def _state(result: FrameResult, status: RunStatus) -> dict[str, Any]:
     fields = result.as_json()
-    keys = ("alarm", "picture_current", "camera_problem", "fire_share", "zones", "age_ms", "inference_ms")
+    keys = (
+        "alarm",
+        "infrared",
+        "paused",
+        "picture_current",
+        "camera_problem",
+        "fire_share",
+        "zones",
+        "age_ms",
+        "inference_ms",
+    )
     return {key: fields[key] for key in keys} | {
         "fps": round(status.fps, 2),
         "temperature_c": status.machine.temperature_c,

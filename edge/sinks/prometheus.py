@@ -89,6 +89,8 @@ class Prometheus(Sink, Collector):
         yield _gauges("fireseg_camera_state", "1 for the camera's current state, else 0.", "state", states)
         problems = {kind.value: kind is status.camera_problem for kind in CameraProblem}
         yield _gauges("fireseg_camera_problem", "1 while the camera cannot see, by kind.", "kind", problems)
+        yield GaugeMetricFamily("fireseg_infrared", "1 while frames have no colour.", float(status.infrared))
+        yield GaugeMetricFamily("fireseg_paused", "1 while nothing is detected, as configured.", float(status.paused))
         model = {"sha256": status.model_sha256, "version": self._version}
         yield InfoMetricFamily("fireseg_model", "Hash of the model and version of the program.", model)
         fallback = 1.0 if status.fallback else 0.0

@@ -125,6 +125,7 @@ class LogHandler(logging.StreamHandler[StreamWriter]):
 def status_text(result: FrameResult) -> str:
     zones = ", ".join(zone for zone, alarm in result.alarms.items() if alarm)
     problem = f"CAMERA PROBLEM: {result.camera_problem}  " if result.camera_problem else ""
+    problem += "PAUSED: infrared  " if result.paused else "infrared  " if result.infrared else ""
     return (
         f"{clock_time(result.t_s)}  {'FIRE in ' + zones if zones else 'no alarm'}  {problem}"
         f"fire area {result.fire_share:.1%}  {result.age_ms:.0f} ms old  {result.inference_ms:.0f} ms inference"

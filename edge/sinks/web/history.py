@@ -156,6 +156,8 @@ class History:
                 "model_sha256": status.model_sha256,
                 "receivers": [asdict(receiver) for receiver in status.receivers],
                 "failures": asdict(status.failures),
+                "infrared": status.infrared,
+                "paused": status.paused,
                 "fine_view": asdict(status.fine_view) if status.fine_view else None,
                 "fallback": status.fallback,
             }

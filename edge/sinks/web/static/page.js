@@ -85,6 +85,7 @@ function show() {
   else if (waiting) [text, kind, cover] = ["Waiting for a frame", "waiting", "Waiting for a frame …"];
   if (stale) cover = `${text}: the camera is ${state.camera_state}.`;
   const problem = silent || stale || waiting ? "" : state.camera_problem ?? "";
+  if (state.paused && !silent && !stale) [text, kind] = ["Detection paused: infrared", "lost"];
   if (problem) [text, kind] = [`The camera cannot see: ${problem}`, "lost"];
   if (alarms.length) {
     [text, kind] = [zones ? `FIRE: ${zones}` : "FIRE", "fire"];
@@ -121,6 +122,7 @@ function showStatus() {
   put("frame-age", number(state.frame_age_s, 1, "s ago"));
   put("latency", number(state.age_ms, 0, "ms"));
   put("inference", number(state.inference_ms, 1, "ms"));
+  put("light", state.infrared ? (state.paused ? "infrared: detection paused" : "infrared") : "colour");
   const fine = state.fine_view;
   put("fine-view", fine ? `whole frame at ${fine.zoom}x every ${fine.period_s.toFixed(1)} s` : "whole frame only");
   put("results", `${state.fps.toFixed(1)} per second, ${state.results} in total, ${state.dropped} frames dropped`);

@@ -90,7 +90,9 @@ def flicker_score(before: Frame, was: Region, after: Frame, now: Region) -> floa
     old, new = (
         _window(frame, (left / width, top / height, right / width, bottom / height)) for frame in (before, after)
     )
-    inside = cv2.resize(cells, (old.shape[1], old.shape[0]), interpolation=cv2.INTER_NEAREST)
+    inside = cv2.resize(cells, (old.shape[1], old.shape[0]), interpolation=cv2.INTER_NEAREST).astype(
+        np.uint8, copy=False
+    )
     rows = _pixels(was.top - top, was.bottom - top, cells.shape[0], old.shape[0])
     columns = _pixels(was.left - left, was.right - left, cells.shape[1], old.shape[1])
     return _residual(old, new, inside, rows, columns)

@@ -63,7 +63,7 @@ def after_each(
             t_s,
             [seen.region] if seen.region else [],
             next_id=lambda: next(ids),
-            measure=lambda *_, flicker=seen.flicker: flicker,  # type: ignore[misc]
+            measure=lambda *_, flicker=seen.flicker: flicker,
             keep_s=rules.off_after_s,
         )
         tracks = confirm(tracks, t_s, rules, infrared=infrared)

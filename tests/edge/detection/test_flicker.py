@@ -110,7 +110,7 @@ def test_the_artefacts_of_compression_are_not_flicker(quality: int) -> None:
     for seed, light in enumerate((lamp(), lamp(103, 91))):
         _, data = cv2.imencode(".jpg", sensed(light, seed), [cv2.IMWRITE_JPEG_QUALITY, quality])
         frames.append(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8))
-    assert score(*frames, disc(), disc(103, 91)) < LOW
+    assert score(frames[0], frames[1], disc(), disc(103, 91)) < LOW
 
 
 def test_a_lamp_cut_by_the_border_of_the_frame_does_not_flicker() -> None:
@@ -144,7 +144,7 @@ def test_a_region_that_changes_like_its_surroundings_does_not_flicker() -> None:
         cv2.resize(np.random.default_rng(seed).integers(60, 140, (60, 60, 3), np.uint8), (SIDE, SIDE)).astype(np.uint8)
         for seed in (1, 2)
     ]
-    assert score(*sea) < score(flames(1), flames(2)) / 2
+    assert score(sea[0], sea[1]) < score(flames(1), flames(2)) / 2
 
 
 @pytest.mark.parametrize("height_px", [14, 24, 60])

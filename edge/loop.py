@@ -58,7 +58,7 @@ def run_loop(
         summary.dropped = frame.number - summary.results
         summary.ages_ms.append(result.age_ms)
         throttle.finish()
-        reporter.result_done()
+        reporter.result_done(result)
     summary.seconds = time.monotonic() - started_s
     if max_frames is None or summary.results < max_frames:
         # It may have ended while the loop did not wait for a frame.

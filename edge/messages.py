@@ -11,12 +11,14 @@ from edge.host.machine import THROTTLE_BITS, HostStatus
 from edge.images import Frame, Mask
 
 __all__ = [
-    "END", "OPTIONAL_THREADS", "PEAK", "START", "THROTTLE_BITS", "WHOLE_FRAME", "Box", "CameraProblem", "CameraState",
-    "FailureCounts", "FineView", "FireEvent", "FrameResult", "HostStatus", "ReceiverStatus", "RunStatus", "TrackStatus",
+    "END", "OPTIONAL_THREADS", "PEAK", "PROBLEM", "RECOVERED", "START", "THROTTLE_BITS", "WHOLE_FRAME", "Box",
+    "CameraEvent", "CameraProblem", "CameraState", "Event", "FailureCounts", "FineView", "FireEvent", "FrameResult",
+    "HostStatus", "ReceiverStatus", "RunStatus", "TrackStatus",
 ]  # fmt: skip
 
 WHOLE_FRAME = "frame"  # the only zone of a run without configured zones
 START, PEAK, END = "start", "peak", "end"
+PROBLEM, RECOVERED = "problem", "recovered"
 OPTIONAL_THREADS = {"host status", "reload", "stdout writer", "stderr writer"}
 """Without these, fires are still detected and reported."""
 
@@ -105,6 +107,7 @@ class FrameResult:
             "inference_ms": round(self.inference_ms, 1),
             "fire_share": round(self.fire_share, 5),
             "alarm": self.alarm,
+            **picture_json(self.camera_problem),
             "zones": {
                 name: {"share": round(share, 5), "alarm": self.alarms[name]} for name, share in self.shares.items()
             },
@@ -138,6 +141,8 @@ class FireEvent:
     rgb: Frame
     """The frame of the event; for a peak, the one with the largest fire area."""
     mask: Mask
+    camera_problem: CameraProblem | None = None
+    """Why the camera cannot see: an alarm that ends then may have ended because of that."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -154,7 +159,54 @@ class FireEvent:
             "age_ms": round(self.age_ms, 1),
             "model_sha256": self.model_sha256,
             "source": self.source,
+            **picture_json(self.camera_problem),
         }
+
+
+@dataclass(frozen=True)
+class CameraEvent:
+    """The camera cannot see, or can see again."""
+
+    id: str
+    """The same for a problem and its end."""
+    number: int
+    """1 for the problem, 2 for its end."""
+    kind: str
+    """`PROBLEM` or `RECOVERED`."""
+    problem: CameraProblem
+    time: str
+    """When the event was published, UTC, ISO 8601."""
+    t_s: float
+    started_t_s: float
+    alarm: bool
+    """Whether any fire alarm is raised."""
+    model_sha256: str
+    source: str
+    """Without credentials."""
+    rgb: Frame
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "type": "camera",
+            "id": self.id,
+            "number": self.number,
+            "kind": self.kind,
+            "problem": self.problem.value,
+            "time": self.time,
+            "t_s": round(self.t_s, 3),
+            "duration_s": round(self.t_s - self.started_t_s, 3),
+            "alarm": self.alarm,
+            "model_sha256": self.model_sha256,
+            "source": self.source,
+        }
+
+
+Event = FireEvent | CameraEvent
+
+
+def picture_json(problem: CameraProblem | None) -> dict[str, Any]:
+    """Return how far the picture behind a result or an event can be trusted."""
+    return {"picture_current": problem is None, "camera_problem": problem.value if problem else None}
 
 
 @dataclass(frozen=True)
@@ -219,6 +271,8 @@ class RunStatus:
     receivers: tuple[ReceiverStatus, ...] = ()
     failures: FailureCounts = FailureCounts()
     camera_problem: CameraProblem | None = None
+    camera_problem_for_s: float = 0.0
+    """Seconds since the problem was reported."""
     infrared: bool = False
     fine_view: FineView | None = None
     """None while only the whole frame is seen, at model size."""

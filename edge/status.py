@@ -14,7 +14,7 @@ from edge.camera.capture import Capture
 from edge.detection.detector import Detector
 from edge.errors import counted
 from edge.host.throttle import Throttle
-from edge.messages import FailureCounts, ReceiverStatus, RunStatus
+from edge.messages import CameraProblem, FailureCounts, FrameResult, ReceiverStatus, RunStatus
 from edge.reload import Reloader
 from edge.sinks import Sinks
 
@@ -61,13 +61,17 @@ class StatusReporter:
         self._started_s = self._last_result_s = self.clock()
         self._reported_s: float | None = None
         self._reported_results = 0
+        self._problem: CameraProblem | None = None
+        self._problem_since_s = self._started_s
         self._logged_s, self._logged = self._started_s, ""
         self._logged_zoom = 1
         self._restarts_before = threads.restarts()  # by an earlier run of this process
 
-    def result_done(self) -> None:
+    def result_done(self, result: FrameResult) -> None:
         """Note that a result reached the sinks."""
         self._last_result_s = self.clock()
+        if result.camera_problem is not self._problem:
+            self._problem, self._problem_since_s = result.camera_problem, self._last_result_s
 
     def report(self, summary: Summary) -> None:
         """Send a status, if one is due."""
@@ -97,6 +101,8 @@ class StatusReporter:
                 late_writes=self.sinks.late_writes,
             ),
             fine_view=self.detector.fine_view,
+            camera_problem=self._problem,
+            camera_problem_for_s=now_s - self._problem_since_s if self._problem else 0.0,
             fallback=self.reloader.fallback,
         )
         self._reported_s, self._reported_results = now_s, summary.results

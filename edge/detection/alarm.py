@@ -131,12 +131,12 @@ def is_fire(seen: Evidence, rules: AlarmRules, *, infrared: bool = False) -> boo
 def confirm(tracks: Sequence[Track], t_s: float, rules: AlarmRules, *, infrared: bool = False) -> tuple[Track, ...]:
     """Return the tracks with those confirmed that are seen at `t_s` and are fire."""
 
-    def confirmed(track: Track) -> bool:
-        return track.confirmed or (
-            track.seen_s == t_s and is_fire(evidence(track, t_s, rules), rules, infrared=infrared)
-        )
+    def is_new_fire(track: Track) -> bool:
+        if track.confirmed or track.seen_s != t_s or t_s - track.began_s < rules.on_s:
+            return False
+        return is_fire(evidence(track, t_s, rules), rules, infrared=infrared)
 
-    return tuple(replace(track, confirmed=confirmed(track)) for track in tracks)
+    return tuple(replace(track, confirmed=True) if is_new_fire(track) else track for track in tracks)
 
 
 def is_raised(tracks: Sequence[Track], zone: Cells) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from edge.camera.capture import TimedFrame
 from edge.detection.alarm import AlarmRules, confirm, is_raised
+from edge.detection.camera_health import CameraHealth
 from edge.detection.events import EventTracker
 from edge.detection.flicker import RecentFrames
 from edge.detection.infrared import InfraredSwitch
@@ -20,11 +21,11 @@ from edge.detection.view_planner import ViewPlanner
 from edge.detection.views import WHOLE, DetectionSettings, Infrared, merge, tile_input
 from edge.detection.zones import ZoneMap
 from edge.images import Frame, Map, Mask
-from edge.messages import Box, FineView, FireEvent, FrameResult, TrackStatus
+from edge.messages import Box, Event, FineView, FrameResult, TrackStatus
 from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
 
-MAX_MEASURED = 8
+MAX_MEASURED = 4
 """Tracks per frame whose flicker is measured, the oldest first: it bounds the time that a frame takes."""
 
 
@@ -58,6 +59,7 @@ class Detector:
         self.events = events
         self._clock = clock
         self._passes_per_frame = passes_per_frame
+        self._health = CameraHealth()
         self._frames = RecentFrames()
         self._infrared = InfraredSwitch()
         self._tracks: tuple[Track, ...] = ()
@@ -88,7 +90,7 @@ class Detector:
         """Return the frame at model size, for `TimedFrame.model_rgb`. Thread-safe."""
         return to_model_input(rgb, *self._size)
 
-    def process(self, frame: TimedFrame) -> tuple[FrameResult, list[FireEvent]]:
+    def process(self, frame: TimedFrame) -> tuple[FrameResult, list[Event]]:
         """Return the result of a frame and the events it triggers."""
         started_s = self._clock()
         model_rgb = frame.model_rgb
@@ -98,6 +100,7 @@ class Detector:
         inference_s = self._clock() - started_s
         mask = probability >= self._segmenter.threshold_u8
         self._frames.add(frame.t_s, frame.rgb)
+        problem = self._health.update(frame.t_s, model_rgb)
         infrared = self._infrared.update(frame.t_s, model_rgb)
         fire = mask.view(np.uint8) & self._zones.monitored
         if infrared and self._settings.infrared == Infrared.PAUSE:
@@ -122,6 +125,7 @@ class Detector:
                 if track.seen_s == frame.t_s
             ),
             infrared=infrared,
+            camera_problem=problem,
         )
         return result, self.events.update(result)
 

@@ -90,9 +90,7 @@ def flicker_score(before: Frame, was: Region, after: Frame, now: Region) -> floa
     old, new = (
         _window(frame, (left / width, top / height, right / width, bottom / height)) for frame in (before, after)
     )
-    inside = cv2.resize(cells, (old.shape[1], old.shape[0]), interpolation=cv2.INTER_NEAREST).astype(
-        np.uint8, copy=False
-    )
+    inside = cv2.resize(cells, old.shape[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
     rows = _pixels(was.top - top, was.bottom - top, cells.shape[0], old.shape[0])
     columns = _pixels(was.left - left, was.right - left, cells.shape[1], old.shape[1])
     return _residual(old, new, inside, rows, columns)
@@ -108,12 +106,12 @@ def _window(frame: Frame, box: Box) -> Grey:
     height, width = frame.shape[:2]
     left, top, right, bottom = (round(edge * size) for edge, size in zip(box, (width, height) * 2, strict=True))
     left, top = min(left, width - 1), min(top, height - 1)  # a frame may have fewer pixels than the grid has cells
-    window = frame[top : max(bottom, top + 4), left : max(right, left + 4)]
-    scale = MAX_SIDE_PX / max(window.shape[:2])
+    window = cv2.cvtColor(frame[top : max(bottom, top + 4), left : max(right, left + 4)], cv2.COLOR_RGB2GRAY)
+    scale = MAX_SIDE_PX / max(window.shape)
     if scale < 1:
         size = max(4, round(window.shape[1] * scale)), max(4, round(window.shape[0] * scale))
-        window = cv2.resize(window, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    return cv2.cvtColor(window, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        window = cv2.resize(window, size, interpolation=cv2.INTER_AREA)
+    return window.astype(np.float32)
 
 
 def _residual(old: Grey, new: Grey, inside: Cells, rows: slice, columns: slice) -> float:

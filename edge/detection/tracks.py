@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edge.detection.regions import Region
 
@@ -104,27 +105,40 @@ def follow(
 def match(tracks: Sequence[Track], regions: Sequence[Region]) -> dict[int, int]:
     """Return the index of the region of each track that has one, by the track's index. No region is used twice.
 
-    Pairs with the largest overlap come first; then the most similar area; then the older track.
+    Pairs whose bounding boxes overlap most come first; then the most similar area; then the older track.
     """
-    pairs = []
-    for index, track in enumerate(tracks):
-        for number, region in enumerate(regions):
-            if overlap := _box_overlap(track.region, region):
-                similarity = min(track.region.area, region.area) / max(track.region.area, region.area)
-                pairs.append((-overlap - 0.1 * similarity, track.id, index, number))
+    if not tracks or not regions:
+        return {}
+    old, new = _boxes([track.region for track in tracks])[:, None], _boxes(regions)[None]
+    margin = MARGIN_CELLS + MARGIN * (old[..., 2:4] - old[..., :2]).max(-1, keepdims=True)
+    low, high = old[..., :2] - margin, old[..., 2:4] + margin
+    sides = np.minimum(high, new[..., 2:4]) - np.maximum(low, new[..., :2])
+    smaller = np.minimum((high - low).prod(-1), (new[..., 2:4] - new[..., :2]).prod(-1))
+    similarity = np.minimum(old[..., 4], new[..., 4]) / np.maximum(old[..., 4], new[..., 4])
+    overlap = np.where((sides > 0).all(-1), sides.prod(-1) / smaller, 0.0)
+    score = np.where(overlap > 0, overlap + 0.1 * similarity, 0.0)
     matches: dict[int, int] = {}
     taken: set[int] = set()
-    for _, _, index, number in sorted(pairs):
+    for pair in np.argsort(-score, axis=None, kind="stable"):  # tracks are in order of age
+        index, number = divmod(int(pair), len(regions))
+        if score[index, number] <= 0:
+            break
         if index not in matches and number not in taken:
             matches[index] = number
             taken.add(number)
     return matches
 
 
+def _boxes(regions: Sequence[Region]) -> npt.NDArray[np.float64]:
+    """Return left, top, right, bottom and area of each region."""
+    rows = [(region.left, region.top, region.right, region.bottom, region.area) for region in regions]
+    return np.array(rows, np.float64)
+
+
 def area_variation(sightings: Sequence[Sighting]) -> float:
     """Return the standard deviation of the area of those seen, as a fraction of its mean; 0 for fewer than two."""
     areas = [sighting.region.area for sighting in sightings if sighting.region]
-    return statistics.pstdev(areas) / statistics.fmean(areas) if len(areas) > 1 else 0.0
+    return float(np.std(areas) / np.mean(areas)) if len(areas) > 1 else 0.0
 
 
 def median_of(values: Sequence[float | None]) -> float | None:
@@ -156,14 +170,3 @@ def _overlap(track: Track, t_s: float, region: Region) -> float | None:
         if sighting.region and shortest_s <= t_s - sighting.t_s <= longest_s:
             return shared_cells(sighting.region, region) / min(sighting.region.area, region.area)
     return None
-
-
-def _box_overlap(track: Region, region: Region) -> float:
-    """Return the overlap of two bounding boxes, the track's enlarged by its margin, as a fraction of the smaller."""
-    margin = MARGIN_CELLS + MARGIN * max(track.right - track.left, track.bottom - track.top)
-    width = min(track.right + margin, region.right) - max(track.left - margin, region.left)
-    height = min(track.bottom + margin, region.bottom) - max(track.top - margin, region.top)
-    if width <= 0 or height <= 0:
-        return 0.0
-    enlarged = (track.right - track.left + 2 * margin) * (track.bottom - track.top + 2 * margin)
-    return width * height / min(enlarged, (region.right - region.left) * (region.bottom - region.top))

@@ -20,7 +20,10 @@ BRIGHT = 96
 """A pixel belongs to the flame if its brightest channel reaches this."""
 OFTEN = 0.1
 """The flame's region is where pixels are bright in this share of the frames: sparks and smoke do not count."""
-MAX_BRIGHT_SHARE = 0.7  # of the frame; more means that the background is not black
+DARK = 40
+"""A pixel is dark if its brightest channel is below this."""
+MIN_DARK_SHARE = 0.1
+"""Least share of the frame that is dark in nine of ten frames. A close-up of flames at night has 0.21, a classroom 0.07."""
 MAX_S = 10.0  # of a recording of flames
 MAX_FPS = 20.0
 PAINTED_FRAMES = 80
@@ -75,14 +78,15 @@ def _beginning(path: Path) -> Frames:
 
 def bright_region(frames: Frames) -> tuple[slice, slice]:
     """Return the rows and columns that are bright in some share of the frames. Raises ValueError without any."""
-    total, bright = 0, np.zeros((1, 1), np.uint32)
+    total, bright, dark = 0, np.zeros((1, 1), np.uint32), np.zeros((1, 1), np.uint32)
     for _, rgb in frames:
-        bright = (rgb.max(axis=2) >= BRIGHT) + bright
+        level = rgb.max(axis=2)
+        bright, dark = (level >= BRIGHT) + bright, (level < DARK) + dark
         total += 1
     often: npt.NDArray[np.bool_] = bright >= max(1.0, OFTEN * total)
     if not often.any():
         raise ValueError("shows no flames")
-    if often.mean() > MAX_BRIGHT_SHARE:
+    if (dark >= (1 - OFTEN) * total).mean() < MIN_DARK_SHARE:
         raise ValueError("has no black background")
     rows, columns = (np.flatnonzero(often.any(axis=axis)) for axis in (1, 0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

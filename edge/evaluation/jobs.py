@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,14 +51,29 @@ def run_tasks(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(model,))
     try:
-        futures = [pool.submit(_in_worker, work, task) for task in tasks]
+        with _blocked_interrupt():
+            futures = [pool.submit(_in_worker, work, task) for task in tasks]
         for future in futures:
             future.add_done_callback(lambda _: on_done())
         return [future.result() for future in futures]
     except BrokenProcessPool:
         raise UserError("a process ended unexpectedly", "memory may be short; use fewer --jobs") from None
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _blocked_interrupt() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: this one ends them, without their tracebacks."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def load_model(model: Path) -> MemoSegmenter:
@@ -67,8 +85,16 @@ def load_model(model: Path) -> MemoSegmenter:
 
 def _start_worker(model: Path) -> None:
     global _segmenter
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once, without a traceback
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _segmenter = load_model(model)
+
+
+def _end_with_parent() -> None:
+    """End a worker whose parent was killed: it would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _in_worker(work: Callable[[MemoSegmenter, Task], Done], task: Task) -> Done | UserError:

@@ -85,8 +85,8 @@ class Run:
     segmenter: Segmenter
     fps: float
     source: str = ""
-    passes_per_frame: float | None = PASSES_PER_FRAME
     fire_s: tuple[float, float] | None = None
+    passes_per_frame: float = PASSES_PER_FRAME
     alarms_s: list[float] = field(default_factory=list, init=False)
     """When each alarm was raised, in any zone."""
     alarms: list[FireEvent] = field(default_factory=list, init=False)
@@ -109,7 +109,7 @@ class Run:
             return
         self._t_s = frame.t_s
         result, events = self._detector.process(frame)
-        starts = [event for event in events if event.kind == START]
+        starts = [event for event in events if isinstance(event, FireEvent) and event.kind == START]
         self.alarms_s += (start.t_s for start in starts)
         if self.fire_s is not None:
             self.alarms = [*self.alarms, *starts][:MAX_STILLS]

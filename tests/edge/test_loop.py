@@ -23,12 +23,12 @@ from edge.errors import UserError
 from edge.host.machine import HostStatus
 from edge.host.throttle import Throttle
 from edge.loop import run_loop
-from edge.messages import CameraState, FailureCounts, FireEvent, FrameResult, ReceiverStatus, RunStatus
+from edge.messages import CameraProblem, CameraState, FailureCounts, FireEvent, FrameResult, ReceiverStatus, RunStatus
 from edge.reload import Reloader, Setup
 from edge.signals import RunControl, install_signal_handlers
 from edge.sinks import Sink, Sinks
 from edge.status import StatusReporter, Summary, failures_text
-from tests.support.factories import MODEL_HASH, make_detector
+from tests.support.factories import MODEL_HASH, make_detector, result
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 60.0
@@ -247,6 +247,17 @@ def test_the_frame_rate_is_that_since_the_last_status(reporting: Reporting) -> N
     assert (status.fps, status.results, status.dropped) == (1, 14, 4)
     assert reporting.after(0.5, results=100) is status, "not due"
     assert reporting.after(0.5).fps == 100
+
+
+def test_a_status_says_for_how_long_the_camera_has_not_seen(reporting: Reporting) -> None:
+    assert reporting.after(1).camera_problem is None
+    for _ in range(2):
+        reporting.reporter.result_done(replace(result(1, 0.1, on=True), camera_problem=CameraProblem.FROZEN))
+        status = reporting.after(5)
+    assert (status.camera_problem, status.camera_problem_for_s) == (CameraProblem.FROZEN, 10)
+    reporting.reporter.result_done(result(2, 0.0, on=False))
+    status = reporting.after(5)
+    assert (status.camera_problem, status.camera_problem_for_s) == (None, 0)
 
 
 def test_a_status_has_the_failures_and_the_fallback(reporting: Reporting) -> None:

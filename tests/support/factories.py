@@ -16,7 +16,16 @@ from edge.detection.events import EventTracker
 from edge.detection.regions import Region
 from edge.detection.zones import Zone, ZoneMap
 from edge.images import Frame, Map, Mask
-from edge.messages import CameraState, FireEvent, FrameResult, HostStatus, RunStatus
+from edge.messages import (
+    PROBLEM,
+    CameraEvent,
+    CameraProblem,
+    CameraState,
+    FireEvent,
+    FrameResult,
+    HostStatus,
+    RunStatus,
+)
 from edge.model.segmenter import Segmenter
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -112,6 +121,22 @@ def event(kind: str, *, id_: str = "20261122T120000Z-frame-abcd", number: int = 
         source="test",
         rgb=frame_result.rgb,
         mask=frame_result.mask,
+    )
+
+
+def camera_event(kind: str, problem: CameraProblem = CameraProblem.COVERED, *, t_s: float = 1.0) -> CameraEvent:
+    return CameraEvent(
+        id="20261122T120000Z-camera-abcd",
+        number=1 if kind == PROBLEM else 2,
+        kind=kind,
+        problem=problem,
+        time=NOON.isoformat(),
+        t_s=t_s,
+        started_t_s=1.0,
+        alarm=False,
+        model_sha256=MODEL_HASH,
+        source="test",
+        rgb=result(t_s, 0.0, on=False).rgb,
     )
 
 

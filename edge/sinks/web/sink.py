@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edge.config import LOOPBACK, Config, Listen, parse_listen
 from edge.errors import UserError
-from edge.messages import FireEvent, FrameResult, RunStatus
+from edge.messages import CameraEvent, FireEvent, FrameResult, RunStatus
 from edge.secrets import WEB_PASSWORD, read_secret
 from edge.sinks import Sink, log_failure
 from edge.sinks.prometheus import Prometheus
@@ -86,6 +86,9 @@ class WebPage(Sink):
         self._history.on_event(event)
         self._notifier.notify()
         self._executor.submit(self._add_snapshot, event).add_done_callback(log_failure)
+
+    def on_camera_event(self, event: CameraEvent) -> None:
+        self._notifier.notify()
 
     def on_status(self, status: RunStatus) -> None:
         self._history.on_status(status)

@@ -27,7 +27,7 @@ def test_flames_follow_the_schedule() -> None:
     pattern = PatternCamera(fps=FPS)
     dark = pattern.frame(0.0)
     for t_s in (0.0, FLAMES_FROM_S - 0.01, FLAMES_TO_S, PERIOD_S, PERIOD_S + FLAMES_TO_S):
-        assert np.array_equal(pattern.frame(t_s), dark)
+        assert np.abs(pattern.frame(t_s).astype(int) - dark).max() <= 3  # noise
     for t_s in (FLAMES_FROM_S, FLAMES_TO_S - 0.01, PERIOD_S + FLAMES_FROM_S):
         assert (pattern.frame(t_s)[..., 0].astype(int) - dark[..., 0]).max() > 100
 

@@ -20,7 +20,7 @@ from edge.detection.events import EventTracker
 from edge.detection.views import DetectionSettings
 from edge.detection.zones import Zone, ZoneMap
 from edge.images import Frame, Map
-from edge.messages import END, PEAK, START, FireEvent
+from edge.messages import END, PEAK, START, Event, FireEvent
 from edge.model.segmenter import Segmenter
 from tests.support.factories import MODEL_HASH, RedIsFire, frame, lamp, make_detector, pattern_frames, red_is_fire
 
@@ -39,7 +39,8 @@ def watch(zones: Sequence[Zone] = (), rules: AlarmRules = RULES, **options: Any)
 
 
 def process(detector: Detector, frames: list[TimedFrame]) -> list[FireEvent]:
-    return [event for seen in frames for event in detector.process(seen)[1]]
+    events = [event for seen in frames for event in detector.process(seen)[1]]
+    return [event for event in events if isinstance(event, FireEvent)]
 
 
 def times(events: list[FireEvent], kind: str) -> list[float]:
@@ -225,7 +226,7 @@ def test_a_fire_survives_a_model_of_another_size_but_what_was_not_confirmed_begi
         assert START not in {event.kind for event in events}
 
 
-def replay(path: Path, model: Path) -> list[FireEvent]:
+def replay(path: Path, model: Path) -> list[Event]:
     """The events of a recording with default rules, at most ten results a second as in a run."""
     segmenter = Segmenter(model, threads=1)
     zones = ZoneMap([], [], segmenter.height, segmenter.width)
@@ -233,7 +234,7 @@ def replay(path: Path, model: Path) -> list[FireEvent]:
     detector = Detector(segmenter, zones, AlarmRules(), events_of, passes_per_frame=3)
     camera = build_camera(str(path), CameraSettings())
     camera.open()
-    events: list[FireEvent] = []
+    events: list[Event] = []
     next_s = 0.0
     while (seen := camera.read()) is not None:
         assert seen.t_s is not None

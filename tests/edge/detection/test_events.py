@@ -22,6 +22,7 @@ def track(shares: list[float]) -> list[FireEvent]:
         event
         for number, share in enumerate(shares)
         for event in tracker.update(result(float(number), share, on=share > 0, level=number))
+        if isinstance(event, FireEvent)
     ]
 
 

@@ -10,9 +10,20 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from edge.host.machine import Throttling
-from edge.messages import END, START, CameraState, FailureCounts, FineView, HostStatus, ReceiverStatus
+from edge.messages import (
+    END,
+    PROBLEM,
+    RECOVERED,
+    START,
+    CameraProblem,
+    CameraState,
+    FailureCounts,
+    FineView,
+    HostStatus,
+    ReceiverStatus,
+)
 from edge.sinks.prometheus import Prometheus
-from tests.support.factories import MODEL_HASH, event, result, run_status
+from tests.support.factories import MODEL_HASH, camera_event, event, result, run_status
 
 THROTTLED = HostStatus(governor="ondemand", temperature_c=61.5, throttling=Throttling(0b0101), load=1.5)
 BARE = HostStatus(governor=None, temperature_c=None, throttling=None, load=None)
@@ -154,3 +165,15 @@ def test_promtool_accepts_the_metrics() -> None:
         pytest.skip("install prometheus to run this test: promtool is missing")
     done = subprocess.run([promtool, "check", "metrics"], input=metrics_of_a_fire().scrape()[0], capture_output=True)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+def test_a_camera_that_cannot_see_is_a_gauge_and_counted_once() -> None:
+    metrics = Prometheus()
+    metrics.on_status(run_status(camera_problem=CameraProblem.OUT_OF_FOCUS))
+    metrics.on_camera_event(camera_event(PROBLEM, CameraProblem.OUT_OF_FOCUS))
+    metrics.on_camera_event(camera_event(RECOVERED, CameraProblem.OUT_OF_FOCUS))
+    text = metrics.scrape()[0].decode()
+    assert 'fireseg_camera_problem{kind="out of focus"} 1.0' in text
+    assert 'fireseg_camera_problem{kind="frozen"} 0.0' in text
+    assert 'fireseg_camera_problems_total{kind="out of focus"} 1.0' in text
+    assert 'fireseg_camera_problems_total{kind="frozen"} 0.0' in text

@@ -19,7 +19,17 @@ from starlette.types import Message
 
 from edge.config import load_config
 from edge.host.machine import Throttling
-from edge.messages import END, PEAK, START, CameraState, FailureCounts, FineView, HostStatus, ReceiverStatus
+from edge.messages import (
+    END,
+    PEAK,
+    START,
+    CameraProblem,
+    CameraState,
+    FailureCounts,
+    FineView,
+    HostStatus,
+    ReceiverStatus,
+)
 from edge.sinks.web import history
 from edge.sinks.web.app import MAX_VIEWERS, Stream
 from edge.sinks.web.sink import WebPage
@@ -273,3 +283,16 @@ def test_a_frame_every_ten_seconds_is_current_where_that_is_configured(table: di
         clock.now_s += 2
         page.on_status(run_status())
         assert get(page, "/readyz")[0] == get(page, "/snapshot.jpg")[0] == 503
+
+
+def test_a_camera_that_cannot_see_is_not_ready_and_in_the_state(page: WebPage) -> None:
+    page.on_result(replace(result(1.0, 0.1, on=True), camera_problem=CameraProblem.COVERED))
+    page.on_status(run_status(camera_problem=CameraProblem.COVERED, camera_problem_for_s=12.0))
+    status, _, body = get(page, "/readyz")
+    assert (status, json.loads(body)["reason"]) == (503, "the camera cannot see: covered")
+    assert get(page, "/healthz")[0] == 200
+    state = get_json(page, "/api/state")
+    assert (state["alarm"], state["picture_current"], state["camera_problem"]) == (True, False, "covered")
+    assert state["camera_problem_for_s"] == 12.0
+    page.on_result(result(2.0, 0.0, on=False))
+    assert get(page, "/readyz")[0] == 200

@@ -71,7 +71,7 @@ class Region:
         cells[self.top : self.bottom, self.left : self.right] = self.cells
         resized = cv2.resize(cells, grid[::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(np.uint8, copy=False)
         left, top, width, height = cv2.boundingRect(resized)
-        window = np.ascontiguousarray(resized[top : top + height, left : left + width])
+        window = resized[top : top + height, left : left + width].astype(np.uint8)
         return replace(self, left=left, top=top, cells=window, grid=grid, area=cv2.countNonZero(window))
 
     def within(self, zone: Cells) -> int:

@@ -88,8 +88,8 @@ def test_no_cell_is_counted_twice_or_invented(fire: Cells) -> None:
     rebuilt = np.zeros_like(fire)
     for region in find_regions(even(fire), fire):
         assert region.area == region.cells.sum() >= MIN_CELLS
-        assert region.cells[:, [0, -1]].any(axis=0).all()
-        assert region.cells[[0, -1]].any(axis=1).all()
+        edges = region.cells[0], region.cells[-1], region.cells[:, 0], region.cells[:, -1]
+        assert all(edge.any() for edge in edges)
         rebuilt[region.top : region.bottom, region.left : region.right] += region.cells
     assert (rebuilt <= fire).all()
 
@@ -125,12 +125,13 @@ def test_a_region_keeps_its_place_and_share_on_a_finer_grid(fire: Cells, scale: 
 
 
 @given(rectangles, st.integers(9, 80), st.integers(9, 80))
-def test_on_any_grid_a_regions_box_moves_by_less_than_a_cell_of_each(fire: Cells, height: int, width: int) -> None:
+def test_on_any_grid_a_region_stays_within_its_place_to_a_cell(fire: Cells, height: int, width: int) -> None:
     for region in find_regions(even(fire), fire):
         other = region.on_grid((height, width))
-        if other.area:
-            cell = 1 / SIZE + max(1 / height, 1 / width)
-            assert other.box == pytest.approx(region.box, abs=cell)
+        if other.area:  # thin parts vanish on a coarse grid
+            left, top, right, bottom = region.box
+            assert left - 1 / width <= other.box[0] < other.box[2] <= right + 1 / width
+            assert top - 1 / height <= other.box[1] < other.box[3] <= bottom + 1 / height
 
 
 @given(rectangles, rectangles)

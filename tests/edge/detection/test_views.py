@@ -44,7 +44,7 @@ def test_the_tiles_of_a_zoom_have_one_size_and_end_at_the_frames_edges(zoom: int
 @pytest.mark.parametrize(
     ("frame", "zoom"), [((240, 320), 2), ((360, 640), 2), ((480, 640), 2), ((720, 1280), 3), ((2160, 3840), 3)]
 )
-def test_auto_takes_the_largest_zoom_that_enlarges_no_tile(frame: tuple[int, int], zoom: int) -> None:
+def test_auto_takes_the_largest_zoom_whose_tiles_have_enough_pixels(frame: tuple[int, int], zoom: int) -> None:
     assert useful_zoom(frame, (224, 224)) == zoom
 
 

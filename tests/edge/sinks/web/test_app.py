@@ -135,6 +135,9 @@ def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
         },
         "fine_view": {"zoom": 3, "period_s": 0.5},
         "fallback": "",
+        "camera_problem": None,
+        "camera_problem_for_s": 0.0,
+        "picture_current": True,
     }
 
 

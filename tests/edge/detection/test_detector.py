@@ -178,6 +178,10 @@ def test_a_result_is_one_line_of_json_with_its_age() -> None:
         "age_ms": 100.0,
         "inference_ms": 0.0,
         "fire_share": pytest.approx(result.fire_share, abs=1e-5),
+        "infrared": False,
+        "paused": False,
+        "picture_current": True,
+        "camera_problem": None,
         "alarm": False,
         "zones": {"frame": {"share": pytest.approx(result.fire_share, abs=1e-5), "alarm": False}},
         "tracks": [

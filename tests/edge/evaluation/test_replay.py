@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.config import Config
+from edge.detection.views import DetectionSettings
 from edge.errors import UserError
 from edge.evaluation.evaluate import ALL_RULES, Plan, replay_frames
 from edge.evaluation.recordings import Label, Recording
@@ -42,7 +43,7 @@ def test_a_replay_finds_the_fire_and_gives_the_same_alarms_again(
 
 
 def test_variants_and_rates_share_the_passes_of_the_model(frames: list[tuple[float, Frame]]) -> None:
-    segmenter, config = CountingRed(), Config()
+    segmenter, config = CountingRed(), replace(Config(), detection=DetectionSettings(tiles="1"))
     eager = replace(config, alarm=replace(config.alarm, require_flicker=False))
     replay_frames(segmenter, FIRE, frames, Plan({ALL_RULES: config, "eager": eager}, (10.0, 5.0, 2.0)))
     assert segmenter.passes <= len(frames)

@@ -133,6 +133,8 @@ def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
             "broken_frames": 0,
             "late_writes": 0,
         },
+        "infrared": False,
+        "paused": False,
         "fine_view": {"zoom": 3, "period_s": 0.5},
         "fallback": "",
         "camera_problem": None,

@@ -15,6 +15,7 @@ from edge.console import JsonOption, print_table, progress_bars
 from edge.errors import UserError, UserErrors
 from edge.evaluation.evaluate import ABLATIONS, ALL_RULES, STANDARD_FPS, Evaluation, Plan, evaluate
 from edge.evaluation.recordings import LABELS_FILE, Recording, read_recordings
+from edge.evaluation.replay import PASSES_PER_FRAME
 from edge.evaluation.sensitivity import Sensitivity, measure_sensitivity
 from edge.evaluation.tables import (
     ablation_table,
@@ -43,6 +44,10 @@ def evaluate_command(
             min=0.01, max=1000, help="Frames a second, as of a slow camera; repeatable. Default: 10, 5 and 2."
         ),
     ] = None,
+    passes: Annotated[
+        float,
+        typer.Option(min=1, max=10, help="Runs of the model per frame: the whole frame, then tiles."),
+    ] = PASSES_PER_FRAME,
     ablate: Annotated[bool, typer.Option(help="Also score the detector with each part switched off.")] = False,
     report: Annotated[
         Path | None, typer.Option(help="Folder for a timeline of each recording, and stills of what went wrong.")
@@ -72,14 +77,15 @@ def evaluate_command(
     configs = {name: load_config(config, {"model": {"path": model}, **changes}) for name, changes in variants.items()}
     chosen = configs[ALL_RULES]
     load_segmenter(chosen.model.path, threads=1)  # refuses a wrong model before the work begins
-    plan = Plan(configs, tuple(dict.fromkeys(fps or STANDARD_FPS)), report and make_folder(report))
+    plan = Plan(configs, tuple(dict.fromkeys(fps or STANDARD_FPS)), report and make_folder(report), passes)
     file, jobs = chosen.model.file, jobs or cores_for(None)
     result: Evaluation | Sensitivity
     with progress_bars() as on_step:
         if sensitivity:
             result = measure_sensitivity(
-                listed, file, chosen, fps=plan.rates[0], flame=flame, max_scenes=scenes, jobs=jobs, on_step=on_step
-            )
+                listed, file, chosen, fps=plan.rates[0], flame=flame, max_scenes=scenes, passes_per_frame=passes,
+                jobs=jobs, on_step=on_step,
+            )  # fmt: skip
         else:
             result = evaluate(listed, file, plan, jobs=jobs, on_step=on_step)
     if isinstance(result, Sensitivity):

@@ -13,7 +13,7 @@ from edge.console import OnStep, no_steps
 from edge.errors import UserError
 from edge.evaluation.jobs import run_tasks
 from edge.evaluation.recordings import Label, Recording
-from edge.evaluation.replay import Frames, MemoSegmenter, Run, read_frames, replay
+from edge.evaluation.replay import PASSES_PER_FRAME, Frames, MemoSegmenter, Run, read_frames, replay
 from edge.evaluation.score import Outcome, Score, score
 from edge.evaluation.timeline import write_pictures
 
@@ -40,6 +40,7 @@ class Plan:
     """Frames a second; the first is that of pictures and ablation."""
     report: Path | None = None
     """Folder for pictures."""
+    passes_per_frame: float = PASSES_PER_FRAME
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,9 @@ def replay_frames(segmenter: MemoSegmenter, recording: Recording, frames: Frames
     shown = (ALL_RULES, plan.rates[0]) if plan.report else None
     fire_s = (recording.fire_from_s, recording.fire_to_s)
     runs = {
-        (name, fps): Run(config, segmenter, fps, recording.name, fire_s if (name, fps) == shown else None)
+        (name, fps): Run(
+            config, segmenter, fps, recording.name, fire_s if (name, fps) == shown else None, plan.passes_per_frame
+        )
         for name, config in plan.variants.items()
         for fps in plan.rates
     }

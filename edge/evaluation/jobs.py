@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -78,6 +79,7 @@ def _blocked_interrupt() -> Iterator[None]:
 
 def load_model(model: Path) -> MemoSegmenter:
     """Load a model that the command has checked, and warned about."""
+    logging.getLogger("edge").addHandler(logging.NullHandler())  # what a run would log says nothing about the score
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*carries no card")
         return MemoSegmenter(model, threads=THREADS)

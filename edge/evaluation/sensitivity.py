@@ -15,7 +15,7 @@ from edge.errors import UserError
 from edge.evaluation.flames import Flame, bounce, lay, read_flame, resized, shrink_to_height
 from edge.evaluation.jobs import run_tasks
 from edge.evaluation.recordings import Label, Recording
-from edge.evaluation.replay import Frames, MemoSegmenter, Run, Thinning, read_frames
+from edge.evaluation.replay import PASSES_PER_FRAME, Frames, MemoSegmenter, Run, Thinning, read_frames
 from edge.images import Frame
 
 SIZES = (0.03, 0.04, 0.06, 0.08, 0.12, 0.16)
@@ -95,6 +95,7 @@ def measure_sensitivity(
     fps: float,
     flame: Path | None = None,
     max_scenes: int | None = None,
+    passes_per_frame: float = PASSES_PER_FRAME,
     jobs: int = 1,
     on_step: OnStep = no_steps,
 ) -> Sensitivity:
@@ -111,14 +112,20 @@ def measure_sensitivity(
     read_flame(flame)  # refuses a wrong one before the work begins
     if max_scenes and max_scenes < len(scenes):
         scenes = [scenes[index * len(scenes) // max_scenes] for index in range(max_scenes)]
-    work = partial(try_scene, config=config, fps=fps, flame=flame)
+    work = partial(try_scene, config=config, fps=fps, flame=flame, passes_per_frame=passes_per_frame)
     results = run_tasks(work, scenes, model, jobs=jobs, on_done=on_step("laying flames over scenes", len(scenes)))
     errors = [line for result in results if isinstance(result, UserError) for line in result.lines]
     return Sensitivity([result for result in results if isinstance(result, SceneResult)], fps, errors)
 
 
 def try_scene(
-    segmenter: MemoSegmenter, recording: Recording, *, config: Config, fps: float, flame: Path | None
+    segmenter: MemoSegmenter,
+    recording: Recording,
+    *,
+    config: Config,
+    fps: float,
+    flame: Path | None,
+    passes_per_frame: float = PASSES_PER_FRAME,
 ) -> SceneResult:
     """Try flames of every size at every place of one scene. Raises `UserError`."""
     scene = load_scene(read_frames(recording.path), fps)
@@ -126,7 +133,8 @@ def try_scene(
 
     def delay_s(size: float, place: int) -> float | None:
         lit = flames_over(scene, fps, flames, size, PLACES[place], PHASE_S * place)
-        return alarm_delay_s(lit, Run(config, segmenter, fps, recording.name), segmenter)
+        run = Run(config, segmenter, fps, recording.name, passes_per_frame=passes_per_frame)
+        return alarm_delay_s(lit, run, segmenter)
 
     if delay_s(0.0, 0) is not None:
         return SceneResult(recording.name, True, {})

@@ -55,6 +55,7 @@ def run_loop(
             sinks.on_event(event)
             summary.fires += event.kind == START
         summary.results += 1
+        summary.passes += result.passes
         summary.dropped = frame.number - summary.results
         summary.ages_ms.append(result.age_ms)
         throttle.finish()

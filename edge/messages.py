@@ -79,6 +79,7 @@ class FrameResult:
     age_ms: float
     """Time from the capture of the frame to this result."""
     inference_ms: float
+    """Time that all passes took, cutting tiles and merging maps included."""
     fire_share: float
     """Area fraction of fire pixels outside the ignored areas, 0..1."""
     shares: dict[str, float]
@@ -88,6 +89,8 @@ class FrameResult:
     rgb: Frame
     mask: Mask
     """Fire pixels at the model's size, ignored areas included."""
+    passes: int = 1
+    """How often the model ran: for the whole frame and for tiles."""
     tracks: tuple[TrackStatus, ...] = ()
     infrared: bool = False
     """Whether the frame has no colour, as of a camera under infrared light."""
@@ -107,6 +110,7 @@ class FrameResult:
             "frame": self.frame,
             "age_ms": round(self.age_ms, 1),
             "inference_ms": round(self.inference_ms, 1),
+            "passes": self.passes,
             "fire_share": round(self.fire_share, 5),
             "alarm": self.alarm,
             "infrared": self.infrared,

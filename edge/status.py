@@ -28,6 +28,8 @@ class Summary:
     """Totals of a run."""
 
     results: int = 0
+    passes: int = 0
+    """Runs of the model."""
     dropped: int = 0
     fires: int = 0
     seconds: float = 0.0
@@ -41,7 +43,8 @@ class Summary:
             return f"{source}: no frame was seen in {self.seconds:.1f} s"
         fires = "no fire" if not self.fires else counted(self.fires, "fire")
         rate = self.results / self.seconds if self.seconds else 0.0
-        totals = f"{rate:.1f} per second, {self.dropped} dropped{age}"
+        passes = f"{self.passes / self.results:.2f} passes per frame"
+        totals = f"{rate:.1f} per second, {self.dropped} dropped{age}, {passes}"
         return f"{source}: {counted(self.results, 'frame')} in {self.seconds:.1f} s ({totals}), {fires}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from edge.detection.infrared import InfraredSwitch
 from edge.detection.regions import Region, find_regions
 from edge.detection.tracks import Sighting, Track, follow
 from edge.detection.view_planner import ViewPlanner
-from edge.detection.views import WHOLE, DetectionSettings, Infrared, merge, tile_input
+from edge.detection.views import WHOLE, DetectionSettings, Infrared, View, merge, tile_input
 from edge.detection.zones import ZoneMap
 from edge.images import Frame, Map, Mask
 from edge.messages import Box, Event, FineView, FrameResult, TrackStatus
@@ -96,7 +96,8 @@ class Detector:
         model_rgb = frame.model_rgb
         if model_rgb is None or model_rgb.shape[:2] != self._size:
             model_rgb = self.prepare(frame.rgb)
-        probability, whole, fine = self._predict(frame, model_rgb)
+        views = self.planner.plan(frame.rgb.shape, frame.t_s, self._candidates())
+        probability, whole, fine = self._predict(frame, model_rgb, views)
         inference_s = self._clock() - started_s
         mask = probability >= self._segmenter.threshold_u8
         self._frames.add(frame.t_s, frame.rgb)
@@ -120,6 +121,7 @@ class Detector:
             alarms={name: is_raised(self._tracks, cells) for name, cells in self._zones.cells.items()},
             rgb=frame.rgb,
             mask=mask,
+            passes=len(views),
             tracks=tuple(
                 TrackStatus(track.id, track.region.box, track.region.share, track.confirmed)
                 for track in self._tracks
@@ -131,9 +133,8 @@ class Detector:
         )
         return result, self.events.update(result)
 
-    def _predict(self, frame: TimedFrame, model_rgb: Frame) -> tuple[Map, Map, Mask]:
+    def _predict(self, frame: TimedFrame, model_rgb: Frame, views: Sequence[View]) -> tuple[Map, Map, Mask]:
         """Return the merged probability map, that of the whole frame, and which cells were seen in a tile."""
-        views = self.planner.plan(frame.rgb.shape, frame.t_s, self._candidates())
         started_s = self._clock()
         whole = self._segmenter(model_rgb).copy()
         tiles = ((view, self._segmenter(tile_input(frame.rgb, view, self._size))) for view in views if view != WHOLE)

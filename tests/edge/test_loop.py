@@ -197,10 +197,10 @@ def test_only_events_and_ages_of_files_depend_on_the_wall_clock() -> None:
 
 
 def test_the_summary_names_source_frames_rate_age_and_fires() -> None:
-    summary = Summary(results=20, dropped=3, fires=2, seconds=2.0)
+    summary = Summary(results=20, passes=30, dropped=3, fires=2, seconds=2.0)
     summary.ages_ms.extend([10.0, 30.0, 20.0])
-    line = "test-pattern: 20 frames in 2.0 s (10.0 per second, 3 dropped, median age 20 ms), 2 fires"
-    assert summary.line("test-pattern") == line
+    totals = "10.0 per second, 3 dropped, median age 20 ms, 1.50 passes per frame"
+    assert summary.line("test-pattern") == f"test-pattern: 20 frames in 2.0 s ({totals}), 2 fires"
     assert Summary(seconds=0.0).line("cam") == "cam: no frame was seen in 0.0 s"
 
 

@@ -177,6 +177,7 @@ def test_a_result_is_one_line_of_json_with_its_age() -> None:
         "frame": 3,
         "age_ms": 100.0,
         "inference_ms": 0.0,
+        "passes": 1,
         "fire_share": pytest.approx(result.fire_share, abs=1e-5),
         "infrared": False,
         "paused": False,

@@ -60,6 +60,8 @@ WINDOW_S = 2.0
 fire fall by 0.2 to 0.4, and fires keep theirs."""
 MIN_FLICKER, TYPICAL_FLICKER, MAX_FLICKER = 0.03, 0.1, 0.2
 """Nothing below the minimum is fire. Above the maximum, more flicker is not more like fire: people and rain flicker."""
+MIN_MEASURED = 3
+"""A single flicker value may be a camera jump."""
 MIN_REDNESS = 15.0
 """Excess of red over blue in a reddish region, in grey levels. Fires 50 to 250, white lights and paint below 5."""
 
@@ -78,6 +80,7 @@ class Evidence:
     probability: float
     redness: float
     flicker: float | None
+    """Median; None with fewer than `MIN_MEASURED` values."""
     overlap: float | None
     area_variation: float
 
@@ -94,7 +97,7 @@ def evidence(track: Track, t_s: float, rules: AlarmRules) -> Evidence:
         statistics.fmean(region.share for region in regions) if regions else 0.0,
         statistics.fmean(region.probability for region in regions) if regions else 0.0,
         statistics.median(region.redness for region in regions) if regions else 0.0,
-        median_of([sighting.flicker for sighting in seen]),
+        median_of([sighting.flicker for sighting in seen], at_least=MIN_MEASURED),
         median_of([sighting.overlap for sighting in seen]),
         area_variation(seen),
     )

@@ -26,7 +26,7 @@ from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
 
 MAX_MEASURED = 4
-"""Tracks per frame whose flicker is measured, the oldest first: it bounds the time that a frame takes."""
+"""Tracks per frame whose flicker is measured, in turn: it bounds the time that a frame takes."""
 
 
 class Detector:
@@ -148,12 +148,12 @@ class Detector:
         return [track.region.box for track in tracks]
 
     def _follow(self, t_s: float, regions: list[Region], fine: Mask) -> tuple[Track, ...]:
-        left = itertools.count(MAX_MEASURED, -1)
+        candidates = [track for track in self._tracks if not track.confirmed]
+        in_turn = {track.id for track in sorted(candidates, key=lambda track: track.measured_s)[:MAX_MEASURED]}
 
         def measure(track: Track, region: Region) -> float | None:
-            if track.confirmed or not self._rules.require_flicker or next(left) <= 0:
-                return None
-            return self._frames.flicker(track.sightings, region)
+            is_due = self._rules.require_flicker and track.id in in_turn
+            return self._frames.flicker(track.sightings, region) if is_due else None
 
         def is_visible(track: Track) -> bool:
             region = track.region

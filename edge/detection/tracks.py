@@ -6,6 +6,7 @@ flicker and whether it stays in place. `edge.detection.alarm` decides which trac
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -53,6 +54,12 @@ class Track:
     region: Region
     """Its region then."""
     confirmed: bool = False
+
+    @property
+    def measured_s(self) -> float:
+        """When its flicker was measured last; minus infinity if it was not."""
+        times_s = (sighting.t_s for sighting in reversed(self.sightings) if sighting.flicker is not None)
+        return next(times_s, -math.inf)
 
     def recent(self, count: int, seconds: float, t_s: float, since_s: float) -> tuple[Sighting, ...]:
         """Return the last sightings, missed ones included: `count`, or more if they fit into the last `seconds`.
@@ -141,10 +148,10 @@ def area_variation(sightings: Sequence[Sighting]) -> float:
     return float(np.std(areas) / np.mean(areas)) if len(areas) > 1 else 0.0
 
 
-def median_of(values: Sequence[float | None]) -> float | None:
-    """Return the median of those that were measured; None if none was."""
+def median_of(values: Sequence[float | None], *, at_least: int = 1) -> float | None:
+    """Return the median of those that were measured; None for fewer than `at_least`."""
     measured = [value for value in values if value is not None]
-    return statistics.median(measured) if measured else None
+    return statistics.median(measured) if len(measured) >= at_least else None
 
 
 def shared_cells(one: Region, other: Region) -> int:

@@ -25,6 +25,8 @@ from edge.messages import Box, Event, FineView, FrameResult, TrackStatus
 from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
 
+MAX_CANDIDATES = 8
+"""Tracks around which tiles are searched first; their tiles overlap, and all others come in turn."""
 MAX_MEASURED = 4
 """Tracks per frame whose flicker is measured, in turn: it bounds the time that a frame takes."""
 
@@ -145,7 +147,7 @@ class Detector:
     def _candidates(self) -> list[Box]:
         """Return the boxes to look at again: unconfirmed tracks, the newest first, then fires."""
         tracks = sorted(self._tracks, key=lambda track: (track.confirmed, -track.began_s))
-        return [track.region.box for track in tracks]
+        return [track.region.box for track in tracks[:MAX_CANDIDATES]]
 
     def _follow(self, t_s: float, regions: list[Region], fine: Mask) -> tuple[Track, ...]:
         candidates = [track for track in self._tracks if not track.confirmed]

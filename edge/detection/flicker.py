@@ -106,7 +106,9 @@ def _window(frame: Frame, box: Box) -> Grey:
     height, width = frame.shape[:2]
     left, top, right, bottom = (round(edge * size) for edge, size in zip(box, (width, height) * 2, strict=True))
     left, top = min(left, width - 1), min(top, height - 1)  # a frame may have fewer pixels than the grid has cells
-    window = cv2.cvtColor(frame[top : max(bottom, top + 4), left : max(right, left + 4)], cv2.COLOR_RGB2GRAY)
+    part = frame[top : max(bottom, top + 4), left : max(right, left + 4)]
+    step = max(1, max(part.shape) // (2 * MAX_SIDE_PX))  # an average of every n-th pixel is as good, and cheaper
+    window = cv2.cvtColor(np.ascontiguousarray(part[::step, ::step]), cv2.COLOR_RGB2GRAY)
     scale = MAX_SIDE_PX / max(window.shape)
     if scale < 1:
         size = max(4, round(window.shape[1] * scale)), max(4, round(window.shape[0] * scale))

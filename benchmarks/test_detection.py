@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 from edge.camera.capture import TimedFrame
@@ -19,6 +20,7 @@ from edge.detection.events import EventTracker
 from edge.detection.zones import ZoneMap
 from edge.images import Frame, Map
 from edge.model.latency import NETWORK, stages, time_runs
+from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
 
 FPS, SECONDS = 10.0, 3.0
@@ -70,7 +72,7 @@ def flames(segmenter: Segmenter) -> list[TimedFrame]:
     frames = []
     for number in range(round(FPS * SECONDS)):
         t_s = FLAMES_FROM_S + number / FPS
-        rgb = cv2.resize(pattern.frame(t_s), SIZE)
-        small = cv2.resize(rgb, (segmenter.width, segmenter.height), interpolation=cv2.INTER_AREA)
+        rgb = cv2.resize(pattern.frame(t_s), SIZE).astype(np.uint8, copy=False)
+        small = to_model_input(rgb, segmenter.height, segmenter.width)
         frames.append(TimedFrame(number + 1, rgb, small, t_s, 0.0))
     return frames

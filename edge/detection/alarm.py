@@ -60,7 +60,7 @@ WINDOW_S = 2.0
 fire fall by 0.2 to 0.4, and fires keep theirs."""
 MIN_FLICKER, TYPICAL_FLICKER, MAX_FLICKER = 0.03, 0.1, 0.2
 """Nothing below the minimum is fire. Above the maximum, more flicker is not more like fire: people and rain flicker."""
-MIN_MEASURED = 3
+MIN_MEASURED = 2
 """A single flicker value may be a camera jump."""
 MIN_REDNESS = 15.0
 """Excess of red over blue in a reddish region, in grey levels. Fires 50 to 250, white lights and paint below 5."""

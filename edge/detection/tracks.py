@@ -6,7 +6,6 @@ flicker and whether it stays in place. `edge.detection.alarm` decides which trac
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -57,9 +56,9 @@ class Track:
 
     @property
     def measured_s(self) -> float:
-        """When its flicker was measured last; minus infinity if it was not."""
+        """When its flicker was measured last, or else when it began."""
         times_s = (sighting.t_s for sighting in reversed(self.sightings) if sighting.flicker is not None)
-        return next(times_s, -math.inf)
+        return next(times_s, self.began_s)
 
     def recent(self, count: int, seconds: float, t_s: float, since_s: float) -> tuple[Sighting, ...]:
         """Return the last sightings, missed ones included: `count`, or more if they fit into the last `seconds`.

@@ -32,7 +32,18 @@ TOLERANCE = 1e-4
 """Ratios may differ by this much without a cause: the order of float additions varies."""
 
 # Columns of the table, for kinds with more figures. --json shows all.
-COLUMNS = {"drift": ("fire_iou", "fire_iou_drift", "fire_iou_interval[0]", "fire_iou_interval[1]", "agreement")}
+COLUMNS = {
+    "drift": ("fire_iou", "fire_iou_drift", "fire_iou_interval[0]", "fire_iou_interval[1]", "agreement"),
+    "events": (
+        "fds",
+        "precision",
+        "recall_within_10s",
+        "recall_within_30s",
+        "median_delay_s",
+        "false_alarms",
+        "smallest",
+    ),
+}
 DATE_CHARS = len("2026-01-01")
 
 Entry = dict[str, Any]

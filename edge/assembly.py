@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from edge.camera.capture import Capture, Replay
 from edge.config import Config
 from edge.detection.detector import Detector
 from edge.detection.events import EventTracker
+from edge.detection.zones import ZoneMap
 from edge.errors import UserError
 from edge.fallback import LastGood
 from edge.files import check_writable
@@ -56,7 +58,9 @@ class Parts:
 
     def apply(self, new: Setup) -> None:
         """Use another configuration and model from the next frame on."""
-        self.detector.reconfigure(new.segmenter, new.zones, new.config.alarm)
+        config = new.config
+        max_fps = 0 if self._every_frame else config.loop.max_fps
+        self.detector.reconfigure(new.segmenter, new.zones, config.alarm, config.detection, max_fps=max_fps)
         self.detector.events.model_sha256 = new.model_sha256
         if not self._every_frame:
             self.throttle.max_fps, self.throttle.slow_when_hot = new.config.loop.max_fps, new.config.loop.slow_when_hot
@@ -82,7 +86,9 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
 
     camera = open_camera()  # refuses a wrong address before anything starts
     every_frame = config.source.replay == Replay.EVERY_FRAME
-    detector = Detector(setup.segmenter, setup.zones, config.alarm, EventTracker(setup.model_sha256, camera.name))
+    detector = build_detector(
+        config, setup.segmenter, setup.zones, setup.model_sha256, camera.name, clock=time.monotonic
+    )
     max_fps = 0 if every_frame else config.loop.max_fps
     throttle = Throttle(max_fps, slow_when_hot=config.loop.slow_when_hot and not every_frame)
     capture = Capture(
@@ -95,6 +101,28 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
     sinks = build_sinks(config, as_json=as_json, record=record, version=__version__)
     keep(last_good, config, setup, model)
     return Parts(setup, camera, capture, detector, throttle, sinks)
+
+
+def build_detector(
+    config: Config,
+    segmenter: Segmenter,
+    zones: ZoneMap,
+    model_sha256: str,
+    source_name: str,
+    clock: Callable[[], float],
+    passes_per_frame: float | None = None,
+) -> Detector:
+    """Return the detector of a configuration: the same one for a run and for a replayed recording.
+
+    Args:
+        clock: the clock of `TimedFrame.captured_s`.
+        passes_per_frame: how often the model runs for a frame; None for as often as there is time.
+    """
+    events = EventTracker(model_sha256, source_name)
+    return Detector(
+        segmenter, zones, config.alarm, events, config.detection,
+        max_fps=config.loop.max_fps, passes_per_frame=passes_per_frame, clock=clock,
+    )  # fmt: skip
 
 
 def check_outputs(config: Config, record: Path | None, *, is_service: bool) -> None:

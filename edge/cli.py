@@ -14,6 +14,7 @@ from edge import __version__
 from edge.commands.bench import bench_command
 from edge.commands.config import config_app
 from edge.commands.doctor import doctor_command
+from edge.commands.evaluate import evaluate_command
 from edge.commands.run import run_command
 from edge.commands.segment import segment_command
 from edge.commands.service import install_service_command
@@ -31,6 +32,7 @@ for name, command, example in (
     ("run", run_command, "fireseg-edge run --source test-pattern --max-frames 300"),
     ("segment", segment_command, "fireseg-edge segment photo.jpg --out masks"),
     ("bench", bench_command, "fireseg-edge bench --model small --threads 1"),
+    ("evaluate", evaluate_command, "fireseg-edge evaluate recordings/events.csv --fps 10 --ablate"),
     ("doctor", doctor_command, "fireseg-edge doctor --source /dev/video0"),
     ("install-service", install_service_command, "sudo fireseg-edge install-service --config fireseg.toml"),
 ):

@@ -1,7 +1,7 @@
 """The configuration: every key of a table is one field with its default, its bounds and a description.
 
 Standard-library TOML and dataclasses: no dependency, and `fireseg-edge config init` documents each key by the
-definition that validates it. The table [alarm] is `edge.detection.alarm.AlarmRules`.
+definition that validates it. [alarm] and [detection] are in `edge.detection`, `alarm.py` and `views.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from edge.camera import CAMERA_KINDS, CAMERA_NAMES
 from edge.camera.capture import Replay
 from edge.config_schema import PathKind, field, read_section, read_toml, show, unknown_key
 from edge.detection.alarm import AlarmRules
+from edge.detection.views import DetectionSettings
 from edge.detection.zones import Point, Zone, ZoneMap
 from edge.errors import UserError, UserErrors
 from edge.model.shipped import DEFAULT_MODEL, SHIPPED, find_model
@@ -81,8 +82,8 @@ class SourceSection:
         "How a recording is played: realtime drops frames as a camera does, every-frame processes them all.",
         choices=list(Replay),
     )
-    width: int = field(640, "Requested camera width in pixels; used for snapshots and clips.", low=64, high=8192)
-    height: int = field(480, "Requested camera height in pixels.", low=64, high=8192)
+    width: int = field(1280, "Requested camera width in pixels; tiles, images and clips use it.", low=64, high=8192)
+    height: int = field(720, "Requested camera height in pixels.", low=64, high=8192)
     fps: float = field(10.0, "Frames per second of a camera, the pattern or an image folder.", low=0.01, high=240)
     stall_s: float = field(10.0, "Reopen a camera that sends no frame for this many seconds.", low=0.5, high=3600)
     reconnect_limit: int = field(
@@ -195,6 +196,7 @@ class Config:
     source: SourceSection = SourceSection()
     model: ModelSection = ModelSection()
     alarm: AlarmRules = AlarmRules()  # noqa: RUF009 (frozen)
+    detection: DetectionSettings = DetectionSettings()  # noqa: RUF009 (frozen)
     loop: LoopSection = LoopSection()
     clips: ClipsSection = ClipsSection()
     web: WebSection = WebSection()
@@ -266,9 +268,7 @@ def _areas(
         name, corners, where = area.get("name"), area.get("polygon"), f"{path}: [[{kind}]]"
         if "name" in keys:
             if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_NAME:
-                remedy = (
-                    f'expected a name, such as name = "stove", of at most {MAX_NAME} letters, no control characters'
-                )
+                remedy = f'expected a name, such as name = "stove", at most {MAX_NAME} letters, no control characters'
                 if name is not None or not unknown:  # not just misspelt
                     errors.append(f"{where} name = {show(name)}: {remedy}")
                 name = "?"
@@ -285,10 +285,6 @@ def _areas(
 def _contradictions(config: Config) -> list[str]:
     """Return the mistakes between keys that are valid by themselves."""
     alarm, errors = config.alarm, []
-    if alarm.off_share > alarm.on_share:
-        errors.append(
-            f"[alarm] off_share {alarm.off_share:g} is above on_share {alarm.on_share:g}: expected at most on_share"
-        )
     if alarm.on_results > alarm.of_results:
         errors.append(
             f"[alarm] on_results {alarm.on_results} is above of_results {alarm.of_results}: expected at most of_results"

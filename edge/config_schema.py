@@ -49,6 +49,7 @@ def field(
 
     Args:
         low, high: inclusive bounds; None for no bound.
+        choices: the texts to choose from; a number stands for its digits.
         path: the key names a path, relative to the directory of the file.
         names: a regular expression for texts that stand for something else than a path.
         check: raises `UserError` for an invalid text; its remedy becomes the message.
@@ -100,7 +101,8 @@ def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> st
     """Return the values that a key accepts, as text; None if `value` is valid."""
     low, high, choices, check = (key.metadata[name] for name in ("low", "high", "choices", "check"))
     if choices is not None:
-        return None if value in choices else f"expected one of {', '.join(json.dumps(choice) for choice in choices)}"
+        expected = f"expected one of {', '.join(json.dumps(choice) for choice in choices)}"
+        return None if str(value) in choices else expected
     if type_ is bool:
         return None if isinstance(value, bool) else "expected true or false"
     if type_ is str:

@@ -100,7 +100,9 @@ def shrink(frame: Frame, max_width_px: int) -> Frame:
     if width <= max_width_px:
         return frame
     size = (max_width_px, max(1, round(height * max_width_px / width)))
-    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    # From two pixels to one, linear interpolation uses every pixel too, in a tenth of the time.
+    method = cv2.INTER_LINEAR if width < 2 * max_width_px else cv2.INTER_AREA
+    return cv2.resize(frame, size, interpolation=method).astype(np.uint8, copy=False)
 
 
 def read_gray_or_colour(path: Path) -> Frame | Map:

@@ -35,10 +35,12 @@ def run_loop(
     Raises the `UserError` of the camera.
     """
     summary, started_s = Summary(), time.monotonic()
-    reporter = reporter or StatusReporter(capture, sinks, throttle, detector.events, reloader)
+    reporter = reporter or StatusReporter(capture, sinks, throttle, detector, reloader)
     while not control.stop and not capture.ended and (max_frames is None or summary.results < max_frames):
         reloader.poll(control)
         throttle.poll()
+        if detector.planner:
+            detector.planner.slowdown = throttle.slowdown
         reporter.report(summary)
         if (wait_s := throttle.wait_s()) > 0:
             time.sleep(min(wait_s, POLL_S))
@@ -53,10 +55,11 @@ def run_loop(
             sinks.on_event(event)
             summary.fires += event.kind == START
         summary.results += 1
+        summary.passes += result.passes
         summary.dropped = frame.number - summary.results
         summary.ages_ms.append(result.age_ms)
         throttle.finish()
-        reporter.result_done()
+        reporter.result_done(result)
     summary.seconds = time.monotonic() - started_s
     if max_frames is None or summary.results < max_frames:
         # It may have ended while the loop did not wait for a frame.

@@ -11,12 +11,14 @@ from edge.host.machine import THROTTLE_BITS, HostStatus
 from edge.images import Frame, Mask
 
 __all__ = [
-    "END", "OPTIONAL_THREADS", "PEAK", "START", "THROTTLE_BITS", "WHOLE_FRAME", "Box", "CameraProblem", "CameraState",
-    "FailureCounts", "FineView", "FireEvent", "FrameResult", "HostStatus", "ReceiverStatus", "RunStatus", "TrackStatus",
+    "END", "OPTIONAL_THREADS", "PEAK", "PROBLEM", "RECOVERED", "START", "THROTTLE_BITS", "WHOLE_FRAME", "Box",
+    "CameraEvent", "CameraProblem", "CameraState", "Event", "FailureCounts", "FineView", "FireEvent", "FrameResult",
+    "HostStatus", "ReceiverStatus", "RunStatus", "TrackStatus",
 ]  # fmt: skip
 
 WHOLE_FRAME = "frame"  # the only zone of a run without configured zones
 START, PEAK, END = "start", "peak", "end"
+PROBLEM, RECOVERED = "problem", "recovered"
 OPTIONAL_THREADS = {"host status", "reload", "stdout writer", "stderr writer"}
 """Without these, fires are still detected and reported."""
 
@@ -48,6 +50,10 @@ class TrackStatus:
     confirmed: bool
     """Whether it counts as fire: seen often enough, for long enough, flickering and in place."""
 
+    def as_json(self) -> dict[str, Any]:
+        box = [round(edge, 4) for edge in self.box]
+        return {"id": self.id, "box": box, "share": round(self.share, 4), "confirmed": self.confirmed}
+
 
 @dataclass(frozen=True)
 class FineView:
@@ -57,6 +63,9 @@ class FineView:
     """Tiles in a row and in a column."""
     period_s: float
     """Time in which every tile is seen once."""
+
+    def __str__(self) -> str:
+        return f"whole frame at {self.zoom}x every {self.period_s:.1f} s"
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,7 @@ class FrameResult:
     age_ms: float
     """Time from the capture of the frame to this result."""
     inference_ms: float
+    """Time that all passes took, cutting tiles and merging maps included."""
     fire_share: float
     """Area fraction of fire pixels outside the ignored areas, 0..1."""
     shares: dict[str, float]
@@ -79,9 +89,13 @@ class FrameResult:
     rgb: Frame
     mask: Mask
     """Fire pixels at the model's size, ignored areas included."""
+    passes: int = 1
+    """How often the model ran: for the whole frame and for tiles."""
     tracks: tuple[TrackStatus, ...] = ()
     infrared: bool = False
     """Whether the frame has no colour, as of a camera under infrared light."""
+    paused: bool = False
+    """Whether nothing is detected, since the frame has no colour and the configuration says so."""
     camera_problem: CameraProblem | None = None
 
     @property
@@ -96,11 +110,16 @@ class FrameResult:
             "frame": self.frame,
             "age_ms": round(self.age_ms, 1),
             "inference_ms": round(self.inference_ms, 1),
+            "passes": self.passes,
             "fire_share": round(self.fire_share, 5),
             "alarm": self.alarm,
+            "infrared": self.infrared,
+            "paused": self.paused,
+            **picture_json(self.camera_problem),
             "zones": {
                 name: {"share": round(share, 5), "alarm": self.alarms[name]} for name, share in self.shares.items()
             },
+            "tracks": [track.as_json() for track in self.tracks],
         }
 
 
@@ -130,6 +149,8 @@ class FireEvent:
     rgb: Frame
     """The frame of the event; for a peak, the one with the largest fire area."""
     mask: Mask
+    camera_problem: CameraProblem | None = None
+    """Why the camera cannot see: an alarm that ends then may have ended because of that."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -146,7 +167,54 @@ class FireEvent:
             "age_ms": round(self.age_ms, 1),
             "model_sha256": self.model_sha256,
             "source": self.source,
+            **picture_json(self.camera_problem),
         }
+
+
+@dataclass(frozen=True)
+class CameraEvent:
+    """The camera cannot see, or can see again."""
+
+    id: str
+    """The same for a problem and its end."""
+    number: int
+    """1 for the problem, 2 for its end."""
+    kind: str
+    """`PROBLEM` or `RECOVERED`."""
+    problem: CameraProblem
+    time: str
+    """When the event was published, UTC, ISO 8601."""
+    t_s: float
+    started_t_s: float
+    alarm: bool
+    """Whether any fire alarm is raised."""
+    model_sha256: str
+    source: str
+    """Without credentials."""
+    rgb: Frame
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "type": "camera",
+            "id": self.id,
+            "number": self.number,
+            "kind": self.kind,
+            "problem": self.problem.value,
+            "time": self.time,
+            "t_s": round(self.t_s, 3),
+            "duration_s": round(self.t_s - self.started_t_s, 3),
+            "alarm": self.alarm,
+            "model_sha256": self.model_sha256,
+            "source": self.source,
+        }
+
+
+Event = FireEvent | CameraEvent
+
+
+def picture_json(problem: CameraProblem | None) -> dict[str, Any]:
+    """Return how far the picture behind a result or an event can be trusted."""
+    return {"picture_current": problem is None, "camera_problem": problem.value if problem else None}
 
 
 @dataclass(frozen=True)
@@ -211,7 +279,10 @@ class RunStatus:
     receivers: tuple[ReceiverStatus, ...] = ()
     failures: FailureCounts = FailureCounts()
     camera_problem: CameraProblem | None = None
+    camera_problem_for_s: float = 0.0
+    """Seconds since the problem was reported."""
     infrared: bool = False
+    paused: bool = False
     fine_view: FineView | None = None
     """None while only the whole frame is seen, at model size."""
     fallback: str = ""

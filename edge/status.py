@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from edge import threads
 from edge.camera.capture import Capture
-from edge.detection.events import EventTracker
+from edge.detection.detector import Detector
 from edge.errors import counted
 from edge.host.throttle import Throttle
-from edge.messages import FailureCounts, ReceiverStatus, RunStatus
+from edge.messages import CameraProblem, FailureCounts, FrameResult, ReceiverStatus, RunStatus
 from edge.reload import Reloader
 from edge.sinks import Sinks
 
@@ -28,6 +28,8 @@ class Summary:
     """Totals of a run."""
 
     results: int = 0
+    passes: int = 0
+    """Runs of the model."""
     dropped: int = 0
     fires: int = 0
     seconds: float = 0.0
@@ -41,7 +43,8 @@ class Summary:
             return f"{source}: no frame was seen in {self.seconds:.1f} s"
         fires = "no fire" if not self.fires else counted(self.fires, "fire")
         rate = self.results / self.seconds if self.seconds else 0.0
-        totals = f"{rate:.1f} per second, {self.dropped} dropped{age}"
+        passes = f"{self.passes / self.results:.2f} passes per frame"
+        totals = f"{rate:.1f} per second, {self.dropped} dropped{age}, {passes}"
         return f"{source}: {counted(self.results, 'frame')} in {self.seconds:.1f} s ({totals}), {fires}"
 
 
@@ -52,7 +55,7 @@ class StatusReporter:
     capture: Capture
     sinks: Sinks
     throttle: Throttle
-    events: EventTracker
+    detector: Detector
     reloader: Reloader
     clock: Callable[[], float] = time.monotonic
     interval_s: float = 1.0
@@ -61,12 +64,22 @@ class StatusReporter:
         self._started_s = self._last_result_s = self.clock()
         self._reported_s: float | None = None
         self._reported_results = 0
+        self._problem: CameraProblem | None = None
+        self._infrared = self._paused = False
+        self._problem_since_s = self._started_s
         self._logged_s, self._logged = self._started_s, ""
+        self._logged_zoom = 1
         self._restarts_before = threads.restarts()  # by an earlier run of this process
 
-    def result_done(self) -> None:
+    def result_done(self, result: FrameResult) -> None:
         """Note that a result reached the sinks."""
         self._last_result_s = self.clock()
+        if result.camera_problem is not self._problem:
+            self._problem, self._problem_since_s = result.camera_problem, self._last_result_s
+        if result.infrared != self._infrared:
+            light = "infrared: frames have no colour" if result.infrared else "frames have colour again"
+            log.info("%s%s", light, "; detection is paused" if result.paused else "")
+        self._infrared, self._paused = result.infrared, result.paused
 
     def report(self, summary: Summary) -> None:
         """Send a status, if one is due."""
@@ -76,7 +89,7 @@ class StatusReporter:
             return
         threads.restart_missing()
         status = RunStatus(
-            source=self.events.source,
+            source=self.detector.events.source,
             camera_state=self.capture.state,
             connects=self.capture.connects,
             running_s=now_s - self._started_s,
@@ -85,7 +98,7 @@ class StatusReporter:
             fps=(summary.results - self._reported_results) / elapsed_s,
             last_result_age_s=now_s - self._last_result_s,
             machine=self.throttle.machine,
-            model_sha256=self.events.model_sha256,
+            model_sha256=self.detector.events.model_sha256,
             receivers=self.sinks.receivers(),
             failures=FailureCounts(
                 reloads=self.reloader.failed,
@@ -95,11 +108,24 @@ class StatusReporter:
                 broken_frames=self.capture.broken_frames,
                 late_writes=self.sinks.late_writes,
             ),
+            infrared=self._infrared,
+            paused=self._paused,
+            fine_view=self.detector.fine_view,
+            camera_problem=self._problem,
+            camera_problem_for_s=now_s - self._problem_since_s if self._problem else 0.0,
             fallback=self.reloader.fallback,
         )
         self._reported_s, self._reported_results = now_s, summary.results
         self.sinks.on_status(status)
         self._log_failures(status, now_s)
+        self._log_fine_view(status)
+
+    def _log_fine_view(self, status: RunStatus) -> None:
+        """Log how the frame is covered in tiles, if the zoom has changed."""
+        zoom = status.fine_view.zoom if status.fine_view else 1
+        if zoom != self._logged_zoom:
+            self._logged_zoom = zoom
+            log.info("tiles: %s", status.fine_view or "only the whole frame is seen")
 
     def _log_failures(self, status: RunStatus, now_s: float) -> None:
         """Log the failures so far, if they have changed."""

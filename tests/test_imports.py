@@ -35,9 +35,11 @@ GROUND = (
 )
 """What any module of `edge` may import; `edge` itself is for the version."""
 SINKS_MAY_IMPORT = (*GROUND, "edge.messages", "edge.config", "edge.sinks")
+EVALUATION_MAY_IMPORT = (*GROUND, "edge.assembly", "edge.config", "edge.messages")
+"""And what lies in `edge.camera`, `edge.detection` and `edge.model`."""
 FORBIDDEN = (
-    *((f"edge.{room}", "edge.sinks") for room in ("camera", "model", "detection", "host")),
-    *((f"edge.{room}", "edge.loop") for room in ("camera", "model", "detection", "host", "sinks")),
+    *((f"edge.{room}", "edge.sinks") for room in ("camera", "model", "detection", "host", "evaluation")),
+    *((f"edge.{room}", "edge.loop") for room in ("camera", "model", "detection", "host", "sinks", "evaluation")),
     ("train.data", "train.model"),
 )
 """Packages, and what their modules never import."""
@@ -139,6 +141,17 @@ def test_sinks_import_messages_configuration_and_the_ground_floor_alone(graph: G
     allowed = {name for name in PATHS if is_in(name, "edge.sinks")} | set(SINKS_MAY_IMPORT)
     used = {arrow for arrow in arrows(graph) if is_in(arrow[0], "edge.sinks") and is_in(arrow[1], "edge")}
     assert {arrow for arrow in used if arrow[1] not in allowed} == set()
+
+
+def test_the_evaluation_imports_what_makes_an_alarm_and_is_imported_by_its_command_alone(graph: Graph) -> None:
+    rooms = ("edge.camera", "edge.detection", "edge.model", "edge.evaluation")
+    allowed = {name for name in PATHS if any(is_in(name, room) for room in rooms)} | set(EVALUATION_MAY_IMPORT)
+    used = {arrow for arrow in arrows(graph) if is_in(arrow[0], "edge.evaluation") and is_in(arrow[1], "edge")}
+    assert {arrow for arrow in used if arrow[1] not in allowed} == set()
+    users = {arrow[0] for arrow in arrows(graph) if is_in(arrow[1], "edge.evaluation")}
+    assert {user for user in users if not is_in(user, "edge.evaluation") and not is_in(user, "benchmarks")} == {
+        "edge.commands.evaluate"
+    }
 
 
 @pytest.mark.parametrize("room", ["edge", "train", "export"])

@@ -1,4 +1,4 @@
-"""Overhead of the loop: throughput on a 720p recording against the bare interpreter.
+"""Overhead of the loop: passes per second on a 720p recording against the bare interpreter.
 
 Rounds are interleaved and the ratio is taken within a round, so that other load on the machine cancels.
 """
@@ -24,7 +24,7 @@ from edge.sinks.video import VideoWriter
 HD = (1280, 720)
 FPS = 30.0
 VIEWERS = 10
-SUMMARY = re.compile(r": (\d+) frames? in ([\d.]+) s")
+SUMMARY = re.compile(r": (\d+) frames? in ([\d.]+) s .* ([\d.]+) passes per frame")
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ def measure_cost(model: Path, rounds: int, on_round: Callable[[], None], seconds
         measured = []
         for _ in range(rounds):
             before_ms = bare_ms(model)
-            fps = throughput(run_edge(*run))
+            passes_per_s = throughput(run_edge(*run))
             port = free_port()
             with viewers(f"http://127.0.0.1:{port}", VIEWERS):
-                watched_fps = throughput(run_edge(*run, "--web", f"127.0.0.1:{port}"))
+                watched_per_s = throughput(run_edge(*run, "--web", f"127.0.0.1:{port}"))
             network_ms = statistics.mean((before_ms, bare_ms(model)))
-            measured.append((network_ms, fps * network_ms / 1000, watched_fps * network_ms / 1000))
+            measured.append((network_ms, passes_per_s * network_ms / 1000, watched_per_s * network_ms / 1000))
             on_round()
     return Cost(*map(statistics.median, zip(*measured, strict=True)))
 
@@ -71,8 +71,8 @@ def bare_ms(model: Path) -> float:
 
 
 def throughput(output: str) -> float:
-    """Return frames per second, from the summary that a run prints."""
+    """Return runs of the model per second, from the summary that a run prints."""
     match = SUMMARY.search(output)
     if not match:
-        raise RuntimeError(f"no frame count in {output!r}")
-    return int(match[1]) / float(match[2])
+        raise RuntimeError(f"no count of frames and passes in {output!r}")
+    return int(match[1]) / float(match[2]) * float(match[3])

@@ -54,7 +54,7 @@ class CameraFrame:
 class CameraSettings:
     """Settings of a camera or recording. A camera may ignore size and rate."""
 
-    size: tuple[int, int] = (640, 480)
+    size: tuple[int, int] = (1280, 720)
     """Requested width and height of frames, in pixels."""
     model_size: tuple[int, int] = (224, 224)
     """Width and height of the model input. A Pi camera scales to it in hardware."""

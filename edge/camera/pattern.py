@@ -21,6 +21,7 @@ GAMMA = 2.2
 GLOW_SHRINK = 8  # the glow is blurred, so that computing it at an eighth of the size looks the same
 NOISE_ROWS = 512
 RISE_PX_PER_S = (170.0, 210.0, 260.0)  # large eddies rise more slowly
+GRAIN_ROWS_PER_S = 70.0
 EDDY_PX = (64, 24, 10)
 
 Field = npt.NDArray[np.float32]
@@ -36,6 +37,7 @@ class PatternCamera:
         self._light = np.power(self._room.astype(np.float32) / 255, GAMMA)
         rng = np.random.default_rng(7)
         self._eddies = [_noise(rng, NOISE_ROWS, WIDTH, cell) for cell in EDDY_PX]
+        self._grain = rng.integers(0, 4, self._room.shape, np.uint8)
 
     def open(self) -> None:
         self._numbers = count()
@@ -50,9 +52,12 @@ class PatternCamera:
     def frame(self, t_s: float) -> Frame:
         """Return the frame at a time."""
         has_flames = FLAMES_FROM_S <= t_s % PERIOD_S < FLAMES_TO_S
-        return add_flame(self._light, self._flame(t_s)) if has_flames else self._room.copy()
+        if has_flames:
+            return add_flame(self._light, self.flame(t_s))
+        # Noise as of a sensor: a picture without any would be that of a frozen camera.
+        return self._room + np.roll(self._grain, int(t_s * GRAIN_ROWS_PER_S), axis=0)
 
-    def _flame(self, t_s: float) -> Field:
+    def flame(self, t_s: float) -> Field:
         """Return the flame's intensity: 0 outside, about 1 in its core."""
         large, middle, small = (
             np.roll(eddies, -int(t_s * rise), axis=0)[:HEIGHT]

@@ -1,4 +1,7 @@
-"""The Raspberry Pi camera, through picamera2. The ISP scales each frame to the model size at no CPU cost."""
+"""The Raspberry Pi camera, through picamera2. The ISP scales each frame to the model size at no CPU cost.
+
+The main stream gives tiles, images and clips, the second one the whole frame at model size. Both show the same view.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from edge.errors import UserError
 from edge.images import Frame, Map
 
 MAIN, MODEL_SIZE = "main", "lores"  # picamera2's stream names
+BUFFERS = 4  # per stream, of 2.8 MB at 1280x720; picamera2's default of 6 is for encoders, and a Pi Zero 2 has 512 MB
 
 
 class PiCamera:
@@ -48,6 +52,7 @@ class PiCamera:
                     # BT.601, limited range: what OpenCV's conversion expects.
                     colour_space=self._libcamera.ColorSpace.Smpte170m(),
                     controls={"FrameRate": self._settings.fps},
+                    buffer_count=BUFFERS,
                 )
             )
             self._camera.start()

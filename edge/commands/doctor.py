@@ -16,9 +16,12 @@ from edge.camera import CAMERA_KINDS, build_camera
 from edge.camera.capture import Capture
 from edge.commands.options import MODEL_HELP, check_folders, check_page, check_webhook
 from edge.config import Config, Overrides, load_config
+from edge.detection.view_planner import FPS_WITHOUT_LIMIT, MIN_COSTS, ViewPlanner
+from edge.detection.views import tile_input, tiles_of, useful_zoom
 from edge.errors import UserError
 from edge.files import nearest_folder, sha256
 from edge.host.machine import HOT_C, HostStatus, cpu_name, output_of, read_state
+from edge.images import Frame
 from edge.model.latency import time_runs
 from edge.model.segmenter import Segmenter
 from edge.model.shipped import SHIPPED
@@ -57,6 +60,7 @@ def checks(config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
     """Yield the checks by name, the slow ones last. A check returns a detail, or raises `UserError` if it fails."""
     machine = read_state()
     loaded: list[Segmenter] = []
+    frames: list[Frame] = []
 
     def check_model() -> str:
         setup, _ = prepare(config)
@@ -82,7 +86,9 @@ def checks(config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
         yield "broker", lambda: check_broker(config)
     if config.webhook.url:
         yield "webhook", lambda: check_webhook(config)
-    yield "camera", lambda: check_camera(config, *loaded)
+    yield "camera", lambda: check_camera(config, frames, *loaded)
+    if loaded and frames:
+        yield "tiles", lambda: check_tiles(config, frames[0], loaded[0])
 
 
 def check_temperature(machine: HostStatus) -> str:
@@ -147,8 +153,8 @@ def check_broker(config: Config) -> str:
     return f"{address} accepts the login"
 
 
-def check_camera(config: Config, segmenter: Segmenter | None = None) -> str:
-    """Wait for one frame."""
+def check_camera(config: Config, frames: list[Frame], segmenter: Segmenter | None = None) -> str:
+    """Wait for one frame, and append it to `frames`."""
     address, settings = config.source.address_with_login(), camera_settings(config, segmenter)
     name = build_camera(address, settings).name
     with Capture(lambda: build_camera(address, settings), reconnect_limit=0) as capture:
@@ -157,5 +163,27 @@ def check_camera(config: Config, segmenter: Segmenter | None = None) -> str:
     if frame is None:
         remedy = "check that it is on and that no other program uses it"
         raise UserError(f"{name} sent no frame in {CAMERA_WAIT_S:.0f} s", remedy)
+    frames.append(frame.rgb)
     height, width = frame.rgb.shape[:2]
     return f"{name}, {width}x{height} px"
+
+
+def check_tiles(config: Config, frame: Frame, segmenter: Segmenter) -> str:
+    """Time a few tiles, and return in which time all of them are searched."""
+    model_size = segmenter.height, segmenter.width
+    zoom = useful_zoom(frame.shape[:2], model_size) if config.detection.tiles == "auto" else int(config.detection.tiles)
+    if zoom == 1:
+        because = "as configured" if config.detection.tiles == "1" else f"{frame.shape[1]}x{frame.shape[0]} px"
+        return f"whole frame only, {because}"
+    tile = tiles_of(zoom)[0]
+    latency = time_runs(
+        lambda: segmenter.mask(tile_input(frame, tile, model_size)), min_runs=MIN_COSTS, min_seconds=0, warm_up=1
+    )
+    pass_s = latency.median_ms / 1000
+    planner = ViewPlanner(config.detection.tiles, model_size, max_fps=config.loop.max_fps)
+    for _ in range(MIN_COSTS):
+        planner.add_cost(pass_s)
+    interval_s = max(1 / (config.loop.max_fps or FPS_WITHOUT_LIMIT), pass_s)
+    for t_s in (0.0, interval_s):
+        planner.plan(frame.shape, t_s)
+    return f"{planner.fine_view}, {1000 * pass_s:.0f} ms per pass at {1 / interval_s:.1f} frames per second"

@@ -1,94 +1,153 @@
-"""From fire area over time to an alarm: pure functions, for one zone.
+"""From tracks to alarms: which tracks are fire, and which zones they lie in. Pure functions.
 
-An alarm is raised when K of the last N results exceed the on-level and the region flickers like flame. It is cleared
-after a time below the off-level. Between the two levels nothing changes, so that a borderline fire does not chatter.
+A track is confirmed as fire when it was seen in most of its last frames, for some time, if it flickers like flame and
+stays in place. A zone's alarm is raised while a confirmed track lies in it; the track outlives its last sighting by
+`off_after_s`, so that a borderline fire does not chatter.
 
-`edge.detection.flicker` measures flicker from images; this module only applies the rules.
+Such rules over time are what lifts the precision of fire detectors at the same recall: 74 to 92 % in FLAME (2025).
 """
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edge.config_schema import field
+from edge.detection.tracks import Track, area_variation, median_of
+from edge.detection.zones import Cells
+
+MIN_PART = 0.25
+"""A track lies in a zone if this part of its region does, or if it covers this part of the zone: a fire on a border is
+in both zones, one that touches a zone is not."""
 
 
 @dataclass(frozen=True)
 class AlarmRules:
-    """When an alarm is raised and cleared."""
+    """When a track is fire, and when an alarm is cleared.
 
-    on_share: float = field(
-        0.005, "On-level: a result counts as fire if at least this fraction of the zone is fire.", low=0.00001, high=1
-    )
-    off_share: float = field(
-        0.002, "Off-level: an alarm stays raised while more than this fraction of the zone is fire.", low=0, high=1
-    )
-    on_results: int = field(5, "Raise the alarm when this many recent results count as fire …", low=1, high=1000)
-    of_results: int = field(8, "… of this many recent results.", low=1, high=1000)
-    off_after_s: float = field(
-        5.0, "Clear the alarm after this many consecutive seconds at or below the off-level.", low=0, high=86_400
+    The levels were chosen on 32 recordings, 14 of them with fire, and 84 scenes with small flames laid over them.
+    """
+
+    on_results: int = field(5, "An alarm needs a region that is detected in this many recent results …", low=1, high=64)
+    of_results: int = field(10, "… of this many; over a longer time, in the same fraction of results.", low=1, high=64)
+    on_s: float = field(0.8, "… and over at least this many seconds.", low=0, high=60)
+    min_score: float = field(
+        0.75,
+        "Fire score that an alarm needs. A lower one raises more alarms, false ones too. Most fires score 1.5 to 3, "
+        "and most of what resembles fire below 0.5.",
+        low=-10,
+        high=10,
     )
     require_flicker: bool = field(
-        True,
-        "Require flicker. Rejects lamps, sunsets, red vehicles and objects carried past. Disable it for frames "
-        "seconds apart, and for a moving camera.",
+        True, "Require flicker. Rejects lamps, sunsets and red vehicles. Disable it for frames seconds apart."
     )
-    flicker_threshold: float = field(
-        0.06,
-        "Minimum flicker for an alarm: image change of the fire region within 0.2 s, from 0 to 1, median of recent "
-        "results. Typical values: fires from 0.15, lamps below 0.01, passing objects below 0.06.",
-        low=0,
-        high=1,
+    require_steady: bool = field(
+        True, "Require that the region stays in place and keeps its size. Rejects objects that are carried past."
     )
+    require_colour: bool = field(
+        True, "Require that the region is reddish, unless the camera sends frames without colour. Rejects white lights."
+    )
+    off_after_s: float = field(5.0, "Clear the alarm after this many seconds without fire.", low=0, high=86_400)
     memory_s: float = field(
         30.0, "Results older than this many seconds raise no alarm, as after an outage.", low=0, high=86_400
     )
 
 
-@dataclass(frozen=True)
-class Observation:
-    """One result in one zone."""
+WINDOW_S = 2.0
+"""A track is judged by its sightings in this time. With 2 s instead of 1 s, the highest scores of recordings without
+fire fall by 0.2 to 0.4, and fires keep theirs."""
+MIN_FLICKER, TYPICAL_FLICKER, MAX_FLICKER = 0.03, 0.1, 0.2
+"""Nothing below the minimum is fire. Above the maximum, more flicker is not more like fire: people and rain flicker."""
+MIN_MEASURED = 2
+"""A single flicker value may be a camera jump."""
+MIN_REDNESS = 15.0
+"""Excess of red over blue in a reddish region, in grey levels. Fires 50 to 250, white lights and paint below 5."""
 
-    t_s: float
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the recent frames say about a track."""
+
+    results: int
+    """In how many it was seen."""
+    ratio: float
+    """The fraction of those in which it could have been seen."""
+    duration_s: float
     share: float
-    """Fire area as a fraction of the zone."""
+    """Mean area, as a fraction of the frame."""
+    probability: float
+    redness: float
     flicker: float | None
-    """Image change of the fire region, 0..1; None if not compared."""
+    """Median; None with fewer than `MIN_MEASURED` values."""
+    overlap: float | None
+    area_variation: float
 
 
-@dataclass(frozen=True)
-class AlarmState:
-    """The whole state of one alarm."""
-
-    raised: bool = False
-    recent: tuple[Observation, ...] = ()
-    """The last N observations, oldest first."""
-    below_since_s: float | None = None
-    """Since when a raised alarm has been at or below the off-level."""
-
-
-def step(state: AlarmState, observation: Observation, rules: AlarmRules) -> AlarmState:
-    """Return the state after one more observation. Observations come in time order."""
-    last = (*state.recent, observation)[-rules.of_results :]
-    recent = tuple(past for past in last if 0 <= observation.t_s - past.t_s <= rules.memory_s)
-    if not state.raised:
-        return AlarmState(raised=is_fire(recent, rules), recent=recent)
-    if observation.share > rules.off_share:
-        return replace(state, recent=recent, below_since_s=None)
-    below_since_s = observation.t_s if state.below_since_s is None else state.below_since_s
-    if observation.t_s - below_since_s >= rules.off_after_s:
-        return AlarmState(recent=recent)
-    return replace(state, recent=recent, below_since_s=below_since_s)
-
-
-def is_fire(recent: tuple[Observation, ...], rules: AlarmRules) -> bool:
-    """Return whether enough results count as fire and flicker. The median ignores a single camera jump or flash."""
-    fire = [past for past in recent if past.share >= rules.on_share]
-    if rules.require_flicker:
-        fire = [past for past in fire if past.flicker is not None]
-    if len(fire) < rules.on_results:
-        return False
-    return (
-        not rules.require_flicker or statistics.median(past.flicker or 0.0 for past in fire) >= rules.flicker_threshold
+def evidence(track: Track, t_s: float, rules: AlarmRules) -> Evidence:
+    """Return what the sightings of the last `WINDOW_S` say, or the last `of_results` if those are more."""
+    window = track.recent(rules.of_results, WINDOW_S, t_s, t_s - rules.memory_s)
+    seen = [sighting for sighting in window if sighting.region]
+    regions = [sighting.region for sighting in seen if sighting.region]
+    return Evidence(
+        len(seen),
+        len(seen) / max(len(window), 1),
+        t_s - track.began_s,
+        statistics.fmean(region.share for region in regions) if regions else 0.0,
+        statistics.fmean(region.probability for region in regions) if regions else 0.0,
+        statistics.median(region.redness for region in regions) if regions else 0.0,
+        median_of([sighting.flicker for sighting in seen], at_least=MIN_MEASURED),
+        median_of([sighting.overlap for sighting in seen]),
+        area_variation(seen),
     )
+
+
+def fire_score(seen: Evidence, rules: AlarmRules) -> float:
+    """Return how much a track resembles fire: a sum that is about 0 for objects, and 1 to 3 for fires.
+
+    The weights were set by hand on the recordings that `AlarmRules` names. A logistic regression over the same values,
+    trained with one recording left out at a time, raised four false alarms where this sum raises one.
+    """
+    flicker = TYPICAL_FLICKER if not rules.require_flicker else min(max(seen.flicker or 0.0, 0.001), MAX_FLICKER)
+    score = math.log(flicker / 0.04) + 6 * (seen.probability - 0.8)
+    score += 0.2 * min(max(math.log(max(seen.share, 1e-9) / 0.001), -2.0), 3.0)  # a large region is rarely mistaken
+    if rules.require_steady:
+        score -= max(0.0, seen.area_variation - 0.3)
+        score -= 2 * max(0.0, 0.5 - (1.0 if seen.overlap is None else seen.overlap))
+    return score
+
+
+def is_fire(seen: Evidence, rules: AlarmRules, *, infrared: bool = False) -> bool:
+    """Return whether a track with this evidence is fire. `infrared` frames have no colour."""
+    if seen.results < rules.on_results or seen.ratio < rules.on_results / rules.of_results:
+        return False
+    if seen.duration_s < rules.on_s:
+        return False
+    if rules.require_flicker and (seen.flicker is None or seen.flicker < MIN_FLICKER):
+        return False
+    if rules.require_colour and not infrared and seen.redness < MIN_REDNESS:
+        return False
+    return fire_score(seen, rules) >= rules.min_score
+
+
+def confirm(tracks: Sequence[Track], t_s: float, rules: AlarmRules, *, infrared: bool = False) -> tuple[Track, ...]:
+    """Return the tracks with those confirmed that are seen at `t_s` and are fire."""
+
+    def is_new_fire(track: Track) -> bool:
+        if track.confirmed or track.seen_s != t_s or t_s - track.began_s < rules.on_s:
+            return False
+        return is_fire(evidence(track, t_s, rules), rules, infrared=infrared)
+
+    return tuple(replace(track, confirmed=True) if is_new_fire(track) else track for track in tracks)
+
+
+def is_raised(tracks: Sequence[Track], zone: Cells) -> bool:
+    """Return whether a confirmed track lies in a zone, given as cells of the model grid."""
+    return any(track.confirmed and lies_in(track, zone) for track in tracks)
+
+
+def lies_in(track: Track, zone: Cells) -> bool:
+    """Return whether a track's last region lies in a zone, to `MIN_PART` of either."""
+    within = track.region.within(zone)
+    return bool(within) and (within >= MIN_PART * track.region.area or within >= MIN_PART * int(zone.sum()))

@@ -1,26 +1,42 @@
-"""The detector: from a frame to its result and events, through model, zones, flicker and alarm rules."""
+"""The detector: from a frame to its result and events, through views, model, regions, tracks and alarm rules."""
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from edge.camera.capture import TimedFrame
-from edge.detection.alarm import AlarmRules, AlarmState, Observation, step
+from edge.detection.alarm import AlarmRules, confirm, is_raised
+from edge.detection.camera_health import CameraHealth
 from edge.detection.events import EventTracker
-from edge.detection.flicker import FlickerTracker
+from edge.detection.flicker import RecentFrames
+from edge.detection.infrared import InfraredSwitch
+from edge.detection.regions import Region, find_regions
+from edge.detection.tracks import Sighting, Track, follow
+from edge.detection.view_planner import ViewPlanner
+from edge.detection.views import WHOLE, DetectionSettings, Infrared, View, merge, tile_input
 from edge.detection.zones import ZoneMap
-from edge.images import Frame
-from edge.messages import FireEvent, FrameResult
+from edge.images import Frame, Map, Mask
+from edge.messages import Box, Event, FineView, FrameResult, TrackStatus
 from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
+
+MAX_CANDIDATES = 8
+"""Tracks around which tiles are searched first; their tiles overlap, and all others come in turn."""
+MAX_MEASURED = 4
+"""Tracks per frame whose flicker is measured, in turn: it bounds the time that a frame takes."""
 
 
 class Detector:
     """Processes frames in time order; `clock` is that of `TimedFrame.captured_s`.
+
+    Args:
+        max_fps: frames per second that are wanted; tiles take what time they leave. 0 for no limit.
+        passes_per_frame: fixed number of passes, for a replay that does not depend on the machine; see `ViewPlanner`.
 
     Example:
         >>> segmenter = Segmenter("base")
@@ -36,48 +52,116 @@ class Detector:
         zones: ZoneMap,
         rules: AlarmRules,
         events: EventTracker,
+        settings: DetectionSettings = DetectionSettings(),  # noqa: B008 (frozen)
         *,
+        max_fps: float = 10.0,
+        passes_per_frame: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.events = events
         self._clock = clock
-        self._states: dict[str, AlarmState] = {}
-        self.reconfigure(segmenter, zones, rules)
+        self._passes_per_frame = passes_per_frame
+        self._health = CameraHealth()
+        self._frames = RecentFrames()
+        self._infrared = InfraredSwitch()
+        self._tracks: tuple[Track, ...] = ()
+        self._ids = itertools.count(1)
+        self.reconfigure(segmenter, zones, rules, settings, max_fps=max_fps)
 
-    def reconfigure(self, segmenter: Segmenter, zones: ZoneMap, rules: AlarmRules) -> None:
-        """Replace model, zones and rules. Zones with the same name keep their alarm."""
-        self._segmenter, self._zones, self._rules = segmenter, zones, rules
-        self._states = {name: self._states.get(name, AlarmState()) for name in zones.cells}
-        self._flicker = {name: FlickerTracker() for name in zones.cells}
+    def reconfigure(
+        self, segmenter: Segmenter, zones: ZoneMap, rules: AlarmRules, settings: DetectionSettings, *, max_fps: float
+    ) -> None:
+        """Replace model, zones and settings. Tracks go on, and with them the alarms of zones in the same place."""
+        self._segmenter, self._zones, self._rules, self._settings = segmenter, zones, rules, settings
+        self._size = size = segmenter.height, segmenter.width
+        self.planner = ViewPlanner(settings.tiles, size, max_fps=max_fps, passes_per_frame=self._passes_per_frame)
+        # The sightings belong to the old model; an alarm goes on.
+        regions = {track.id: track.region.on_grid(size) for track in self._tracks if track.confirmed}
+        self._tracks = tuple(
+            replace(track, region=regions[track.id], sightings=(Sighting(track.seen_s, regions[track.id]),))
+            for track in self._tracks
+            if track.confirmed and regions[track.id].area
+        )
+
+    @property
+    def fine_view(self) -> FineView | None:
+        """How the frame is covered in tiles; None while only the whole frame is seen."""
+        return self.planner.fine_view
 
     def prepare(self, rgb: Frame) -> Frame:
         """Return the frame at model size, for `TimedFrame.model_rgb`. Thread-safe."""
-        return to_model_input(rgb, self._segmenter.height, self._segmenter.width)
+        return to_model_input(rgb, *self._size)
 
-    def process(self, frame: TimedFrame) -> tuple[FrameResult, list[FireEvent]]:
+    def process(self, frame: TimedFrame) -> tuple[FrameResult, list[Event]]:
         """Return the result of a frame and the events it triggers."""
         started_s = self._clock()
         model_rgb = frame.model_rgb
-        if model_rgb is None or model_rgb.shape[:2] != (self._segmenter.height, self._segmenter.width):
+        if model_rgb is None or model_rgb.shape[:2] != self._size:
             model_rgb = self.prepare(frame.rgb)
-        mask = self._segmenter.mask(model_rgb)
+        views = self.planner.plan(frame.rgb.shape, frame.t_s, self._candidates())
+        probability, whole, fine = self._predict(frame, model_rgb, views)
         inference_s = self._clock() - started_s
-        grey = cv2.cvtColor(model_rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
-        areas = self._zones.fire_areas(mask)
-        for name, area in areas.items():
-            state = self._states[name]
-            compare = not state.raised and area.share >= self._rules.on_share
-            flicker = self._flicker[name].update(frame.t_s, grey, area.cells, compare=compare)
-            self._states[name] = step(state, Observation(frame.t_s, area.share, flicker), self._rules)
+        mask = probability >= self._segmenter.threshold_u8
+        self._frames.add(frame.t_s, frame.rgb)
+        problem = self._health.update(frame.t_s, model_rgb)
+        infrared = self._infrared.update(frame.t_s, model_rgb)
+        fire = mask.view(np.uint8) & self._zones.monitored
+        paused = infrared and self._settings.infrared == Infrared.PAUSE
+        if paused:
+            fire[:] = 0
+        regions = find_regions(probability, fire, rgb=model_rgb, whole=whole)
+        if any(frame.t_s < track.seen_s for track in self._tracks):
+            self._tracks = ()  # the recording restarted
+        self._tracks = confirm(self._follow(frame.t_s, regions, fine), frame.t_s, self._rules, infrared=infrared)
         result = FrameResult(
             frame=frame.number,
             t_s=frame.t_s,
             age_ms=1000 * (self._clock() - frame.captured_s),
             inference_ms=1000 * inference_s,
             fire_share=self._zones.fire_share(mask),
-            shares={name: area.share for name, area in areas.items()},
-            alarms={name: state.raised for name, state in self._states.items()},
+            shares=self._zones.shares(mask),
+            alarms={name: is_raised(self._tracks, cells) for name, cells in self._zones.cells.items()},
             rgb=frame.rgb,
             mask=mask,
+            passes=len(views),
+            tracks=tuple(
+                TrackStatus(track.id, track.region.box, track.region.share, track.confirmed)
+                for track in self._tracks
+                if track.seen_s == frame.t_s
+            ),
+            infrared=infrared,
+            paused=paused,
+            camera_problem=problem,
         )
         return result, self.events.update(result)
+
+    def _predict(self, frame: TimedFrame, model_rgb: Frame, views: Sequence[View]) -> tuple[Map, Map, Mask]:
+        """Return the merged probability map, that of the whole frame, and which cells were seen in a tile."""
+        started_s = self._clock()
+        whole = self._segmenter(model_rgb).copy()
+        tiles = ((view, self._segmenter(tile_input(frame.rgb, view, self._size))) for view in views if view != WHOLE)
+        probability, fine = merge(self._size, itertools.chain([(WHOLE, whole)], tiles))
+        self.planner.add_cost((self._clock() - started_s) / len(views))
+        return probability, whole, fine
+
+    def _candidates(self) -> list[Box]:
+        """Return the boxes to look at again: unconfirmed tracks, the newest first, then fires."""
+        tracks = sorted(self._tracks, key=lambda track: (track.confirmed, -track.began_s))
+        return [track.region.box for track in tracks[:MAX_CANDIDATES]]
+
+    def _follow(self, t_s: float, regions: list[Region], fine: Mask) -> tuple[Track, ...]:
+        candidates = [track for track in self._tracks if not track.confirmed]
+        in_turn = {track.id for track in sorted(candidates, key=lambda track: track.measured_s)[:MAX_MEASURED]}
+
+        def measure(track: Track, region: Region) -> float | None:
+            is_due = self._rules.require_flicker and track.id in in_turn
+            return self._frames.flicker(track.sightings, region) if is_due else None
+
+        def is_visible(track: Track) -> bool:
+            region = track.region
+            return not region.needs_tile or bool(fine[region.centre])
+
+        return follow(
+            self._tracks, t_s, regions, next_id=lambda: next(self._ids), measure=measure, is_visible=is_visible,
+            keep_s=self._rules.off_after_s,
+        )  # fmt: skip

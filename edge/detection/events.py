@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from edge.messages import END, PEAK, START, FireEvent, FrameResult
+from edge.detection.camera_events import CameraEventTracker
+from edge.messages import END, PEAK, START, Event, FireEvent, FrameResult
 
 PEAK_HOLD_S = 3.0  # a largest area is a peak after this long without a larger one
 GROWTH = 1.5  # least factor from one published peak to the next
@@ -54,9 +55,12 @@ class EventTracker:
     """Makes a fire's id from time and zone."""
     _fires: dict[str, ActiveFire] = field(default_factory=dict, init=False)
 
-    def update(self, result: FrameResult) -> list[FireEvent]:
-        """Return the events of a result. The fire of a removed zone ends."""
-        events: list[FireEvent] = []
+    def __post_init__(self) -> None:
+        self._camera = CameraEventTracker(self.now, self.new_id)
+
+    def update(self, result: FrameResult) -> list[Event]:
+        """Return the events of a result, those of the camera last. The fire of a removed zone ends."""
+        events: list[Event] = []
         for zone in dict.fromkeys([*result.alarms, *self._fires]):
             alarm = result.alarms.get(zone, False)
             fire = self._fires.get(zone)
@@ -73,7 +77,7 @@ class EventTracker:
                 if not alarm:
                     del self._fires[zone]
                     events.append(self._event(fire, END, result, result.shares.get(zone, 0.0)))
-        return events
+        return events + self._camera.update(result, model_sha256=self.model_sha256, source=self.source)
 
     def _event(self, fire: ActiveFire, kind: str, result: FrameResult, share: float) -> FireEvent:
         fire.events += 1
@@ -92,4 +96,5 @@ class EventTracker:
             source=self.source,
             rgb=result.rgb,
             mask=result.mask,
+            camera_problem=result.camera_problem,
         )

@@ -1,79 +1,149 @@
-"""Measure flicker: how much the image of a fire region changes within a moment.
+"""Measure flicker: how much the image of a region changes within a moment, motion and brightness set aside.
 
-Flames change shape within 0.2 s; lamps, sunsets and red vehicles do not. The older image patch is searched for in the
-neighbourhood of the newer image, so that mere motion is not flicker. Correlation ignores brightness, so that exposure
-changes are not flicker either. Flames also persist in place: a carried orange bag swings and turns, but leaves its
-former position free of fire pixels, and scores 0. The mask is not compared: it flickers at the edge of any detection.
+Flames change shape within 0.2 s; lamps, sunsets and red vehicles do not. The older image of a region is searched for
+in the newer one and its brightness matched, so that neither a passing lorry nor a blinking sign counts as flicker.
+Measured on the frame's own pixels: at model size a small flame is a steady blob.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
+from edge.detection.regions import Region
+from edge.detection.tracks import Sighting
 from edge.detection.zones import Cells
-from edge.images import Map
+from edge.images import Frame
+from edge.messages import Box
 
 COMPARE_S = 0.2
-"""Minimum age of the older image: consecutive frames of a fast camera resemble each other even in a fire."""
+"""Minimum age of the older frame: consecutive frames of a fast camera resemble each other even in a fire."""
+KEEP_S = 0.5
+"""Frames up to this age are kept, since a region may be missed in some of them. At 10 a second in 720p: 14 MB."""
 ROUNDING_S = 0.001  # frame times are not exact in floating point
-REACH_PX = 24
-"""Search distance in model pixels: an orange lorry that crosses the frame in 3 s moves that far between two frames."""
-MARGIN_PX = 2
-MIN_AREA_PX = 12  # smaller regions have too little texture to compare
-MIN_PERSISTENCE = 0.25
-"""Minimum fraction of a patch that is still fire in the newer mask. Most of a pale brazier reach it after 0.2 s; a bag
-that is carried past mostly does not after 0.17 s, and has 0 left after 0.33 s."""
-MIN_CONTRAST = 2.0  # standard deviation in grey levels; below it is only sensor noise, which never correlates
+MAX_SIDE_PX = 96
+"""Larger windows are reduced to this side: it bounds the cost, and large flames need no more detail."""
+MARGIN_CELLS = 2.0
+MARGIN = 0.3
+"""Search distance on each side: cells of the model grid, plus a fraction of the region's longer side."""
+MIN_CONTRAST = 1.0  # standard deviation in grey levels; below it, a patch has nothing to register by
+
+AROUND = np.ones((5, 5), np.uint8)
+"""Pixels this close to the region are not its surroundings: its glow and its blurred edge."""
+
+Grey = npt.NDArray[np.float32]
 
 
-class FlickerTracker:
-    """Recent model-size grey images and fire cells of one zone."""
+class RecentFrames:
+    """The frames of the last moment, to compare a region with what it looked like before."""
 
     def __init__(self) -> None:
-        self._history: deque[tuple[float, Map, Cells]] = deque()
+        self._frames: deque[tuple[float, Frame]] = deque()
 
-    def update(self, t_s: float, grey: Map, cells: Cells, *, compare: bool = True) -> float | None:
-        """Store a frame and return the flicker since `COMPARE_S` earlier, 0..1; None without an earlier fire region.
+    def add(self, t_s: float, rgb: Frame) -> None:
+        """Keep a frame, and of the older ones those of the last `KEEP_S`, or one at least `COMPARE_S` older."""
+        frames = self._frames
+        if frames and (t_s < frames[-1][0] or rgb.shape != frames[-1][1].shape):
+            frames.clear()  # the recording restarted, or the camera changed its mode
+        frames.append((t_s, rgb))
+        while len(frames) > 2 and t_s - frames[0][0] > KEEP_S and t_s - frames[1][0] >= COMPARE_S - ROUNDING_S:
+            frames.popleft()
 
-        The arrays are stored: pass new ones each time. `compare=False` stores only.
+    def flicker(self, sightings: Sequence[Sighting], region: Region) -> float | None:
+        """Return the flicker score of a track: from its last sighting at least `COMPARE_S` ago to its region now.
+
+        None without such a sighting in a frame that is kept.
         """
-        history = self._history
-        if history and t_s < history[-1][0]:
-            history.clear()  # the recording restarted
-        latest_s = t_s - COMPARE_S + ROUNDING_S
-        while len(history) > 1 and history[1][0] <= latest_s:
-            history.popleft()
-        before = history[0] if history and history[0][0] <= latest_s else None
-        history.append((t_s, grey, cells))
-        return flicker_score(before[1], grey, before[2], cells) if compare and before else None
-
-
-def flicker_score(before: Map, after: Map, fire_before: Cells, fire_after: Cells) -> float | None:
-    """Return 1 minus the best correlation of the largest persisting fire patch with its neighbourhood in `after`.
-
-    0 means the same image, perhaps moved or dimmed, or that no patch persists; 1 a different image. None if
-    `fire_before` has no patch of at least `MIN_AREA_PX`.
-    """
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(fire_before)
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    comparable = areas >= MIN_AREA_PX
-    if not comparable.any():
+        t_s, rgb = self._frames[-1]
+        frames = dict(self._frames)
+        for sighting in reversed(sightings):
+            if sighting.region and t_s - sighting.t_s >= COMPARE_S - ROUNDING_S:
+                before = frames.get(sighting.t_s)
+                return None if before is None else flicker_score(before, sighting.region, rgb, region)
         return None
-    remaining = np.bincount(labels[fire_after > 0], minlength=count)[1:]
-    persisting = np.where(comparable & (remaining >= MIN_PERSISTENCE * areas), areas, 0)
-    if not persisting.any():
-        return 0.0
-    left, top, width, height, _ = (int(value) for value in stats[1 + int(np.argmax(persisting))])
-    patch = _window(before, left, top, width, height, MARGIN_PX)
-    if patch.std() < MIN_CONTRAST:
-        return 0.0
-    neighbourhood = _window(after, left, top, width, height, MARGIN_PX + REACH_PX)
-    correlation = float(cv2.matchTemplate(neighbourhood, patch, cv2.TM_CCOEFF_NORMED).max())
-    return min(max(1 - correlation, 0.0), 1.0)
 
 
-def _window(grey: Map, left: int, top: int, width: int, height: int, margin: int) -> Map:
-    return grey[max(0, top - margin) : top + height + margin, max(0, left - margin) : left + width + margin]
+def flicker_score(before: Frame, was: Region, after: Frame, now: Region) -> float:
+    """Return the mean change of a region's grey levels between two frames, as a fraction of their brightness.
+
+    The change that remains after registration (the best translation) and gain, less that of the surroundings: 0 for
+    the same image, moved or dimmed.
+
+    Args:
+        before, after: RGB frames of the same shape, in time order.
+        was, now: the region in each of them.
+    """
+    height, width = now.grid
+    left, top = min(was.left, now.left), min(was.top, now.top)
+    right, bottom = max(was.right, now.right), max(was.bottom, now.bottom)
+    margin = MARGIN_CELLS + MARGIN * max(right - left, bottom - top)
+    left, top = max(0, int(left - margin)), max(0, int(top - margin))
+    right, bottom = min(width, int(right + margin) + 1), min(height, int(bottom + margin) + 1)
+    cells = np.zeros((bottom - top, right - left), np.uint8)
+    for region in (was, now):
+        window = cells[region.top - top : region.bottom - top, region.left - left : region.right - left]
+        np.bitwise_or(window, region.cells, out=window)
+    old, new = (
+        _window(frame, (left / width, top / height, right / width, bottom / height)) for frame in (before, after)
+    )
+    inside = cv2.resize(cells, old.shape[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+    rows = _pixels(was.top - top, was.bottom - top, cells.shape[0], old.shape[0])
+    columns = _pixels(was.left - left, was.right - left, cells.shape[1], old.shape[1])
+    return _residual(old, new, inside, rows, columns)
+
+
+def _pixels(start: int, end: int, cells: int, pixels: int) -> slice:
+    """Return the pixels of cells, one cell more on each side."""
+    return slice(round(max(start - 1, 0) * pixels / cells), round(min(end + 1, cells) * pixels / cells))
+
+
+def _window(frame: Frame, box: Box) -> Grey:
+    """Return the grey levels of a box of the frame, reduced to at most `MAX_SIDE_PX`."""
+    height, width = frame.shape[:2]
+    left, top, right, bottom = (round(edge * size) for edge, size in zip(box, (width, height) * 2, strict=True))
+    left, top = min(left, width - 1), min(top, height - 1)  # a frame may have fewer pixels than the grid has cells
+    part = frame[top : max(bottom, top + 4), left : max(right, left + 4)]
+    step = max(1, max(part.shape) // (2 * MAX_SIDE_PX))  # an average of every n-th pixel is as good, and cheaper
+    window = cv2.cvtColor(np.ascontiguousarray(part[::step, ::step]), cv2.COLOR_RGB2GRAY)
+    scale = MAX_SIDE_PX / max(window.shape)
+    if scale < 1:
+        size = max(4, round(window.shape[1] * scale)), max(4, round(window.shape[0] * scale))
+        window = cv2.resize(window, size, interpolation=cv2.INTER_AREA)
+    return window.astype(np.float32)
+
+
+def _residual(old: Grey, new: Grey, inside: Cells, rows: slice, columns: slice) -> float:
+    """Return the change inside the region that registration and gain leave, less that of its surroundings.
+
+    The surroundings change by sensor noise, by compression, and like the region where everything moves: water, leaves.
+    """
+    patch = old[rows, columns]
+    if not inside[rows, columns].any() or float(patch.std()) < MIN_CONTRAST:
+        return 0.0
+    _, _, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(new, patch, cv2.TM_CCOEFF_NORMED))
+    match = new[y : y + patch.shape[0], x : x + patch.shape[1]]
+    region = inside[rows, columns] > 0
+    level = max(float(patch[region].mean()), 1.0)
+    change = float(_differences(patch[region], match[region]).mean())
+    around = cv2.dilate(inside, AROUND) == 0
+    noise = float(np.median(_differences(*_shifted(old, new, around, x - columns.start, y - rows.start))))
+    return min(max(change - noise, 0.0) / level, 1.0)
+
+
+def _differences(old: Grey, new: Grey) -> Grey:
+    """Return the absolute differences after matching the mean; of nothing, 0."""
+    if not old.size:
+        return np.zeros(1, np.float32)
+    return np.abs(new * ((old.mean() + 1) / (new.mean() + 1)) - old)
+
+
+def _shifted(old: Grey, new: Grey, around: npt.NDArray[np.bool_], x: int, y: int) -> tuple[Grey, Grey]:
+    """Return the grey levels around the region in both windows, the new one moved by (x, y) pixels."""
+    height, width = old.shape
+    then = np.s_[max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)]
+    now = np.s_[max(0, y) : height - max(0, -y), max(0, x) : width - max(0, -x)]
+    return old[then][around[then]], new[now][around[then]]

@@ -33,16 +33,6 @@ class Zone:
     polygon: tuple[Point, ...]
 
 
-@dataclass(frozen=True)
-class FireArea:
-    """The fire pixels in one zone."""
-
-    share: float
-    """Fire cells as a fraction of the zone's cells."""
-    cells: Cells
-    """The fire cells, at model size."""
-
-
 class ZoneMap:
     """The zones on the model grid.
 
@@ -76,11 +66,13 @@ class ZoneMap:
         self._sizes = {name: cv2.countNonZero(cells) for name, cells in self.cells.items()}
         self._monitored_size = cv2.countNonZero(self.monitored)
 
-    def fire_areas(self, mask: Mask) -> dict[str, FireArea]:
-        """Return the fire area of each zone, by name."""
+    def shares(self, mask: Mask) -> dict[str, float]:
+        """Return the fire area of each zone, as a fraction of the zone, by its name."""
         fire = mask.view(np.uint8)
-        cells = {name: np.bitwise_and(fire, zone_cells) for name, zone_cells in self.cells.items()}
-        return {name: FireArea(cv2.countNonZero(cells[name]) / self._sizes[name], cells[name]) for name in cells}
+        return {
+            name: cv2.countNonZero(np.bitwise_and(fire, cells)) / self._sizes[name]
+            for name, cells in self.cells.items()
+        }
 
     def fire_share(self, mask: Mask) -> float:
         """Return the fire area as a fraction of the frame without its ignored areas."""

@@ -55,6 +55,11 @@ class Throttle:
         self._polled_s = self.clock() - MACHINE_POLL_S
         self.poll()
 
+    @property
+    def slowdown(self) -> int:
+        """How many times less work to do while the machine is hot: 1 while it is cool."""
+        return 1 << self._halvings
+
     def wait_s(self) -> float:
         """Return the seconds until the next frame may be processed."""
         return max(0.0, self._started_s + self.interval_s() - self.clock())

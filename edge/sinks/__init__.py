@@ -10,7 +10,7 @@ from concurrent.futures import Future
 
 from edge.config import Config
 from edge.errors import reason_of
-from edge.messages import FireEvent, FrameResult, ReceiverStatus, RunStatus
+from edge.messages import CameraEvent, Event, FireEvent, FrameResult, ReceiverStatus, RunStatus
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Sink:
     def on_result(self, result: FrameResult) -> None:
         """Handle the result of one frame."""
 
-    def store_event(self, event: FireEvent) -> threading.Event | None:
+    def store_event(self, event: Event) -> threading.Event | None:
         """Start writing an event to disk in another thread; return an event that is set when it is written.
 
         Called before `on_event` of any sink, so that a published event survives a kill.
@@ -49,6 +49,9 @@ class Sink:
 
     def on_event(self, event: FireEvent) -> None:
         """Handle a fire event; called after the result that caused it."""
+
+    def on_camera_event(self, event: CameraEvent) -> None:
+        """Handle a problem of the camera, or its end; called after the result that caused it."""
 
     def on_status(self, status: RunStatus) -> None:
         """Handle the status of the run; called even when no frames arrive."""
@@ -87,12 +90,15 @@ class Sinks:
     def on_result(self, result: FrameResult) -> None:
         self._call_each(lambda sink: sink.on_result(result))
 
-    def on_event(self, event: FireEvent) -> None:
+    def on_event(self, event: Event) -> None:
         """Publish an event once it is on disk; at the latest after `STORE_WAIT_S`, for a disk that hangs."""
         writes: list[threading.Event | None] = []
         self._call_each(lambda sink: writes.append(sink.store_event(event)))
         self._wait_for([written for written in writes if written])
-        self._call_each(lambda sink: sink.on_event(event))
+        if isinstance(event, CameraEvent):
+            self._call_each(lambda sink: sink.on_camera_event(event))
+        else:
+            self._call_each(lambda sink: sink.on_event(event))
 
     def on_status(self, status: RunStatus) -> None:
         self._call_each(lambda sink: sink.on_status(status))

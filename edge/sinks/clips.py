@@ -27,7 +27,7 @@ from edge.config import ClipsSection
 from edge.errors import counted, reason_of
 from edge.files import replacing
 from edge.images import Frame, encode_jpeg, overlay, shrink
-from edge.messages import END, START, FireEvent, FrameResult
+from edge.messages import END, RECOVERED, START, CameraEvent, Event, FireEvent, FrameResult
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
 from edge.sinks.retention import ABANDONED_AFTER_S, Retention
 from edge.sinks.video import MEMORY_DIR, PRIVATE_FILE, PRIVATE_FOLDER, SCRATCH_PREFIX, VideoWriter
@@ -77,6 +77,8 @@ class FileJob:
 
 class Clips(Sink):
     """Writes ID.mp4, ID.json (the last event), and ID-KIND.jpg and ID-KIND-overlay.jpg for start, peak and end.
+
+    Of a problem of the camera it writes ID-problem.jpg and ID-recovered.jpg.
 
     Args:
         section: folder, length of clips, and limits of the folder; the oldest files are deleted first.
@@ -138,8 +140,12 @@ class Clips(Sink):
         self._submit(f"{name}.jpg", size_bytes, lambda path: write_jpeg(path, event.rgb))
         self._submit(f"{name}-overlay.jpg", size_bytes, lambda path: write_jpeg(path, overlay(event.rgb, event.mask)))
         if event.kind == END:
-            record = json.dumps(event.as_json(), indent=2, allow_nan=False) + "\n"
-            self._submit(f"{event.id}.json", len(record), lambda path: path.write_text(record))
+            self._submit_record(event)
+
+    def on_camera_event(self, event: CameraEvent) -> None:
+        self._submit(f"{event.id}-{event.kind}.jpg", event.rgb.nbytes, lambda path: write_jpeg(path, event.rgb))
+        if event.kind == RECOVERED:
+            self._submit_record(event)
 
     def close(self) -> None:
         for clip in list(self._clips):
@@ -154,6 +160,10 @@ class Clips(Sink):
                 if self._temporary:  # nothing else deletes it once the process ends
                     with suppress(OSError):
                         self._temporary.unlink(missing_ok=True)
+
+    def _submit_record(self, event: Event) -> None:
+        record = json.dumps(event.as_json(), indent=2, allow_nan=False) + "\n"
+        self._submit(f"{event.id}.json", len(record), lambda path: path.write_text(record))
 
     def _finish(self, clip: Clip) -> None:
         self._clips.remove(clip)

@@ -18,8 +18,7 @@ from pathlib import Path
 
 from edge.errors import UserError, counted, reason_of
 from edge.files import write_durably
-from edge.messages import END
-from edge.sinks.queue_files import as_event, interrupted_ends, lock_folder, move_aside, open_path, read_document
+from edge.sinks.queue_files import interrupted_ends, lock_folder, move_aside, read_document, retire
 
 log = logging.getLogger(__name__)
 
@@ -220,14 +219,8 @@ class DiskQueue:
         """Delete the file of a delivered document; keep the last event of a fire that has not ended."""
         if self._handle is None:  # the folder belongs to another run
             return
-        event = as_event(data)
         with suppress(OSError):  # a read-only disk: the event is delivered again after a restart
-            if event and event["kind"] != END:
-                self._path(item).replace(open_path(self.folder, event["id"]))
-                return
-            if event:
-                open_path(self.folder, event["id"]).unlink(missing_ok=True)
-            self._path(item).unlink(missing_ok=True)
+            retire(self._path(item), data)
 
     def _drop_excess(self) -> None:
         with self._lock:

@@ -39,6 +39,8 @@ def discovery(
             "name": f"Fire{name_suffix}",
             "device_class": "safety",
             "value_template": f"{{{{ 'ON' if {value}.alarm else 'OFF' }}}}",
+            "json_attributes_topic": f"{base}/state",
+            "json_attributes_template": "{{ {'picture_current': value_json.picture_current} | tojson }}",
         }
         fire_share = _measurement(f"Fire area{name_suffix}", "%", icon="mdi:fire", suggested_display_precision=2) | {
             "value_template": f"{{{{ 100 * {value}.share }}}}"
@@ -47,6 +49,15 @@ def discovery(
             ("binary_sensor", f"fire{id_suffix}", fire | {"availability": seeing}),
             ("sensor", f"fire_share{id_suffix}", fire_share | {"availability": seeing}),
         ]
+    problem = {
+        "name": "Camera problem",
+        "device_class": "problem",
+        "entity_category": "diagnostic",
+        "value_template": "{{ 'ON' if value_json.camera_problem else 'OFF' }}",
+        "json_attributes_topic": f"{base}/state",
+        "json_attributes_template": "{{ {'kind': value_json.camera_problem} | tojson }}",
+    }
+    entities.append(("binary_sensor", "camera_problem", problem | {"availability": seeing}))
     for object_id, key, availability, config in (
         ("fps", "fps", online, _measurement("Results per second", "1/s")),
         ("frame_age", "age_ms", seeing, _measurement("Frame age", "ms", device_class="duration")),

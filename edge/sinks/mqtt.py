@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -65,7 +66,7 @@ class Mqtt(OutboxSink):
         self._status: RunStatus | None = None
         self._snapshot: bytes | None = None
         self._published: tuple[object, ...] | None = None
-        """Alarms and camera state as published last."""
+        """Alarms, camera problem and camera state as published last."""
         self._published_s = 0.0
         self._discovered: tuple[object, ...] | None = None  # zones and model as published last
         self._is_due = threading.Event()
@@ -121,7 +122,7 @@ class Mqtt(OutboxSink):
             return
         stale_after_s = max(STALE_AFTER_S, 3 / self._max_fps if self._max_fps else 0.0)
         is_seeing = status.camera_state is CameraState.STREAMING and status.last_result_age_s < stale_after_s
-        current = (dict(result.alarms) if result else None, is_seeing)
+        current = (dict(result.alarms) if result else None, result.camera_problem if result else None, is_seeing)
         now_s = time.monotonic()
         if self._is_due.is_set():
             self._is_due.clear()
@@ -178,10 +179,22 @@ class Mqtt(OutboxSink):
 
 def _state(result: FrameResult, status: RunStatus) -> dict[str, Any]:
     fields = result.as_json()
-    return {key: fields[key] for key in ("alarm", "fire_share", "zones", "age_ms", "inference_ms")} | {
+    keys = (
+        "alarm",
+        "infrared",
+        "paused",
+        "picture_current",
+        "camera_problem",
+        "fire_share",
+        "zones",
+        "age_ms",
+        "inference_ms",
+    )
+    return {key: fields[key] for key in keys} | {
         "fps": round(status.fps, 2),
         "temperature_c": status.machine.temperature_c,
         "throttled": status.machine.throttling.now if status.machine.throttling else [],
+        "fine_view": asdict(status.fine_view) if status.fine_view else None,
         "source": status.source,
         "camera_state": str(status.camera_state),
         "model_sha256": status.model_sha256,

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from edge.errors import counted, one_line, reason_of
-from edge.messages import FireEvent, ReceiverStatus
+from edge.messages import CameraEvent, Event, FireEvent, ReceiverStatus
 from edge.retry import backoff_s
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
 from edge.sinks.disk_queue import DiskQueue, Item
@@ -200,13 +200,19 @@ class OutboxSink(Sink):
 
     def __init__(self, receiver: str, outbox: Outbox) -> None:
         self._receiver, self._outbox = receiver, outbox
-        self._stored: tuple[FireEvent, Item] | None = None
+        self._stored: tuple[Event, Item] | None = None
 
-    def store_event(self, event: FireEvent) -> threading.Event:
+    def store_event(self, event: Event) -> threading.Event:
         self._stored = event, self._outbox.store(json.dumps(event.as_json()).encode())
         return self._stored[1].written
 
     def on_event(self, event: FireEvent) -> None:
+        self._send(event)
+
+    def on_camera_event(self, event: CameraEvent) -> None:
+        self._send(event)
+
+    def _send(self, event: Event) -> None:
         if self._stored is None or self._stored[0] is not event:
             self.store_event(event)
         assert self._stored is not None

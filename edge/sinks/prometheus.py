@@ -10,7 +10,18 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from edge.messages import THROTTLE_BITS, CameraState, FailureCounts, FireEvent, FrameResult, ReceiverStatus, RunStatus
+from edge.messages import (
+    PROBLEM,
+    THROTTLE_BITS,
+    CameraEvent,
+    CameraProblem,
+    CameraState,
+    FailureCounts,
+    FireEvent,
+    FrameResult,
+    ReceiverStatus,
+    RunStatus,
+)
 from edge.sinks import Sink
 
 FRAME_AGE_BUCKETS_S = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
@@ -33,6 +44,9 @@ class Prometheus(Sink, Collector):
         self._registry.register(self)
         counter, histogram = partial(Counter, registry=self._registry), partial(Histogram, registry=self._registry)
         self._events = counter("fireseg_events", "Fire events: start, peak, end.", ["zone", "kind"])
+        self._problems = counter("fireseg_camera_problems", "Times that the camera could not see.", ["kind"])
+        for kind in CameraProblem:
+            self._problems.labels(kind.value)  # so that the first one is an increase
         self._frame_age = histogram(
             "fireseg_frame_age_seconds", "From a frame's capture to its result.", buckets=FRAME_AGE_BUCKETS_S
         )
@@ -47,6 +61,10 @@ class Prometheus(Sink, Collector):
 
     def on_event(self, event: FireEvent) -> None:
         self._events.labels(event.zone, event.kind).inc()
+
+    def on_camera_event(self, event: CameraEvent) -> None:
+        if event.kind == PROBLEM:
+            self._problems.labels(event.problem.value).inc()
 
     def on_status(self, status: RunStatus) -> None:
         self._status = status
@@ -69,10 +87,18 @@ class Prometheus(Sink, Collector):
         yield GaugeMetricFamily("fireseg_last_result_age_seconds", "Since the last result.", status.last_result_age_s)
         states = {state.value: state is status.camera_state for state in CameraState}
         yield _gauges("fireseg_camera_state", "1 for the camera's current state, else 0.", "state", states)
+        problems = {kind.value: kind is status.camera_problem for kind in CameraProblem}
+        yield _gauges("fireseg_camera_problem", "1 while the camera cannot see, by kind.", "kind", problems)
+        yield GaugeMetricFamily("fireseg_infrared", "1 while frames have no colour.", float(status.infrared))
+        yield GaugeMetricFamily("fireseg_paused", "1 while nothing is detected, as configured.", float(status.paused))
         model = {"sha256": status.model_sha256, "version": self._version}
         yield InfoMetricFamily("fireseg_model", "Hash of the model and version of the program.", model)
         fallback = 1.0 if status.fallback else 0.0
         yield GaugeMetricFamily("fireseg_fallback", "1 while the last good configuration and model run.", fallback)
+        if (fine := status.fine_view) is not None:
+            yield GaugeMetricFamily("fireseg_fine_view_zoom", "Tiles in a row and in a column of the frame.", fine.zoom)
+            period = "Time in which every tile of the frame is seen."
+            yield GaugeMetricFamily("fireseg_fine_view_period_seconds", period, fine.period_s)
         yield from _failures(status.failures)
         yield from _receivers(status.receivers)
         host = status.machine

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from edge.errors import counted
 from edge.files import service_folder, write_bytes
-from edge.messages import END
+from edge.messages import END, RECOVERED
 
 FILE_NAME = re.compile(r"[0-9]{12}\.json")
 OPEN_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -104,7 +104,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def as_event(data: bytes) -> dict[str, Any] | None:
-    """Return a fire event, or None for any other document."""
+    """Return an event of a fire or of the camera, or None for any other document."""
     with suppress(ValueError, RecursionError):
         event = json.loads(data)
         match event:
@@ -113,21 +113,38 @@ def as_event(data: bytes) -> dict[str, Any] | None:
     return None
 
 
+def is_last(event: dict[str, Any]) -> bool:
+    """Return whether a fire, or a problem of the camera, ends with this event."""
+    return event["kind"] in (END, RECOVERED)
+
+
 def open_path(folder: Path, fire_id: str) -> Path:
-    """Return the file of the last delivered event of a fire that has not ended."""
+    """Return the file of the last delivered event of a fire or camera problem that has not ended."""
     return folder / f"open-{fire_id}.json"
 
 
+def retire(path: Path, data: bytes) -> None:
+    """Delete the file of a delivered document; keep the last event of what has not ended. Raises `OSError`."""
+    event = as_event(data)
+    if event and not is_last(event):
+        path.replace(open_path(path.parent, event["id"]))
+        return
+    if event:
+        open_path(path.parent, event["id"]).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
 def interrupted_ends(folder: Path, waiting: Iterable[Path]) -> list[bytes]:
-    """Return an end event for each fire whose last event, delivered or waiting, is not its end."""
+    """Return the end of each fire and camera problem whose last event, delivered or waiting, is not its end."""
     ends: dict[str, bytes] = {}
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     with suppress(OSError):
         for path in [*folder.glob("open-*.json"), *waiting]:
             with suppress(OSError, ValueError, RecursionError):
                 if event := as_event(read_document(path)):
-                    end = {"kind": END, "number": event["number"] + 1, "time": now, "share": 0.0, "reason": RESTART}
-                    ends[event["id"]] = b"" if event["kind"] == END else json.dumps(event | end).encode()
+                    end = {"kind": END, "share": 0.0} if event.get("type") != "camera" else {"kind": RECOVERED}
+                    end |= {"number": event["number"] + 1, "time": now, "reason": RESTART}
+                    ends[event["id"]] = b"" if is_last(event) else json.dumps(event | end).encode()
     return [end for end in ends.values() if end]
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 from typing import Protocol, TextIO
 
-from edge.messages import END, PEAK, START, FireEvent, FrameResult
+from edge.messages import END, PEAK, RECOVERED, START, CameraEvent, Event, FineView, FireEvent, FrameResult, RunStatus
 from edge.secrets import RedactingFormatter
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
 from edge.sinks.stream_writer import LOG_GRACE_S, MAX_QUEUED, StreamWriter
@@ -47,8 +47,17 @@ class Terminal(Sink):
         if is_only_sink:
             self._run = run
 
+    def on_event(self, event: FireEvent) -> None:
+        self._write_event(event)
+
+    def on_camera_event(self, event: CameraEvent) -> None:
+        self._write_event(event)
+
     def close(self) -> None:
         self._writer.close(self._grace_s)
+
+    def _write_event(self, event: Event) -> None:
+        self._writer.write(f"{event_text(event)}\n", MAX_QUEUED_EVENTS)
 
     def _on_closed(self) -> None:
         if self._run:
@@ -64,7 +73,7 @@ class JsonLines(Terminal):
     def on_result(self, result: FrameResult) -> None:
         self._writer.write(json.dumps(result.as_json()) + "\n")
 
-    def on_event(self, event: FireEvent) -> None:
+    def _write_event(self, event: Event) -> None:
         self._writer.write(json.dumps(event.as_json()) + "\n", MAX_QUEUED_EVENTS)
 
 
@@ -76,7 +85,7 @@ class StatusLine(Terminal):
     def on_result(self, result: FrameResult) -> None:
         self._writer.write(CLEAR_LINE + status_text(result))
 
-    def on_event(self, event: FireEvent) -> None:
+    def _write_event(self, event: Event) -> None:
         self._writer.write(f"{CLEAR_LINE}{event_text(event)}\n", MAX_QUEUED_EVENTS)
 
     def close(self) -> None:
@@ -88,14 +97,16 @@ class PlainLines(Terminal):
     """A line per event, and once a minute a status."""
 
     _status_t_s: float | None = None
+    _fine_view: FineView | None = None
+
+    def on_status(self, status: RunStatus) -> None:
+        self._fine_view = status.fine_view
 
     def on_result(self, result: FrameResult) -> None:
         if self._status_t_s is None or not 0 <= result.t_s - self._status_t_s < CALM_INTERVAL_S:
             self._status_t_s = result.t_s
-            self._writer.write(status_text(result) + "\n")
-
-    def on_event(self, event: FireEvent) -> None:
-        self._writer.write(event_text(event) + "\n", MAX_QUEUED_EVENTS)
+            tiles = f"  {self._fine_view}" if self._fine_view else ""
+            self._writer.write(f"{status_text(result)}{tiles}\n")
 
 
 class LogHandler(logging.StreamHandler[StreamWriter]):
@@ -113,13 +124,18 @@ class LogHandler(logging.StreamHandler[StreamWriter]):
 
 def status_text(result: FrameResult) -> str:
     zones = ", ".join(zone for zone, alarm in result.alarms.items() if alarm)
+    problem = f"CAMERA PROBLEM: {result.camera_problem}  " if result.camera_problem else ""
+    problem += "PAUSED: infrared  " if result.paused else "infrared  " if result.infrared else ""
     return (
-        f"{clock_time(result.t_s)}  {'FIRE in ' + zones if zones else 'no alarm'}  "
+        f"{clock_time(result.t_s)}  {'FIRE in ' + zones if zones else 'no alarm'}  {problem}"
         f"fire area {result.fire_share:.1%}  {result.age_ms:.0f} ms old  {result.inference_ms:.0f} ms inference"
     )
 
 
-def event_text(event: FireEvent) -> str:
+def event_text(event: Event) -> str:
+    if isinstance(event, CameraEvent):
+        words = "can see again, no longer" if event.kind == RECOVERED else "PROBLEM:"
+        return f"{clock_time(event.t_s)}  camera {words} {event.problem}  [{event.id}]"
     words = EVENT_WORDS[event.kind]
     return f"{clock_time(event.t_s)}  {event.zone}: {words}, fire area {event.share:.1%}  [{event.id}]"
 

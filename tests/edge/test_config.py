@@ -7,6 +7,7 @@ import json
 import socket
 import tomllib
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from edge.commands.config import documented_config
 from edge.config import SECTIONS, Config, load_config, parse_listen
 from edge.config_schema import validation_error
+from edge.detection.alarm import AlarmRules
 from edge.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -51,10 +53,16 @@ def test_every_key_has_a_sentence_and_a_default_within_its_bounds(section: str) 
         assert validation_error(key.default, type(key.default), key) is None
 
 
+@pytest.mark.parametrize("written_as", ['"2"', "2"])
+def test_the_number_of_tiles_may_be_written_as_a_number(tmp_path: Path, written_as: str) -> None:
+    assert load_config(None).detection.tiles == "auto"
+    assert load_config(written(tmp_path, f"[detection]\ntiles = {written_as}")).detection.tiles == "2"
+
+
 def test_the_file_overrides_defaults_and_options_override_the_file(tmp_path: Path) -> None:
-    path = written(tmp_path, "[alarm]\non_share = 0.02\non_results = 4\n" + STOVE)
-    config = load_config(path, {"alarm": {"on_share": 0.03}, "source": {"address": "test-pattern"}})
-    assert (config.alarm.on_share, config.alarm.on_results, config.alarm.of_results) == (0.03, 4, 8)
+    path = written(tmp_path, "[alarm]\non_s = 0.5\non_results = 4\n" + STOVE)
+    config = load_config(path, {"alarm": {"on_s": 0.75}, "source": {"address": "test-pattern"}})
+    assert config.alarm == replace(AlarmRules(), on_s=0.75, on_results=4)
     assert config.source.address == "test-pattern"
     assert config.zones[0].polygon == ((0.1, 0.4), (0.5, 0.4), (0.5, 0.9))
 
@@ -107,19 +115,22 @@ MISTAKES = {
     "a missing certificate": ('[mqtt]\nca_file = "gone.pem"', "expected an existing file"),
     "a zero byte": ('[spool]\nfolder = "a\\u0000x"', "without control characters"),
     "infinity": ("[source]\nstall_s = inf", "expected a number from 0.5 to 3600"),
-    "a misspelt key": ("[alarm]\non_shre = 0.1", "[alarm] has no key on_shre: did you mean on_share?"),
-    "a misspelt table": ("[alarms]\non_share = 0.1", "has no key alarms: did you mean alarm?"),
+    "a misspelt key": ("[alarm]\non_reslts = 3", "[alarm] has no key on_reslts: did you mean on_results?"),
+    "a misspelt table": ("[alarms]\non_results = 3", "has no key alarms: did you mean alarm?"),
     "an unknown key": ("[model]\nxyzzy = 1", "[model] has no key xyzzy: expected path, threads"),
-    "a share in percent": ("[alarm]\non_share = 5", "[alarm] on_share = 5: expected a number from 1e-05 to 1"),
+    "a score in percent": ("[alarm]\nmin_score = 80", "min_score = 80: expected a number from -10 to 10"),
+    "a key of an earlier version": ("[alarm]\non_share = 0.01", "[alarm] has no key on_share: "),
     "a text for a number": ('[source]\nfps = "10"', '[source] fps = "10": expected a number from 0.01 to 240'),
     "a number for a text": ("[model]\npath = 1", "path = 1: expected a text in quotes"),
-    "half a frame": ("[alarm]\non_results = 2.5", "on_results = 2.5: expected a whole number from 1 to 1000"),
+    "half a frame": ("[alarm]\non_results = 2.5", "on_results = 2.5: expected a whole number from 1 to 64"),
     "a number for a boolean": ("[alarm]\nrequire_flicker = 1", "require_flicker = 1: expected true or false"),
     "an unknown replay": ('[source]\nreplay = "fast"', 'expected one of "realtime", "every-frame"'),
+    "an unknown number of tiles": ("[detection]\ntiles = 4", 'tiles = 4: expected one of "auto", "1", "2", "3"'),
+    "half a tile": ("[detection]\ntiles = 2.5", 'tiles = 2.5: expected one of "auto"'),
+    "a boolean for tiles": ("[detection]\ntiles = true", 'tiles = true: expected one of "auto"'),
     "not a number": ("[alarm]\noff_after_s = nan", "off_after_s = NaN: expected a number from 0 to 86400"),
     "a list for a table": ("alarm = [1]", "[alarm] is [1]: expected a table"),
-    "swapped levels": ("[alarm]\non_share = 0.001", "fireseg.toml: [alarm] off_share 0.002 is above on_share 0.001"),
-    "more results than the last": ("[alarm]\non_results = 9", "on_results 9 is above of_results 8"),
+    "more results than the last": ("[alarm]\non_results = 9\nof_results = 8", "on_results 9 is above of_results 8"),
     "a zone without a name": ("[[zones]]\npolygon = [[0,0],[1,0],[1,1]]", 'expected a name, such as name = "stove"'),
     "a later zone without a name": (STOVE + "[[zones]]\npolygon = [[0,0],[1,0],[1,1]]", "toml: [[zones]] name = null"),
     "a zone without corners": ('[[zones]]\nname = "a"', "[[zones]] a: polygon = null: expected corners"),

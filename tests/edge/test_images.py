@@ -169,6 +169,14 @@ def test_a_very_wide_frame_shrinks_to_a_line() -> None:
     assert shrink(np.zeros((1, 5000, 3), np.uint8), 640).shape == (1, 640, 3)
 
 
+@pytest.mark.parametrize("max_width_px", [320, 639, 960, 1279])
+def test_a_flame_of_one_pixel_is_in_the_shrunk_frame(max_width_px: int) -> None:
+    for at in range(0, 1280, 37):
+        frame = np.zeros((6, 1280, 3), np.uint8)
+        frame[3, at] = 255
+        assert shrink(frame, max_width_px).max() > 15
+
+
 def test_a_grey_png_becomes_rgb_with_three_equal_channels(tmp_path: Path) -> None:
     path = tmp_path / "grey.png"
     grey = image()[..., 0]

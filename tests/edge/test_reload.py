@@ -87,9 +87,9 @@ def test_without_a_proof_the_flames_are_segmented_in_this_process(models: dict[s
 
 def test_only_tables_that_need_no_restart_are_in_use_after_a_reload() -> None:
     running = load_config(None, {"web": {"listen": "127.0.0.1:1"}})
-    new = load_config(None, {"web": {"listen": "127.0.0.1:2"}, "loop": {"max_fps": 2.0}})
+    new = load_config(None, {"web": {"listen": "127.0.0.1:2"}, "loop": {"max_fps": 2.0}, "detection": {"tiles": "2"}})
     applied = applied_config(running, new)
-    assert (applied.web, applied.loop) == (running.web, new.loop)
+    assert (applied.web, applied.loop, applied.detection) == (running.web, new.loop, new.detection)
 
 
 def finished(reloader: Reloader, control: RunControl, done: Callable[[], object]) -> None:

@@ -13,9 +13,19 @@ from edge.camera.pattern import HEIGHT, WIDTH, PatternCamera
 from edge.detection.alarm import AlarmRules
 from edge.detection.detector import Detector
 from edge.detection.events import EventTracker
+from edge.detection.regions import Region
 from edge.detection.zones import Zone, ZoneMap
-from edge.images import Frame, Mask
-from edge.messages import CameraState, FireEvent, FrameResult, HostStatus, RunStatus
+from edge.images import Frame, Map, Mask
+from edge.messages import (
+    PROBLEM,
+    CameraEvent,
+    CameraProblem,
+    CameraState,
+    FireEvent,
+    FrameResult,
+    HostStatus,
+    RunStatus,
+)
 from edge.model.segmenter import Segmenter
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -25,11 +35,14 @@ MODEL_HASH = "ab" * 32
 class RedIsFire:
     """The interface of a segmenter without a network: fire is where red saturates."""
 
-    height, width = 112, 112
+    height, width, threshold_u8 = 112, 112, 128
+
+    def __call__(self, frame: Frame) -> Map:
+        assert frame.shape == (self.height, self.width, 3)
+        return np.where((frame[..., 0] > 200) & (frame[..., 2] < 230), 240, 10).astype(np.uint8)
 
     def mask(self, frame: Frame) -> Mask:
-        assert frame.shape == (self.height, self.width, 3)
-        return (frame[..., 0] > 200) & (frame[..., 2] < 230)
+        return self(frame) >= self.threshold_u8
 
 
 def red_is_fire() -> Segmenter:
@@ -39,7 +52,24 @@ def red_is_fire() -> Segmenter:
 def make_detector(zones: tuple[Zone, ...] = (), rules: AlarmRules | None = None, clock_s: float = 0.0) -> Detector:
     events = EventTracker(MODEL_HASH, "test", now=lambda: NOON, new_id=lambda _, zone: f"fire-{zone}")
     grid = ZoneMap(zones, [], RedIsFire.height, RedIsFire.width)
-    return Detector(red_is_fire(), grid, rules or AlarmRules(), events, clock=lambda: clock_s)
+    return Detector(red_is_fire(), grid, rules or AlarmRules(), events, passes_per_frame=1, clock=lambda: clock_s)
+
+
+GRID = 112, 112
+
+
+def region(
+    left: int = 50,
+    top: int = 50,
+    width: int = 8,
+    height: int = 12,
+    *,
+    probability: float = 0.95,
+    redness: float = 150.0,
+) -> Region:
+    """Return a rectangular region as the detector finds it, on a grid of the model above."""
+    cells = np.ones((height, width), np.uint8)
+    return Region(left, top, cells, GRID, width * height, probability, redness)
 
 
 def frame(number: int, rgb: Frame, t_s: float, captured_s: float = 0.0) -> TimedFrame:
@@ -91,6 +121,22 @@ def event(kind: str, *, id_: str = "20261122T120000Z-frame-abcd", number: int = 
         source="test",
         rgb=frame_result.rgb,
         mask=frame_result.mask,
+    )
+
+
+def camera_event(kind: str, problem: CameraProblem = CameraProblem.COVERED, *, t_s: float = 1.0) -> CameraEvent:
+    return CameraEvent(
+        id="20261122T120000Z-camera-abcd",
+        number=1 if kind == PROBLEM else 2,
+        kind=kind,
+        problem=problem,
+        time=NOON.isoformat(),
+        t_s=t_s,
+        started_t_s=1.0,
+        alarm=False,
+        model_sha256=MODEL_HASH,
+        source="test",
+        rgb=result(t_s, 0.0, on=False).rgb,
     )
 
 

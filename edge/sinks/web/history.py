@@ -114,13 +114,12 @@ class History:
             return [point for point in self._points if point[0] != NO_POINT]
 
     def areas(self) -> dict[str, Any]:
-        """Return the polygons that the page draws over the frame, and the alarm threshold."""
+        """Return the polygons that the page draws over the frame."""
         config = self._config
         return {
             "zones": [{"name": zone.name, "polygon": zone.polygon} for zone in config.zones],
             "ignored": config.ignored,
             "whole_frame": WHOLE_FRAME,
-            "on_share": config.alarm.on_share,
         }
 
     def state(self) -> dict[str, Any]:
@@ -130,6 +129,8 @@ class History:
             state: dict[str, Any] = {
                 "alarm": bool(result and result["alarm"]),
                 "zones": result["zones"] if result else {},
+                "picture_current": result["picture_current"] if result else False,
+                "camera_problem": result["camera_problem"] if result else None,
                 "frame_age_s": round(self._clock() - self._result_s, 1) if result else None,
                 "age_ms": result["age_ms"] if result else None,
                 "inference_ms": result["inference_ms"] if result else None,
@@ -143,6 +144,7 @@ class History:
             state |= {
                 "source": status.source,
                 "camera_state": status.camera_state.value,
+                "camera_problem_for_s": round(status.camera_problem_for_s, 1),
                 "camera_connects": status.connects,
                 "running_s": round(status.running_s, 1),
                 "results": status.results,
@@ -154,6 +156,9 @@ class History:
                 "model_sha256": status.model_sha256,
                 "receivers": [asdict(receiver) for receiver in status.receivers],
                 "failures": asdict(status.failures),
+                "infrared": status.infrared,
+                "paused": status.paused,
+                "fine_view": asdict(status.fine_view) if status.fine_view else None,
                 "fallback": status.fallback,
             }
         return state
@@ -177,9 +182,12 @@ class History:
             if self._result is None:
                 return "no frame yet"
             age_s, limit_s = self._clock() - self._result_s, stale_after_s(self._config)
+            problem = self._result["camera_problem"]
             missing = sorted({*self._status.failures.missing_threads} - OPTIONAL_THREADS) if self._status else []
         if age_s >= limit_s:
             return f"no frame for {age_s:.0f} s"
+        if problem:
+            return f"the camera cannot see: {problem}"
         if missing:
             return f"threads are missing: {', '.join(missing)}"
         return self.liveness_problem()

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
+import cv2
+
 from edge.images import Frame, Mask, encode_jpeg, overlay, shrink
-from edge.messages import FrameResult
+from edge.messages import FrameResult, TrackStatus
 
 MAX_WIDTH_PX = 960  # the page shows no more, and a Pi's network fills up soon
 MIN_INTERVAL_S = 0.1
+CANDIDATE_RGB, CONFIRMED_RGB = (255, 221, 0), (255, 32, 16)  # as in the page's legend
 
 
 class Notifier:
@@ -117,7 +120,7 @@ class LiveFrames:
                 number, result = self._notifier.count, self._newest
                 assert result is not None
                 mask = result.mask if with_overlay else None
-                job = self._executor.submit(render_jpeg, result.rgb, mask, MAX_WIDTH_PX)
+                job = self._executor.submit(render_jpeg, result.rgb, mask, result.tracks, max_width_px=MAX_WIDTH_PX)
                 variant.jpeg, variant.number = await asyncio.wrap_future(job), number
         return variant
 
@@ -132,7 +135,20 @@ class Variant:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-def render_jpeg(rgb: Frame, mask: Mask | None, max_width_px: int) -> bytes:
-    """Return an RGB frame as a JPEG of at most `max_width_px`, with the fire pixels of `mask` tinted."""
+def render_jpeg(rgb: Frame, mask: Mask | None, tracks: Sequence[TrackStatus] = (), *, max_width_px: int) -> bytes:
+    """Return an RGB frame as a JPEG of at most `max_width_px`, with the fire pixels of `mask` tinted and tracks boxed.
+
+    Nothing is drawn without a mask.
+    """
     rgb = shrink(rgb, max_width_px)
-    return encode_jpeg(rgb if mask is None else overlay(rgb, mask), quality=80)
+    if mask is None:
+        return encode_jpeg(rgb, quality=80)
+    drawn = overlay(rgb, mask)
+    height, width = drawn.shape[:2]
+    for track in sorted(tracks, key=lambda track: track.confirmed):  # confirmed ones on top
+        left, top, right, bottom = (
+            round(edge * (size - 1)) for edge, size in zip(track.box, (width, height) * 2, strict=True)
+        )
+        colour, thickness = (CONFIRMED_RGB, 3) if track.confirmed else (CANDIDATE_RGB, 2)
+        cv2.rectangle(drawn, (left, top), (right, bottom), colour, thickness)
+    return encode_jpeg(drawn, quality=80)

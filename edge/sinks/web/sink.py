@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edge.config import LOOPBACK, Config, Listen, parse_listen
 from edge.errors import UserError
-from edge.messages import FireEvent, FrameResult, RunStatus
+from edge.messages import CameraEvent, FireEvent, FrameResult, RunStatus
 from edge.secrets import WEB_PASSWORD, read_secret
 from edge.sinks import Sink, log_failure
 from edge.sinks.prometheus import Prometheus
@@ -87,6 +87,9 @@ class WebPage(Sink):
         self._notifier.notify()
         self._executor.submit(self._add_snapshot, event).add_done_callback(log_failure)
 
+    def on_camera_event(self, event: CameraEvent) -> None:
+        self._notifier.notify()
+
     def on_status(self, status: RunStatus) -> None:
         self._history.on_status(status)
         self._notifier.notify()
@@ -107,7 +110,9 @@ class WebPage(Sink):
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _add_snapshot(self, event: FireEvent) -> None:
-        self._history.add_snapshot(event.id, event.kind, render_jpeg(event.rgb, event.mask, EVENT_WIDTH_PX))
+        self._history.add_snapshot(
+            event.id, event.kind, render_jpeg(event.rgb, event.mask, max_width_px=EVENT_WIDTH_PX)
+        )
         self._notifier.notify()
 
 

@@ -12,13 +12,16 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.assembly import camera_settings
 from edge.camera import Camera, CameraSettings, build_camera
 from edge.camera.base import CameraError
+from edge.config import Config
+from edge.detection.views import useful_zoom
 from edge.errors import UserError
 from edge.images import Frame
 
 SETTINGS = CameraSettings(size=(64, 48), model_size=(24, 20), fps=5.0, timeout_s=2.0)
-PADDED = 32  # row length of the model-size stream: libcamera pads 24 to a multiple of 32
+PADDED = 32  # rows of the model-size stream have a multiple of this length
 
 
 def scene(width: int, height: int) -> Frame:
@@ -39,9 +42,10 @@ class Request:
             return scene(width, height)
         planes = cv2.cvtColor(scene(width, height), cv2.COLOR_RGB2YUV_I420)
         luma, chroma = planes[:height], planes[height:].reshape(height, width // 2)
-        luma = np.pad(luma, ((0, 0), (0, PADDED - width)), constant_values=77)
-        chroma = np.pad(chroma, ((0, 0), (0, (PADDED - width) // 2)), constant_values=77)
-        return np.concatenate([luma.reshape(-1), chroma.reshape(-1)]).reshape(height * 3 // 2, PADDED)
+        padding = -width % PADDED
+        luma = np.pad(luma, ((0, 0), (0, padding)), constant_values=77)
+        chroma = np.pad(chroma, ((0, 0), (0, padding // 2)), constant_values=77)
+        return np.concatenate([luma.reshape(-1), chroma.reshape(-1)]).reshape(height * 3 // 2, width + padding)
 
     def get_metadata(self) -> dict[str, Any]:
         return {"SensorTimestamp": time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 40_000_000}
@@ -83,7 +87,7 @@ class FakePicamera2:
         assert wait
         if self.silent:
             raise TimeoutError
-        assert self.held < 6, "all buffers are held: the camera stalls"
+        assert self.held < self.config["buffer_count"], "all buffers are held: the camera stalls"
         return Request(self)
 
     def close(self) -> None:
@@ -125,6 +129,16 @@ def test_every_buffer_is_returned_to_the_camera(picamera2: type[FakePicamera2], 
     for _ in range(20):
         camera.read()
     assert picamera2.opened[0].held == 0
+
+
+def test_the_default_size_gives_tiles_a_frame_of_their_own_resolution(picamera2: type[FakePicamera2]) -> None:
+    settings = camera_settings(Config(), None)
+    camera = build_camera("picamera2", settings)
+    camera.open()
+    frame = camera.read()
+    assert frame is not None and frame.model_rgb is not None
+    assert useful_zoom(frame.rgb.shape[:2], frame.model_rgb.shape[:2]) == 3
+    assert picamera2.opened[0].config["buffer_count"] * frame.rgb.nbytes < 12e6
 
 
 def test_a_silent_camera_is_a_camera_error_and_is_released(picamera2: type[FakePicamera2], camera: Camera) -> None:

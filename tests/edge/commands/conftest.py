@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def run_folder(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny model, a short video, five images and a configuration. Shared."""
+    """A folder with a tiny model, a short video, five images and two configurations. Shared."""
     folder = tmp_path_factory.mktemp("run")
     shutil.copy(models["int8"], folder / "tiny.tflite")
     writer = cv2.VideoWriter(str(folder / "noise.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 50, (64, 48))
@@ -24,6 +24,10 @@ def run_folder(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
         if number < 5:
             cv2.imwrite(str(folder / "images" / f"{number}.png"), image)
     writer.release()
+    (folder / "eager.toml").write_text(
+        "[alarm]\non_results = 3\non_s = 0\nmin_score = -10\n"
+        "require_flicker = false\nrequire_colour = false\nrequire_steady = false\n"
+    )
     (folder / "impatient.toml").write_text(
         '[source]\naddress = "http://me:hunter2@127.0.0.1:9/live?key=hunter2"\nreconnect_limit = 1\n'
     )

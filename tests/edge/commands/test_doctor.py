@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,10 +40,11 @@ def doctor(cwd: Path, *arguments: str | Path) -> tuple[int, dict[str, str]]:
 def test_a_healthy_machine_passes_every_check(healthy: None, models: dict[str, Path], tmp_path: Path) -> None:
     code, lines = doctor(tmp_path, "--model", models["int8"], "--source", "test-pattern")
     assert code == 0
-    assert list(lines) == ["temperature", "power", "disk", "clock", "model", "runtime", "camera"]
+    assert list(lines) == ["temperature", "power", "disk", "clock", "model", "runtime", "camera", "tiles"]
     assert all(line.startswith("OK ") for line in lines.values())
     assert "test-pattern, 320x240 px" in lines["camera"]
     assert "ms per frame" in lines["runtime"]
+    assert re.search(r"whole frame at \dx every \d+\.\d s, \d+ ms per pass at \d+\.\d frames", lines["tiles"])
 
 
 def test_a_missing_model_and_camera_fail_with_their_remedies_and_no_password(healthy: None, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ RECORDING = ("--model", "tiny.tflite", "--source", "noise.avi", "--replay", "eve
 
 
 def test_a_recording_is_processed_whole_with_its_own_time_and_a_summary(run_folder: Path) -> None:
-    done = fireseg_edge("run", *RECORDING, "--log", "json", cwd=run_folder)
+    done = fireseg_edge("run", *RECORDING, "--config", "eager.toml", "--log", "json", cwd=run_folder)
     assert done.code == 0
     results = lines(done.out, "result")
     assert [line["frame"] for line in results] == list(range(1, 31))
@@ -87,7 +87,7 @@ def test_a_recording_on_a_full_disk_is_one_error_line_and_exit_code_1_after_a_wh
 def test_only_the_user_can_read_what_a_run_writes(run_folder: Path, tmp_path: Path) -> None:
     before = os.umask(0o022)
     os.umask(before)
-    arguments = ("--record", tmp_path / "seen.mp4", "--clips", tmp_path / "events")
+    arguments = ("--config", "eager.toml", "--record", tmp_path / "seen.mp4", "--clips", tmp_path / "events")
     assert fireseg_edge("run", *RECORDING, *arguments, cwd=run_folder).code == 0
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {path.suffix for path in written} == {".mp4", ".jpg"}

@@ -22,6 +22,7 @@ def track(shares: list[float]) -> list[FireEvent]:
         event
         for number, share in enumerate(shares)
         for event in tracker.update(result(float(number), share, on=share > 0, level=number))
+        if isinstance(event, FireEvent)
     ]
 
 
@@ -65,6 +66,8 @@ def test_an_event_is_one_line_of_json_without_images() -> None:
         "age_ms": 12.3,
         "model_sha256": MODEL_HASH,
         "source": "rtsp://***@cam",
+        "picture_current": True,
+        "camera_problem": None,
     }
 
 

@@ -16,10 +16,10 @@ import pytest
 
 from edge.config import ClipsSection
 from edge.images import encode_jpeg, read_rgb
-from edge.messages import END, PEAK, START
+from edge.messages import END, PEAK, PROBLEM, RECOVERED, START
 from edge.sinks.clips import Clips
 from tests.edge.sinks.test_retention import event_files
-from tests.support.factories import event, result
+from tests.support.factories import camera_event, event, result
 from tests.support.small_disk import fill, small_disk
 from tests.support.waiting import wait_for
 
@@ -240,3 +240,13 @@ def test_old_files_go_and_a_killed_runs_temporaries_too_without_a_fire(
         (old,) = event_files(events, 40, now_s=time.time())
         wait_for(lambda: not old.exists())
     assert not (memory / "fireseg-abcd").exists()
+
+
+def test_a_problem_of_the_camera_leaves_pictures_and_a_record(tmp_path: Path) -> None:
+    sink = Clips(ClipsSection(folder=str(tmp_path)))
+    sink.on_camera_event(camera_event(PROBLEM))
+    sink.on_camera_event(camera_event(RECOVERED, t_s=9.0))
+    sink.close()
+    id_ = camera_event(PROBLEM).id
+    assert {path.name for path in tmp_path.iterdir()} == {f"{id_}-problem.jpg", f"{id_}-recovered.jpg", f"{id_}.json"}
+    assert json.loads((tmp_path / f"{id_}.json").read_text())["problem"] == "covered"

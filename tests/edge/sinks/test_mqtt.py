@@ -17,12 +17,12 @@ import pytest
 from paho.mqtt import publish
 
 from benchmarks.soak.rig import Broker
-from edge.messages import CameraState
+from edge.messages import PROBLEM, CameraProblem, CameraState
 from edge.sinks import mqtt_client
 from edge.sinks.homeassistant import discovery
 from edge.sinks.mqtt_client import MqttClient, slug
 from edge.sinks.mqtt_problems import NAME_CLASH
-from tests.support.factories import MODEL_HASH, result, run_status
+from tests.support.factories import MODEL_HASH, camera_event, result, run_status
 from tests.support.mqtt_fixtures import BASE, fire, kitchen, listening, publish_until, publishing
 from tests.support.waiting import TIMEOUT_S, wait_for
 
@@ -44,10 +44,28 @@ def test_home_assistant_gets_a_safety_sensor_that_is_unknown_while_the_camera_is
 
 def test_home_assistants_entities_have_distinct_ids_on_one_device() -> None:
     found = entities("frame", "Stove", "stove")
-    assert len({str(config["unique_id"]) for config in found.values()}) == len(found) == 2 * 3 + 4 + 1
+    assert len({str(config["unique_id"]) for config in found.values()}) == len(found) == 2 * 3 + 5 + 1
     assert {topic.split("/")[1] for topic in found} == {"binary_sensor", "sensor", "camera"}
     assert {config["device"]["name"] for config in found.values()} == {"kitchen"}  # type: ignore[index]
     assert {"Fire", "Fire area", "Fire stove", "Fire area Stove"} < {config["name"] for config in found.values()}
+
+
+@pytest.mark.slow
+def test_a_camera_that_cannot_see_is_a_problem_in_home_assistant_and_an_event(broker: Broker, tmp_path: Path) -> None:
+    sensor = entities("frame")["homeassistant/binary_sensor/fireseg_kitchen/camera_problem/config"]
+    assert (sensor["device_class"], sensor["state_topic"]) == ("problem", f"{BASE}/state")
+    assert "value_json.camera_problem" in str(sensor["value_template"])
+    with listening(broker) as listener, publishing(kitchen(broker.port), tmp_path / "outbox") as sink:
+        sink.on_result(result(0, 0.25, on=True))
+        publish_until(sink, lambda: listener.payloads("/state"))
+        sink.on_result(replace(result(1, 0.25, on=True), camera_problem=CameraProblem.FROZEN))
+        sink.on_camera_event(camera_event(PROBLEM, CameraProblem.FROZEN))
+        wait_for(lambda: len(listener.payloads("/state")) == 2 and listener.payloads("/event"))
+        before, after = (json.loads(payload) for payload in listener.payloads("/state"))
+        assert (before["alarm"], before["picture_current"], before["camera_problem"]) == (True, True, None)
+        assert (after["alarm"], after["picture_current"], after["camera_problem"]) == (True, False, "frozen")
+        assert json.loads(listener.payloads("/event")[0])["type"] == "camera"
+        assert listener.payloads("/camera")[-1] == b"online", "the alarm must not become unavailable"
 
 
 @pytest.mark.slow
@@ -65,7 +83,7 @@ def test_the_state_is_retained_and_published_at_once_when_an_alarm_changes(broke
         states = [json.loads(payload) for payload in listener.payloads("/state")]
         assert [state["alarm"] for state in states] == [False, True, False]
         assert states[1]["zones"] == {"frame": {"share": 0.25, "alarm": True}}
-        assert (states[1]["fps"], states[1]["temperature_c"]) == (9.5, 55.0)
+        assert (states[1]["fps"], states[1]["temperature_c"], states[1]["fine_view"]) == (9.5, 55.0, None)
         with listening(broker, name="late") as late:
             wait_for(lambda: late.payloads("/alarm") == [b"OFF"])
             assert late.payloads("/camera") == [b"online"]
@@ -109,7 +127,7 @@ def test_discovery_is_published_again_after_a_restart_of_home_assistant(broker: 
 def test_home_assistant_forgets_a_zone_that_is_gone_even_after_a_restart(broker: Broker, tmp_path: Path) -> None:
     def zones() -> set[str]:
         """The binary sensors whose last message is not empty."""
-        last = {topic: payload for topic, payload in listener.messages if "/binary_sensor/" in topic}
+        last = {topic: payload for topic, payload in listener.messages if "/fire_" in topic and "/binary_" in topic}
         return {topic.split("/")[-2] for topic, payload in last.items() if payload}
 
     with listening(broker) as listener:

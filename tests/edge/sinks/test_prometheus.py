@@ -10,9 +10,20 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from edge.host.machine import Throttling
-from edge.messages import END, START, CameraState, FailureCounts, HostStatus, ReceiverStatus
+from edge.messages import (
+    END,
+    PROBLEM,
+    RECOVERED,
+    START,
+    CameraProblem,
+    CameraState,
+    FailureCounts,
+    FineView,
+    HostStatus,
+    ReceiverStatus,
+)
 from edge.sinks.prometheus import Prometheus
-from tests.support.factories import MODEL_HASH, event, result, run_status
+from tests.support.factories import MODEL_HASH, camera_event, event, result, run_status
 
 THROTTLED = HostStatus(governor="ondemand", temperature_c=61.5, throttling=Throttling(0b0101), load=1.5)
 BARE = HostStatus(governor=None, temperature_c=None, throttling=None, load=None)
@@ -111,6 +122,15 @@ def test_what_failed_is_counted_by_receiver() -> None:
     assert samples(metrics)["fireseg_fallback"] == 0
 
 
+def test_the_fine_view_is_left_out_while_only_the_whole_frame_is_seen() -> None:
+    metrics = metrics_of_a_fire()
+    metrics.on_status(run_status(fine_view=FineView(3, 0.5)))
+    values = samples(metrics)
+    assert (values["fireseg_fine_view_zoom"], values["fireseg_fine_view_period_seconds"]) == (3, 0.5)
+    metrics.on_status(run_status())
+    assert not [name for name in samples(metrics) if "fine_view" in name]
+
+
 def test_the_camera_is_in_one_state_at_a_time() -> None:
     metrics = Prometheus()
     for current in CameraState:
@@ -145,3 +165,15 @@ def test_promtool_accepts_the_metrics() -> None:
         pytest.skip("install prometheus to run this test: promtool is missing")
     done = subprocess.run([promtool, "check", "metrics"], input=metrics_of_a_fire().scrape()[0], capture_output=True)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+def test_a_camera_that_cannot_see_is_a_gauge_and_counted_once() -> None:
+    metrics = Prometheus()
+    metrics.on_status(run_status(camera_problem=CameraProblem.OUT_OF_FOCUS))
+    metrics.on_camera_event(camera_event(PROBLEM, CameraProblem.OUT_OF_FOCUS))
+    metrics.on_camera_event(camera_event(RECOVERED, CameraProblem.OUT_OF_FOCUS))
+    text = metrics.scrape()[0].decode()
+    assert 'fireseg_camera_problem{kind="out of focus"} 1.0' in text
+    assert 'fireseg_camera_problem{kind="frozen"} 0.0' in text
+    assert 'fireseg_camera_problems_total{kind="out of focus"} 1.0' in text
+    assert 'fireseg_camera_problems_total{kind="frozen"} 0.0' in text

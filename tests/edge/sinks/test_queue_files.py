@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from edge.messages import END, PEAK, START
+from edge.messages import END, PEAK, PROBLEM, RECOVERED, START
 from edge.sinks import disk_queue as module
 from edge.sinks.disk_queue import MAX_READS, DiskQueue
 from edge.sinks.queue_files import outbox_folder, read_document, warn_about_orphans
 from tests.edge.sinks.test_disk_queue import MAX_BYTES, drain, filled
-from tests.support.factories import event
+from tests.support.factories import camera_event, event
 
 
 def _blocked(folder: Path, kind: str) -> None:
@@ -160,3 +160,20 @@ def test_the_outbox_folder_is_the_configured_one_or_the_state_directory(
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert outbox_folder("") == tmp_path / ".local/state/fireseg-edge"
+
+
+@pytest.mark.parametrize("delivered", [False, True])
+def test_a_camera_problem_that_was_open_when_the_process_died_ends_after_the_restart(
+    tmp_path: Path, delivered: bool
+) -> None:
+    waiting = DiskQueue(tmp_path, MAX_BYTES)
+    waiting.put(json.dumps(camera_event(PROBLEM).as_json()).encode())
+    if delivered and (head := waiting.head()):
+        waiting.remove(*head)
+    waiting.close()
+    waiting = DiskQueue(tmp_path, MAX_BYTES)
+    waiting.write_pending()
+    events = drain_events(waiting)
+    assert events[-1] == (camera_event(PROBLEM).id, 2, RECOVERED, "restart")
+    assert len(events) == (1 if delivered else 2)
+    assert not list(tmp_path.glob("open-*.json"))

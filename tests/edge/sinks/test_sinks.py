@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from edge.messages import END, START, FireEvent, FrameResult, ReceiverStatus
+from edge.messages import END, START, Event, FireEvent, FrameResult, ReceiverStatus
 from edge.sinks import LOG_INTERVAL_S, Sink, Sinks, log_failure
 from tests.support.factories import event, result
 from tests.support.waiting import TIMEOUT_S
@@ -83,7 +83,7 @@ class Storing(Recording):
         super().__init__()
         self.written = written
 
-    def store_event(self, event: FireEvent) -> threading.Event:
+    def store_event(self, event: Event) -> threading.Event:
         self.calls.append(f"store {event.kind}")
         return self.written
 

@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.soak.process import ProcessUnderTest, start_run
 from benchmarks.soak.rig import camera, free_port
-from edge.messages import CameraState, FailureCounts
+from edge.messages import CameraProblem, CameraState, FailureCounts
 from edge.sinks import Sinks
 from edge.sinks.systemd import MISSING_LIMIT_S, Systemd, from_environment
 from tests.support.factories import result, run_status
@@ -217,3 +218,15 @@ def test_a_camera_that_freezes_starves_the_watchdog_until_it_resumes(manager: Ma
         assert any("no frame for" in text for _, text in manager.received)
         process.send_signal(signal.SIGCONT)
         manager.wait_for("WATCHDOG=1", count=fed + 1)
+
+
+def test_a_camera_that_cannot_see_is_in_the_status_and_still_feeds_the_watchdog(manager: Manager) -> None:
+    now_s = itertools.count()
+    sink = Systemd(manager.address, watchdog_s=4.0, clock=lambda: float(next(now_s)))
+    for t_s in range(3):
+        sink.on_result(replace(result(t_s, 0.1, on=True), camera_problem=CameraProblem.FROZEN))
+    sink.on_status(run_status())
+    heard = manager.listen()
+    sink.close()
+    assert heard.count("WATCHDOG=1") == 3
+    assert any(line.startswith("STATUS=FIRE in frame, CAMERA CANNOT SEE: frozen") for line in heard)

@@ -8,17 +8,17 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TextIO
 
 import pytest
 
 from edge import threads
-from edge.messages import END, START
+from edge.messages import END, PROBLEM, RECOVERED, START, CameraProblem, FineView
 from edge.quiet import silence
 from edge.sinks.stream_writer import MAX_QUEUED
-from edge.sinks.terminal import CLEAR_LINE, JsonLines, PlainLines, StatusLine, Terminal
-from tests.support.factories import event, result
+from edge.sinks.terminal import CLEAR_LINE, JsonLines, PlainLines, StatusLine, Terminal, status_text
+from tests.support.factories import camera_event, event, result, run_status
 from tests.support.waiting import TIMEOUT_S, wait_for
 
 
@@ -72,6 +72,18 @@ def test_without_a_terminal_there_is_a_line_per_event_and_per_calm_minute() -> N
     assert len(lines) == 3 + 1
     assert lines[-1].startswith("1:01:01.5  frame: cleared")
     assert "\r" not in out.getvalue()
+
+
+def test_calm_lines_say_how_the_frame_is_covered_in_tiles() -> None:
+    out = io.StringIO()
+    sink = PlainLines(out)
+    for fine_view in (None, FineView(2, 0.84)):
+        sink.on_status(run_status(fine_view=fine_view))
+        sink.on_result(result(100.0 * bool(fine_view), 0.0, on=False))
+    sink.close()
+    whole, fine = out.getvalue().splitlines()
+    assert whole.endswith("ms inference")
+    assert fine.endswith("ms inference  whole frame at 2x every 0.8 s")
 
 
 @pytest.fixture
@@ -216,3 +228,33 @@ def test_a_writer_leaves_no_descriptor_open(pipe: tuple[TextIO, TextIO]) -> None
     for _ in range(3):
         JsonLines(writer).close()
     assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
+
+
+@pytest.mark.parametrize("kind", [JsonLines, StatusLine, PlainLines])
+def test_a_camera_that_cannot_see_is_written_once_with_its_end(kind: type[Terminal]) -> None:
+    out = io.StringIO()
+    sink = kind(out)
+    sink.on_camera_event(camera_event(PROBLEM))
+    sink.on_camera_event(camera_event(RECOVERED, t_s=9.0))
+    sink.close()
+    lines = [line for line in out.getvalue().replace(CLEAR_LINE, "").splitlines() if line]
+    assert len(lines) == 2
+    if kind is JsonLines:
+        assert [json.loads(line) for line in lines] == [
+            camera_event(PROBLEM).as_json(),
+            camera_event(RECOVERED, t_s=9.0).as_json(),
+        ]
+    else:
+        assert "camera PROBLEM: covered" in lines[0]
+        assert "camera can see again, no longer covered" in lines[1]
+
+
+def test_a_result_says_that_an_alarm_has_no_current_picture() -> None:
+    out = io.StringIO()
+    sink = JsonLines(out)
+    frozen = replace(result(1.0, 0.1, on=True), camera_problem=CameraProblem.FROZEN)
+    sink.on_result(frozen)
+    sink.close()
+    line = json.loads(out.getvalue())
+    assert (line["alarm"], line["picture_current"], line["camera_problem"]) == (True, False, "frozen")
+    assert "FIRE in frame  CAMERA PROBLEM: frozen" in status_text(frozen)

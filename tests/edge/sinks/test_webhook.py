@@ -18,10 +18,10 @@ import pytest
 from edge.addresses import check_url
 from edge.errors import UserError
 from edge.http_deadline import post
-from edge.messages import END, PEAK, START
+from edge.messages import END, PEAK, PROBLEM, RECOVERED, START
 from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.webhook import SIGNATURE, Webhook, redirect_target
-from tests.support.factories import event
+from tests.support.factories import camera_event, event
 from tests.support.waiting import wait_for
 
 
@@ -94,6 +94,17 @@ def test_each_event_is_posted_as_json_with_its_own_key(tmp_path: Path) -> None:
     assert receiver.headers[0]["content-type"] == "application/json"
     assert len({header["idempotency-key"] for header in receiver.headers}) == 3
     assert not {SIGNATURE.lower(), "authorization"} & receiver.headers[0].keys()
+
+
+def test_a_problem_of_the_camera_and_its_end_are_posted_as_a_type_of_their_own(tmp_path: Path) -> None:
+    with serving(Receiver(codes=[500])) as receiver, posting(receiver.url, tmp_path) as hook:
+        hook.on_camera_event(camera_event(PROBLEM))
+        hook.on_camera_event(camera_event(RECOVERED, t_s=9.0))
+        retry, first, last = (json.loads(body) for body in receiver.bodies_after(3))
+    assert retry == first == camera_event(PROBLEM).as_json()
+    assert (first["type"], first["kind"], first["problem"], first["number"]) == ("camera", "problem", "covered", 1)
+    assert (last["kind"], last["id"], last["number"], last["duration_s"]) == ("recovered", first["id"], 2, 8.0)
+    assert list(tmp_path.iterdir()) == [], "nothing waits to be ended by the next run"
 
 
 def test_a_secret_signs_the_body_and_a_login_in_the_url_becomes_a_header(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import { COLOURS, plot } from "/plot.js";
 const SILENT_MS = 4000;  // the run sends its state every second
 const RETRY_MS = 2000;
 const MAX_POINTS = 600;
+const CLOCK = { hour: "2-digit", minute: "2-digit" };
 
 const $ = (id) => document.getElementById(id);
 const put = (id, text) => { $(id).textContent = text; };
@@ -12,7 +13,7 @@ const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
 const element = (tag, className = "", textContent = "") =>
   Object.assign(document.createElement(tag), { className, textContent });
 
-let areas = { zones: [], ignored: [], on_share: 0 };
+let areas = { zones: [], ignored: [] };
 let points = [];
 let state = null;
 let revisions = {};
@@ -83,7 +84,13 @@ function show() {
   else if (stale) [text, kind] = [`No frame for ${duration(state.frame_age_s)}`, "lost"];
   else if (waiting) [text, kind, cover] = ["Waiting for a frame", "waiting", "Waiting for a frame …"];
   if (stale) cover = `${text}: the camera is ${state.camera_state}.`;
-  if (alarms.length) [text, kind] = [zones ? `FIRE: ${zones}` : "FIRE", "fire"];
+  const problem = silent || stale || waiting ? "" : state.camera_problem ?? "";
+  if (state.paused && !silent && !stale) [text, kind] = ["Detection paused: infrared", "lost"];
+  if (problem) [text, kind] = [`The camera cannot see: ${problem}`, "lost"];
+  if (alarms.length) {
+    [text, kind] = [zones ? `FIRE: ${zones}` : "FIRE", "fire"];
+    if (problem) text += ` – picture not current, camera ${problem}`;
+  }
   if ($("banner").textContent !== text) put("banner", text);
   $("banner").className = kind;
   document.title = kind === "calm" ? "FireSeg Edge" : `${text} – FireSeg Edge`;
@@ -93,7 +100,7 @@ function show() {
   if (silent) return;
   if (state.camera_state) showStatus();  // the first status may come after the first frame
   showZones();
-  plot($("plot"), points, Object.keys(state.zones), areas.on_share);
+  plot($("plot"), points, Object.keys(state.zones));
 }
 
 function showLive(url) {
@@ -107,10 +114,17 @@ function showLive(url) {
 function showStatus() {
   const number = (value, digits, unit) => (value === null ? "–" : `${value.toFixed(digits)} ${unit}`);
   put("source", state.source ?? "");
+  const since = new Date(Date.now() - 1000 * state.camera_problem_for_s);
+  const problem = state.camera_problem && `Camera ${state.camera_problem} since ${since.toLocaleTimeString([], CLOCK)}`;
+  $("camera-problem").hidden = !problem;
+  if (problem && $("camera-problem").textContent !== problem) put("camera-problem", problem);
   put("camera", state.camera_state + (state.camera_connects > 1 ? `, connected ${state.camera_connects} times` : ""));
   put("frame-age", number(state.frame_age_s, 1, "s ago"));
   put("latency", number(state.age_ms, 0, "ms"));
   put("inference", number(state.inference_ms, 1, "ms"));
+  put("light", state.infrared ? (state.paused ? "infrared: detection paused" : "infrared") : "colour");
+  const fine = state.fine_view;
+  put("fine-view", fine ? `whole frame at ${fine.zoom}x every ${fine.period_s.toFixed(1)} s` : "whole frame only");
   put("results", `${state.fps.toFixed(1)} per second, ${state.results} in total, ${state.dropped} frames dropped`);
   const host = [];
   if (state.temperature_c !== null) host.push(`${state.temperature_c.toFixed(0)} °C`);

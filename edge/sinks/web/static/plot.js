@@ -6,8 +6,8 @@ const MIN_TOP = 0.02;  // keeps noise low in the plot
 
 export const COLOURS = 6;
 
-/** points: [[seconds, {zone: area fraction}], …]; names: zones in order; threshold: the alarm's area fraction. */
-export function plot(canvas, points, names, threshold) {
+/** points: [[seconds, {zone: area fraction}], …]; names: zones in order. */
+export function plot(canvas, points, names) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const width = canvas.clientWidth, height = canvas.clientHeight, ratio = window.devicePixelRatio || 1;
@@ -18,7 +18,7 @@ export function plot(canvas, points, names, threshold) {
   draw.font = "12px system-ui, sans-serif";
 
   const shares = points.flatMap(([, zones]) => Object.values(zones));
-  const top = Math.min(1, Math.max(MIN_TOP, threshold * 1.5, ...shares) * 1.1);
+  const top = Math.min(1, Math.max(MIN_TOP, ...shares) * 1.1);
   const end = points.length ? points[points.length - 1][0] : 0;
   // A young run fills the width too.
   const span = Math.min(MAX_SPAN_S, Math.max(MIN_SPAN_S, points.length ? end - points[0][0] : 0));
@@ -34,10 +34,6 @@ export function plot(canvas, points, names, threshold) {
   }
   draw.textAlign = "center";
   for (const part of [0.8, 0.6, 0.4, 0.2]) draw.fillText(`−${ago(span * part)}`, x(end - span * part), height - 4);
-  draw.setLineDash([4, 4]);
-  draw.strokeStyle = colour("--soft");
-  line(draw, [[LEFT, y(threshold)], [width, y(threshold)]]);
-  draw.setLineDash([]);
 
   draw.lineWidth = 2;
   draw.lineJoin = "round";

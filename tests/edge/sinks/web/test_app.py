@@ -19,7 +19,17 @@ from starlette.types import Message
 
 from edge.config import load_config
 from edge.host.machine import Throttling
-from edge.messages import END, PEAK, START, CameraState, FailureCounts, HostStatus, ReceiverStatus
+from edge.messages import (
+    END,
+    PEAK,
+    START,
+    CameraProblem,
+    CameraState,
+    FailureCounts,
+    FineView,
+    HostStatus,
+    ReceiverStatus,
+)
 from edge.sinks.web import history
 from edge.sinks.web.app import MAX_VIEWERS, Stream
 from edge.sinks.web.sink import WebPage
@@ -91,7 +101,7 @@ def test_a_stream_is_closed_when_its_client_leaves() -> None:
 def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
     page.on_result(result(1.0, 0.25, on=True, zone="stove"))
     host = HostStatus(governor=None, temperature_c=55.0, throttling=Throttling(0b0001), load=0.1)
-    page.on_status(run_status(camera_state=CameraState.STALLED, machine=host))
+    page.on_status(run_status(camera_state=CameraState.STALLED, machine=host, fine_view=FineView(3, 0.5)))
     state = get_json(page, "/api/state")
     assert state.pop("frame_age_s") < 5
     assert state == {
@@ -123,7 +133,13 @@ def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
             "broken_frames": 0,
             "late_writes": 0,
         },
+        "infrared": False,
+        "paused": False,
+        "fine_view": {"zoom": 3, "period_s": 0.5},
         "fallback": "",
+        "camera_problem": None,
+        "camera_problem_for_s": 0.0,
+        "picture_current": True,
     }
 
 
@@ -211,7 +227,7 @@ def test_only_the_last_fires_are_kept(page: WebPage) -> None:
 def test_areas_are_the_configured_polygons(tmp_path: Path) -> None:
     path = tmp_path / "fireseg.toml"
     path.write_text(
-        '[web]\nlisten = "127.0.0.1:0"\n[alarm]\non_share = 0.03\n'
+        '[web]\nlisten = "127.0.0.1:0"\n'
         '[[zones]]\nname = "<b>stove"\npolygon = [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9]]\n'
         "[[ignored]]\npolygon = [[0, 0], [0.1, 0], [0.1, 0.1]]\n"
     )
@@ -220,7 +236,6 @@ def test_areas_are_the_configured_polygons(tmp_path: Path) -> None:
             "zones": [{"name": "<b>stove", "polygon": [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9]]}],
             "ignored": [[[0, 0], [0.1, 0], [0.1, 0.1]]],
             "whole_frame": "frame",
-            "on_share": 0.03,
         }
 
 
@@ -273,3 +288,16 @@ def test_a_frame_every_ten_seconds_is_current_where_that_is_configured(table: di
         clock.now_s += 2
         page.on_status(run_status())
         assert get(page, "/readyz")[0] == get(page, "/snapshot.jpg")[0] == 503
+
+
+def test_a_camera_that_cannot_see_is_not_ready_and_in_the_state(page: WebPage) -> None:
+    page.on_result(replace(result(1.0, 0.1, on=True), camera_problem=CameraProblem.COVERED))
+    page.on_status(run_status(camera_problem=CameraProblem.COVERED, camera_problem_for_s=12.0))
+    status, _, body = get(page, "/readyz")
+    assert (status, json.loads(body)["reason"]) == (503, "the camera cannot see: covered")
+    assert get(page, "/healthz")[0] == 200
+    state = get_json(page, "/api/state")
+    assert (state["alarm"], state["picture_current"], state["camera_problem"]) == (True, False, "covered")
+    assert state["camera_problem_for_s"] == 12.0
+    page.on_result(result(2.0, 0.0, on=False))
+    assert get(page, "/readyz")[0] == 200

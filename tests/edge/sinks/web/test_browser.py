@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edge.detection.zones import Zone
-from edge.messages import START, CameraState, FailureCounts, ReceiverStatus
+from edge.messages import START, CameraProblem, CameraState, FailureCounts, ReceiverStatus
 from edge.sinks.web.sink import WebPage
 from tests.support.edge_process import edge_process
 from tests.support.factories import event, result, run_status
@@ -147,6 +147,7 @@ def test_the_status_is_that_of_the_run(browser: Any, run_url: str) -> None:
         "frame-age": r"\d\.\d s ago",
         "latency": r"\d+ ms",
         "inference": r"\d+\.\d ms",
+        "fine-view": r"whole frame (only|at \dx every \d+\.\d s)",
         "results": r"\d+\.\d per second, \d+ in total, \d+ frames dropped",
         "uptime": r"(\d+ min )?\d+ s",
         "model": r"[0-9a-f]{12}",
@@ -315,3 +316,18 @@ def test_a_camera_of_one_frame_in_ten_seconds_is_not_called_lost(browser: Any) -
         wait_with_status(page, lambda: text(browser, "banner") == "No alarm")
         clock.now_s += 20
         wait_with_status(page, lambda: text(browser, "banner") == "No frame for 32 s")
+
+
+def test_a_camera_that_cannot_see_is_shown_beside_the_alarm_until_it_can(browser: Any) -> None:
+    covered = {"camera_problem": CameraProblem.COVERED, "camera_problem_for_s": 60.0}
+    with serving() as page:
+        page.on_result(replace(result(1.0, 0.0, on=False), camera_problem=CameraProblem.COVERED))
+        browser.get(page.url)
+        wait_with_status(page, lambda: text(browser, "banner") == "The camera cannot see: covered", **covered)
+        assert re.fullmatch(r"Camera covered since \d\d:\d\d( [AP]M)?", text(browser, "camera-problem"))
+        assert each(browser, "#camera-problem", "getAttribute('role')") == ["alert"]
+        page.on_result(replace(result(2.0, 0.5, on=True), camera_problem=CameraProblem.COVERED))
+        alarm = "FIRE – picture not current, camera covered"
+        wait_with_status(page, lambda: text(browser, "banner") == alarm, **covered)
+        page.on_result(result(3.0, 0.5, on=True))
+        wait_with_status(page, lambda: text(browser, "banner") == "FIRE" and not text(browser, "camera-problem"))

@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 
 from edge.images import Frame, encode_jpeg
+from edge.messages import TrackStatus
 from edge.sinks.web import live
 from edge.sinks.web.sink import WebPage
 from tests.support.waiting import wait_for
 from tests.support.web_client import LARGE, Clock, FrameFeeder, Viewer, decode, get, get_json, gray, noise, serving
+
+CANDIDATE = TrackStatus(1, (0.1, 0.1, 0.4, 0.9), 0.01, confirmed=False)
+CONFIRMED = TrackStatus(2, (0.6, 0.1, 1.0, 1.0), 0.02, confirmed=True)  # up to the frame's edge
 
 
 @pytest.fixture
@@ -116,3 +120,25 @@ def test_a_stale_frame_is_not_served_as_current() -> None:
             wait_for(lambda: page._live.viewers == 1)
             page.on_result(gray(200))
             assert decode(viewer.jpeg()).mean() == pytest.approx(200, abs=2)
+
+
+def test_possible_fires_are_boxed_in_yellow_and_confirmed_ones_in_red_up_to_the_edge_of_the_frame() -> None:
+    mask = np.zeros((12, 16), np.bool_)
+    drawn = decode(live.render_jpeg(np.zeros((360, 640, 3), np.uint8), mask, (CONFIRMED, CANDIDATE), max_width_px=960))
+    blue, green, red = (drawn[..., channel].astype(int) for channel in range(3))
+    yellow = np.argwhere((red > 90) & (green > 90) & (blue < 90))
+    assert yellow.min(axis=0) == pytest.approx((36, 64), abs=3)
+    assert yellow.max(axis=0) == pytest.approx((323, 256), abs=3)
+    reddish = np.argwhere((red > 120) & (green < 90))
+    assert reddish.min(axis=0) == pytest.approx((36, 384), abs=3)
+    assert reddish.max(axis=0) == pytest.approx((359, 639), abs=1)
+
+
+def test_a_frame_without_the_overlay_has_no_boxes_and_the_result_is_never_drawn_on(page: WebPage) -> None:
+    frame = replace(gray(60), tracks=(CONFIRMED,))
+    plain = frame.rgb.copy()
+    page.on_result(frame)
+    shown = [decode(get(page, f"/snapshot.jpg?overlay={number}")[2]).astype(int) for number in (0, 1)]
+    colour = [np.ptp(image, axis=2).max() for image in shown]
+    assert colour[0] < 20 < 80 < colour[1]
+    assert np.array_equal(frame.rgb, plain)

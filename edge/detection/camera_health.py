@@ -1,0 +1,225 @@
+"""Detect a camera that cannot see although frames arrive: frozen, black, white, covered, blurred, moved or fogged.
+
+Works on the frame at model size, twice a second at most, and by frame times alone. A problem is reported after some
+seconds, and cleared after some seconds without it. It never changes an alarm.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+
+import cv2
+import numpy as np
+
+from edge.detection.camera_view import Baseline, View, correlation, measure
+from edge.images import Frame, Map
+from edge.messages import CameraProblem
+
+# Tuned on 33 recordings, 14 of them with fire, at two samples a second: each as it is, and with every problem and every
+# harmless change made of it. Levels are of 255; energies are relative to the baseline and grow with contrast squared.
+INTERVAL_S = 0.5
+ROUNDING_S = 0.01  # frame times are not exact in floating point
+LEARNING = 8  # samples before a view is compared with the baseline
+
+PROBLEM_AFTER_S = 6.0
+CLEAR_AFTER_S = 5.0
+MOVED_AFTER_S = 20.0
+"""A lorry or a person that fills the view is gone by then; a camera that was turned is not."""
+ACCEPT_AFTER_S = 60.0
+"""A moved camera has its new view as the baseline after this time, and the problem is cleared."""
+MIN_SAMPLES = 3  # for any verdict, at low frame rates
+AGREEMENT, MOVED_AGREEMENT = 0.75, 0.85  # least share of samples that show the problem, or its end
+
+FROZEN_AFTER_S = 10.0
+STILL_LEVELS = 0.1
+"""Largest mean difference from the first frame of a frozen picture, in grey levels: that of another key frame."""
+IDENTICAL_LEVELS = 0.005
+"""Largest mean difference of two samples of the same frame."""
+MIN_IDENTICAL = 0.5  # share of samples identical to the one before, in a frozen picture
+
+BLACK_LEVEL, BLACK_RANGE = 25.0, 8.0
+"""Brightest cell, and its distance to the darkest: noise of 6 levels around 14 has 15 and 2. A dim scene at 12 % of its
+light has a range of 17, and a flame of a third of a cell is brighter."""
+WHITE_LEVEL, WHITE_SHARE = 240.0, 0.97  # sunsets and snow at 1.6 times the light have dark cells left
+MIN_TEXTURED_TILES = 6
+MIN_STEADY_TILES = 8
+SAME_LAYOUT = 0.7
+"""Least correlation of the layout with the baseline, relative to the usual one: fog and blur keep 0.97, covers have 0.7
+at most, and mostly below 0.5."""
+FOG_CONTRAST, FOG_RELATIVE_CONTRAST = 0.5, 0.48
+"""Largest contrast, as it is and divided by brightness. Fog of 60 % has 0.40 and at most 0.42; dimming keeps 0.9 or
+more of the second, overexposure 0.54."""
+CLIPPED_LEVEL, CLIPPED_SHARE = 250.0, 0.3  # a view with more such cells is overexposed, not fogged
+FLAT_ENERGY = 1.0  # a tile below it has no detail: covers have 0.3; of the recordings' tiles at least 28 % have over 4
+COVERED_DETAIL = 0.04
+"""Largest medium energy of a covered view, beyond its loss of light: covers have 0.02 at most, dimming 1."""
+SHADOW, SHADOW_DETAIL = 0.7, 0.22
+"""The same, for a view that is darker than this and whose outlines remain: 0.17 at most through a cover, 0.33 at least
+with the lamp off, 0.65 under infrared light."""
+BLUR_DETAIL = 0.45
+"""Largest ratio of fine to medium energy: 0.4 at most with a blur of 3 px at 640 px, 0.9 without."""
+BLUR_TILES = 75.0  # percentile of the tiles that is compared: a soft lorry may fill half of the view
+BLUR_SHARPNESS = 0.008
+"""Largest ratio of fine to medium energy without a baseline: 0.03 for the softest recording, 0.004 at 6 px in most."""
+MOVED_TILES = 0.6
+"""Least share of steady tiles whose background is not in place: 0.05 at most in still views, 0.56 with half of the view
+hidden, 0.8 and more with a shift of a tenth in most."""
+MOVED_LIKENESS = 0.3  # largest correlation of such a tile with its background
+
+
+class CameraHealth:
+    """Follows one camera.
+
+    Example:
+        >>> health = CameraHealth()
+        >>> for frame in frames:
+        ...     problem = health.update(frame.t_s, frame.model_rgb)  # such as CameraProblem.COVERED, or None
+    """
+
+    def __init__(self) -> None:
+        self._baseline = Baseline()
+        self._new_baseline = Baseline()
+        """Of a camera that has moved."""
+        self._restart()
+
+    def _restart(self) -> None:
+        self._problem: CameraProblem | None = None
+        self._problem_since_s = 0.0
+        self._sampled_s: float | None = None
+        self._view: View | None = None
+        self._history: deque[tuple[float, CameraProblem | None]] = deque()
+        self._stillness = Stillness()
+
+    def update(self, t_s: float, rgb: Frame) -> CameraProblem | None:
+        """Return what is wrong with the camera, None if it can see. Frames come in time order, at model size."""
+        if self._sampled_s is not None:
+            if t_s < self._sampled_s:
+                self._restart()  # the recording restarted
+            elif t_s - self._sampled_s < INTERVAL_S - ROUNDING_S:
+                return self._problem
+        self._sampled_s = t_s
+        before, self._view = self._view, measure(rgb, self._view)
+        if before is None:
+            self._stillness.update(t_s, self._view.grey)
+            return self._problem
+        sign = sign_of(self._view, self._baseline)
+        if self._stillness.update(t_s, self._view.grey) and sign not in (CameraProblem.BLACK, CameraProblem.WHITE):
+            sign = CameraProblem.FROZEN
+        self._history.append((t_s, sign))
+        while len(self._history) > MIN_SAMPLES and t_s - self._history[1][0] > MOVED_AFTER_S:
+            self._history.popleft()
+        self._decide(t_s)
+        self._learn(t_s, sign)
+        return self._problem
+
+    def _decide(self, t_s: float) -> None:
+        """Set the problem from the signs so far."""
+        problem = self._verdict(t_s)
+        if problem is self._problem:
+            return
+        if problem is None and self._problem is not None and not self._agree(t_s, CLEAR_AFTER_S, {None}):
+            return
+        self._problem, self._problem_since_s = problem, t_s
+        self._new_baseline = Baseline()
+
+    def _verdict(self, t_s: float) -> CameraProblem | None:
+        newest = self._history[-1][1]
+        if newest is CameraProblem.FROZEN:
+            return newest
+        blind = {*CameraProblem} - {CameraProblem.MOVED}
+        if self._agree(t_s, PROBLEM_AFTER_S, blind):
+            signs = Counter(sign for then_s, sign in self._history if sign in blind and t_s - then_s <= PROBLEM_AFTER_S)
+            return signs.most_common(1)[0][0]
+        is_moved = self._agree(t_s, MOVED_AFTER_S, {CameraProblem.MOVED}, MOVED_AGREEMENT)
+        return CameraProblem.MOVED if is_moved else None
+
+    def _agree(self, t_s: float, span_s: float, signs: set[CameraProblem | None], share: float = AGREEMENT) -> bool:
+        """Return whether most samples of the last `span_s` show one of the signs."""
+        start_s = t_s - span_s - ROUNDING_S
+        recent = [sample for sample in self._history if sample[0] >= start_s]
+        if len(recent) < MIN_SAMPLES:
+            recent = list(self._history)[-MIN_SAMPLES:]
+        is_long = self._history[0][0] <= start_s + INTERVAL_S + 2 * ROUNDING_S
+        agreeing = sum(sign in signs for _, sign in recent)
+        return len(recent) >= MIN_SAMPLES and is_long and agreeing >= share * len(recent)
+
+    def _learn(self, t_s: float, sign: CameraProblem | None) -> None:
+        assert self._view is not None
+        if self._problem is None and sign is None:
+            self._baseline.learn(self._view)
+        elif self._problem is CameraProblem.MOVED and sign is CameraProblem.MOVED:
+            self._new_baseline.learn(self._view)
+            if t_s - self._problem_since_s >= ACCEPT_AFTER_S and self._new_baseline.samples >= LEARNING:
+                self._baseline = self._new_baseline
+                self._history.clear()
+                self._problem = None
+
+
+def sign_of(view: View, baseline: Baseline) -> CameraProblem | None:
+    """Return what a single frame shows, apart from whether it stands still."""
+    low, high = float(view.cells.min()), float(view.cells.max())
+    if high <= BLACK_LEVEL and high - low <= BLACK_RANGE:
+        return CameraProblem.BLACK
+    if (view.cells >= WHITE_LEVEL).mean() >= WHITE_SHARE:
+        return CameraProblem.WHITE
+    is_flat = bool((view.medium_energy > FLAT_ENERGY).mean() < 0.03)
+    textured = baseline.textured
+    if baseline.samples < LEARNING or textured.sum() < MIN_TEXTURED_TILES:
+        return CameraProblem.COVERED if is_flat and baseline.samples < LEARNING else blurred_from_the_start(view)
+    likeness = correlation(view.coarse, baseline.coarse)
+    brightness = float(view.coarse.mean()) / max(baseline.level, 1.0)
+    contrast = float(view.coarse.std()) / max(baseline.contrast, 0.1)
+    detail = (view.medium_energy / np.maximum(baseline.medium_energy, 0.5))[textured]
+    fine = (view.fine_energy / np.maximum(baseline.fine_energy, 0.05))[textured]
+    is_same_layout = likeness >= SAME_LAYOUT * baseline.likeness
+    largest_detail = np.percentile(detail, 80)
+    least_detail = SHADOW_DETAIL if is_same_layout and brightness < SHADOW else COVERED_DETAIL
+    gain = max(contrast, 0.05) if is_same_layout else min(1.0, brightness)
+    if (is_flat and not is_same_layout) or largest_detail < least_detail * gain**2:
+        return CameraProblem.COVERED
+    is_clipped = (view.cells >= CLIPPED_LEVEL).mean() > CLIPPED_SHARE
+    if is_same_layout and not is_clipped and contrast < min(FOG_CONTRAST, FOG_RELATIVE_CONTRAST * brightness):
+        return CameraProblem.FOGGED
+    if is_same_layout and np.percentile(fine / np.maximum(detail, 1e-3), BLUR_TILES) < BLUR_DETAIL:
+        return CameraProblem.OUT_OF_FOCUS
+    steady = baseline.steady
+    if steady.sum() >= MIN_STEADY_TILES and (
+        (baseline.tile_likeness(view)[steady] < MOVED_LIKENESS).mean() >= MOVED_TILES
+    ):
+        return CameraProblem.MOVED
+    return None
+
+
+def blurred_from_the_start(view: View) -> CameraProblem | None:
+    """Return whether detail ends far above one pixel, in a frame large enough to tell."""
+    medium = float(view.medium_energy.sum())
+    is_blurred = view.is_full_size and float(view.fine_energy.sum()) < BLUR_SHARPNESS * medium
+    has_detail = (view.medium_energy > FLAT_ENERGY).mean() >= 0.3
+    return CameraProblem.OUT_OF_FOCUS if is_blurred and has_detail else None
+
+
+class Stillness:
+    """Whether the picture stands: a live sensor has noise, and an encoder's next key frame shows it."""
+
+    def __init__(self) -> None:
+        self._first: Map | None = None
+        self._before: Map | None = None
+        self._since_s = 0.0
+        self._samples = self._identical = 0
+
+    def update(self, t_s: float, grey: Map) -> bool:
+        """Return whether the picture has stood for `FROZEN_AFTER_S`."""
+        if self._first is None or mean_difference(grey, self._first) > STILL_LEVELS:
+            self._first, self._since_s, self._samples, self._identical = grey, t_s, 0, 0
+        else:
+            assert self._before is not None
+            self._samples += 1
+            self._identical += mean_difference(grey, self._before) <= IDENTICAL_LEVELS
+        self._before = grey
+        is_long = t_s - self._since_s >= FROZEN_AFTER_S - ROUNDING_S and self._samples >= MIN_SAMPLES
+        return is_long and self._identical >= MIN_IDENTICAL * self._samples
+
+
+def mean_difference(first: Map, second: Map) -> float:
+    """Return the mean absolute difference of two images, in grey levels."""
+    return cv2.norm(first, second, cv2.NORM_L1) / first.size

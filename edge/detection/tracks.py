@@ -1,0 +1,178 @@
+"""Tracks: regions matched over time. A track is an immutable value; `follow` returns the next ones.
+
+A track knows the frames in which it could have been seen and those in which it was, and from these its area, its
+flicker and whether it stays in place. `edge.detection.alarm` decides which tracks are fire.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.detection.regions import Region
+
+MAX_TRACKS = 48
+MAX_SIGHTINGS = 64
+FORGET_S = 1.5
+"""A track that is not confirmed ends after this long unseen: flames disappear for a second, in smoke for longer."""
+MARGIN_CELLS = 2.0
+MARGIN = 0.25
+"""How far a region may lie from its track: cells of the model grid, plus a fraction of the track's longer side."""
+OVERLAP_LAG_S = (0.4, 1.1)
+"""A region is compared with where its track was this long ago, to see whether it stays in place."""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One frame in which a track could have been seen."""
+
+    t_s: float
+    region: Region | None
+    """None if it was missed."""
+    flicker: float | None = None
+    """Change of its image within the last moment, 0..1; None if not measured."""
+    overlap: float | None = None
+    """Cells that it shares with its region of about a second ago, as a fraction of the smaller one; None without."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """One region over time."""
+
+    id: int
+    sightings: tuple[Sighting, ...]
+    """The last `MAX_SIGHTINGS` frames in which it could have been seen, oldest first."""
+    began_s: float
+    seen_s: float
+    """When it was seen last."""
+    region: Region
+    """Its region then."""
+    confirmed: bool = False
+
+    @property
+    def measured_s(self) -> float:
+        """When its flicker was measured last, or else when it began."""
+        times_s = (sighting.t_s for sighting in reversed(self.sightings) if sighting.flicker is not None)
+        return next(times_s, self.began_s)
+
+    def recent(self, count: int, seconds: float, t_s: float, since_s: float) -> tuple[Sighting, ...]:
+        """Return the last sightings, missed ones included: `count`, or more if they fit into the last `seconds`.
+
+        None before `since_s`.
+        """
+        sightings = self.sightings
+        in_time = sum(sighting.t_s >= t_s - seconds for sighting in sightings)
+        return tuple(sighting for sighting in sightings[-max(count, in_time) :] if sighting.t_s >= since_s)
+
+
+def follow(
+    tracks: Sequence[Track],
+    t_s: float,
+    regions: Sequence[Region],
+    *,
+    next_id: Callable[[], int],
+    measure: Callable[[Track, Region], float | None] = lambda *_: None,
+    is_visible: Callable[[Track], bool] = lambda _: True,
+    keep_s: float = FORGET_S,
+) -> tuple[Track, ...]:
+    """Return the tracks after one more frame: continued, missed and new ones, without those that ended.
+
+    Args:
+        t_s: time of the frame, not before that of the last call.
+        next_id: makes the id of a new track.
+        measure: returns the flicker of a track, given its region in this frame; None if it cannot be measured.
+        is_visible: returns whether a track without a region in this frame could have been seen in it.
+        keep_s: a confirmed track ends after this long unseen.
+    """
+    matches = match(tracks, regions)
+    continued = []
+    for index, track in enumerate(tracks):
+        if index in matches:
+            region = regions[matches[index]]
+            sighting = Sighting(t_s, region, measure(track, region), _overlap(track, t_s, region))
+            continued.append(_with(track, sighting, seen_s=t_s, region=region))
+        elif t_s - track.seen_s <= (keep_s if track.confirmed else FORGET_S):
+            continued.append(_with(track, Sighting(t_s, None)) if is_visible(track) else track)
+    taken = set(matches.values())
+    new = [
+        Track(next_id(), (Sighting(t_s, region),), t_s, t_s, region)
+        for index, region in enumerate(regions)
+        if index not in taken
+    ]
+    # Confirmed and older tracks first, should there be too many.
+    return tuple(sorted((*continued, *new), key=lambda track: (not track.confirmed, track.id))[:MAX_TRACKS])
+
+
+def match(tracks: Sequence[Track], regions: Sequence[Region]) -> dict[int, int]:
+    """Return the index of the region of each track that has one, by the track's index. No region is used twice.
+
+    Pairs whose bounding boxes overlap most come first; then the most similar area; then the older track.
+    """
+    if not tracks or not regions:
+        return {}
+    old, new = _boxes([track.region for track in tracks])[:, None], _boxes(regions)[None]
+    margin = MARGIN_CELLS + MARGIN * (old[..., 2:4] - old[..., :2]).max(-1, keepdims=True)
+    low, high = old[..., :2] - margin, old[..., 2:4] + margin
+    sides = np.minimum(high, new[..., 2:4]) - np.maximum(low, new[..., :2])
+    smaller = np.minimum((high - low).prod(-1), (new[..., 2:4] - new[..., :2]).prod(-1))
+    similarity = np.minimum(old[..., 4], new[..., 4]) / np.maximum(old[..., 4], new[..., 4])
+    overlap = np.where((sides > 0).all(-1), sides.prod(-1) / smaller, 0.0)
+    score = np.where(overlap > 0, overlap + 0.1 * similarity, 0.0)
+    matches: dict[int, int] = {}
+    taken: set[int] = set()
+    for pair in np.argsort(-score, axis=None, kind="stable"):  # tracks are in order of age
+        index, number = divmod(int(pair), len(regions))
+        if score[index, number] <= 0:
+            break
+        if index not in matches and number not in taken:
+            matches[index] = number
+            taken.add(number)
+    return matches
+
+
+def _boxes(regions: Sequence[Region]) -> npt.NDArray[np.float64]:
+    """Return left, top, right, bottom and area of each region."""
+    rows = [(region.left, region.top, region.right, region.bottom, region.area) for region in regions]
+    return np.array(rows, np.float64)
+
+
+def area_variation(sightings: Sequence[Sighting]) -> float:
+    """Return the standard deviation of the area of those seen, as a fraction of its mean; 0 for fewer than two."""
+    areas = [sighting.region.area for sighting in sightings if sighting.region]
+    return float(np.std(areas) / np.mean(areas)) if len(areas) > 1 else 0.0
+
+
+def median_of(values: Sequence[float | None], *, at_least: int = 1) -> float | None:
+    """Return the median of those that were measured; None for fewer than `at_least`."""
+    measured = [value for value in values if value is not None]
+    return statistics.median(measured) if len(measured) >= at_least else None
+
+
+def shared_cells(one: Region, other: Region) -> int:
+    """Return how many cells two regions have in common."""
+    left, top = max(one.left, other.left), max(one.top, other.top)
+    right, bottom = min(one.right, other.right), min(one.bottom, other.bottom)
+    if left >= right or top >= bottom:
+        return 0
+    windows = [
+        region.cells[top - region.top : bottom - region.top, left - region.left : right - region.left]
+        for region in (one, other)
+    ]
+    return cv2.countNonZero(np.bitwise_and(*windows))
+
+
+def _with(track: Track, sighting: Sighting, **changes: object) -> Track:
+    return replace(track, sightings=(*track.sightings, sighting)[-MAX_SIGHTINGS:], **changes)  # type: ignore[arg-type]
+
+
+def _overlap(track: Track, t_s: float, region: Region) -> float | None:
+    shortest_s, longest_s = OVERLAP_LAG_S
+    for sighting in track.sightings:  # the oldest first
+        if sighting.region and shortest_s <= t_s - sighting.t_s <= longest_s:
+            return shared_cells(sighting.region, region) / min(sighting.region.area, region.area)
+    return None

@@ -115,9 +115,10 @@ function showStatus() {
   const number = (value, digits, unit) => (value === null ? "–" : `${value.toFixed(digits)} ${unit}`);
   put("source", state.source ?? "");
   const since = new Date(Date.now() - 1000 * state.camera_problem_for_s);
-  const problem = state.camera_problem && `Camera ${state.camera_problem} since ${since.toLocaleTimeString([], CLOCK)}`;
+  const time = since.toLocaleTimeString([], CLOCK);
+  const problem = state.camera_problem ? `Camera ${state.camera_problem} since ${time}` : "";
   $("camera-problem").hidden = !problem;
-  if (problem && $("camera-problem").textContent !== problem) put("camera-problem", problem);
+  if ($("camera-problem").textContent !== problem) put("camera-problem", problem);
   put("camera", state.camera_state + (state.camera_connects > 1 ? `, connected ${state.camera_connects} times` : ""));
   put("frame-age", number(state.frame_age_s, 1, "s ago"));
   put("latency", number(state.age_ms, 0, "ms"));

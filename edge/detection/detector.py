@@ -27,8 +27,8 @@ from edge.model.segmenter import Segmenter
 
 MAX_CANDIDATES = 8
 """Tracks around which tiles are searched first; their tiles overlap, and all others come in turn."""
-MAX_MEASURED = 4
-"""Tracks per frame whose flicker is measured, in turn: it bounds the time that a frame takes."""
+MAX_MEASURED, MAX_MEASURED_IN_ALARM = 12, 4
+"""Tracks per frame whose flicker is measured, the most urgent first: it bounds the time that a frame takes."""
 
 
 class Detector:
@@ -151,10 +151,12 @@ class Detector:
 
     def _follow(self, t_s: float, regions: list[Region], fine: Mask) -> tuple[Track, ...]:
         candidates = [track for track in self._tracks if not track.confirmed]
-        in_turn = {track.id for track in sorted(candidates, key=lambda track: track.measured_s)[:MAX_MEASURED]}
+        is_alarm = len(candidates) < len(self._tracks)
+        most_urgent = sorted(candidates, key=lambda track: -track.urgency(t_s))
+        due = {track.id for track in most_urgent[: MAX_MEASURED_IN_ALARM if is_alarm else MAX_MEASURED]}
 
         def measure(track: Track, region: Region) -> float | None:
-            is_due = self._rules.require_flicker and track.id in in_turn
+            is_due = self._rules.require_flicker and track.id in due
             return self._frames.flicker(track.sightings, region) if is_due else None
 
         def is_visible(track: Track) -> bool:

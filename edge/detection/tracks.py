@@ -23,6 +23,8 @@ FORGET_S = 1.5
 MARGIN_CELLS = 2.0
 MARGIN = 0.25
 """How far a region may lie from its track: cells of the model grid, plus a fraction of the track's longer side."""
+STEADY, STEADY_WEIGHT = 0.03, 0.25
+"""A track with less flicker in its last two measurements, such as a lamp, is measured a quarter as often."""
 OVERLAP_LAG_S = (0.4, 1.1)
 """A region is compared with where its track was this long ago, to see whether it stays in place."""
 
@@ -54,11 +56,12 @@ class Track:
     """Its region then."""
     confirmed: bool = False
 
-    @property
-    def measured_s(self) -> float:
-        """When its flicker was measured last, or else when it began."""
-        times_s = (sighting.t_s for sighting in reversed(self.sightings) if sighting.flicker is not None)
-        return next(times_s, self.began_s)
+    def urgency(self, t_s: float) -> float:
+        """Return how much it needs a measurement of its flicker: it has waited long, is probable, and not as steady."""
+        measured = [sighting for sighting in self.sightings if sighting.flicker is not None]
+        waited_s = t_s - (measured[-1].t_s if measured else self.began_s)
+        is_steady = len(measured) > 1 and all((sighting.flicker or 0.0) < STEADY for sighting in measured[-2:])
+        return waited_s * self.region.probability**4 * (STEADY_WEIGHT if is_steady else 1.0)
 
     def recent(self, count: int, seconds: float, t_s: float, since_s: float) -> tuple[Sighting, ...]:
         """Return the last sightings, missed ones included: `count`, or more if they fit into the last `seconds`.

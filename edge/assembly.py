@@ -90,6 +90,7 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
         config, setup.segmenter, setup.zones, setup.model_sha256, camera.name, clock=time.monotonic
     )
     max_fps = 0 if every_frame else config.loop.max_fps
+    detector.planner.max_fps = max_fps
     throttle = Throttle(max_fps, slow_when_hot=config.loop.slow_when_hot and not every_frame)
     capture = Capture(
         open_camera,

@@ -39,8 +39,7 @@ def run_loop(
     while not control.stop and not capture.ended and (max_frames is None or summary.results < max_frames):
         reloader.poll(control)
         throttle.poll()
-        if detector.planner:
-            detector.planner.slowdown = throttle.slowdown
+        detector.planner.slowdown = throttle.slowdown
         reporter.report(summary)
         if (wait_s := throttle.wait_s()) > 0:
             time.sleep(min(wait_s, POLL_S))

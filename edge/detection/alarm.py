@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import cv2
+
 from edge.config_schema import field
+from edge.detection.regions import Region
 from edge.detection.tracks import Track, area_variation, median_of
 from edge.detection.zones import Cells
 
@@ -136,18 +139,33 @@ def confirm(tracks: Sequence[Track], t_s: float, rules: AlarmRules, *, infrared:
 
     def is_new_fire(track: Track) -> bool:
         if track.confirmed or track.seen_s != t_s or t_s - track.began_s < rules.on_s:
-            return False
+            return False  # most tracks, before their evidence is gathered
         return is_fire(evidence(track, t_s, rules), rules, infrared=infrared)
 
     return tuple(replace(track, confirmed=True) if is_new_fire(track) else track for track in tracks)
 
 
-def is_raised(tracks: Sequence[Track], zone: Cells) -> bool:
-    """Return whether a confirmed track lies in a zone, given as cells of the model grid."""
-    return any(track.confirmed and lies_in(track, zone) for track in tracks)
+def raised_alarms(tracks: Sequence[Track], zones: Mapping[str, Cells]) -> dict[str, bool]:
+    """Return whether the alarm of each zone is raised: whether a confirmed track lies in it.
+
+    A fire that spreads over many zones may lie in none of them by `MIN_PART`: it counts for the one with most of it.
+
+    Args:
+        zones: cells of the model grid, by name.
+    """
+    alarms = dict.fromkeys(zones, False)
+    for track in tracks:
+        if track.confirmed:
+            alarms |= dict.fromkeys(_zones_of(track.region, zones), True)
+    return alarms
 
 
-def lies_in(track: Track, zone: Cells) -> bool:
-    """Return whether a track's last region lies in a zone, to `MIN_PART` of either."""
-    within = track.region.within(zone)
-    return bool(within) and (within >= MIN_PART * track.region.area or within >= MIN_PART * int(zone.sum()))
+def _zones_of(region: Region, zones: Mapping[str, Cells]) -> list[str]:
+    within = {name: region.within(cells) for name, cells in zones.items()}
+    part = MIN_PART * region.area
+    names = [
+        name for name, cells in within.items() if cells and cells >= min(part, MIN_PART * cv2.countNonZero(zones[name]))
+    ]
+    if not names and sum(within.values()) >= part:
+        return [max(within, key=within.__getitem__)]
+    return names

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from edge.camera.capture import TimedFrame
-from edge.detection.alarm import AlarmRules, confirm, is_raised
+from edge.detection.alarm import AlarmRules, confirm, raised_alarms
 from edge.detection.camera_health import CameraHealth
 from edge.detection.events import EventTracker
 from edge.detection.flicker import RecentFrames
@@ -27,15 +27,15 @@ from edge.model.segmenter import Segmenter
 
 MAX_CANDIDATES = 8
 """Tracks around which tiles are searched first; their tiles overlap, and all others come in turn."""
-MAX_MEASURED, MAX_MEASURED_IN_ALARM = 12, 4
-"""Tracks per frame whose flicker is measured, the most urgent first: it bounds the time that a frame takes."""
+MAX_MEASURED = 12
+"""Tracks per frame whose flicker is measured: it bounds the time that a frame takes."""
 
 
 class Detector:
     """Processes frames in time order; `clock` is that of `TimedFrame.captured_s`.
 
     Args:
-        max_fps: frames per second that are wanted; tiles take what time they leave. 0 for no limit.
+        max_fps: frames per second at most; tiles use the time that it leaves. 0 for no limit.
         passes_per_frame: fixed number of passes, for a replay that does not depend on the machine; see `ViewPlanner`.
 
     Example:
@@ -71,7 +71,12 @@ class Detector:
     def reconfigure(
         self, segmenter: Segmenter, zones: ZoneMap, rules: AlarmRules, settings: DetectionSettings, *, max_fps: float
     ) -> None:
-        """Replace model, zones and settings. Tracks go on, and with them the alarms of zones in the same place."""
+        """Replace model, zones and settings.
+
+        Confirmed tracks go on, and their alarms with them, unless the rules have changed; candidates begin again.
+        """
+        if rules != getattr(self, "_rules", rules):
+            self._tracks = ()
         self._segmenter, self._zones, self._rules, self._settings = segmenter, zones, rules, settings
         self._size = size = segmenter.height, segmenter.width
         self.planner = ViewPlanner(settings.tiles, size, max_fps=max_fps, passes_per_frame=self._passes_per_frame)
@@ -120,7 +125,7 @@ class Detector:
             inference_ms=1000 * inference_s,
             fire_share=self._zones.fire_share(mask),
             shares=self._zones.shares(mask),
-            alarms={name: is_raised(self._tracks, cells) for name, cells in self._zones.cells.items()},
+            alarms=raised_alarms(self._tracks, self._zones.cells),
             rgb=frame.rgb,
             mask=mask,
             passes=len(views),
@@ -150,20 +155,20 @@ class Detector:
         return [track.region.box for track in tracks[:MAX_CANDIDATES]]
 
     def _follow(self, t_s: float, regions: list[Region], fine: Mask) -> tuple[Track, ...]:
-        candidates = [track for track in self._tracks if not track.confirmed]
-        is_alarm = len(candidates) < len(self._tracks)
-        most_urgent = sorted(candidates, key=lambda track: -track.urgency(t_s))
-        due = {track.id for track in most_urgent[: MAX_MEASURED_IN_ALARM if is_alarm else MAX_MEASURED]}
-
         def measure(track: Track, region: Region) -> float | None:
-            is_due = self._rules.require_flicker and track.id in due
-            return self._frames.flicker(track.sightings, region) if is_due else None
+            return self._frames.flicker(track.sightings, region) if self._rules.require_flicker else None
 
         def is_visible(track: Track) -> bool:
             region = track.region
             return not region.needs_tile or bool(fine[region.centre])
 
         return follow(
-            self._tracks, t_s, regions, next_id=lambda: next(self._ids), measure=measure, is_visible=is_visible,
+            self._tracks,
+            t_s,
+            regions,
+            next_id=lambda: next(self._ids),
+            measure=measure,
+            max_measured=MAX_MEASURED,
+            is_visible=is_visible,
             keep_s=self._rules.off_after_s,
-        )  # fmt: skip
+        )

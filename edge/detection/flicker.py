@@ -22,8 +22,6 @@ from edge.messages import Box
 
 COMPARE_S = 0.2
 """Minimum age of the older frame: consecutive frames of a fast camera resemble each other even in a fire."""
-KEEP_S = 0.5
-"""Frames up to this age are kept, since a region may be missed in some of them. At 10 a second in 720p: 14 MB."""
 ROUNDING_S = 0.001  # frame times are not exact in floating point
 MAX_SIDE_PX = 96
 """Larger windows are reduced to this side: it bounds the cost, and large flames need no more detail."""
@@ -39,32 +37,31 @@ Grey = npt.NDArray[np.float32]
 
 
 class RecentFrames:
-    """The frames of the last moment, to compare a region with what it looked like before."""
+    """The frames of the last moment, to compare a region with what was there before."""
 
     def __init__(self) -> None:
         self._frames: deque[tuple[float, Frame]] = deque()
 
     def add(self, t_s: float, rgb: Frame) -> None:
-        """Keep a frame, and of the older ones those of the last `KEEP_S`, or one at least `COMPARE_S` older."""
+        """Keep a frame, and the newest one that is at least `COMPARE_S` older."""
         frames = self._frames
         if frames and (t_s < frames[-1][0] or rgb.shape != frames[-1][1].shape):
             frames.clear()  # the recording restarted, or the camera changed its mode
         frames.append((t_s, rgb))
-        while len(frames) > 2 and t_s - frames[0][0] > KEEP_S and t_s - frames[1][0] >= COMPARE_S - ROUNDING_S:
+        while len(frames) > 2 and t_s - frames[1][0] >= COMPARE_S - ROUNDING_S:
             frames.popleft()
 
     def flicker(self, sightings: Sequence[Sighting], region: Region) -> float | None:
-        """Return the flicker score of a track: from its last sighting at least `COMPARE_S` ago to its region now.
+        """Return the flicker score of a track, from where it was `COMPARE_S` ago to its region in the newest frame.
 
-        None without such a sighting in a frame that is kept.
+        None if there is no such frame, or the track is newer.
         """
-        t_s, rgb = self._frames[-1]
-        frames = dict(self._frames)
-        for sighting in reversed(sightings):
-            if sighting.region and t_s - sighting.t_s >= COMPARE_S - ROUNDING_S:
-                before = frames.get(sighting.t_s)
-                return None if before is None else flicker_score(before, sighting.region, rgb, region)
-        return None
+        (then_s, before), (t_s, rgb) = self._frames[0], self._frames[-1]
+        if t_s - then_s < COMPARE_S - ROUNDING_S:
+            return None
+        seen = (sighting.region for sighting in reversed(sightings) if sighting.region and sighting.t_s <= then_s)
+        was = next(seen, None)
+        return None if was is None else flicker_score(before, was, rgb, region)
 
 
 def flicker_score(before: Frame, was: Region, after: Frame, now: Region) -> float:

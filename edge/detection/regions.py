@@ -67,9 +67,9 @@ class Region:
         """Return the region on another grid."""
         if grid == self.grid:
             return self
-        cells = np.zeros(self.grid, np.uint8)
+        cells = np.zeros(self.grid, np.float32)
         cells[self.top : self.bottom, self.left : self.right] = self.cells
-        resized = cv2.resize(cells, grid[::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(np.uint8, copy=False)
+        resized = (cv2.resize(cells, grid[::-1], interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)  # loses no cell
         left, top, width, height = cv2.boundingRect(resized)
         window = resized[top : top + height, left : left + width].astype(np.uint8)
         return replace(self, left=left, top=top, cells=window, grid=grid, area=cv2.countNonZero(window))

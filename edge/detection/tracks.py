@@ -20,6 +20,10 @@ MAX_TRACKS = 48
 MAX_SIGHTINGS = 64
 FORGET_S = 1.5
 """A track that is not confirmed ends after this long unseen: flames disappear for a second, in smoke for longer."""
+FORGET_UNSEARCHED_S = 10.0
+"""A track that only tiles show waits this long for its tile: on a slow machine each is searched every seven seconds."""
+MIN_MISSES = 3
+"""A track is missed at least this often before it ends: at one frame a second, two sightings may be 2 s apart."""
 MARGIN_CELLS = 2.0
 MARGIN = 0.25
 """How far a region may lie from its track: cells of the model grid, plus a fraction of the track's longer side."""
@@ -54,14 +58,19 @@ class Track:
     """When it was seen last."""
     region: Region
     """Its region then."""
+    measured_s: float
+    """When its flicker was measured last, or could not be; at first, when it began."""
     confirmed: bool = False
 
     def urgency(self, t_s: float) -> float:
-        """Return how much it needs a measurement of its flicker: it has waited long, is probable, and not as steady."""
-        measured = [sighting for sighting in self.sightings if sighting.flicker is not None]
-        waited_s = t_s - (measured[-1].t_s if measured else self.began_s)
-        is_steady = len(measured) > 1 and all((sighting.flicker or 0.0) < STEADY for sighting in measured[-2:])
-        return waited_s * self.region.probability**4 * (STEADY_WEIGHT if is_steady else 1.0)
+        """Return how much it needs a measurement: it waits long, is probable, and not known as steady."""
+        flickers = [sighting.flicker for sighting in self.sightings if sighting.flicker is not None][-2:]
+        is_steady = len(flickers) > 1 and max(flickers) < STEADY
+        return (t_s - self.measured_s) * self.region.probability**4 * (STEADY_WEIGHT if is_steady else 1.0)
+
+    def missed(self) -> int:
+        """Return in how many frames it was missed since it was seen last."""
+        return next((n for n, sighting in enumerate(reversed(self.sightings)) if sighting.region), len(self.sightings))
 
     def recent(self, count: int, seconds: float, t_s: float, since_s: float) -> tuple[Sighting, ...]:
         """Return the last sightings, missed ones included: `count`, or more if they fit into the last `seconds`.
@@ -80,6 +89,7 @@ def follow(
     *,
     next_id: Callable[[], int],
     measure: Callable[[Track, Region], float | None] = lambda *_: None,
+    max_measured: int = MAX_TRACKS,
     is_visible: Callable[[Track], bool] = lambda _: True,
     keep_s: float = FORGET_S,
 ) -> tuple[Track, ...]:
@@ -89,32 +99,40 @@ def follow(
         t_s: time of the frame, not before that of the last call.
         next_id: makes the id of a new track.
         measure: returns the flicker of a track, given its region in this frame; None if it cannot be measured.
+        max_measured: measure at most this many of the tracks that are not confirmed, the most urgent first.
         is_visible: returns whether a track without a region in this frame could have been seen in it.
         keep_s: a confirmed track ends after this long unseen.
     """
     matches = match(tracks, regions)
+    waiting = [track for index, track in enumerate(tracks) if index in matches and not track.confirmed]
+    due = {track.id for track in sorted(waiting, key=lambda track: -track.urgency(t_s))[:max_measured]}
     continued = []
     for index, track in enumerate(tracks):
         if index in matches:
             region = regions[matches[index]]
-            sighting = Sighting(t_s, region, measure(track, region), _overlap(track, t_s, region))
-            continued.append(_with(track, sighting, seen_s=t_s, region=region))
-        elif t_s - track.seen_s <= (keep_s if track.confirmed else FORGET_S):
+            flicker = measure(track, region) if track.id in due else None
+            sighting = Sighting(t_s, region, flicker, _overlap(track, t_s, region))
+            measured_s = t_s if track.id in due else track.measured_s
+            continued.append(_with(track, sighting, seen_s=t_s, region=region, measured_s=measured_s))
+        elif _goes_on(track, t_s, keep_s, is_searched=is_visible(track)):
             continued.append(_with(track, Sighting(t_s, None)) if is_visible(track) else track)
     taken = set(matches.values())
     new = [
-        Track(next_id(), (Sighting(t_s, region),), t_s, t_s, region)
+        Track(next_id(), (Sighting(t_s, region),), t_s, t_s, region, measured_s=t_s)
         for index, region in enumerate(regions)
         if index not in taken
     ]
-    # Confirmed and older tracks first, should there be too many.
-    return tuple(sorted((*continued, *new), key=lambda track: (not track.confirmed, track.id))[:MAX_TRACKS])
+    # Should there be too many, confirmed and older tracks stay.
+    kept = sorted((*continued, *new), key=lambda track: (not track.confirmed, track.id))
+    confirmed = [track for track in kept if track.confirmed][:MAX_TRACKS]
+    return (*confirmed, *[track for track in kept if not track.confirmed][:MAX_TRACKS])
 
 
 def match(tracks: Sequence[Track], regions: Sequence[Region]) -> dict[int, int]:
     """Return the index of the region of each track that has one, by the track's index. No region is used twice.
 
-    Pairs whose bounding boxes overlap most come first; then the most similar area; then the older track.
+    Pairs whose boxes overlap most come first, the track's with its margin; then the most similar area; then the order
+    of the tracks.
     """
     if not tracks or not regions:
         return {}
@@ -167,6 +185,15 @@ def shared_cells(one: Region, other: Region) -> int:
         for region in (one, other)
     ]
     return cv2.countNonZero(np.bitwise_and(*windows))
+
+
+def _goes_on(track: Track, t_s: float, keep_s: float, *, is_searched: bool) -> bool:
+    unseen_s = t_s - track.seen_s
+    if track.confirmed:
+        return unseen_s <= keep_s
+    if not is_searched:
+        return unseen_s <= FORGET_UNSEARCHED_S
+    return unseen_s <= FORGET_S or track.missed() + 1 < MIN_MISSES
 
 
 def _with(track: Track, sighting: Sighting, **changes: object) -> Track:

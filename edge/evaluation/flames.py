@@ -41,7 +41,7 @@ class Flame:
         rows, columns = bright_region(frames())
         trimmed = [(t_s, shrink_to_height(rgb[rows, columns], MAX_HEIGHT_PX)) for t_s, rgb in frames()]
         self._images = [rgb for _, rgb in trimmed]
-        self._step_s = trimmed[-1][0] / (len(trimmed) - 1) if len(trimmed) > 1 else 1.0
+        self._step_s = trimmed[-1][0] / max(len(trimmed) - 1, 1) or 1.0
 
     def at(self, t_s: float) -> Frame:
         """Return the image at a time from 0 on, always of the same size."""

@@ -21,7 +21,6 @@ from edge.evaluation.recordings import Recording, read_recordings
 from edge.evaluation.sensitivity import measure_sensitivity
 from edge.model.runtime import cores_for
 
-
 SCENES = 4  # without fire, spread over the list, over which painted flames are laid: all of them take hours
 
 

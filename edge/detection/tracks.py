@@ -169,9 +169,9 @@ def area_variation(sightings: Sequence[Sighting]) -> float:
 
 
 def median_of(values: Sequence[float | None], *, at_least: int = 1) -> float | None:
-    """Return the median of those that were measured; None for fewer than `at_least`."""
+    """Return the median of those that were measured, of two the lower one; None for fewer than `at_least`."""
     measured = [value for value in values if value is not None]
-    return statistics.median(measured) if len(measured) >= at_least else None
+    return statistics.median_low(measured) if len(measured) >= at_least else None
 
 
 def shared_cells(one: Region, other: Region) -> int:

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.detection.alarm import MIN_FLICKER, AlarmRules, confirm, evidence, fire_score, is_fire, is_raised, lies_in
+from edge.detection.alarm import MIN_FLICKER, AlarmRules, confirm, evidence, fire_score, is_fire, raised_alarms
 from edge.detection.regions import Region
-from edge.detection.tracks import Track, follow
+from edge.detection.tracks import Sighting, Track, follow
 from edge.detection.zones import Cells
 from tests.support.factories import GRID, region
 
@@ -73,7 +73,7 @@ def after_each(
 
 def alarms(frames: Iterable[Seen], rules: AlarmRules = RULES, cells: Cells = EVERYWHERE, **options: Any) -> list[bool]:
     """Return whether the alarm of a zone is raised after each frame."""
-    return [is_raised(tracks, cells) for tracks in after_each(frames, rules, **options)]
+    return [raised_alarms(tracks, {"zone": cells})["zone"] for tracks in after_each(frames, rules, **options)]
 
 
 def test_it_is_raised_by_the_third_of_five_results() -> None:
@@ -260,17 +260,25 @@ def test_more_sightings_never_delay_an_alarm(seen: list[bool], more: list[bool])
 def test_flicker_is_decided_by_the_median_in_any_order(scores: list[float], order: list[int]) -> None:
     expected = sorted(scores)[2] >= MIN_FLICKER
     for numbers in (range(5), order):
-        # The first sighting of a track is never measured.
-        frames = [Seen(region(), None), *(Seen(region(), scores[number]) for number in numbers)]
-        (track,) = after_each(frames)[-1]
-        assert is_fire(evidence(track, 2.5, RULES), RULES) == expected
+        sightings = tuple(Sighting(n * STEP_S, region(), scores[number]) for n, number in enumerate(numbers))
+        track = Track(1, sightings, 0.0, 2.0, region(), measured_s=2.0)
+        assert is_fire(evidence(track, 2.0, RULES), RULES) == expected
 
 
-@given(st.integers(0, 112), st.integers(0, 112), st.integers(1, 30))
-def test_a_region_lies_in_a_zone_or_in_the_rest_of_the_frame(left: int, right: int, width: int) -> None:
-    track = Track(1, (), 0.0, 0.0, region(width=width))
-    inside = zone(left, right)
-    assert lies_in(track, inside) or lies_in(track, 1 - inside)
+@given(st.lists(st.integers(0, 112), max_size=6), st.integers(1, 30))
+def test_a_fire_raises_an_alarm_however_many_zones_divide_the_frame(borders: list[int], width: int) -> None:
+    track = Track(1, (), 0.0, 0.0, region(width=width), measured_s=0.0, confirmed=True)
+    edges = [0, *sorted(borders), 112]
+    zones = {f"zone {left}": zone(left, right) for left, right in pairwise(edges)}
+    assert any(raised_alarms([track], zones).values())
+    assert not any(raised_alarms([replace(track, confirmed=False)], zones).values())
+
+
+def test_a_fire_that_only_touches_a_zone_raises_no_alarm_there() -> None:
+    fire = region(left=40, width=20)
+    track = Track(1, (), 0.0, 0.0, fire, measured_s=0.0, confirmed=True)
+    assert raised_alarms([track], {"beside": zone(58, 112)}) == {"beside": False}
+    assert raised_alarms([track], {"half": zone(50, 112)}) == {"half": True}
 
 
 @given(st.floats(0.5, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.2))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from edge.detection.regions import Region
 from edge.detection.tracks import (
     FORGET_S,
+    FORGET_UNSEARCHED_S,
     MAX_SIGHTINGS,
     MAX_TRACKS,
     Sighting,
@@ -44,10 +45,19 @@ class Follower:
         after_s: float = STEP_S,
         is_visible: Callable[[Track], bool] = lambda _: True,
         keep_s: float = FORGET_S,
+        measure: Callable[[Track, Region], float | None] = lambda *_: None,
+        max_measured: int = MAX_TRACKS,
     ) -> tuple[Track, ...]:
         self.t_s += after_s
         self.tracks = follow(
-            self.tracks, self.t_s, regions, next_id=lambda: next(self.ids), is_visible=is_visible, keep_s=keep_s
+            self.tracks,
+            self.t_s,
+            regions,
+            next_id=lambda: next(self.ids),
+            measure=measure,
+            max_measured=max_measured,
+            is_visible=is_visible,
+            keep_s=keep_s,
         )
         return self.tracks
 
@@ -103,7 +113,8 @@ def test_a_track_ends_after_its_time_unseen_and_a_later_region_gets_a_new_id(is_
     follower = Follower()
     follower.see(region())
     follower.tracks = tuple(replace(track, confirmed=is_confirmed) for track in follower.tracks)
-    assert follower.see(after_s=keep_s - 0.01, keep_s=4.0)
+    assert follower.see(after_s=keep_s / 2, keep_s=4.0)
+    assert follower.see(after_s=keep_s / 2 - 0.01, keep_s=4.0)
     assert follower.see(after_s=0.02, keep_s=4.0) == ()
     assert [track.id for track in follower.see(region())] == [2]
 
@@ -136,8 +147,36 @@ def test_confirmed_tracks_are_the_last_to_go_when_there_are_too_many() -> None:
     crowd = [region(left=x, top=y, width=2, height=2) for y in range(16, 112, 12) for x in range(0, 112, 12)]
     assert len(crowd) > MAX_TRACKS
     tracks = follower.see(*crowd)
-    assert len(tracks) == MAX_TRACKS
+    assert len(tracks) == 1 + MAX_TRACKS
     assert tracks[0].confirmed
+
+
+def test_at_one_frame_a_second_a_fire_may_be_missed_once() -> None:
+    follower = Follower()
+    follower.see(region())
+    follower.see(after_s=1.0)
+    assert [track.id for track in follower.see(region(), after_s=1.0)] == [1]
+
+
+def test_a_track_that_only_tiles_show_waits_for_its_tile() -> None:
+    follower = Follower()
+    follower.see(region())
+    assert follower.see(after_s=FORGET_UNSEARCHED_S, is_visible=lambda _: False)
+    assert follower.see(after_s=0.1, is_visible=lambda _: False) == ()
+
+
+def test_lamps_that_flash_do_not_keep_a_fire_from_being_measured() -> None:
+    follower, measured = Follower(), []
+    lamps = [region(left=x, top=0, width=4, height=4) for x in range(0, 112, 8)]
+
+    def measure(track: Track, seen: Region) -> float:
+        measured.append((follower.t_s, seen.top > 0))
+        return 0.01 if seen.top == 0 else 0.2
+
+    for number in range(20):
+        flashing = lamps if number % 7 == 0 else []
+        follower.see(*flashing, region(left=50, top=60), measure=measure, max_measured=3)
+    assert sum(is_fire for _, is_fire in measured) >= 15
 
 
 @given(scenes)
@@ -190,7 +229,7 @@ def test_recent_sightings_are_the_last_few_or_those_of_the_last_seconds_if_they_
     count: int, seconds: float, length: int
 ) -> None:
     sightings = tuple(Sighting(n * STEP_S, region()) for n in range(length))
-    track = Track(1, sightings, 0.0, sightings[-1].t_s, region())
+    track = Track(1, sightings, 0.0, sightings[-1].t_s, region(), measured_s=0.0)
     recent = track.recent(count, seconds, track.seen_s, 0.0)
     in_time = sum(track.seen_s - seconds <= sighting.t_s for sighting in sightings)
     assert recent == sightings[-max(count, in_time) :]

@@ -69,7 +69,7 @@ def lost(entry: Entry, entries: Sequence[Entry]) -> list[str]:
 
 
 def hash_of(recordings: Sequence[Recording]) -> str:
-    """Return a hash of recordings and labels, whatever the files are called."""
+    """Return a hash of recordings and labels, independent of file names."""
     digest = hashlib.sha256()
     for each in recordings:
         digest.update(f"{sha256(each.path)} {each.label} {each.fire_from_s} {each.fire_to_s}\n".encode())

@@ -1,7 +1,7 @@
 """From tracks to alarms: which tracks are fire, and which zones they lie in. Pure functions.
 
-A track is confirmed as fire when it was seen in most of its last frames, for some time, if it flickers like flame and
-stays in place. A zone's alarm is raised while a confirmed track lies in it; the track outlives its last sighting by
+A track is confirmed as fire if it is seen in enough recent frames for long enough, flickers, is reddish, and its score
+is high enough. A zone's alarm is raised while a confirmed track lies in it; the track outlives its last sighting by
 `off_after_s`, so that a borderline fire does not chatter.
 
 Such rules over time are what lifts the precision of fire detectors at the same recall: 74 to 92 % in FLAME (2025).
@@ -66,7 +66,7 @@ MIN_FLICKER, TYPICAL_FLICKER, MAX_FLICKER = 0.03, 0.1, 0.2
 MIN_MEASURED = 2
 """A single flicker value may be a camera jump."""
 MIN_REDNESS = 15.0
-"""Excess of red over blue in a reddish region, in grey levels. Fires 50 to 250, white lights and paint below 5."""
+"""Largest excess of red over blue in a reddish region, in grey levels. Fires 50 to 250, white lights below 5."""
 
 
 @dataclass(frozen=True)

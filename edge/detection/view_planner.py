@@ -30,8 +30,8 @@ MIN_COSTS = 3  # the first pass of an interpreter is slow
 class ViewPlanner:
     """Chooses the views of each frame: the whole frame, then tiles around candidates, then the others in turn.
 
-    Every second tile at least is one in turn, the one that was not seen for longest: so the whole frame is covered in a
-    bounded time, whatever burns. The other tiles go to candidates: new ones first, then each in turn.
+    At least every second tile is one in turn, the one that was not seen for longest. So the whole frame is covered in
+    a bounded time, however many candidates there are. The other tiles go to candidates: new ones first, then each in turn.
     """
 
     tiles: str
@@ -110,9 +110,9 @@ class ViewPlanner:
 
     def _choose(self, count: int, candidates: Sequence[Box]) -> list[View]:
         """Return the next tiles: those of candidates first."""
-        wanted = dict.fromkeys(tile_around(box, tuple(self._seen)) for box in candidates)
-        self._candidates = {tile: self._candidates.get(tile, 0) for tile in wanted}
-        waiting = sorted(wanted, key=self._candidates.__getitem__)  # stable: urgent ones first among equals
+        candidate_tiles = dict.fromkeys(tile_around(box, tuple(self._seen)) for box in candidates)
+        self._candidates = {tile: self._candidates.get(tile, 0) for tile in candidate_tiles}
+        waiting = sorted(candidate_tiles, key=self._candidates.__getitem__)  # stable: urgent ones first among equals
         near: list[View] = []
         others: list[View] = []
         for _ in range(count):

@@ -119,10 +119,10 @@ def crop(rgb: Frame, view: View) -> Frame:
 
 
 def tile_input(rgb: Frame, view: View, model_size: tuple[int, int]) -> Frame:
-    """Return a tile for `edge.model.preprocess.to_model_input`, which averages it over areas.
+    """Return a tile as input for `edge.model.preprocess.to_model_input`.
 
-    Between one and two pixels per cell the exact average takes 1.5 ms, a tenth of a pass. Twice the model's size is
-    halved at almost no cost, as in a whole frame, and differs by less than 3 grey levels: the tile is brought to it.
+    Exact averaging at 1 to 2 pixels per cell takes 1.5 ms, a tenth of a pass. Such tiles are enlarged to twice the
+    model's size, which is halved at almost no cost; the result differs by less than 3 grey levels.
     """
     tile = crop(rgb, view)
     scales = [side / model_side for side, model_side in zip(tile.shape, model_size, strict=False)]

@@ -20,7 +20,7 @@ from edge.images import Frame
 
 SIZES = (0.03, 0.04, 0.06, 0.08, 0.12, 0.16)
 """Heights of the flame as fractions of the frame's height."""
-PLACES = tuple((x / 6, y / 6) for y in (1, 3, 5) for x in (1, 3, 5))
+CENTRES = tuple((x / 6, y / 6) for y in (1, 3, 5) for x in (1, 3, 5))
 """Centres of the flame as fractions of the frame."""
 SCENE_HEIGHT_PX = 720
 """Scenes are resized to this height, as of a usual camera."""
@@ -35,7 +35,7 @@ PHASE_S = 0.37  # between the flames at two places, so that they differ
 
 @dataclass(frozen=True)
 class SceneResult:
-    """What flames in one scene came to."""
+    """The alarms for flames in one scene."""
 
     scene: str
     has_false_alarm: bool
@@ -55,7 +55,7 @@ class SceneResult:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What flames in all scenes came to."""
+    """The results of all scenes."""
 
     scenes: Sequence[SceneResult]
     fps: float
@@ -132,13 +132,13 @@ def try_scene(
     flames = read_flame(flame)
 
     def delay_s(size: float, place: int) -> float | None:
-        lit = flames_over(scene, fps, flames, size, PLACES[place], PHASE_S * place)
+        lit = flames_over(scene, fps, flames, size, CENTRES[place], PHASE_S * place)
         run = Run(config, segmenter, fps, recording.name, passes_per_frame=passes_per_frame)
         return alarm_delay_s(lit, run, segmenter)
 
     if delay_s(0.0, 0) is not None:
         return SceneResult(recording.name, True, {})
-    delays = {size: tuple(delay_s(size, place) for place in range(len(PLACES))) for size in SIZES}
+    delays = {size: tuple(delay_s(size, place) for place in range(len(CENTRES))) for size in SIZES}
     return SceneResult(recording.name, False, delays)
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from edge.evaluation.evaluate import ALL_RULES, Evaluation
 from edge.evaluation.recordings import Label
 from edge.evaluation.score import Outcome, Score, frame_rate_term, memory_term
-from edge.evaluation.sensitivity import LIMIT_S, PLACES, SIZES, Sensitivity
+from edge.evaluation.sensitivity import CENTRES, LIMIT_S, SIZES, Sensitivity
 
 NOTHING = "–"
 
@@ -82,7 +82,7 @@ def sensitivity_table(sensitivity: Sensitivity, title: str) -> Table:
         if scene.has_false_alarm:
             table.add_row(scene.scene, *[NOTHING] * len(SIZES), "raises an alarm without a flame")
             continue
-        cells = (f"{round(scene.share(size) * len(PLACES))} of {len(PLACES)}" for size in SIZES)
+        cells = (f"{round(scene.share(size) * len(CENTRES))} of {len(CENTRES)}" for size in SIZES)
         table.add_row(scene.scene, *cells, size_text(scene.smallest))
     if sensitivity.shares:
         cells = (f"{100 * share:.0f} %" for share in sensitivity.shares.values())

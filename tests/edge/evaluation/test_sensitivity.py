@@ -15,8 +15,8 @@ from edge.evaluation.recordings import Label, Recording
 from edge.evaluation.replay import Run
 from edge.evaluation.sensitivity import (
     BEFORE_S,
+    CENTRES,
     LIMIT_S,
-    PLACES,
     SCENE_HEIGHT_PX,
     SIZES,
     SceneResult,
@@ -42,7 +42,7 @@ def scene() -> list[tuple[float, Frame]]:
 
 def test_the_flame_appears_after_2_s_at_its_height_and_place(scene: list[tuple[float, Frame]]) -> None:
     plain = list(flames_over(scene, FPS, read_flame(None), 0.0, (0.5, 0.5), 0.0))
-    lit = list(flames_over(scene, FPS, read_flame(None), 0.16, PLACES[0], 0.0))
+    lit = list(flames_over(scene, FPS, read_flame(None), 0.16, CENTRES[0], 0.0))
     assert [t_s for t_s, _ in lit] == [number / FPS for number in range(round((BEFORE_S + LIMIT_S) * FPS) + 1)]
     assert len(scene) == 6  # played forwards and backwards
     for (t_s, rgb), (_, before) in zip(lit, plain, strict=True):

@@ -31,7 +31,7 @@ class ViewPlanner:
     """Chooses the views of each frame: the whole frame, then tiles around candidates, then the others in turn.
 
     At least every second tile is one in turn, the one that was not seen for longest. So the whole frame is covered in
-    a bounded time, however many candidates there are. The other tiles go to candidates: new ones first, then each in turn.
+    a bounded time, however many candidates there are. The other tiles go to candidates: new ones first, then in turn.
     """
 
     tiles: str

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edge.evaluation.evaluate import ABLATIONS, ALL_RULES
-from edge.evaluation.sensitivity import PLACES, SIZES
+from edge.evaluation.sensitivity import CENTRES, SIZES
 from tests.support.recordings import FIRE_FROM_S, pattern_recording, write_video
 from tests.support.run_cli import Done, fireseg_edge, leftovers, refused
 
@@ -91,7 +91,7 @@ def test_the_sensitivity_is_reported_for_each_scene_and_size(folder: Path) -> No
     values = evaluated(folder, "--sensitivity", "--fps", 0.5, "--jobs", 1, cwd=folder)
     (scene,) = values["scenes"]
     assert (scene["file"], scene["has_false_alarm"]) == ("room.avi", False)
-    assert [len(delays_s) for delays_s in scene["delays_s"]] == [len(PLACES)] * len(SIZES)
+    assert [len(delays_s) for delays_s in scene["delays_s"]] == [len(CENTRES)] * len(SIZES)
     assert (values["sizes"], len(values["shares"]), values["smallest"]) == (list(SIZES), len(SIZES), scene["smallest"])
 
 

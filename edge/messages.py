@@ -151,6 +151,8 @@ class FireEvent:
     mask: Mask
     camera_problem: CameraProblem | None = None
     """Why the camera cannot see: an alarm that ends then may have ended because of that."""
+    paused: bool = False
+    """Whether detection is paused under infrared light: an alarm that ends then may have ended because of that."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -167,6 +169,7 @@ class FireEvent:
             "age_ms": round(self.age_ms, 1),
             "model_sha256": self.model_sha256,
             "source": self.source,
+            "paused": self.paused,
             **picture_json(self.camera_problem),
         }
 

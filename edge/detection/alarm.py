@@ -41,7 +41,7 @@ class AlarmRules:
         "Fire score that an alarm needs. A lower one raises more alarms, false ones too. Most fires score 1.5 to 3, "
         "and most of what resembles fire below 0.5.",
         low=-10,
-        high=10,
+        high=3,
     )
     require_flicker: bool = field(
         True, "Require flicker. Rejects lamps, sunsets and red vehicles. Disable it for frames seconds apart."

@@ -97,4 +97,5 @@ class EventTracker:
             rgb=result.rgb,
             mask=result.mask,
             camera_problem=result.camera_problem,
+            paused=result.paused,
         )

@@ -22,6 +22,7 @@ from edge.messages import Box
 
 COMPARE_S = 0.2
 """Minimum age of the older frame: consecutive frames of a fast camera resemble each other even in a fire."""
+SPACING_S = 0.05
 ROUNDING_S = 0.001  # frame times are not exact in floating point
 MAX_SIDE_PX = 96
 """Larger windows are reduced to this side: it bounds the cost, and large flames need no more detail."""
@@ -47,6 +48,8 @@ class RecentFrames:
         frames = self._frames
         if frames and (t_s < frames[-1][0] or rgb.shape != frames[-1][1].shape):
             frames.clear()  # the recording restarted, or the camera changed its mode
+        if len(frames) > 1 and frames[-1][0] - frames[-2][0] < SPACING_S:
+            frames.pop()  # of a fast camera only some are kept: each may have megabytes
         frames.append((t_s, rgb))
         while len(frames) > 2 and t_s - frames[1][0] >= COMPARE_S - ROUNDING_S:
             frames.popleft()

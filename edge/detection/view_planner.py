@@ -21,6 +21,8 @@ FPS_WITHOUT_LIMIT = 10.0
 """Frame rate whose time is budgeted if there is no limit: alarms need no more."""
 MAX_FRAMES_PER_TILE = 4
 """Even a machine without time for a second pass gives one tile to every fourth frame: a fifth of its rate at most."""
+MIN_TILE_PX = 8
+"""A frame that has less than this on a side for each tile is searched as a whole, whatever is configured."""
 COSTS = 15
 """Passes and frames whose median counts: a single slow one changes nothing."""
 MIN_COSTS = 3  # the first pass of an interpreter is slow
@@ -68,6 +70,7 @@ class ViewPlanner:
         self._last_t_s = t_s
         height, width = frame_shape[:2]
         zoom = useful_zoom((height, width), self.model_size) if self.tiles == "auto" else int(self.tiles)
+        zoom = max(1, min(zoom, min(height, width) // MIN_TILE_PX))
         if zoom != self._zoom:
             self._set_zoom(zoom)
         self._has_candidates = bool(candidates)

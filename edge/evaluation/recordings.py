@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +19,7 @@ LABELS_FILE = "events.csv"
 COLUMNS = ("file", "label")
 OPTIONAL_COLUMNS = ("fire_from_s", "fire_to_s", "group", "note")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts", ".mjpeg")
+MAX_NAME_BYTES = 255  # of a file or folder, on Linux
 MAX_CSV_BYTES = 4 << 20
 
 
@@ -54,6 +57,8 @@ def read_recordings(path: Path) -> list[Recording]:
     `fire_to_s` (empty: the end), `group` and `note`. File names are relative to the CSV. A folder is read through its
     `events.csv`; without one, each of its videos gets the label `any`.
     """
+    if _is_too_long(path):
+        raise UserError(f"{printable(path)[:40]}… is too long for a path", "expected a CSV, a folder or a video")
     if path.is_dir():
         labels = path / LABELS_FILE
         if labels.is_file():
@@ -67,6 +72,10 @@ def read_recordings(path: Path) -> list[Recording]:
         remedy = "expected a CSV of recordings, a folder or a video"
         raise UserError(f"{printable(path)} does not exist", remedy)
     return [Recording(path)] if _is_video(path) else _read_csv(path)
+
+
+def _is_too_long(path: Path) -> bool:
+    return any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in path.parts)
 
 
 def _is_video(path: Path) -> bool:
@@ -85,11 +94,18 @@ def _read_csv(path: Path) -> list[Recording]:
     if missing := [column for column in COLUMNS if column not in header]:
         plural = "s" if len(missing) > 1 else ""
         raise UserError(f"{name} has no column{plural} {', '.join(missing)}", f"expected the columns {columns}")
+    known = (*COLUMNS, *OPTIONAL_COLUMNS)
+    for column in header:  # others are ignored, such as a licence
+        near = difflib.get_close_matches(column, known, n=1, cutoff=0.75)
+        if near and (column not in known or header.count(column) > 1):
+            raise UserError(f"{name} has the column {one_line(column)!r}", f"expected {near[0]}, once")
     if not rows:
         raise UserError(f"{name} lists no recordings", "expected one line for each")
     recordings: list[Recording] = []
     errors: list[str] = []
     for line, row in rows:
+        if not any(row.values()):
+            continue  # an empty row of a spreadsheet
         try:
             recordings.append(_recording(path.parent, row))
         except UserError as error:
@@ -109,7 +125,7 @@ def _recording(folder: Path, row: dict[str | None, str | None]) -> Recording:
     if label not in list(Label):
         raise UserError(f"label {one_line(label)!r}", f"expected {', '.join(Label)}")
     path = folder / file
-    if not file or "\0" in file or not path.is_file():
+    if not file or "\0" in file or _is_too_long(path) or not path.is_file():
         raise UserError(f"{printable(path)} does not exist", "check the name; it is relative to the CSV")
     times = [_seconds(cells.get(column, ""), column) for column in ("fire_from_s", "fire_to_s")]
     if label != Label.FIRE and any(time is not None for time in times):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from edge.evaluation.evaluate import ALL_RULES, Evaluation
@@ -21,7 +22,7 @@ def recordings_table(evaluation: Evaluation, title: str) -> Table:
     for each in evaluation.replayed:
         cells = (verdict(each.outcomes[ALL_RULES, fps]) for fps in evaluation.plan.rates)
         duration_s = next(iter(each.outcomes.values())).duration_s
-        table.add_row(each.recording.name, each.recording.label.value, f"{duration_s:.0f}", *cells)
+        table.add_row(escape(each.recording.name), each.recording.label.value, f"{duration_s:.0f}", *cells)
     return table
 
 
@@ -39,7 +40,7 @@ def verdict(outcome: Outcome) -> str:
 
 def scores_table(scores: Mapping[str, Score], title: str) -> Table:
     """Return one row per figure, one column per score."""
-    table = Table("", *scores, title=title)
+    table = Table("", *map(escape, scores), title=title)
     rows = {name: score_cells(score) for name, score in scores.items()}
     for figure in next(iter(rows.values())):
         table.add_row(figure, *(cells[figure] for cells in rows.values()))
@@ -80,10 +81,10 @@ def sensitivity_table(sensitivity: Sensitivity, title: str) -> Table:
     table = Table("scene", *(f"{100 * size:g} %" for size in SIZES), "smallest", title=title)
     for scene in sensitivity.scenes:
         if scene.has_false_alarm:
-            table.add_row(scene.scene, *[NOTHING] * len(SIZES), "raises an alarm without a flame")
+            table.add_row(escape(scene.scene), *[NOTHING] * len(SIZES), "raises an alarm without a flame")
             continue
         cells = (f"{round(scene.share(size) * len(CENTRES))} of {len(CENTRES)}" for size in SIZES)
-        table.add_row(scene.scene, *cells, size_text(scene.smallest))
+        table.add_row(escape(scene.scene), *cells, size_text(scene.smallest))
     if sensitivity.shares:
         cells = (f"{100 * share:.0f} %" for share in sensitivity.shares.values())
         table.add_section()

@@ -118,7 +118,7 @@ MISTAKES = {
     "a misspelt key": ("[alarm]\non_reslts = 3", "[alarm] has no key on_reslts: did you mean on_results?"),
     "a misspelt table": ("[alarms]\non_results = 3", "has no key alarms: did you mean alarm?"),
     "an unknown key": ("[model]\nxyzzy = 1", "[model] has no key xyzzy: expected path, threads"),
-    "a score in percent": ("[alarm]\nmin_score = 80", "min_score = 80: expected a number from -10 to 10"),
+    "a score in percent": ("[alarm]\nmin_score = 80", "min_score = 80: expected a number from -10 to 3"),
     "a key of an earlier version": ("[alarm]\non_share = 0.01", "[alarm] has no key on_share: "),
     "a text for a number": ('[source]\nfps = "10"', '[source] fps = "10": expected a number from 0.01 to 240'),
     "a number for a text": ("[model]\npath = 1", "path = 1: expected a text in quotes"),

@@ -66,6 +66,7 @@ def test_an_event_is_one_line_of_json_without_images() -> None:
         "age_ms": 12.3,
         "model_sha256": MODEL_HASH,
         "source": "rtsp://***@cam",
+        "paused": False,
         "picture_current": True,
         "camera_problem": None,
     }

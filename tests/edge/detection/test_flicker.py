@@ -270,3 +270,12 @@ def test_a_real_fire_flickers_and_a_photograph_of_it_does_not(videos_dir: Path) 
     fire = find_regions(red * np.uint8(250), red)[0]
     assert np.median([score(before, after, fire) for before, after in pairwise(frames)]) > THRESHOLD
     assert score(sensed(frames[0], 1), sensed(frames[0], 2), fire) < LOW
+
+
+@pytest.mark.parametrize("fps", [10, 240, 1000])
+def test_few_frames_are_kept_however_fast_the_camera(fps: int) -> None:
+    frames = RecentFrames()
+    for number in range(fps):
+        frames.add(number / fps, room())
+        assert len(frames._frames) <= 7
+    assert frames._frames[0][0] <= frames._frames[-1][0] - COMPARE_S

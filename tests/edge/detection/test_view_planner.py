@@ -176,3 +176,8 @@ def test_a_frame_of_another_size_gets_the_tiles_for_its_size() -> None:
     planner = make_planner("auto", 20)
     sizes = [HD, (480, 640, 3), (120, 160, 3), HD]
     assert [len(planner.plan(size, 0.0, [STOVE])) for size in sizes] == [10, 5, 1, 10]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 500, 3), (15, 23, 3)])
+def test_a_frame_of_few_pixels_is_searched_as_a_whole(shape: tuple[int, int, int]) -> None:
+    assert ViewPlanner("3", (224, 224), max_fps=10, passes_per_frame=5).plan(shape, 0.0) == (WHOLE,)

@@ -91,3 +91,23 @@ def test_a_missing_path_and_an_empty_folder_say_what_was_expected(folder: Path) 
     (folder / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty contains no recordings: expected events.csv, or videos"):
         read_recordings(folder / "empty")
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("file,label,fire_form_s", "the column 'fire_form_s': expected fire_from_s, once"),
+        ("file,label,label", "the column 'label': expected label, once"),
+    ],
+)
+def test_a_misspelt_or_doubled_column_is_refused(tmp_path: Path, header: str, words: str) -> None:
+    (tmp_path / "list.csv").write_text(f"{header}\na.avi,none,\n")
+    with pytest.raises(UserError, match=words):
+        read_recordings(tmp_path / "list.csv")
+
+
+def test_a_name_too_long_for_a_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"file,label\n{'a' * 300},none\n")
+    for path in (tmp_path / "list.csv", Path("a" * 300)):
+        with pytest.raises(UserError, match=r"does not exist|too long"):
+            read_recordings(path)

@@ -29,6 +29,7 @@ FLOOR = 0.05
 MEMORY = 240  # samples that the baseline remembers: two minutes
 MIN_TEXTURE = 2.0
 """Least medium energy of a textured tile, in squared grey levels. Recordings: median tile 1.7 (asphalt) to 980."""
+MIN_STEADY_TILES = 8  # to tell what is in its place
 MIN_STEADINESS = 0.6
 """Least mean correlation of a tile with its background for the tile to tell whether the camera moved. Still views reach
 0.9, flames and water below 0.4."""
@@ -109,6 +110,19 @@ class Baseline:
         self.medium_energy = _geometric(self.medium_energy, view.medium_energy, weight)
         self.medium = self.medium + weight * (view.medium - self.medium)
         self.coarse = self.coarse + weight * (view.coarse - self.coarse)
+
+    def detail_in_place(self, view: View) -> float | None:
+        """Return how much of the background's detail the median steady tile shows, relative to its light.
+
+        1 in any light, 0 if none is in its place. None without enough steady tiles. Noise does not add to it.
+        """
+        measured = self.steady & (_tiles(self.medium**2) > MIN_TEXTURE)
+        if measured.sum() < MIN_STEADY_TILES:
+            return None
+        slope = _tiles(view.medium * self.medium)[measured] / _tiles(self.medium**2)[measured]
+        light = _tiles(view.coarse)[measured] / np.maximum(_tiles(self.coarse)[measured], 1.0)
+        contrast = float(view.coarse.std()) / max(self.contrast, 0.1)
+        return float(np.median(slope / np.maximum(np.minimum(light, contrast), 0.02)))
 
     def tile_likeness(self, view: View) -> Field:
         """Return the correlation of each tile's detail with the background, -1..1."""

@@ -15,7 +15,7 @@ from edge.detection.camera_view import MIN_STEADY_TILES, Baseline, View, correla
 from edge.images import Frame, Map
 from edge.messages import CameraProblem
 
-# Tuned on 13 of 33 recordings, with problems and harmless changes simulated in them at 1.7 or 2 samples a second.
+# Tuned on 14 of 33 recordings, with problems and harmless changes simulated in them at 1.7 or 2 samples a second.
 # Levels are of 255; energies are relative to the baseline and grow with contrast squared.
 INTERVAL_S = 0.5
 ROUNDING_S = 0.01  # frame times are not exact in floating point

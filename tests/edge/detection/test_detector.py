@@ -266,7 +266,8 @@ def test_a_flames_house_raises_one_lasting_alarm_within_three_seconds(videos_dir
 
 @pytest.mark.slow
 def test_a_recording_without_fire_raises_no_alarm(videos_dir: Path, shipped: Path) -> None:
-    assert replay(videos_dir / "nofire_firesense_sequences.avi", shipped) == []
+    events = replay(videos_dir / "nofire_firesense_sequences.avi", shipped)
+    assert not any(isinstance(event, FireEvent) for event in events)  # its cuts are a camera that has moved
 
 
 @pytest.mark.slow

@@ -85,7 +85,7 @@ function show() {
   else if (waiting) [text, kind, cover] = ["Waiting for a frame", "waiting", "Waiting for a frame …"];
   if (stale) cover = `${text}: the camera is ${state.camera_state}.`;
   const problem = silent || stale || waiting ? "" : state.camera_problem ?? "";
-  if (state.paused && !silent && !stale) [text, kind] = ["Detection paused: infrared", "lost"];
+  if (!silent && !stale && state.paused) [text, kind] = ["Detection paused: infrared", "lost"];
   if (problem) [text, kind] = [`The camera cannot see: ${problem}`, "lost"];
   if (alarms.length) {
     [text, kind] = [zones ? `FIRE: ${zones}` : "FIRE", "fire"];

@@ -36,7 +36,8 @@ class Region:
     probability: float
     """Mean over its cells, 0..1."""
     redness: float = 0.0
-    """Largest excess of red over blue among its cells, in grey levels."""
+    """Largest excess of red over blue among its cells, in grey levels; above that of its surroundings if they are blue,
+    since the light of a flame adds to that of the sky behind it."""
     needs_tile: bool = False
     """Whether it was seen in a tile alone, not in the whole frame."""
 
@@ -93,7 +94,7 @@ def find_regions(probability: Map, fire: Cells, *, rgb: Frame | None = None, who
     """
     if not fire.any():
         return []
-    redness = cv2.subtract(rgb[..., 0], rgb[..., 2]) if rgb is not None else np.zeros_like(fire)
+    redness = None if rgb is None else cv2.subtract(rgb[..., 0], rgb[..., 2], dtype=cv2.CV_16S)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(fire, JOIN), connectivity=8)
     regions = []
     for label in range(1, count):
@@ -105,7 +106,11 @@ def find_regions(probability: Map, fire: Cells, *, rgb: Frame | None = None, who
             continue
         x, y, columns, rows = cv2.boundingRect(cells)  # without the margin of joining
         mean = cv2.mean(probability[window], cells)[0] / 256
-        _, reddest, _, _ = cv2.minMaxLoc(redness[window], mask=cells)
+        reddest = 0.0
+        if redness is not None:
+            around = 1 - fire[window]
+            background = min(cv2.mean(redness[window], around)[0], 0.0)
+            reddest = cv2.minMaxLoc(redness[window], mask=cells)[1] - background
         needs_tile = whole is not None and cv2.mean(whole[window], cells)[0] < VISIBLE * probability[window].max()
         cells = np.ascontiguousarray(cells[y : y + rows, x : x + columns])
         regions.append(Region(left + x, top + y, cells, fire.shape[:2], area, mean, reddest, needs_tile))

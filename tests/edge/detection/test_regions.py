@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.detection.alarm import MIN_REDNESS
 from edge.detection.regions import MAX_REGIONS, MIN_CELLS, find_regions
 from edge.detection.zones import Cells
 from edge.images import Map
@@ -141,3 +142,22 @@ def test_a_region_lies_within_a_zone_by_the_cells_they_share(fire: Cells, zone: 
     for region in regions:
         assert region.within(everywhere) == region.area
         assert region.within(zone) + region.within(1 - zone) == region.area
+
+
+@pytest.mark.parametrize(
+    ("light", "background", "is_reddish"),
+    [
+        ((250, 200, 190), (60, 60, 60), True),  # a pale flame
+        ((205, 200, 200), (60, 120, 220), True),  # the light of a flame before a blue sky
+        ((250, 250, 248), (90, 90, 92), False),  # a white lamp on grey
+        ((250, 250, 250), (140, 90, 60), False),  # a white lamp on wood
+    ],
+)
+def test_light_is_reddish_compared_with_a_blue_background(
+    light: tuple[int, ...], background: tuple[int, ...], is_reddish: bool
+) -> None:
+    fire = np.zeros((112, 112), np.uint8)
+    fire[40:50, 60:66] = 1
+    rgb = np.where(fire[..., None] > 0, np.array(light), np.array(background)).astype(np.uint8)
+    (region,) = find_regions(even(fire), fire, rgb=rgb)
+    assert (region.redness >= MIN_REDNESS) == is_reddish

@@ -76,7 +76,7 @@ def test_two_processes_give_what_one_gives(folder: Path) -> None:
 
 
 def test_a_report_has_a_timeline_of_each_recording_and_stills_of_misses(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "deaf.toml").write_text("[alarm]\nmin_score = 3\n")
+    (tmp_path / "deaf.toml").write_text("[alarm]\non_results = 64\nof_results = 64\n")
     arguments = ("--fps", 5, "--jobs", 1, "--config", tmp_path / "deaf.toml", "--report", tmp_path / "report")
     done = evaluate(folder, *arguments, cwd=folder)
     assert "MISSED" in done.out

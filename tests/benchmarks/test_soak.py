@@ -145,5 +145,5 @@ def test_a_bomb_is_a_jpeg_that_states_another_size() -> None:
 
 
 def test_throughput_is_read_from_the_summary_of_a_run_and_has_two_bounds() -> None:
-    assert throughput(Summary(results=1200, dropped=0, fires=1, seconds=8.0).line("hd.mp4")) == pytest.approx(150)
+    assert throughput(Summary(results=1200, passes=2400, fires=1, seconds=8.0).line("hd.mp4")) == pytest.approx(300)
     assert [figure.passed for figure in cost_figures(Cost(6.0, 0.95, 0.7))] == [True, False]

@@ -27,7 +27,7 @@ from edge.model.segmenter import Segmenter
 
 MAX_CANDIDATES = 8
 """Tracks around which tiles are searched first; their tiles overlap, and all others come in turn."""
-MAX_MEASURED = 12
+MAX_MEASURED, MAX_MEASURED_IN_ALARM = 12, 3
 """Tracks per frame whose flicker is measured: it bounds the time that a frame takes."""
 
 
@@ -168,7 +168,7 @@ class Detector:
             regions,
             next_id=lambda: next(self._ids),
             measure=measure,
-            max_measured=MAX_MEASURED,
+            max_measured=MAX_MEASURED_IN_ALARM if any(track.confirmed for track in self._tracks) else MAX_MEASURED,
             is_visible=is_visible,
             keep_s=self._rules.off_after_s,
         )

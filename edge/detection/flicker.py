@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edge.detection.regions import Region
 from edge.detection.tracks import Sighting
 from edge.detection.zones import Cells
-from edge.images import Frame
+from edge.images import Frame, Map
 from edge.messages import Box
 
 COMPARE_S = 0.2
@@ -42,11 +42,13 @@ class RecentFrames:
 
     def __init__(self) -> None:
         self._frames: deque[tuple[float, Frame]] = deque()
+        self._greys: dict[float, Map] = {}
 
     def add(self, t_s: float, rgb: Frame) -> None:
         """Keep a frame, and the newest one that is at least `COMPARE_S` older."""
         frames = self._frames
         if frames and (t_s < frames[-1][0] or rgb.shape != frames[-1][1].shape):
+            self._greys.clear()
             frames.clear()  # the recording restarted, or the camera changed its mode
         if len(frames) > 1 and frames[-1][0] - frames[-2][0] < SPACING_S:
             frames.pop()  # of a fast camera only some are kept: each may have megabytes
@@ -59,22 +61,30 @@ class RecentFrames:
 
         None if there is no such frame, or the track is newer.
         """
-        (then_s, before), (t_s, rgb) = self._frames[0], self._frames[-1]
+        (then_s, before), (t_s, now) = self._frames[0], self._frames[-1]
         if t_s - then_s < COMPARE_S - ROUNDING_S:
             return None
         seen = (sighting.region for sighting in reversed(sightings) if sighting.region and sighting.t_s <= then_s)
         was = next(seen, None)
-        return None if was is None else flicker_score(before, was, rgb, region)
+        return None if was is None else flicker_score(self._grey(then_s, before), was, self._grey(t_s, now), region)
+
+    def _grey(self, t_s: float, rgb: Frame) -> Map:
+        """Return the grey levels of a frame, converted once for all tracks."""
+        if t_s not in self._greys:
+            kept = {frame_s for frame_s, _ in self._frames}
+            self._greys = {frame_s: grey for frame_s, grey in self._greys.items() if frame_s in kept}
+            self._greys[t_s] = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+        return self._greys[t_s]
 
 
-def flicker_score(before: Frame, was: Region, after: Frame, now: Region) -> float:
+def flicker_score(before: Map, was: Region, after: Map, now: Region) -> float:
     """Return the mean change of a region's grey levels between two frames, as a fraction of their brightness.
 
     The change that remains after registration (the best translation) and gain, less that of the surroundings: 0 for
     the same image, moved or dimmed.
 
     Args:
-        before, after: RGB frames of the same shape, in time order.
+        before, after: grey frames of the same shape, in time order.
         was, now: the region in each of them.
     """
     height, width = now.grid
@@ -101,18 +111,18 @@ def _pixels(start: int, end: int, cells: int, pixels: int) -> slice:
     return slice(round(max(start - 1, 0) * pixels / cells), round(min(end + 1, cells) * pixels / cells))
 
 
-def _window(frame: Frame, box: Box) -> Grey:
+def _window(frame: Map, box: Box) -> Grey:
     """Return the grey levels of a box of the frame, reduced to at most `MAX_SIDE_PX`."""
     height, width = frame.shape[:2]
     left, top, right, bottom = (round(edge * size) for edge, size in zip(box, (width, height) * 2, strict=True))
     left, top = min(left, width - 1), min(top, height - 1)  # a frame may have fewer pixels than the grid has cells
-    part = frame[top : max(bottom, top + 4), left : max(right, left + 4)]
-    step = max(1, max(part.shape) // (2 * MAX_SIDE_PX))  # an average of every n-th pixel is as good, and cheaper
-    window = cv2.cvtColor(np.ascontiguousarray(part[::step, ::step]), cv2.COLOR_RGB2GRAY)
+    window = frame[top : max(bottom, top + 4), left : max(right, left + 4)]
+    step = max(1, max(window.shape) // (2 * MAX_SIDE_PX))  # an average of every n-th pixel is as good, and cheaper
+    window = np.ascontiguousarray(window[::step, ::step])
     scale = MAX_SIDE_PX / max(window.shape)
     if scale < 1:
         size = max(4, round(window.shape[1] * scale)), max(4, round(window.shape[0] * scale))
-        window = cv2.resize(window, size, interpolation=cv2.INTER_AREA)
+        window = cv2.resize(window, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     return window.astype(np.float32)
 
 

@@ -74,7 +74,8 @@ def test_a_tile_has_the_model_input_of_its_crop(size: tuple[int, int], zoom: int
 def test_a_flame_of_one_pixel_is_visible_in_the_input_of_its_tile(row: int, column: int) -> None:
     rgb = np.zeros(HD, np.uint8)
     rgb[row, column] = 255
-    assert to_model_input(tile_input(rgb, tiles_of(2)[0], (224, 224)), 224, 224).max() > 8
+    # The least: 26 of 255 remain across, where a pixel lies between two samples, and 71 down; 7 together, and rounding.
+    assert to_model_input(tile_input(rgb, tiles_of(2)[0], (224, 224)), 224, 224).max() >= 6
 
 
 @given(st.integers(0, 2**32 - 1))

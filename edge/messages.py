@@ -57,7 +57,7 @@ class TrackStatus:
 
 @dataclass(frozen=True)
 class FineView:
-    """How the detector covers the frame in tiles of its own resolution."""
+    """How the detector covers the frame in tiles at the camera's resolution."""
 
     zoom: int
     """Tiles in a row and in a column."""
@@ -95,7 +95,7 @@ class FrameResult:
     infrared: bool = False
     """Whether the frame has no colour, as of a camera under infrared light."""
     paused: bool = False
-    """Whether nothing is detected, since the frame has no colour and the configuration says so."""
+    """Whether regions and alarms are suspended because the frame has no colour; mask and shares are the model's."""
     camera_problem: CameraProblem | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""Work through tasks in processes, each with a model of its own on one thread."""
+"""Work through tasks in processes, each with its own model on one thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events in the ledger: a lost alarm is a sentence, another set of recordings starts anew, names do not appear."""
+"""Events in the ledger: a lost alarm is one sentence, other recordings are another series, names do not appear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A camera that cannot see is told within its time, and nothing that a working camera shows is a problem."""
+"""A camera that cannot see is reported in time; a working camera is not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge.messages import CameraProblem
 from edge.model.preprocess import to_model_input
 
 SIDE = 224
-TOLD_S, MOVED_TOLD_S, CLEARED_S = 15.0, 60.0, 10.0
+REPORTED_S, MOVED_REPORTED_S, CLEARED_S = 15.0, 60.0, 10.0
 Change = Callable[[Frame], Frame]
 
 
@@ -56,22 +56,22 @@ def view(change: Change | None = None, room: Frame = ROOM) -> Callable[[float], 
 
 
 class Watch:
-    """Frames of one camera at a rate, and what was told about them."""
+    """Frames of one camera at a rate, and the problems that were reported."""
 
     def __init__(self, fps: float = 5.0) -> None:
         self.health, self.fps, self.t_s = CameraHealth(), fps, 0.0
-        self.told: list[tuple[float, CameraProblem | None]] = [(0.0, None)]
+        self.reported: list[tuple[float, CameraProblem | None]] = [(0.0, None)]
 
     def see(self, at: Callable[[float], Frame], for_s: float) -> Watch:
         for _ in range(round(for_s * self.fps)):
             problem = self.health.update(self.t_s, at(self.t_s))
-            if problem is not self.told[-1][1]:
-                self.told.append((self.t_s, problem))
+            if problem is not self.reported[-1][1]:
+                self.reported.append((self.t_s, problem))
             self.t_s += 1 / self.fps
         return self
 
     def problems(self) -> list[CameraProblem]:
-        return [problem for _, problem in self.told if problem]
+        return [problem for _, problem in self.reported if problem]
 
 
 def blurred(sigma: float) -> Change:
@@ -130,26 +130,26 @@ BLIND = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("change", "problem"), BLIND, ids=[f"{n}-{kind}" for n, (_, kind) in enumerate(BLIND)])
-def test_a_camera_that_cannot_see_is_told_in_time_and_cleared_when_it_can(
+def test_a_camera_that_cannot_see_is_reported_in_time_and_cleared_when_it_can(
     change: Change, problem: CameraProblem
 ) -> None:
     watch = Watch(2.0).see(view(), 12)
-    limit_s = MOVED_TOLD_S if problem is CameraProblem.MOVED else TOLD_S
+    limit_s = MOVED_REPORTED_S if problem is CameraProblem.MOVED else REPORTED_S
     watch.see(view(change), 35 if problem is CameraProblem.MOVED else 25)
     assert watch.problems() == [problem]
-    assert watch.told[-1][0] - 12 <= limit_s
+    assert watch.reported[-1][0] - 12 <= limit_s
     end_s = watch.t_s
     watch.see(view(), 12)
-    assert watch.told[-1][1] is None
-    assert watch.told[-1][0] - end_s <= CLEARED_S
+    assert watch.reported[-1][1] is None
+    assert watch.reported[-1][0] - end_s <= CLEARED_S
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fps", [5.0, 0.5])
-def test_a_cover_is_told_in_time_at_any_frame_rate(fps: float) -> None:
+def test_a_cover_is_reported_in_time_at_any_frame_rate(fps: float) -> None:
     watch = Watch(fps).see(view(), 24).see(view(hand), 15)
     assert watch.problems() == [CameraProblem.COVERED]
-    assert watch.told[-1][0] - 24 <= TOLD_S
+    assert watch.reported[-1][0] - 24 <= REPORTED_S
 
 
 def night(t_s: float) -> Frame:
@@ -228,18 +228,18 @@ def test_what_a_working_camera_shows_is_no_problem(at: Callable[[float], Frame])
 
 
 @pytest.mark.parametrize("fps", [5.0, 0.5])
-def test_a_frozen_picture_is_told_in_mid_fire_and_cleared_when_it_moves(fps: float) -> None:
+def test_a_frozen_picture_is_reported_in_mid_fire_and_cleared_when_it_moves(fps: float) -> None:
     last = smoke(40.0)
     watch = Watch(fps).see(smoke, 20).see(lambda _: last, 16)
     assert watch.problems() == [CameraProblem.FROZEN]
-    assert watch.told[-1][0] - 20 <= TOLD_S
+    assert watch.reported[-1][0] - 20 <= REPORTED_S
     end_s = watch.t_s
     watch.see(smoke, 12)
-    assert watch.told[-1][1] is None
-    assert watch.told[-1][0] - end_s <= CLEARED_S
+    assert watch.reported[-1][1] is None
+    assert watch.reported[-1][0] - end_s <= CLEARED_S
 
 
-def test_a_frozen_picture_is_told_through_an_encoder_with_key_frames() -> None:
+def test_a_frozen_picture_is_reported_through_an_encoder_with_key_frames() -> None:
     def encoded(t_s: float) -> Frame:
         quality = 80 if t_s % 2 < 0.5 else 79
         return cv2.imdecode(cv2.imencode(".jpg", ROOM, (cv2.IMWRITE_JPEG_QUALITY, quality))[1], 1).astype(np.uint8)
@@ -253,18 +253,18 @@ def test_a_frozen_picture_is_told_through_an_encoder_with_key_frames() -> None:
     [(flat(5), CameraProblem.BLACK), (flat(252), CameraProblem.WHITE), (cloth, CameraProblem.COVERED),
      (blurred(4.2), CameraProblem.OUT_OF_FOCUS)],
 )  # fmt: skip
-def test_a_camera_that_never_saw_is_told_from_the_start(change: Change, problem: CameraProblem) -> None:
+def test_a_camera_that_never_saw_is_reported_from_the_start(change: Change, problem: CameraProblem) -> None:
     watch = Watch(2.0).see(view(change), 15)
     assert watch.problems() == [problem]
     watch.see(view(), 15)
-    assert watch.told[-1][1] is None
+    assert watch.reported[-1][1] is None
 
 
 @pytest.mark.slow
 def test_the_new_view_of_a_moved_camera_is_accepted_and_watched() -> None:
     watch = Watch(2.0).see(view(), 15).see(view(room=scene(2)), 40 + ACCEPT_AFTER_S)
     assert watch.problems() == [CameraProblem.MOVED]
-    assert watch.told[-1][1] is None
+    assert watch.reported[-1][1] is None
     watch.see(view(hand, scene(2)), 15)
     assert watch.problems()[1:] == [CameraProblem.COVERED]
 
@@ -292,5 +292,5 @@ def test_the_test_pattern_is_a_working_camera() -> None:
     pattern = PatternCamera(fps=2.0)
     health = CameraHealth()
     times_s = np.arange(0, 1.5 * PERIOD_S, 0.5)
-    told = [health.update(float(t_s), to_model_input(pattern.frame(float(t_s)), SIDE, SIDE)) for t_s in times_s]
-    assert set(told) == {None}
+    reported = [health.update(float(t_s), to_model_input(pattern.frame(float(t_s)), SIDE, SIDE)) for t_s in times_s]
+    assert set(reported) == {None}

@@ -59,12 +59,11 @@ class Parts:
     def apply(self, new: Setup) -> None:
         """Use another configuration and model from the next frame on."""
         config = new.config
-        max_fps = 0 if self._every_frame else config.loop.max_fps
-        self.detector.reconfigure(new.segmenter, new.zones, config.alarm, config.detection, max_fps=max_fps)
+        self.detector.reconfigure(new.segmenter, new.zones, config.alarm, config.detection, max_fps=config.loop.max_fps)
         self.detector.events.model_sha256 = new.model_sha256
         if not self._every_frame:
-            self.throttle.max_fps, self.throttle.slow_when_hot = new.config.loop.max_fps, new.config.loop.slow_when_hot
-        self.sinks.on_config(new.config)
+            self.throttle.max_fps, self.throttle.slow_when_hot = config.loop.max_fps, config.loop.slow_when_hot
+        self.sinks.on_config(config)
 
 
 def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, record: Path | None) -> Parts:
@@ -90,7 +89,6 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
         config, setup.segmenter, setup.zones, setup.model_sha256, camera.name, clock=time.monotonic
     )
     max_fps = 0 if every_frame else config.loop.max_fps
-    detector.planner.max_fps = max_fps
     throttle = Throttle(max_fps, slow_when_hot=config.loop.slow_when_hot and not every_frame)
     capture = Capture(
         open_camera,

@@ -290,7 +290,9 @@ def _contradictions(config: Config) -> list[str]:
             f"[alarm] on_results {alarm.on_results} is above of_results {alarm.of_results}: expected at most of_results"
         )
     if alarm.memory_s < max(alarm.on_s, 1):
-        errors.append(f"[alarm] memory_s {alarm.memory_s:g} is too short for an alarm: expected on_s at least, and 1")
+        errors.append(
+            f"[alarm] memory_s {alarm.memory_s:g} is too short for an alarm: expected at least 1, and at least on_s"
+        )
     try:
         ZoneMap(config.zones, config.ignored, CHECK_GRID, CHECK_GRID)
     except UserError as error:

@@ -44,7 +44,7 @@ class CameraEventTracker:
         if self._problem:
             self._id, self._started_t_s = self.new_id(self.now(), f"camera {self._problem}"), result.t_s
             add(PROBLEM, 1, self._problem)
-            alarm = "; the fire alarm stays raised, without a current picture" if result.alarm else ""
+            alarm = "; a fire alarm is raised, without a current picture" if result.alarm else ""
             log.warning("%s: the camera cannot see (%s)%s", source, self._problem, alarm)
         else:
             log.info("%s: the camera can see again", source)

@@ -11,7 +11,7 @@ from collections import Counter, deque
 import cv2
 import numpy as np
 
-from edge.detection.camera_view import MIN_STEADY_TILES, Baseline, View, correlation, measure
+from edge.detection.camera_view import MIN_STEADY_TILES, Baseline, FrameMeasures, correlation, measure
 from edge.images import Frame, Map
 from edge.messages import CameraProblem
 
@@ -85,7 +85,7 @@ class CameraHealth:
         self._problem: CameraProblem | None = None
         self._problem_since_s = 0.0
         self._sampled_s: float | None = None
-        self._view: View | None = None
+        self._view: FrameMeasures | None = None
         self._history: deque[tuple[float, CameraProblem | None]] = deque()
         self._stillness = Stillness()
 
@@ -154,7 +154,7 @@ class CameraHealth:
                 self._problem = None
 
 
-def sign_of(view: View, baseline: Baseline) -> CameraProblem | None:
+def sign_of(view: FrameMeasures, baseline: Baseline) -> CameraProblem | None:
     """Return what a single frame shows, apart from whether it stands still."""
     low, high = float(view.cells.min()), float(view.cells.max())
     if high <= BLACK_LEVEL and high - low <= BLACK_RANGE:
@@ -189,7 +189,7 @@ def sign_of(view: View, baseline: Baseline) -> CameraProblem | None:
     return None
 
 
-def blurred_from_the_start(view: View) -> CameraProblem | None:
+def blurred_from_the_start(view: FrameMeasures) -> CameraProblem | None:
     """Return whether detail ends far above one pixel, in a frame large enough to tell."""
     medium = float(view.medium_energy.sum())
     is_blurred = view.is_full_size and float(view.fine_energy.sum()) < BLUR_SHARPNESS * medium

@@ -36,7 +36,7 @@ MIN_STEADINESS = 0.6
 
 
 @dataclass
-class View:
+class FrameMeasures:
     """The measures of one frame."""
 
     grey: Map
@@ -52,7 +52,7 @@ class View:
     """Whether the frame had enough pixels to judge its focus without a baseline."""
 
 
-def measure(rgb: Frame, before: View | None) -> View:
+def measure(rgb: Frame, before: FrameMeasures | None) -> FrameMeasures:
     """Return the measures of a frame; `before` is the previous sample, for the noise."""
     is_full_size = min(rgb.shape[:2]) >= SIZE_PX
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
@@ -61,7 +61,7 @@ def measure(rgb: Frame, before: View | None) -> View:
     levels = grey.astype(np.float32)
     fine = _high_pass(levels, FINE_SIGMA_PX)
     medium = _high_pass(_shrink(levels, MEDIUM_PX), MEDIUM_SIGMA_PX)
-    return View(
+    return FrameMeasures(
         grey, fine, medium, _shrink(levels, CELLS), _shrink(levels, COARSE),
         _energy(fine, before.fine if before else None), _energy(medium, before.medium if before else None),
         is_full_size,
@@ -97,7 +97,7 @@ class Baseline:
         steady: Tiles = self._steadiness > MIN_STEADINESS
         return steady
 
-    def learn(self, view: View) -> None:
+    def learn(self, view: FrameMeasures) -> None:
         self.samples += 1
         weight = 1 / min(self.samples, MEMORY)
         if self.samples > 1:
@@ -111,7 +111,7 @@ class Baseline:
         self.medium = self.medium + weight * (view.medium - self.medium)
         self.coarse = self.coarse + weight * (view.coarse - self.coarse)
 
-    def detail_in_place(self, view: View) -> float | None:
+    def detail_in_place(self, view: FrameMeasures) -> float | None:
         """Return how much of the background's detail the median steady tile shows, relative to its light.
 
         1 in any light, 0 if none is in its place. None without enough steady tiles. Noise does not add to it.
@@ -124,7 +124,7 @@ class Baseline:
         contrast = float(view.coarse.std()) / max(self.contrast, 0.1)
         return float(np.median(slope / np.maximum(np.minimum(light, contrast), 0.02)))
 
-    def tile_likeness(self, view: View) -> Field:
+    def tile_likeness(self, view: FrameMeasures) -> Field:
         """Return the correlation of each tile's detail with the background, -1..1."""
         energies = _tiles(view.medium**2) * _tiles(self.medium**2)
         likeness: Field = _tiles(view.medium * self.medium) / np.sqrt(energies + 0.5)

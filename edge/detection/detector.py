@@ -35,7 +35,7 @@ class Detector:
     """Processes frames in time order; `clock` is that of `TimedFrame.captured_s`.
 
     Args:
-        max_fps: frames per second at most; tiles use the time that it leaves. 0 for no limit.
+        max_fps: frames per second that a camera would give; tiles use the time that it leaves. 0 for no limit.
         passes_per_frame: fixed number of passes, for a replay that does not depend on the machine; see `ViewPlanner`.
 
     Example:
@@ -65,6 +65,7 @@ class Detector:
         self._frames = RecentFrames()
         self._infrared = InfraredSwitch()
         self._tracks: tuple[Track, ...] = ()
+        self._rules = rules
         self._ids = itertools.count(1)
         self.reconfigure(segmenter, zones, rules, settings, max_fps=max_fps)
 
@@ -75,7 +76,7 @@ class Detector:
 
         Confirmed tracks go on, and their alarms with them, unless the rules have changed; candidates begin again.
         """
-        if rules != getattr(self, "_rules", rules):
+        if rules != self._rules:
             self._tracks = ()
         self._segmenter, self._zones, self._rules, self._settings = segmenter, zones, rules, settings
         self._size = size = segmenter.height, segmenter.width
@@ -150,7 +151,7 @@ class Detector:
         return probability, whole, fine
 
     def _candidates(self) -> list[Box]:
-        """Return the boxes to look at again: unconfirmed tracks, the newest first, then fires."""
+        """Return the boxes to search again: unconfirmed tracks, the newest first, then fires."""
         tracks = sorted(self._tracks, key=lambda track: (track.confirmed, -track.began_s))
         return [track.region.box for track in tracks[:MAX_CANDIDATES]]
 

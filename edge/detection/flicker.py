@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -23,6 +25,7 @@ from edge.messages import Box
 COMPARE_S = 0.2
 """Minimum age of the older frame: consecutive frames of a fast camera resemble each other even in a fire."""
 SPACING_S = 0.05
+"""Kept frames are this far apart at least: of a fast camera only some are kept, since each may have megabytes."""
 ROUNDING_S = 0.001  # frame times are not exact in floating point
 MAX_SIDE_PX = 96
 """Larger windows are reduced to this side: it bounds the cost, and large flames need no more detail."""
@@ -37,23 +40,34 @@ AROUND = np.ones((5, 5), np.uint8)
 Grey = npt.NDArray[np.float32]
 
 
+@dataclass(eq=False)
+class KeptFrame:
+    """A frame of the last moment."""
+
+    t_s: float
+    rgb: Frame
+
+    @cached_property
+    def grey(self) -> Map:
+        """Its grey levels, converted once for all tracks."""
+        return cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+
+
 class RecentFrames:
     """The frames of the last moment, to compare a region with what was there before."""
 
     def __init__(self) -> None:
-        self._frames: deque[tuple[float, Frame]] = deque()
-        self._greys: dict[float, Map] = {}
+        self._frames: deque[KeptFrame] = deque()
 
     def add(self, t_s: float, rgb: Frame) -> None:
         """Keep a frame, and the newest one that is at least `COMPARE_S` older."""
         frames = self._frames
-        if frames and (t_s < frames[-1][0] or rgb.shape != frames[-1][1].shape):
-            self._greys.clear()
+        if frames and (t_s < frames[-1].t_s or rgb.shape != frames[-1].rgb.shape):
             frames.clear()  # the recording restarted, or the camera changed its mode
-        if len(frames) > 1 and frames[-1][0] - frames[-2][0] < SPACING_S:
-            frames.pop()  # of a fast camera only some are kept: each may have megabytes
-        frames.append((t_s, rgb))
-        while len(frames) > 2 and t_s - frames[1][0] >= COMPARE_S - ROUNDING_S:
+        if len(frames) > 1 and frames[-1].t_s - frames[-2].t_s < SPACING_S:
+            frames.pop()
+        frames.append(KeptFrame(t_s, rgb))
+        while len(frames) > 2 and t_s - frames[1].t_s >= COMPARE_S - ROUNDING_S:
             frames.popleft()
 
     def flicker(self, sightings: Sequence[Sighting], region: Region) -> float | None:
@@ -61,20 +75,12 @@ class RecentFrames:
 
         None if there is no such frame, or the track is newer.
         """
-        (then_s, before), (t_s, now) = self._frames[0], self._frames[-1]
-        if t_s - then_s < COMPARE_S - ROUNDING_S:
+        before, now = self._frames[0], self._frames[-1]
+        if now.t_s - before.t_s < COMPARE_S - ROUNDING_S:
             return None
-        seen = (sighting.region for sighting in reversed(sightings) if sighting.region and sighting.t_s <= then_s)
+        seen = (sighting.region for sighting in reversed(sightings) if sighting.region and sighting.t_s <= before.t_s)
         was = next(seen, None)
-        return None if was is None else flicker_score(self._grey(then_s, before), was, self._grey(t_s, now), region)
-
-    def _grey(self, t_s: float, rgb: Frame) -> Map:
-        """Return the grey levels of a frame, converted once for all tracks."""
-        if t_s not in self._greys:
-            kept = {frame_s for frame_s, _ in self._frames}
-            self._greys = {frame_s: grey for frame_s, grey in self._greys.items() if frame_s in kept}
-            self._greys[t_s] = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
-        return self._greys[t_s]
+        return None if was is None else flicker_score(before.grey, was, now.grey, region)
 
 
 def flicker_score(before: Map, was: Region, after: Map, now: Region) -> float:

@@ -146,7 +146,7 @@ def match(tracks: Sequence[Track], regions: Sequence[Region]) -> dict[int, int]:
     score = np.where(overlap > 0, overlap + 0.1 * similarity, 0.0)
     matches: dict[int, int] = {}
     taken: set[int] = set()
-    for pair in np.argsort(-score, axis=None, kind="stable"):  # tracks are in order of age
+    for pair in np.argsort(-score, axis=None, kind="stable"):  # equal scores keep the order of the tracks
         index, number = divmod(int(pair), len(regions))
         if score[index, number] <= 0:
             break

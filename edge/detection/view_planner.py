@@ -63,7 +63,7 @@ class ViewPlanner:
         Args:
             frame_shape: height and width of the frame first.
             t_s: source time of the frame.
-            candidates: boxes to look at again, the most urgent first.
+            candidates: boxes to search again, the most urgent first.
         """
         if self._last_t_s is not None and t_s > self._last_t_s:
             self._intervals_s.append(t_s - self._last_t_s)

@@ -48,10 +48,10 @@ def test_a_fire_is_never_explained_away_and_its_events_say_that_the_picture_is_n
 ) -> None:
     tracker = EventTracker(MODEL_HASH, "yard", now=lambda: NOON)
     tracker.update(seen(0, None, on=True))
-    (told,) = tracker.update(seen(1, CameraProblem.FROZEN, on=True))
-    assert isinstance(told, CameraEvent)
-    assert told.alarm
-    assert "the fire alarm stays raised, without a current picture" in caplog.text
+    (reported,) = tracker.update(seen(1, CameraProblem.FROZEN, on=True))
+    assert isinstance(reported, CameraEvent)
+    assert reported.alarm
+    assert "a fire alarm is raised, without a current picture" in caplog.text
     *_, end = tracker.update(seen(2, CameraProblem.FROZEN, on=False))
     assert isinstance(end, FireEvent)
     assert end.kind == END

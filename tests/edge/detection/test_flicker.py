@@ -244,7 +244,7 @@ def test_a_lamp_that_was_just_switched_on_has_no_score() -> None:
 
 
 @pytest.mark.parametrize("size", [SIDE, SIDE // 2])
-def test_a_restarted_recording_or_another_frame_size_begins_anew(size: int) -> None:
+def test_a_restarted_recording_or_another_frame_size_begins_again(size: int) -> None:
     recent = Recent()
     recent.see(59.8, lamp())
     recent.see(60.0, lamp())
@@ -282,4 +282,4 @@ def test_few_frames_are_kept_however_fast_the_camera(fps: int) -> None:
     for number in range(fps):
         frames.add(number / fps, room())
         assert len(frames._frames) <= 7
-    assert frames._frames[0][0] <= frames._frames[-1][0] - COMPARE_S
+    assert frames._frames[0].t_s <= frames._frames[-1].t_s - COMPARE_S

@@ -159,25 +159,6 @@ def test_the_state_is_sent_with_each_status_and_at_once_with_an_event(page: WebP
         assert viewer.message()["results"] == 101
 
 
-def test_the_history_has_the_peak_of_each_second_and_gaps_without_results(page: WebPage) -> None:
-    for share in (0.1, 0.4, 0.2):
-        page.on_result(result(1.0, share, on=True))
-    page.on_status(run_status(running_s=3.0))
-    page.on_status(run_status(running_s=4.0))
-    page.on_result(result(1.0, 0.1, on=True, zone="stove"))
-    page.on_status(run_status(running_s=5.0))
-    assert get_json(page, "/api/history")[2:] == [[3.0, {"frame": 0.4}], [4.0, {}], [5.0, {"stove": 0.1}]]
-
-
-def test_the_history_keeps_ten_minutes() -> None:
-    past = history.History(config())
-    for second in range(history.MAX_POINTS + 100):
-        past.on_result(result(second, 0.2, on=False, zone="stove"))
-        past.on_status(run_status(running_s=second))
-    assert len(past.points()) == history.MAX_POINTS
-    assert past.points()[0] == (100.0, {"stove": 0.2})
-
-
 def test_an_event_is_listed_with_its_snapshot_in_which_fire_is_tinted(page: WebPage) -> None:
     start = replace(event(START), rgb=np.full((48, 64, 3), 60, np.uint8), mask=np.ones((12, 16), np.bool_))
     page.on_event(start)

@@ -256,6 +256,15 @@ def test_more_sightings_never_delay_an_alarm(seen: list[bool], more: list[bool])
     assert True not in fewer or larger.index(True) <= fewer.index(True)
 
 
+@pytest.mark.parametrize(("flicker", "fire"), [(MIN_FLICKER - 0.001, False), (MIN_FLICKER, True)])
+def test_a_large_and_certain_light_is_fire_only_if_it_flickers(flicker: float, fire: bool) -> None:
+    light = replace(region(width=60, height=60), probability=0.99)
+    sightings = tuple(Sighting(number * STEP_S, light, flicker, 1.0) for number in range(5))
+    track = Track(1, sightings, 0.0, 2.0, light, measured_s=2.0)
+    assert fire_score(evidence(track, 2.0, RULES), RULES) > RULES.min_score
+    assert is_fire(evidence(track, 2.0, RULES), RULES) == fire
+
+
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=5), st.permutations(range(5)))
 def test_flicker_is_decided_by_the_median_in_any_order(scores: list[float], order: list[int]) -> None:
     expected = sorted(scores)[2] >= MIN_FLICKER

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge.config import Config
+from edge.detection.views import DetectionSettings
 from edge.errors import UserError
+from edge.evaluation import sensitivity
 from edge.evaluation.flames import read_flame
 from edge.evaluation.recordings import Label, Recording
-from edge.evaluation.replay import Run
+from edge.evaluation.replay import Run, read_frames
 from edge.evaluation.sensitivity import (
     BEFORE_S,
     CENTRES,
@@ -92,6 +95,15 @@ def test_a_scene_that_alarms_by_itself_is_not_measured(tmp_path: Path) -> None:
     path = write_video(tmp_path / "fire.avi", pattern_recording(3))
     result = try_scene(CountingRed(), Recording(path, Label.NONE), config=Config(), fps=5.0, flame=None)
     assert result == SceneResult("fire.avi", True, {})
+
+
+def test_every_frame_of_a_scene_that_was_thinned_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sensitivity, "SIZES", ())
+    path = write_video(tmp_path / "room.avi", pattern_recording(3, flames=False, fps=15.0), fps=15.0)
+    config, segmenter = replace(Config(), detection=DetectionSettings(tiles="1")), CountingRed()
+    try_scene(segmenter, Recording(path, Label.NONE), config=config, fps=10.0, flame=None)
+    scene = load_scene(read_frames(path), 10.0)
+    assert segmenter.passes == len(list(flames_over(scene, 10.0, read_flame(None), 0.0, CENTRES[0], 0.0)))
 
 
 def test_without_a_recording_labelled_none_there_is_nothing_to_measure(models: dict[str, Path]) -> None:

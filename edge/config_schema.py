@@ -27,6 +27,8 @@ MAX_BYTES = 1 << 18  # of a configuration file; one with every key has 8 kB
 MAX_CHAIN = 20  # names joined by dots: tomllib takes quadratic memory for them
 _PART = rb"[ \t]*(?:[\w-]+|'[^'\n]*+'|\"(?:[^\"\\\n]|\\.)*+\")[ \t]*"
 LONG_CHAIN = re.compile(rb"(?:\.%b){%d}" % (_PART, MAX_CHAIN))
+NEAR = 0.7
+"""Least similarity of a key that is suggested for an unknown one: on_share is not on_s."""
 MAX_SHOWN = 200  # letters of a value in an error
 MAX_TEXT = 1000  # letters of a value: no address, path or topic is longer
 
@@ -130,7 +132,7 @@ def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> st
 def unknown_key(key: str, where: str, known: Collection[str]) -> str:
     """Return the error for an unknown key, with the nearest known name."""
     key = one_line(redact(key), MAX_SHOWN)
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=NEAR)
     advice = f"did you mean {near[0]}?" if near else f"expected {', '.join(known)}"
     return f"{where} has no key {key}: {advice}"
 

@@ -88,6 +88,8 @@ def evaluate_command(
             )  # fmt: skip
         else:
             result = evaluate(listed, file, plan, jobs=jobs, on_step=on_step)
+    if result.errors and not (result.scenes if isinstance(result, Sensitivity) else result.replayed):
+        raise UserErrors(result.errors)  # nothing to show
     if isinstance(result, Sensitivity):
         show_sensitivity(result, file.name, as_json=as_json)
     else:
@@ -134,4 +136,5 @@ def show_sensitivity(sensitivity: Sensitivity, model: str, *, as_json: bool) -> 
         return
     title = f"{model} at {sensitivity.fps:g} fps: flames by height, in % of the frame's height, that raise an alarm"
     print_table(sensitivity_table(sensitivity, title))
-    print(f"smallest flame that raises an alarm within 10 s in nine of ten tries: {size_text(sensitivity.smallest)}")
+    smallest = size_text(sensitivity.smallest) if sensitivity.measured else "not measured, see above"
+    print(f"smallest flame that raises an alarm within 10 s in nine of ten tries: {smallest}")

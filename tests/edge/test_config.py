@@ -116,6 +116,7 @@ MISTAKES = {
     "a zero byte": ('[spool]\nfolder = "a\\u0000x"', "without control characters"),
     "infinity": ("[source]\nstall_s = inf", "expected a number from 0.5 to 3600"),
     "a misspelt key": ("[alarm]\non_reslts = 3", "[alarm] has no key on_reslts: did you mean on_results?"),
+    "a key unlike all others": ("[alarm]\non_share = 0.01", "[alarm] has no key on_share: expected on_results, "),
     "a misspelt table": ("[alarms]\non_results = 3", "has no key alarms: did you mean alarm?"),
     "an unknown key": ("[model]\nxyzzy = 1", "[model] has no key xyzzy: expected path, threads"),
     "a score in percent": ("[alarm]\nmin_score = 80", "min_score = 80: expected a number from -10 to 3"),

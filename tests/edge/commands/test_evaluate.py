@@ -118,6 +118,16 @@ def test_an_unreadable_recording_is_named_after_the_others_are_scored(folder: Pa
     assert "room.avi" in done.out
 
 
+@pytest.mark.parametrize("option", [(), ("--sensitivity",), ("--json",)])
+def test_if_no_recording_is_readable_nothing_is_scored(tmp_path: Path, option: tuple[str, ...]) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"not a video")
+    (tmp_path / "events.csv").write_text("file,label\nbad.mp4,none\n")
+    done = evaluate(tmp_path, "--jobs", 1, *option, cwd=tmp_path)
+    (line,) = refused(done)
+    assert "bad.mp4 is not a readable video" in line
+    assert done.out == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

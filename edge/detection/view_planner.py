@@ -113,7 +113,7 @@ class ViewPlanner:
 
     def _choose(self, count: int, candidates: Sequence[Box]) -> list[View]:
         """Return the next tiles: those of candidates first."""
-        candidate_tiles = dict.fromkeys(tile_around(box, tuple(self._seen)) for box in candidates)
+        candidate_tiles = dict.fromkeys(tile_around(box, tiles_of(self._zoom)) for box in candidates)
         self._candidates = {tile: self._candidates.get(tile, 0) for tile in candidate_tiles}
         waiting = sorted(candidate_tiles, key=self._candidates.__getitem__)  # stable: urgent ones first among equals
         near: list[View] = []
@@ -136,7 +136,7 @@ class ViewPlanner:
 
 
 def tile_around(box: Box, tiles: Sequence[View]) -> View:
-    """Return the tile that holds most of a box; of several that hold all of it, the one with the nearest centre."""
+    """Return the tile that holds most of a box: of equals the one with the nearest centre, of those the first."""
 
     def fit(tile: View) -> tuple[float, float]:
         width = min(tile.right, box[2]) - max(tile.left, box[0])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge.detection.view_planner import MIN_COSTS, TIME_SHARE, ViewPlanner, passes_within, tile_around
@@ -74,6 +74,7 @@ def test_the_passes_never_exceed_the_budget(zoom: int, passes: float, candidates
 
 
 @given(zooms, st.integers(2, 6), st.lists(boxes, min_size=1, max_size=5))
+@example(2, 3, [(0.0, 0.4375, 0.125, 0.5625)])  # as near to one tile as to another
 def test_the_whole_frame_is_first_then_the_tiles_of_candidates(zoom: int, passes: int, candidates: list[Box]) -> None:
     wanted = {tile_around(box, tiles_of(zoom)) for box in candidates}
     planner = make_planner(zoom, passes)

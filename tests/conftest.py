@@ -9,8 +9,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# No deadline for a single example: a busy machine is slow, not wrong.
-settings.register_profile("fireseg", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+# No deadline for a single example: a busy machine is slow, not wrong. In CI the same examples every time: what fails is
+# due to the change. Elsewhere new ones every time.
+settings.register_profile(
+    "fireseg",
+    deadline=None,
+    max_examples=30,
+    derandomize="CI" in os.environ,
+    database=None if "CI" in os.environ else settings.default.database,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("fireseg")
 
 # `make test &` ignores Ctrl-C, and the processes that tests start would inherit that.

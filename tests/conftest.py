@@ -16,7 +16,6 @@ settings.register_profile(
     deadline=None,
     max_examples=30,
     derandomize="CI" in os.environ,
-    database=None if "CI" in os.environ else settings.default.database,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("fireseg")

@@ -7,10 +7,9 @@ Measured on the frame's own pixels: at model size a small flame is a steady blob
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import cv2
 import numpy as np
@@ -19,7 +18,7 @@ import numpy.typing as npt
 from edge.detection.regions import Region
 from edge.detection.tracks import Sighting
 from edge.detection.zones import Cells
-from edge.images import Frame, Map
+from edge.images import Frame
 from edge.messages import Box
 
 COMPARE_S = 0.2
@@ -40,34 +39,21 @@ AROUND = np.ones((5, 5), np.uint8)
 Grey = npt.NDArray[np.float32]
 
 
-@dataclass(eq=False)
-class KeptFrame:
-    """A frame of the last moment."""
-
-    t_s: float
-    rgb: Frame
-
-    @cached_property
-    def grey(self) -> Map:
-        """Its grey levels, converted once for all tracks."""
-        return cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
-
-
 class RecentFrames:
     """The frames of the last moment, to compare a region with what was there before."""
 
     def __init__(self) -> None:
-        self._frames: deque[KeptFrame] = deque()
+        self._frames: deque[tuple[float, Frame]] = deque()
 
     def add(self, t_s: float, rgb: Frame) -> None:
         """Keep a frame, and the newest one that is at least `COMPARE_S` older."""
         frames = self._frames
-        if frames and (t_s < frames[-1].t_s or rgb.shape != frames[-1].rgb.shape):
+        if frames and (t_s < frames[-1][0] or rgb.shape != frames[-1][1].shape):
             frames.clear()  # the recording restarted, or the camera changed its mode
-        if len(frames) > 1 and frames[-1].t_s - frames[-2].t_s < SPACING_S:
+        if len(frames) > 1 and frames[-1][0] - frames[-2][0] < SPACING_S:
             frames.pop()
-        frames.append(KeptFrame(t_s, rgb))
-        while len(frames) > 2 and t_s - frames[1].t_s >= COMPARE_S - ROUNDING_S:
+        frames.append((t_s, rgb))
+        while len(frames) > 2 and t_s - frames[1][0] >= COMPARE_S - ROUNDING_S:
             frames.popleft()
 
     def flicker(self, sightings: Sequence[Sighting], region: Region) -> float | None:
@@ -75,22 +61,22 @@ class RecentFrames:
 
         None if there is no such frame, or the track is newer.
         """
-        before, now = self._frames[0], self._frames[-1]
-        if now.t_s - before.t_s < COMPARE_S - ROUNDING_S:
+        (before_s, before), (now_s, now) = self._frames[0], self._frames[-1]
+        if now_s - before_s < COMPARE_S - ROUNDING_S:
             return None
-        seen = (sighting.region for sighting in reversed(sightings) if sighting.region and sighting.t_s <= before.t_s)
+        seen = (sighting.region for sighting in reversed(sightings) if sighting.region and sighting.t_s <= before_s)
         was = next(seen, None)
-        return None if was is None else flicker_score(before.grey, was, now.grey, region)
+        return None if was is None else flicker_score(before, was, now, region)
 
 
-def flicker_score(before: Map, was: Region, after: Map, now: Region) -> float:
+def flicker_score(before: Frame, was: Region, after: Frame, now: Region) -> float:
     """Return the mean change of a region's grey levels between two frames, as a fraction of their brightness.
 
     The change that remains after registration (the best translation) and gain, less that of the surroundings: 0 for
     the same image, moved or dimmed.
 
     Args:
-        before, after: grey frames of the same shape, in time order.
+        before, after: frames of the same shape, in time order.
         was, now: the region in each of them.
     """
     height, width = now.grid
@@ -117,19 +103,20 @@ def _pixels(start: int, end: int, cells: int, pixels: int) -> slice:
     return slice(round(max(start - 1, 0) * pixels / cells), round(min(end + 1, cells) * pixels / cells))
 
 
-def _window(frame: Map, box: Box) -> Grey:
+def _window(frame: Frame, box: Box) -> Grey:
     """Return the grey levels of a box of the frame, reduced to at most `MAX_SIDE_PX`."""
     height, width = frame.shape[:2]
     left, top, right, bottom = (round(edge * size) for edge, size in zip(box, (width, height) * 2, strict=True))
     left, top = min(left, width - 1), min(top, height - 1)  # a frame may have fewer pixels than the grid has cells
     window = frame[top : max(bottom, top + 4), left : max(right, left + 4)]
-    step = max(1, max(window.shape) // (2 * MAX_SIDE_PX))  # an average of every n-th pixel is as good, and cheaper
-    window = np.ascontiguousarray(window[::step, ::step])
-    scale = MAX_SIDE_PX / max(window.shape)
-    if scale < 1:
-        size = max(4, round(window.shape[1] * scale)), max(4, round(window.shape[0] * scale))
-        window = cv2.resize(window, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    return window.astype(np.float32)
+    # Averages of four pixels, and in larger windows of every n-th four: as good as averages of all, and cheaper.
+    reduction = math.ceil(max(window.shape) / MAX_SIDE_PX)
+    step = (reduction + 1) // 2
+    grey = np.ascontiguousarray(cv2.cvtColor(window[::step], cv2.COLOR_RGB2GRAY)[:, ::step])
+    if reduction > 1:
+        rows, columns = (max(4, side // 2) for side in grey.shape)
+        grey = cv2.resize(grey[: 2 * rows, : 2 * columns], (columns, rows), interpolation=cv2.INTER_AREA)
+    return grey.astype(np.float32)
 
 
 def _residual(old: Grey, new: Grey, inside: Cells, rows: slice, columns: slice) -> float:
@@ -137,29 +124,32 @@ def _residual(old: Grey, new: Grey, inside: Cells, rows: slice, columns: slice) 
 
     The surroundings change by sensor noise, by compression, and like the region where everything moves: water, leaves.
     """
-    patch = old[rows, columns]
-    if not inside[rows, columns].any() or float(patch.std()) < MIN_CONTRAST:
+    patch, region = old[rows, columns], inside[rows, columns]
+    if not cv2.countNonZero(region) or float(cv2.meanStdDev(patch)[1][0, 0]) < MIN_CONTRAST:
         return 0.0
     _, _, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(new, patch, cv2.TM_CCOEFF_NORMED))
     match = new[y : y + patch.shape[0], x : x + patch.shape[1]]
-    region = inside[rows, columns] > 0
-    level = max(float(patch[region].mean()), 1.0)
-    change = float(_differences(patch[region], match[region]).mean())
-    around = cv2.dilate(inside, AROUND) == 0
-    noise = float(np.median(_differences(*_shifted(old, new, around, x - columns.start, y - rows.start))))
+    level = max(cv2.mean(patch, region)[0], 1.0)
+    change = cv2.mean(_differences(patch, match, region), region)[0]
+    around = cv2.bitwise_not(cv2.dilate(inside, AROUND, borderValue=0)) & 1
+    then, now = _shifted(old.shape, x - columns.start, y - rows.start)
+    around = around[then]
+    noise = 0.0
+    if cv2.countNonZero(around):
+        differences = _differences(old[then], new[now], around)[around > 0]
+        noise = float(np.partition(differences, len(differences) // 2)[len(differences) // 2])
     return min(max(change - noise, 0.0) / level, 1.0)
 
 
-def _differences(old: Grey, new: Grey) -> Grey:
-    """Return the absolute differences after matching the mean; of nothing, 0."""
-    if not old.size:
-        return np.zeros(1, np.float32)
-    return np.abs(new * ((old.mean() + 1) / (new.mean() + 1)) - old)
+def _differences(old: Grey, new: Grey, mask: Cells) -> Grey:
+    """Return the absolute differences after matching the mean within the mask."""
+    gain = (cv2.mean(old, mask)[0] + 1) / (cv2.mean(new, mask)[0] + 1)
+    return cv2.absdiff(cv2.multiply(new, gain), old)
 
 
-def _shifted(old: Grey, new: Grey, around: npt.NDArray[np.bool_], x: int, y: int) -> tuple[Grey, Grey]:
-    """Return the grey levels around the region in both windows, the new one moved by (x, y) pixels."""
-    height, width = old.shape
+def _shifted(shape: tuple[int, ...], x: int, y: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return the part of an image of this shape that both have, if the second is moved by (x, y) pixels."""
+    height, width = shape
     then = np.s_[max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)]
     now = np.s_[max(0, y) : height - max(0, -y), max(0, x) : width - max(0, -x)]
-    return old[then][around[then]], new[now][around[then]]
+    return then, now

@@ -94,24 +94,40 @@ def find_regions(probability: Map, fire: Cells, *, rgb: Frame | None = None, who
     """
     if not fire.any():
         return []
-    redness = None if rgb is None else cv2.subtract(rgb[..., 0], rgb[..., 2], dtype=cv2.CV_16S)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(fire, JOIN), connectivity=8)
+    joined = cv2.dilate(fire, JOIN)
+    left, top, columns, rows = cv2.boundingRect(joined)
+    part = np.s_[top : top + rows, left : left + columns]
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(joined[part], connectivity=8)
     regions = []
-    for label in range(1, count):
-        left, top, width, height, _ = (int(value) for value in stats[label])
-        window = np.s_[top : top + height, left : left + width]
-        cells = ((labels[window] == label) & (fire[window] > 0)).astype(np.uint8)
+    for label, (x, y, width, height, _) in enumerate(stats[1:].tolist(), 1):
+        is_own = labels[y : y + height, x : x + width] == label
+        x, y = left + x, top + y
+        cells = fire[y : y + height, x : x + width] & is_own
         area = cv2.countNonZero(cells)
-        if area < MIN_CELLS:
-            continue
-        x, y, columns, rows = cv2.boundingRect(cells)  # without the margin of joining
-        mean = cv2.mean(probability[window], cells)[0] / 256
-        reddest = 0.0
-        if redness is not None:
-            around = 1 - fire[window]
-            background = min(cv2.mean(redness[window], around)[0], 0.0)
-            reddest = cv2.minMaxLoc(redness[window], mask=cells)[1] - background
-        needs_tile = whole is not None and cv2.mean(whole[window], cells)[0] < VISIBLE * probability[window].max()
-        cells = np.ascontiguousarray(cells[y : y + rows, x : x + columns])
-        regions.append(Region(left + x, top + y, cells, fire.shape[:2], area, mean, reddest, needs_tile))
-    return sorted(regions, key=lambda region: -region.area)[:MAX_REGIONS]
+        if area >= MIN_CELLS:
+            regions.append(Region(x, y, cells, fire.shape[:2], area, 0.0))
+    largest = sorted(regions, key=lambda region: -region.area)[:MAX_REGIONS]
+    return [_measured(region, probability, fire, rgb, whole) for region in largest]
+
+
+def _measured(region: Region, probability: Map, fire: Cells, rgb: Frame | None, whole: Map | None) -> Region:
+    """Return a region with its probability and colour, and its box without the margin of joining."""
+    cells = region.cells
+    window = np.s_[region.top : region.bottom, region.left : region.right]
+    reddest = 0.0
+    if rgb is not None:
+        redness = cv2.subtract(rgb[window][..., 0], rgb[window][..., 2], dtype=cv2.CV_16S)
+        background = min(cv2.mean(redness, 1 - fire[window])[0], 0.0)
+        reddest = cv2.minMaxLoc(redness, mask=cells)[1] - background
+    needs_tile = whole is not None and cv2.mean(whole[window], cells)[0] < VISIBLE * probability[window].max()
+    x, y, columns, rows = cv2.boundingRect(cells)
+    return Region(
+        region.left + x,
+        region.top + y,
+        np.ascontiguousarray(cells[y : y + rows, x : x + columns]),
+        region.grid,
+        region.area,
+        cv2.mean(probability[window], cells)[0] / 256,
+        reddest,
+        needs_tile,
+    )

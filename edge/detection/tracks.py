@@ -6,6 +6,7 @@ flicker and whether it stays in place. `edge.detection.alarm` decides which trac
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -165,7 +166,8 @@ def _boxes(regions: Sequence[Region]) -> npt.NDArray[np.float64]:
 def area_variation(sightings: Sequence[Sighting]) -> float:
     """Return the standard deviation of the area of those seen, as a fraction of its mean; 0 for fewer than two."""
     areas = [sighting.region.area for sighting in sightings if sighting.region]
-    return float(np.std(areas) / np.mean(areas)) if len(areas) > 1 else 0.0
+    mean = statistics.fmean(areas) if areas else 0.0
+    return math.sqrt(statistics.fmean((area - mean) ** 2 for area in areas)) / mean if areas else 0.0
 
 
 def median_of(values: Sequence[float | None], *, at_least: int = 1) -> float | None:

@@ -17,7 +17,7 @@ from edge.detection.flicker import COMPARE_S, RecentFrames, flicker_score
 from edge.detection.regions import Region, find_regions
 from edge.detection.tracks import Sighting
 from edge.detection.zones import Cells
-from edge.images import Frame, Map
+from edge.images import Frame
 
 GRID = 112, 112
 SIDE = 224  # of a frame: two pixels per cell
@@ -69,11 +69,7 @@ def flames(seed: int, x: int = 100, y: int = 90) -> Frame:
 def score(before: Frame, after: Frame, was: Region | None = None, now: Region | None = None) -> float:
     """Return the flicker score; by default of the disc, which has not moved."""
     was = was or disc()
-    return flicker_score(grey(before), was, grey(after), now or was)
-
-
-def grey(rgb: Frame) -> Map:
-    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+    return flicker_score(before, was, after, now or was)
 
 
 steps = st.integers(-8, 8)
@@ -282,4 +278,4 @@ def test_few_frames_are_kept_however_fast_the_camera(fps: int) -> None:
     for number in range(fps):
         frames.add(number / fps, room())
         assert len(frames._frames) <= 7
-    assert frames._frames[0].t_s <= frames._frames[-1].t_s - COMPARE_S
+    assert frames._frames[0][0] <= frames._frames[-1][0] - COMPARE_S

@@ -144,7 +144,7 @@ def _residual(old: Grey, new: Grey, inside: Cells, rows: slice, columns: slice) 
 def _differences(old: Grey, new: Grey, mask: Cells) -> Grey:
     """Return the absolute differences after matching the mean within the mask."""
     gain = (cv2.mean(old, mask)[0] + 1) / (cv2.mean(new, mask)[0] + 1)
-    return cv2.absdiff(cv2.multiply(new, gain), old)
+    return cv2.absdiff(new * np.float32(gain), old)
 
 
 def _shifted(shape: tuple[int, ...], x: int, y: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

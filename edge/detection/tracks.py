@@ -31,7 +31,7 @@ MARGIN = 0.25
 STEADY, STEADY_WEIGHT = 0.03, 0.25
 """A track with less flicker in its last two measurements, such as a lamp, is measured a quarter as often."""
 MEASURE_EVERY_S = 0.15
-"""A track is measured this often at most, every second frame at 10 fps: shorter intervals would overlap."""
+"""A track is measured at most this often, in every second frame at 10 fps: a score covers 0.2 s."""
 OVERLAP_LAG_S = (0.4, 1.1)
 """A region is compared with where its track was this long ago, to see whether it stays in place."""
 

@@ -131,7 +131,7 @@ def _residual(old: Grey, new: Grey, inside: Cells, rows: slice, columns: slice) 
     match = new[y : y + patch.shape[0], x : x + patch.shape[1]]
     level = max(cv2.mean(patch, region)[0], 1.0)
     change = cv2.mean(_differences(patch, match, region), region)[0]
-    around = cv2.bitwise_not(cv2.dilate(inside, AROUND, borderValue=0)) & 1
+    around = (cv2.dilate(inside, AROUND) == 0).astype(np.uint8)
     then, now = _shifted(old.shape, x - columns.start, y - rows.start)
     around = around[then]
     noise = 0.0
@@ -144,7 +144,7 @@ def _residual(old: Grey, new: Grey, inside: Cells, rows: slice, columns: slice) 
 def _differences(old: Grey, new: Grey, mask: Cells) -> Grey:
     """Return the absolute differences after matching the mean within the mask."""
     gain = (cv2.mean(old, mask)[0] + 1) / (cv2.mean(new, mask)[0] + 1)
-    return cv2.absdiff(new * np.float32(gain), old)
+    return np.abs(new * np.float32(gain) - old)
 
 
 def _shifted(shape: tuple[int, ...], x: int, y: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

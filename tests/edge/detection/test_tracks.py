@@ -182,10 +182,14 @@ def test_lamps_that_flash_do_not_keep_a_fire_from_being_measured() -> None:
 @pytest.mark.parametrize(("fps", "times"), [(2, 4), (5, 10), (10, 10), (30, 12)])
 def test_a_fast_camera_does_not_have_its_tracks_measured_more_often(fps: int, times: int) -> None:
     tracks: tuple[Track, ...] = ()
-    measured: list[float] = []
+    measured: list[Region] = []
+
+    def measure(_: Track, seen: Region) -> float:
+        measured.append(seen)
+        return 0.1
+
     for number in range(2 * fps + 1):
-        t_s = number / fps
-        tracks = follow(tracks, t_s, [region()], next_id=lambda: 1, measure=lambda *_: measured.append(0) or 0.1)
+        tracks = follow(tracks, number / fps, [region()], next_id=lambda: 1, measure=measure)
     assert len(measured) == times
 
 

@@ -106,8 +106,8 @@ def shifted(share: float) -> Change:
     return lambda frame: cv2.warpAffine(frame, move, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT).astype(np.uint8)
 
 
-def turned(degrees: float) -> Change:
-    move = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), degrees, 1.1)
+def turned(degrees: float, zoom: float = 1.1) -> Change:
+    move = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), degrees, zoom)
     return lambda frame: cv2.warpAffine(frame, move, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT).astype(np.uint8)
 
 
@@ -124,7 +124,9 @@ BLIND = [
     (fogged(0.9), CameraProblem.FOGGED),
     (shifted(0.1), CameraProblem.MOVED),
     (shifted(0.5), CameraProblem.MOVED),
+    (turned(10), CameraProblem.MOVED),
     (turned(20), CameraProblem.MOVED),
+    (turned(0, 1.3), CameraProblem.MOVED),
 ]
 
 

@@ -36,8 +36,8 @@ lint: .venv/.dev  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.bench  ## Measure the shipped models' latency and save it as this machine's baseline (MODEL= another .tflite)
-	$(BIN)/python -m pytest benchmarks/test_latency.py --benchmark-only --benchmark-autosave --benchmark-columns=median,iqr,min,rounds
+bench: .venv/.bench  ## Measure the latency of models and detection and save it as this machine's baseline (MODEL= another .tflite)
+	$(BIN)/python -m pytest benchmarks/test_latency.py benchmarks/test_detection.py --benchmark-only --benchmark-autosave --benchmark-columns=median,iqr,min,rounds
 
 bench-compare: .venv/.bench  ## Measure again and fail if a model became slower than the baseline
 	@$(BIN)/python -m benchmarks.compare

@@ -23,6 +23,7 @@ from edge.host.machine import conditions, read_state
 
 ROOT = Path(__file__).parents[1]
 STORAGE = ROOT / ".benchmarks"
+BENCHMARKS = ("benchmarks/test_latency.py", "benchmarks/test_detection.py")
 THRESHOLD_PERCENT = 10.0
 NOISY = 0.10
 """Interquartile range, as a fraction of the median, above which the median reflects the machine."""
@@ -99,7 +100,7 @@ def measure() -> SavedRun:
     with tempfile.TemporaryDirectory(prefix="fireseg-") as folder:
         path = Path(folder) / "now.json"
         options = ["--benchmark-only", "-q", "--benchmark-quiet", f"--benchmark-json={path}"]
-        command = [sys.executable, "-m", "pytest", "benchmarks/test_latency.py", *options]
+        command = [sys.executable, "-m", "pytest", *BENCHMARKS, *options]
         if subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False).returncode:
             raise UserError("the benchmarks failed", "see pytest's output above")
         return load(path)

@@ -77,7 +77,8 @@ MOVED_DISPLACEMENT = 1.3
 a conveyor 0.9 to 1.1. Still views keep 0.8; hand-held cameras may exceed it."""
 SURELY_IN_PLACE = 0.9  # a correlation from which on no displacement is searched; still views reach 0.93 in the median
 LEARN_AFTER_S = 8.0
-"""A view is learned this late, and not at all if a sign comes first: a moved camera is clear after 7 s only."""
+"""After the first seconds a view is learned this late, and not at all if a sign comes first: a moved camera is clear
+after 7 s only."""
 
 
 class CameraHealth:
@@ -162,8 +163,9 @@ class CameraHealth:
     def _learn(self, t_s: float, sign: CameraProblem | None, recent: Field) -> None:
         assert self._view is not None
         if self._problem is None and sign is None:
+            delay_s = LEARN_AFTER_S if self._baseline.samples >= LEARNING else 0.0
             self._unlearned.append((t_s, self._view, recent))
-            while t_s - self._unlearned[0][0] >= LEARN_AFTER_S - ROUNDING_S:
+            while self._unlearned and t_s - self._unlearned[0][0] >= delay_s - ROUNDING_S:
                 self._baseline.learn(*self._unlearned.popleft()[1:])
             return
         self._unlearned.clear()

@@ -154,6 +154,11 @@ def test_a_cover_is_reported_in_time_at_any_frame_rate(fps: float) -> None:
     assert watch.reported[-1][0] - 24 <= REPORTED_S
 
 
+@pytest.mark.parametrize("change", [hand, fogged(0.75), blurred(3)])
+def test_a_camera_is_watched_from_its_fifth_second_on(change: Change) -> None:
+    assert len(Watch().see(view(), 6).see(view(change), 10).problems()) == 1
+
+
 def night(t_s: float) -> Frame:
     """Day turns to night within a minute, down to a tenth of the light."""
     return noisy(view()(t_s) * max(0.1, 1 - t_s / 60), t_s, 1.0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +27,26 @@ if TYPE_CHECKING:
 
 SIDE_PX = 64
 CALIBRATION_COUNT, SEED = 12, 5
+
+Once = Callable[[str, Callable[[], bytes]], bytes]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Return the named bytes, made by the first of the parallel test processes that asks for them."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all processes
+
+    def read_or_make(name: str, make: Callable[[], bytes]) -> bytes:
+        path = folder / f"once-{name}"
+        with path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not path.stat().st_size:
+                file.write(make())
+        return path.read_bytes()
+
+    return read_or_make
 
 
 @pytest.fixture(scope="session")
@@ -77,19 +100,22 @@ def toy_keras(toy: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def toy_int8(toy: keras.Model, runtime: Runtime, frames: Frame) -> bytes:
+def toy_int8(once: Once, request: pytest.FixtureRequest, runtime: Runtime, frames: Frame) -> bytes:
     """The toy in int8, as converted."""
     from export.convert import convert
 
-    return convert(toy, "int8", runtime, calibration=frames).flatbuffer
+    def make() -> bytes:
+        return convert(request.getfixturevalue("toy"), "int8", runtime, calibration=frames).flatbuffer
+
+    return once("toy-int8", make)
 
 
 @pytest.fixture(scope="session")
-def toy_float32(toy: keras.Model, runtime: Runtime) -> bytes:
+def toy_float32(once: Once, request: pytest.FixtureRequest, runtime: Runtime) -> bytes:
     """The toy in float32."""
     from export.convert import convert
 
-    return convert(toy, "float32", runtime).flatbuffer
+    return once("toy-float32", lambda: convert(request.getfixturevalue("toy"), "float32", runtime).flatbuffer)
 
 
 @pytest.fixture(scope="session")
@@ -122,19 +148,22 @@ def unet(frames: Frame) -> keras.Model:
 
 
 @pytest.fixture(scope="session")
-def unet_float32(unet: keras.Model, runtime: Runtime) -> bytes:
+def unet_float32(once: Once, request: pytest.FixtureRequest, runtime: Runtime) -> bytes:
     """The U-Net in float32."""
     from export.convert import convert
 
-    return convert(unet, "float32", runtime).flatbuffer
+    return once("unet-float32", lambda: convert(request.getfixturevalue("unet"), "float32", runtime).flatbuffer)
 
 
 @pytest.fixture(scope="session")
-def unet_int8(unet: keras.Model, runtime: Runtime, frames: Frame) -> bytes:
+def unet_int8(once: Once, request: pytest.FixtureRequest, runtime: Runtime, frames: Frame) -> bytes:
     """The U-Net in int8, as converted."""
     from export.convert import convert
 
-    return convert(unet, "int8", runtime, calibration=frames).flatbuffer
+    def make() -> bytes:
+        return convert(request.getfixturevalue("unet"), "int8", runtime, calibration=frames).flatbuffer
+
+    return once("unet-int8", make)
 
 
 @pytest.fixture(scope="session")

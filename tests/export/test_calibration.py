@@ -194,6 +194,7 @@ def test_a_calibration_folder_that_does_not_exist_is_an_error(tmp_path: Path) ->
         candidates_from_folder(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_the_real_set_fills_every_stratum_of_fire_and_brightness(fireseg_dir: Path) -> None:
     pairs = load_dataset(fireseg_dir).parts["train"]
     coverage = choose(candidates_from_pairs(pairs), 200, 0).coverage

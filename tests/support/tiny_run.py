@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,19 @@ def train(
     validation: Examples = VALIDATION,
     data_sha256: str = DATA_SHA256,
     resume: bool = False,
+    eager: bool = True,
 ) -> keras.Model:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "build_unet", small_network)
-        return fit(recipe, TRAINING, validation, out, data_sha256=data_sha256, resume=resume)
+    """Train the small network, by default without graphs: tracing them takes longer than these few steps."""
+    import tensorflow as tf  # other backends import this module too
+
+    tf.config.run_functions_eagerly(eager)
+    try:
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Even though the `tf.config")  # tf.data keeps its graphs
+            patch.setattr(fitting, "build_unet", small_network)
+            return fit(recipe, TRAINING, validation, out, data_sha256=data_sha256, resume=resume)
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def curve(out: Path) -> list[Row]:

@@ -25,6 +25,8 @@ from train.model.losses import BCEDice
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[2]
+
 
 def test_a_run_leaves_best_and_last_model_state_and_history(whole_run: Path) -> None:
     files = {path.name for path in whole_run.iterdir()}
@@ -83,8 +85,8 @@ def test_batchnorm_is_frozen_in_fine_tuning_unless_the_recipe_trains_it(tmp_path
 
 def test_the_last_phase_trains_all_but_batchnorm_at_its_own_learning_rate(tmp_path: Path) -> None:
     recipe = replace(TINY, frozen_epochs=0, finetune_epochs=1, finetune_batchnorm=True)
-    train(tmp_path / "before", recipe)
-    train(tmp_path / "after", replace(recipe, bn_frozen_epochs=2, bn_frozen_lr=0.02))
+    train(tmp_path / "before", recipe, eager=False)
+    train(tmp_path / "after", replace(recipe, bn_frozen_epochs=2, bn_frozen_lr=0.02), eager=False)
     assert [row["phase"] for row in curve(tmp_path / "after")] == ["finetune", "bn_frozen", "bn_frozen"]
     before = keras.models.load_model(tmp_path / "before/last-001.keras", compile=False)
     after = keras.models.load_model(tmp_path / "after/last-003.keras")
@@ -174,9 +176,11 @@ import tempfile
 from pathlib import Path
 import keras
 import numpy as np
+from tests.support.tiny_run import small_network
+from train import fit
 from train.data.batches import Examples
-from train.fit import fit
 from train.model.io import load_keras
+from train.model.unet import build_unet
 from train.recipe import Recipe
 
 assert keras.backend.backend() == BACKEND
@@ -187,16 +191,27 @@ recipe = Recipe(
     size="32", width=0.35, backbone_weights="none", frozen_epochs=1, finetune_epochs=1, finetune_batchnorm=True,
     bn_frozen_epochs=1, batch_size=2, augment="strong", validation=0, mixed_precision=True,
 )
+
+# One step of the U-Net: compiling all its phases takes minutes. The small network runs those.
+unet = build_unet(recipe.model, weights=None)
+fit.compile_phase(unet, recipe.phases()[1], steps=1)
+before = [np.asarray(weight) for weight in unet.trainable_weights]
+loss = unet.train_on_batch(examples.images[:2].astype(np.float32), masks[:2])[0]
+after = [np.asarray(weight) for weight in unet.trainable_weights]
+assert np.isfinite(loss) and all(np.isfinite(weights).all() for weights in after)
+assert sum((a != b).any() for a, b in zip(before, after)) > 0.9 * len(before)
+
+fit.build_unet = small_network
 with tempfile.TemporaryDirectory() as folder:
     out = Path(folder) / "run"
-    fit(recipe, examples, Examples(examples.images[:0], masks[:0]), out, data_sha256="ab" * 32)
+    fit.fit(recipe, examples, Examples(examples.images[:0], masks[:0]), out, data_sha256="ab" * 32)
     trained = load_keras(out / "best.keras").predict(examples.images.astype(np.float32), verbose=0)
 assert trained.shape == (4, 32, 32, 1) and np.isfinite(trained).all()
 """
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_other_keras_backends_train_all_phases_of_the_shipped_recipe(
+def test_other_keras_backends_train_the_u_net_and_all_phases_of_the_shipped_recipe(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if find_spec(backend) is None:
@@ -205,5 +220,5 @@ def test_other_keras_backends_train_all_phases_of_the_shipped_recipe(
     # JAX spends nearly all of this test in LLVM's optimization of code that runs once.
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
     command = [sys.executable, "-c", f"BACKEND = {backend!r}\n{PROGRAM}"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=1800, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -41,6 +41,7 @@ def without_memory(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != "peak_gb"}
 
 
+@pytest.mark.slow
 def test_the_json_has_alarms_scores_and_groups_at_each_rate_and_variant(folder: Path) -> None:
     values = evaluated(folder, "--fps", 10, "--fps", 5, "--ablate", "--jobs", 1, cwd=folder)
     fire, room = values["recordings"]
@@ -60,6 +61,7 @@ def test_the_json_has_alarms_scores_and_groups_at_each_rate_and_variant(folder: 
     assert (values["memory_term"], values["errors"]) == (1, [])
 
 
+@pytest.mark.slow
 def test_the_tables_name_recordings_delays_and_the_score(folder: Path) -> None:
     done = evaluate(folder / "events.csv", "--fps", 5, "--ablate", "--jobs", 1, cwd=folder)
     assert done.code == 0, done

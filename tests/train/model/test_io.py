@@ -193,6 +193,7 @@ def test_weights_that_are_not_finite_are_refused_with_the_tensor_s_name(path: Pa
     assert "has NaN or infinite weights in 1 of 2 tensors" in message and "/bias" in message
 
 
+@pytest.mark.slow
 def test_a_configuration_that_is_a_bomb_or_no_json_is_refused(path: Path) -> None:
     rewrite_config(path, '"module"', " " * (keras_file.MAX_CONFIG_BYTES) + '"module"')
     assert "is refused: it unpacks to" in refusal(path)

@@ -10,7 +10,7 @@ import pytest
 
 from edge.images import Frame
 from edge.messages import CameraProblem
-from tests.edge.detection.test_camera_health import SIDE, Watch, noisy, scene, view
+from tests.support.camera_scenes import SIDE, Watch, noisy, scene, view
 
 
 def restless(t_s: float) -> Frame:

@@ -37,9 +37,9 @@ lint: .venv/.dev  ## Check style and types
 	$(BIN)/mypy
 
 bench: .venv/.bench  ## Measure the latency of models and detection and save it as this machine's baseline (MODEL= another .tflite)
-	$(BIN)/python -m pytest benchmarks/test_latency.py benchmarks/test_detection.py --benchmark-only --benchmark-autosave --benchmark-columns=median,iqr,min,rounds
+	$(BIN)/python -m pytest benchmarks/test_latency.py $(if $(MODEL),,benchmarks/test_detection.py) --benchmark-only --benchmark-autosave --benchmark-columns=median,iqr,min,rounds
 
-bench-compare: .venv/.bench  ## Measure again and fail if a model became slower than the baseline
+bench-compare: .venv/.bench  ## Measure again and fail if a model or the detection became slower than the baseline
 	@$(BIN)/python -m benchmarks.compare
 
 bench-peers: .venv/.train  ## Compare other runtimes on the shipped network, latency and IoU (FIRESEG_DIR=, MODEL= a .keras)

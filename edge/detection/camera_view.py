@@ -3,14 +3,14 @@
 Detail is measured per tile in two bands: fine, which a blur removes, and medium, which only fog or a cover removes.
 Sensor noise does not repeat from one sample to the next, so it is subtracted: noise is not detail.
 
-Whether the camera moved is told by the pattern, which is the detail at the same contrast everywhere. The mean of the
-last seconds is compared with that of minutes: flames, water, people and noise leave hardly a trace in either.
+A move is recognised by the pattern: detail, normalised by local contrast. The mean of seconds is compared with that of
+minutes; flames, water, people and noise hardly show in either.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -35,18 +35,19 @@ MIN_TEXTURE = 2.0
 """Least medium energy of a textured tile, in squared grey levels. Recordings: median tile 1.7 (asphalt) to 980."""
 MIN_STEADY_TILES = 8  # to tell what is in its place
 MIN_STEADINESS = 0.6
-"""Least mean correlation of a tile with its background for the tile to tell whether the camera moved. 45 of the 49
-tiles reach it in the median recording, flames, water and traffic included."""
+"""Least mean correlation of a tile with its background for the tile to tell whether the camera moved. In the median
+recording 45 of 49 tiles reach it, even with flames, water or traffic."""
 PATTERN_SIGMA_PX = 3.0  # local contrast is measured around a pixel, at `MEDIUM_PX`
 PATTERN_LEVELS = 1.0
 """Local contrast, in grey levels, that counts half: noise and the blocks of an encoder stay weak."""
 PATTERN_MEMORY_S = 5.0
-"""Of the recent pattern: a passing car leaves no trace, a moved camera is clear after 7 s."""
+"""Time constant of the recent pattern. A passing car leaves no trace; most moves are clear after 7 s."""
 CLEAR_PATTERN = 0.02
 """Least energy of a tile's recent pattern, of about 0.5 for lasting detail: noise has less after averaging."""
 CLIPPED_LEVEL, CLIPPED_SHARE = 250.0, 0.3  # a tile or view with more such cells is overexposed
-UNMOVED_PX = 2  # of 56, 4 %: vibration
+UNMOVED_PX = 2  # of 56, 4 % of the side: smaller shifts are vibration, and are not reported
 TAPER = np.sqrt(np.outer(np.hanning(MEDIUM_PX + 2), np.hanning(MEDIUM_PX + 2)))[1:-1, 1:-1]
+"""Fades to the border, whose edges would correlate in place."""
 
 
 @dataclass
@@ -66,6 +67,10 @@ class FrameMeasures:
     medium_energy: Field
     is_full_size: bool
     """Whether the frame had enough pixels to judge its focus without a baseline."""
+
+    def to_learn(self) -> FrameMeasures:
+        """Return what `Baseline.learn` takes, without the images at full size, which are most of the bytes."""
+        return replace(self, grey=np.empty((0, 0), np.uint8), fine=np.empty((0, 0), np.float32))
 
 
 def measure(rgb: Frame, before: FrameMeasures | None) -> FrameMeasures:
@@ -150,7 +155,7 @@ class Baseline:
         likeness: Field = _tiles(recent * self.pattern) / np.sqrt(_tiles(recent**2) * _tiles(self.pattern**2) + 1e-3)
         return likeness
 
-    def likeness_in_place(self, view: FrameMeasures, recent: Field) -> float | None:
+    def background_likeness(self, view: FrameMeasures, recent: Field) -> float | None:
         """Return the mean correlation of the steady tiles with the background; None with too few that show anything."""
         is_clipped = _tiles((view.cells >= CLIPPED_LEVEL).astype(np.float32)) > CLIPPED_SHARE
         measured = self.steady & ~is_clipped & (_tiles(recent**2) > CLEAR_PATTERN)
@@ -159,8 +164,7 @@ class Baseline:
     def displacement(self, recent: Field) -> float:
         """Return how much better the pattern fits the background displaced than in place, as a ratio of correlations.
 
-        Frequencies are evened out by the square root, so that a horizon, which fits displaced along itself, counts
-        little.
+        Amplitudes are flattened by the square root: a horizon, which also fits displaced along itself, counts little.
         """
         first, second = np.fft.rfft2(recent * TAPER), np.fft.rfft2(self.pattern * TAPER)
         spectrum = first * np.conj(second) / (np.sqrt(np.abs(first) * np.abs(second)) + 1e-6)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -27,7 +28,8 @@ SPACING_S = 0.05
 """Kept frames are this far apart at least: of a fast camera only some are kept, since each may have megabytes."""
 ROUNDING_S = 0.001  # frame times are not exact in floating point
 MAX_SIDE_PX = 96
-"""Larger windows are reduced to this side: it bounds the cost, and large flames need no more detail."""
+"""Larger windows are reduced to between half this side and all of it: it bounds the cost, and large flames need no more
+detail."""
 MARGIN_CELLS = 2.0
 MARGIN = 0.3
 """Search distance on each side: cells of the model grid, plus a fraction of the region's longer side."""
@@ -39,21 +41,28 @@ AROUND = np.ones((5, 5), np.uint8)
 Grey = npt.NDArray[np.float32]
 
 
+class KeptFrame(NamedTuple):
+    """A frame of the last moment."""
+
+    t_s: float
+    rgb: Frame
+
+
 class RecentFrames:
     """The frames of the last moment, to compare a region with what was there before."""
 
     def __init__(self) -> None:
-        self._frames: deque[tuple[float, Frame]] = deque()
+        self._frames: deque[KeptFrame] = deque()
 
     def add(self, t_s: float, rgb: Frame) -> None:
         """Keep a frame, and the newest one that is at least `COMPARE_S` older."""
         frames = self._frames
-        if frames and (t_s < frames[-1][0] or rgb.shape != frames[-1][1].shape):
+        if frames and (t_s < frames[-1].t_s or rgb.shape != frames[-1].rgb.shape):
             frames.clear()  # the recording restarted, or the camera changed its mode
-        if len(frames) > 1 and frames[-1][0] - frames[-2][0] < SPACING_S:
+        if len(frames) > 1 and frames[-1].t_s - frames[-2].t_s < SPACING_S:
             frames.pop()
-        frames.append((t_s, rgb))
-        while len(frames) > 2 and t_s - frames[1][0] >= COMPARE_S - ROUNDING_S:
+        frames.append(KeptFrame(t_s, rgb))
+        while len(frames) > 2 and t_s - frames[1].t_s >= COMPARE_S - ROUNDING_S:
             frames.popleft()
 
     def flicker(self, sightings: Sequence[Sighting], region: Region) -> float | None:
@@ -109,8 +118,8 @@ def _window(frame: Frame, box: Box) -> Grey:
     left, top, right, bottom = (round(edge * size) for edge, size in zip(box, (width, height) * 2, strict=True))
     left, top = min(left, width - 1), min(top, height - 1)  # a frame may have fewer pixels than the grid has cells
     window = frame[top : max(bottom, top + 4), left : max(right, left + 4)]
-    # Averages of four pixels, and in larger windows of every n-th four: as good as averages of all, and cheaper.
-    reduction = math.ceil(max(window.shape) / MAX_SIDE_PX)
+    # Averages of 2 x 2 pixels, in larger windows of every n-th pixel: as good as averages of all, and cheaper.
+    reduction = math.ceil(max(window.shape[:2]) / MAX_SIDE_PX)
     step = (reduction + 1) // 2
     grey = np.ascontiguousarray(cv2.cvtColor(window[::step], cv2.COLOR_RGB2GRAY)[:, ::step])
     if reduction > 1:
@@ -148,7 +157,7 @@ def _differences(old: Grey, new: Grey, mask: Cells) -> Grey:
 
 
 def _shifted(shape: tuple[int, ...], x: int, y: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return the part of an image of this shape that both have, if the second is moved by (x, y) pixels."""
+    """Return the overlap of two images of this shape, as slices of each; the second is moved by (x, y) pixels."""
     height, width = shape
     then = np.s_[max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)]
     now = np.s_[max(0, y) : height - max(0, -y), max(0, x) : width - max(0, -x)]

@@ -30,8 +30,8 @@ MARGIN = 0.25
 """How far a region may lie from its track: cells of the model grid, plus a fraction of the track's longer side."""
 STEADY, STEADY_WEIGHT = 0.03, 0.25
 """A track with less flicker in its last two measurements, such as a lamp, is measured a quarter as often."""
-MEASURE_EVERY_S = 0.15
-"""A track is measured at most this often, in every second frame at 10 fps: a score covers 0.2 s."""
+MIN_MEASURE_INTERVAL_S = 0.15
+"""Least time between two measurements of a track: every second frame at 10 fps, since a score covers 0.2 s."""
 OVERLAP_LAG_S = (0.4, 1.1)
 """A region is compared with where its track was this long ago, to see whether it stays in place."""
 
@@ -110,7 +110,7 @@ def follow(
     waiting = [
         track
         for index, track in enumerate(tracks)
-        if index in matches and not track.confirmed and t_s - track.measured_s >= MEASURE_EVERY_S
+        if index in matches and not track.confirmed and t_s - track.measured_s >= MIN_MEASURE_INTERVAL_S
     ]
     due = {track.id for track in sorted(waiting, key=lambda track: -track.urgency(t_s))[:max_measured]}
     continued = []

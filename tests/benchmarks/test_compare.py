@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import compare as module
-from benchmarks.compare import app, baseline
+from benchmarks.compare import app, baseline, benchmark_files
 from benchmarks.models import MODELS
 from edge.errors import UserError
 
@@ -72,6 +72,13 @@ def test_runs_that_cannot_be_compared_are_refused_in_one_line(tmp_path: Path) ->
     assert "none of these benchmarks" in str(run(tmp_path, other).exception)
     path.write_text("{")
     assert "0001_abc.json is not a saved benchmark" in str(run(tmp_path, other).exception)
+
+
+def test_a_model_of_your_own_is_not_compared_by_the_detection_of_a_shipped_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MODEL", raising=False)
+    assert "benchmarks/test_detection.py" in benchmark_files()
+    monkeypatch.setenv("MODEL", "mine.tflite")
+    assert benchmark_files() == ["benchmarks/test_latency.py"]
 
 
 @pytest.mark.slow

@@ -85,6 +85,7 @@ def test_batchnorm_is_frozen_in_fine_tuning_unless_the_recipe_trains_it(tmp_path
 
 def test_the_last_phase_trains_all_but_batchnorm_at_its_own_learning_rate(tmp_path: Path) -> None:
     recipe = replace(TINY, frozen_epochs=0, finetune_epochs=1, finetune_batchnorm=True)
+    # With graphs: the last phase must not train by that of the phase before.
     train(tmp_path / "before", recipe, eager=False)
     train(tmp_path / "after", replace(recipe, bn_frozen_epochs=2, bn_frozen_lr=0.02), eager=False)
     assert [row["phase"] for row in curve(tmp_path / "after")] == ["finetune", "bn_frozen", "bn_frozen"]

@@ -99,9 +99,29 @@ def test_a_cover_is_reported_in_time_at_any_frame_rate(fps: float) -> None:
     assert watch.reported[-1][0] - 24 <= REPORTED_S
 
 
-@pytest.mark.parametrize("change", [hand, fogged(0.75), blurred(3)])
-def test_a_camera_is_watched_from_its_fifth_second_on(change: Change) -> None:
-    assert len(Watch().see(view(), 6).see(view(change), 10).problems()) == 1
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (hand, CameraProblem.COVERED),
+        (fogged(0.75), CameraProblem.FOGGED),
+        (blurred(3), CameraProblem.OUT_OF_FOCUS),
+    ],
+)
+def test_a_camera_is_watched_from_its_fifth_second_on(change: Change, problem: CameraProblem) -> None:
+    assert Watch().see(view(), 5).see(view(change), 10).problems() == [problem]
+
+
+def passed_and_repainted(t_s: float) -> Frame:
+    """A hand is before the lens for a second of every seven, while the room turns into another within two minutes."""
+    if t_s % 7 >= 6:
+        return view(hand)(t_s)
+    new = min(t_s / 120, 1.0)
+    return noisy(view()(t_s) * (1 - new) + view(room=scene(2))(t_s) * new, t_s, 1.0)
+
+
+@pytest.mark.slow
+def test_a_view_that_is_hidden_again_and_again_is_still_learned() -> None:
+    assert Watch(2.0).see(passed_and_repainted, 240).problems() == []
 
 
 def night(t_s: float) -> Frame:

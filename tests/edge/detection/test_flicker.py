@@ -285,4 +285,4 @@ def test_few_frames_are_kept_however_fast_the_camera(fps: int) -> None:
     for number in range(fps):
         frames.add(number / fps, room())
         assert len(frames._frames) <= 7
-    assert frames._frames[0][0] <= frames._frames[-1][0] - COMPARE_S
+    assert frames._frames[0].t_s <= frames._frames[-1].t_s - COMPARE_S

@@ -20,8 +20,9 @@ from edge.errors import UserError
 from edge.fallback import LastGood
 from edge.files import check_writable
 from edge.host.throttle import Throttle
+from edge.model.proof import prove_in_fork
 from edge.model.segmenter import Segmenter
-from edge.model.shipped import is_shipped
+from edge.model.self_test import check_kernels
 from edge.reload import Setup, describe, prepare
 from edge.signals import RunControl
 from edge.sinks import Sink, Sinks
@@ -69,14 +70,18 @@ class Parts:
 def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, record: Path | None) -> Parts:
     """Build the parts of a run. Raises `UserError`.
 
-    A model is proven in a child process, unless it ships or worked before; a service keeps what works in `last_good`.
+    A model is proven in a child process, unless it worked before; a service keeps what works in `last_good`.
     """
     check_outputs(config, record, is_service=last_good is not None)
 
     def is_proven(model_sha256: str) -> bool:
-        return is_shipped(model_sha256) or (last_good is not None and last_good.has_model(model_sha256))
+        return last_good is not None and last_good.has_model(model_sha256)
 
-    setup, model = prepare(config, is_proven=is_proven)
+    setup, model = prepare(config, is_proven=is_proven, proof=prove_in_fork)
+    try:
+        check_kernels(setup.segmenter)
+    except UserError as error:
+        log.warning("%s", error)
     if not setup.flame_pixels:
         log.warning("%s detects no fire in the test pattern's flames: check the model", config.model.file)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from edge.config import Config
 from edge.detection.zones import ZoneMap
@@ -18,6 +19,7 @@ from edge.errors import MAX_LETTERS, UserError, one_line, reason_of
 from edge.model.card import read_model
 from edge.model.proof import flame_pixels, prove
 from edge.model.segmenter import Segmenter
+from edge.model.self_test import check_maps
 from edge.secrets import redact
 from edge.signals import RunControl
 from edge.threads import Worker
@@ -43,7 +45,11 @@ class Setup:
 
 
 def prepare(
-    config: Config, *, current: Setup | None = None, is_proven: Callable[[str], bool] = lambda _: False
+    config: Config,
+    *,
+    current: Setup | None = None,
+    is_proven: Callable[[str], bool] = lambda _: False,
+    proof: Callable[[Path, bytes], int] | None = None,
 ) -> tuple[Setup, bytes]:
     """Load what a configuration asks for; return it with the bytes of the model file. Raises `UserError`.
 
@@ -51,6 +57,7 @@ def prepare(
         current: what runs now. A model with the same bytes is not loaded again; one that misses the test pattern's
             flames is refused if the current one detects them.
         is_proven: returns whether the model with a SHA-256 needs no proof in a child process.
+        proof: `prove` or `prove_in_fork`.
     """
     path = config.model.file
     data = read_model(path)  # read once: the bytes that are proven are those that run
@@ -58,11 +65,12 @@ def prepare(
     if current and current.model_sha256 == digest and current.config.model.threads == config.model.threads:
         segmenter, pixels = current.segmenter, current.flame_pixels
     else:
-        proven_pixels = None if is_proven(digest) else prove(path, data)
+        proven_pixels = None if is_proven(digest) else (proof or prove)(path, data)
         if current and current.flame_pixels and proven_pixels == 0:
             problem = f"{path} detects no fire in the test pattern's flames, as the current model does"
             raise UserError(problem, "copy it again, or restart to use it anyway")
         segmenter = Segmenter(path, threads=config.model.threads or None, data=data)
+        check_maps(segmenter)
         pixels = flame_pixels(segmenter) if proven_pixels is None else proven_pixels
     zones = ZoneMap(config.zones, config.ignored, segmenter.height, segmenter.width)
     return Setup(config, segmenter, zones, digest, pixels), data

@@ -16,6 +16,7 @@ with training_packages("fireseg-export"):
     from export.commands.export import export_command
     from export.commands.inspect import inspect_command
     from export.commands.layers import layers_command
+    from export.commands.self_test import self_test_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,6 +36,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "convert": (convert_command, "fireseg-export convert runs/mine/best.keras --to int8 --data data/fireseg"),
     "drift": (drift_command, "fireseg-export drift models/fireseg-base.keras models/fireseg-base-int8.tflite"),
     "inspect": (inspect_command, "fireseg-export inspect models/fireseg-base-int8.tflite"),
+    "self-test": (self_test_command, "fireseg-export self-test models/*.tflite"),
     "layers": (layers_command, "fireseg-export layers build/export/fireseg-{int8,float32}.tflite"),
 }
 for name, (command, example) in COMMANDS.items():

@@ -29,6 +29,7 @@ from export.drift import Drift, compare
 from export.drift_plot import plot_worst
 from export.int8.refine import Refinement
 from export.report import Gate, ModelRow, Report
+from export.self_test import with_self_test
 from train.card import installed_versions
 from train.data.fireseg import Pair, content_hash, printable_name
 from train.data.sources import DataSource
@@ -170,8 +171,8 @@ def write_artefacts(exported: Exported, out: Path, measured: Measured | None = N
     """Write each conversion with its card, and the calibration manifest, into `out`; return the models' paths."""
     paths = artefact_paths(out, list(exported.converted))
     for kind, path in paths.items():
-        card = make_card(exported, kind, (measured or {}).get(kind))
-        write_bytes(path, attach(exported.converted[kind].flatbuffer, card))
+        flatbuffer, card = exported.converted[kind].flatbuffer, make_card(exported, kind, (measured or {}).get(kind))
+        write_bytes(path, attach(flatbuffer, with_self_test(flatbuffer, card)))
     if exported.calibration:
         write_json(out / MANIFEST_FILE, exported.calibration.manifest())
     return paths

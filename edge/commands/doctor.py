@@ -24,6 +24,7 @@ from edge.host.machine import HOT_C, HostStatus, cpu_name, output_of, read_state
 from edge.images import Frame
 from edge.model.latency import time_runs
 from edge.model.segmenter import Segmenter
+from edge.model.self_test import check_kernels, check_maps
 from edge.model.shipped import SHIPPED
 from edge.reload import prepare
 from edge.secrets import redact
@@ -68,7 +69,8 @@ def checks(config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
             raise UserError(f"{config.model.path} detects no fire in the test pattern's flames", "copy it again")
         segmenter = setup.segmenter
         loaded.append(segmenter)
-        return f"{config.model.path}, {segmenter.width}x{segmenter.height} px, {setup.model_sha256[:12]}"
+        size = f"{segmenter.width}x{segmenter.height} px"
+        return f"{config.model.path}, {size}, {setup.model_sha256[:12]}, {check_maps(segmenter)}"
 
     yield "temperature", lambda: check_temperature(machine)
     yield "power", lambda: check_power(machine)
@@ -134,6 +136,7 @@ def is_clock_synchronized() -> bool | None:
 
 def check_runtime(segmenter: Segmenter, *, is_small: bool) -> str:
     """Time the second of two frames; the first warms the model up."""
+    check_kernels(segmenter)
     frame = np.zeros((segmenter.height, segmenter.width, 3), np.uint8)
     latency_ms = time_runs(lambda: segmenter.mask(frame), min_runs=1, min_seconds=0, warm_up=1).median_ms
     detail = f"{segmenter.runtime}, {segmenter.threads} threads, {latency_ms:.0f} ms per frame on {cpu_name()}"

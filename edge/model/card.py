@@ -1,11 +1,13 @@
 """The model card inside a `.tflite`: `fireseg.json`, in a ZIP archive appended to the flatbuffer.
 
 This follows the TFLite metadata convention: interpreters ignore the archive, and `unzip -p model.tflite fireseg.json`
-prints the card. It states the model's input, threshold, training and metrics. `edge` refuses cards it cannot serve.
+prints the card. It states the model's input, threshold, training and metrics, and the SHA-256 of the flatbuffer: all
+bytes before the archive. `edge` refuses cards it cannot serve and damaged models.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import struct
@@ -18,6 +20,7 @@ from edge.files import read_limited
 
 CARD_NAME = "fireseg.json"
 CARD_FORMAT = 1
+FLATBUFFER_SHA256 = "flatbuffer_sha256"  # key; cards of older exports lack it
 BUFFERS_FIELD, DATA_FIELD = 4, 0  # numbers in the tables Model and Buffer of TFLite's schema
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # constant, so that the same card gives the same bytes on any day
 INPUT_LAYOUT, INPUT_RANGE = "RGB", [0, 255]
@@ -49,23 +52,25 @@ def split_model(path: Path, data: bytes | None = None) -> tuple[bytes, Card | No
     if data[4:8] != b"TFL3":
         raise UserError(f"{path} is not a TFLite model", "expected a .tflite file, as from `fireseg-export convert`")
     flatbuffer, card = _split(data, path)
+    if card is not None:
+        expected = check_card(card, path).get(FLATBUFFER_SHA256)
+        if expected is not None and expected != hashlib.sha256(flatbuffer).hexdigest():
+            raise UserError(f"{path} is damaged, its SHA-256 is not the one in its card", "copy or download it again")
     if not _is_complete(flatbuffer):
         raise UserError(f"{path} is cut short or damaged ({len(flatbuffer)} bytes)", "copy or download it again")
-    return flatbuffer, None if card is None else check_card(card, path)
+    return flatbuffer, card
 
 
 def _split(data: bytes, path: Path) -> tuple[bytes, Any]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if CARD_NAME not in archive.namelist():
-                return data, None  # keep other tools' metadata with the flatbuffer
             archive_start = min(entry.header_offset for entry in archive.infolist())
             text = _read_entry(archive, archive.getinfo(CARD_NAME))
-    except Exception as error:  # zipfile raises a dozen kinds for damaged, encrypted or unknown archives
-        if CARD_NAME.encode() in data:  # a cut file must not pass as a model without a card
+    except Exception as error:  # zipfile raises a dozen kinds for damaged, encrypted, unknown or other archives
+        if CARD_NAME.encode() in data:  # a damaged file must not pass as a model without a card
             problem = f"{path} is cut short or damaged, its card cannot be read ({error})"
             raise UserError(problem, "copy or download it again") from error
-        return data, None
+        return data, None  # keep other tools' metadata with the flatbuffer
     try:
         return data[:archive_start], json.loads(text)
     except (ValueError, RecursionError) as error:

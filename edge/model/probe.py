@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class Probe:
         return mask
 
 
+@cache
 def make_probe() -> Probe:
     """Return the same frames each time."""
     pattern = PatternCamera(fps=1)

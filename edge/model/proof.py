@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import logging
 import math
 import os
+import platform
 import resource
 import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -62,7 +65,7 @@ def prove(path: Path, data: bytes, *, timeout_s: float = PROOF_TIMEOUT_S, memory
 def prove_in_fork(path: Path, data: bytes, *, runtime: str | None = None, memory_bytes: int = PROOF_BYTES) -> int:
     """Return what `prove` returns, in a tenth of the time: the child is a fork of this process.
 
-    For commands that have started no threads, apart from OpenBLAS's, which are safe to fork.
+    For the start of a command: of its threads so far only OpenBLAS's and the log's, which are safe to fork.
     """
     find_runtime(runtime)
     sys.stdout.flush()
@@ -72,6 +75,8 @@ def prove_in_fork(path: Path, data: bytes, *, runtime: str | None = None, memory
             code = 1
             try:
                 faulthandler.disable()  # a crash is an answer
+                logging.disable()  # another thread may have held the lock of a handler
+                warnings.simplefilter("ignore")
                 out = os.fdopen(os.dup(file.fileno()), "w")
                 for descriptor in (1, 2):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
@@ -124,6 +129,10 @@ def _read_answer(path: Path, code: int, output: bytes) -> int:
         raise UserError(answer["problem"], answer["remedy"])
     if code == -signal.SIGALRM:
         raise UserError(f"{path} was not proven in time", REMEDY)
+    if code == -signal.SIGILL:
+        problem = f"{path} runs into an instruction that this processor lacks (SIGILL)"
+        remedy = f"reinstall the runtime from its wheel for {platform.machine()}; if it stays, test the memory"
+        raise UserError(problem, remedy)
     signal_name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     raise UserError(f"{path} crashes the interpreter ({signal_name})", REMEDY)
 

@@ -26,6 +26,7 @@ from edge.model.shipped import find_model
 DEFAULT_THRESHOLD = 0.5
 OUTPUT_STEPS = 256  # the unit of the map is 1/256
 ROUNDING = 0.01  # how far a probability may lie outside 0..1
+XNNPACK, BUILTIN = "xnnpack", "builtin"
 MIN_CONTRAST_GAIN = 0.2  # of flames in 0..1 over 0..255, for a model without a card to get frames in 0..1
 
 
@@ -54,7 +55,7 @@ class Segmenter:
         runtime: str | None = None,
         data: bytes | None = None,
     ) -> None:
-        self._path = path = find_model(model_path)
+        self.path = path = find_model(model_path)
         self.threads = cores_for(threads)
         flatbuffer, self.card = split_model(path, data)
         self.runtime = find_runtime(runtime)
@@ -70,17 +71,25 @@ class Segmenter:
         self._output = self._interpreter.tensor(output["index"])
         self._frame = np.empty((self.height, self.width, 3), np.uint8)
         self._map = np.empty((self.height, self.width), np.uint8)
-        self._input_dtype = np.dtype(input_["dtype"])
+        self.input_dtype = np.dtype(input_["dtype"])
         self._output_table = _output_table(output)
         threshold = self.card["threshold"] if self.card else DEFAULT_THRESHOLD
         self.threshold_u8 = min(math.ceil(threshold * OUTPUT_STEPS), OUTPUT_STEPS - 1)
         """Fire pixels have at least this value in the map."""
         self._input_max = 255.0  # value of a float input
         if self.card is None:
-            if self._input_dtype.kind == "f":
+            if self.input_dtype.kind == "f":
                 self._input_max = self._likely_input_max(path)
             assumed = f"RGB frames in 0..{self._input_max:g}, threshold {DEFAULT_THRESHOLD}"
             warnings.warn(f"{path} carries no card: assuming {assumed} and its tensors' quantization", stacklevel=2)
+
+    @property
+    def kernels(self) -> str:
+        """The family of kernels that run the model: "xnnpack", or the several times slower "builtin"."""
+        # Private: a later runtime may lack it.
+        operators: list[dict[str, Any]] = getattr(self._interpreter, "_get_ops_details", list)()
+        is_delegated = any(operator["op_name"] == "DELEGATE" for operator in operators)
+        return BUILTIN if operators and not is_delegated else XNNPACK
 
     def mask(self, frame: Frame) -> Mask:
         """Return the boolean fire mask (height, width) of an RGB `uint8` frame (H, W, 3) of any size."""
@@ -97,11 +106,11 @@ class Segmenter:
 
     def load(self, frame: Frame) -> None:
         """Write the frame at model size into the input tensor."""
-        if self._input_dtype == np.uint8:
+        if self.input_dtype == np.uint8:
             to_model_input(frame, self.height, self.width, out=self._input()[0])
             return
         to_model_input(frame, self.height, self.width, out=self._frame)
-        if self._input_dtype == np.int8:
+        if self.input_dtype == np.int8:
             # Flipping the top bit subtracts 128.
             np.bitwise_xor(self._frame, 0x80, out=self._input()[0].view(np.uint8))
         elif self._input_max == 255:
@@ -114,7 +123,7 @@ class Segmenter:
         try:
             self._interpreter.invoke()
         except RuntimeError as error:
-            raise UserError(f"{self._path} could not be run by {self.runtime} ({error})", "copy it again") from error
+            raise UserError(f"{self.path} could not be run by {self.runtime} ({error})", "copy it again") from error
 
     def result(self) -> Map:
         """Return the map of the last inference."""

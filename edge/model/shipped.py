@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
-
-from edge.files import sha256
 
 DEFAULT_MODEL = "base"
 SHIPPED: dict[str | Path, Path] = {
@@ -22,9 +19,3 @@ def find_model(model: str | Path) -> Path:
         'fireseg-small-int8.tflite'
     """
     return SHIPPED.get(model, Path(model))
-
-
-@cache
-def is_shipped(model_sha256: str) -> bool:
-    """Return whether a model file with this SHA-256 ships with the package, wherever it lies."""
-    return any(sha256(path) == model_sha256 for path in SHIPPED.values())

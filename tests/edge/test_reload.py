@@ -15,7 +15,10 @@ import pytest
 from edge.config import Config, load_config
 from edge.detection.zones import ZoneMap
 from edge.errors import MAX_LETTERS, UserError, UserErrors
+from edge.model.card import Card, attach, split_model
 from edge.model.probe import make_probe
+from edge.model.segmenter import Segmenter
+from edge.model.self_test import record
 from edge.reload import RELOAD_TIMEOUT_S, Reloader, Setup, applied_config, describe, prepare
 from edge.signals import RunControl
 from tests.support.factories import red_is_fire
@@ -83,6 +86,18 @@ def test_without_a_proof_the_flames_are_segmented_in_this_process(models: dict[s
     setup, _ = prepare(config(models["int8"]), is_proven=lambda _: True)
     assert setup.flame_pixels > 0
     assert proofs == []
+
+
+def test_a_model_that_fails_its_self_test_is_refused_even_if_it_worked_before(
+    models: dict[str, Path], card: Card, proofs: list[bytes], tmp_path: Path
+) -> None:
+    recorded = record(Segmenter(models["int8"], threads=1))
+    inverted = [bytes(255 - value for value in bytes.fromhex(cells)).hex() for cells in recorded["cells"]]
+    path = tmp_path / "wrong.tflite"
+    wrong = card | {"self_test": recorded | {"cells": inverted, "xnnpack_sha256": []}}
+    path.write_bytes(attach(split_model(models["int8"])[0], wrong))
+    with pytest.raises(UserError, match=r"wrong\.tflite computes wrong maps"):
+        prepare(config(path), is_proven=lambda _: True)
 
 
 def test_only_tables_that_need_no_restart_are_in_use_after_a_reload() -> None:

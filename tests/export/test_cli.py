@@ -48,7 +48,7 @@ def assert_quiet(ran: subprocess.CompletedProcess[str]) -> None:
         assert noise not in ran.stderr + ran.stdout
 
 
-@pytest.mark.parametrize("command", ["all", "convert", "drift", "inspect", "layers"])
+@pytest.mark.parametrize("command", ["all", "convert", "drift", "inspect", "layers", "self-test"])
 def test_help_shows_an_example(command: str) -> None:
     ran = CliRunner().invoke(cli.app, [command, "--help"])
     assert ran.exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from edge.files import sha256
 from edge.images import read_rgb, write_image
 from edge.model.card import split_model
 from edge.model.segmenter import Segmenter
+from edge.model.self_test import check_maps
 from export.convert import KINDS, artefact_paths
 from export.int8.refine import Refinement
 from export.pipeline import MANIFEST_FILE, ExportOptions, export_all, export_models, make_card, write_artefacts
@@ -74,6 +76,8 @@ def test_the_cards_agree_with_the_report(job: Job, toy_keras: Path, split: Split
         assert (card["encoder"], card["decoder"]) == ("toy", "transposed")
         assert card["keras_sha256"] == sha256(toy_keras) == rows["keras"]["sha256"]
         assert card["input"] == {"height": 64, "width": 64, "layout": "RGB", "range": [0, 255]}
+        assert check_maps(Segmenter(path, threads=1)).startswith("self-test passed")
+        assert card["flatbuffer_sha256"] == hashlib.sha256(split_model(path)[0]).hexdigest()
         measured, row, drift = card["measured"], rows[kind], job.json["drift"][kind]
         assert measured["data"] == job.json["data"]
         assert measured["data"]["sha256"] == split.sha256

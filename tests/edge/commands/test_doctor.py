@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -13,6 +14,9 @@ import edge.reload
 from edge.commands.doctor import check_clock, check_disk, check_power, check_temperature, is_clock_synchronized
 from edge.errors import UserError
 from edge.host.machine import HostStatus, Throttling
+from edge.model.card import Card, attach, split_model
+from edge.model.segmenter import Segmenter
+from edge.model.self_test import SELF_TEST, record
 from edge.secrets import WEB_PASSWORD
 from tests.support.mqtt_fixtures import mosquitto
 from tests.support.run_cli import fireseg_edge
@@ -66,6 +70,22 @@ def test_a_model_that_sees_no_flames_fails(
     _, lines = doctor(tmp_path, "--model", models["int8"], "--source", "test-pattern")
     assert lines["model"].startswith("OK " if pixels else "FAIL ")
     assert pixels or "detects no fire in the test pattern's flames: copy it again" in lines["model"]
+
+
+def test_the_self_test_of_the_card_and_slow_kernels_are_reported(
+    healthy: None, models: dict[str, Path], card: Card, tmp_path: Path
+) -> None:
+    path = tmp_path / "tested.tflite"
+    recorded = {SELF_TEST: record(Segmenter(models["int8"], threads=1))}
+    path.write_bytes(attach(split_model(models["int8"])[0], card | recorded))
+    arguments = ("--model", path, "--source", "test-pattern")
+    lines = doctor(tmp_path, *arguments)[1]
+    assert lines["model"].endswith(", self-test passed, all 8 maps are those of the export")
+    with mock.patch("edge.model.segmenter.Segmenter.kernels", "builtin"):
+        lines = doctor(tmp_path, *arguments)[1]
+    assert lines["model"].startswith("OK "), "the maps are right"
+    assert lines["runtime"].startswith("FAIL ")
+    assert "without XNNPACK, several times slower: reinstall ai-edge-litert" in lines["runtime"]
 
 
 def test_heat_fails_before_the_machine_throttles() -> None:

@@ -146,7 +146,7 @@ def test_a_first_start_that_fails_is_refused(run_folder: Path, tmp_path: Path, m
 
 
 def test_a_service_proves_a_model_once(service: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.reload.prove", lambda *_: pytest.fail("the model worked before"))
+    monkeypatch.setattr("edge.assembly.prove_in_fork", lambda *_: pytest.fail("the model worked before"))
     assert run_service(service, run_folder)[0] == 0
 
 

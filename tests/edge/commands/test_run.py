@@ -97,17 +97,24 @@ def test_only_the_user_can_read_what_a_run_writes(run_folder: Path, tmp_path: Pa
 
 
 def test_a_start_with_a_model_that_sees_no_flames_warns(run_folder: Path, models: dict[str, Path]) -> None:
-    with mock.patch("edge.reload.flame_pixels", return_value=0):
+    with mock.patch("edge.assembly.prove_in_fork", return_value=0):
         done = fireseg_edge("run", *RECORDING, "--max-frames", "1", cwd=run_folder)
     assert done.code == 0
     assert "tiny.tflite detects no fire in the test pattern's flames: check the model" in done.err
 
 
-def test_a_model_that_does_not_ship_is_proven_before_the_run(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.assembly.is_shipped", lambda _: False)
-    with mock.patch("edge.reload.prove", side_effect=UserError("tiny.tflite crashes the interpreter", "copy it again")):
+def test_a_model_is_proven_before_the_run(run_folder: Path) -> None:
+    error = UserError("tiny.tflite crashes the interpreter", "copy it again")
+    with mock.patch("edge.assembly.prove_in_fork", side_effect=error):
         done = fireseg_edge("run", *RECORDING, cwd=run_folder)
     assert refused(done) == ["tiny.tflite crashes the interpreter: copy it again"]
+
+
+def test_a_start_on_slow_kernels_warns(run_folder: Path) -> None:
+    with mock.patch("edge.model.segmenter.Segmenter.kernels", "builtin"):
+        done = fireseg_edge("run", *RECORDING, "--max-frames", "1", cwd=run_folder)
+    assert done.code == 0
+    assert "runs tiny.tflite without XNNPACK, several times slower: reinstall ai-edge-litert" in done.err
 
 
 def test_in_real_time_max_fps_drops_frames_but_not_the_last(run_folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import io
 import json
 import os
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 from edge.errors import UserError
-from edge.model.card import CARD_NAME, MAX_CARD_BYTES, Card, attach, split_model
+from edge.model.card import CARD_NAME, FLATBUFFER_SHA256, MAX_CARD_BYTES, Card, attach, split_model
 from edge.model.runtime import find_runtime
 
 
@@ -146,6 +147,36 @@ def test_a_card_with_a_flipped_bit_is_refused(tmp_path: Path, flatbuffer: bytes,
     data[len(flatbuffer) + 30 + len(CARD_NAME) + 8] ^= 0x10  # in the compressed card, after its local header
     with pytest.raises(UserError, match=r"flipped\.tflite"):
         split_model(written(tmp_path / "flipped.tflite", bytes(data)))
+
+
+@pytest.fixture(scope="module")
+def hashed(flatbuffer: bytes, card: Card) -> bytes:
+    """A model file whose card has the SHA-256 of the flatbuffer."""
+    return attach(flatbuffer, card | {FLATBUFFER_SHA256: hashlib.sha256(flatbuffer).hexdigest()})
+
+
+def test_a_network_with_flipped_bits_is_refused_by_the_hash_in_its_card(
+    tmp_path: Path, flatbuffer: bytes, hashed: bytes
+) -> None:
+    path, rng = tmp_path / "flipped.tflite", np.random.default_rng(0)
+    assert split_model(path, hashed)[0] == flatbuffer
+    for bits in (1, 1, 64):
+        data = np.frombuffer(hashed, np.uint8).copy()
+        data[rng.integers(len(flatbuffer) // 2, len(flatbuffer), bits)] ^= 1 << 6  # constants: it loads nevertheless
+        with pytest.raises(UserError, match=r"flipped\.tflite is damaged, .*SHA-256 .*: copy or download it again"):
+            split_model(path, data.tobytes())
+
+
+def test_no_flipped_bit_of_the_archive_passes_as_another_network_or_card(flatbuffer: bytes, hashed: bytes) -> None:
+    sound, refused = split_model(Path("sound.tflite"), hashed), 0
+    for at in range(len(flatbuffer), len(hashed)):
+        data = bytearray(hashed)
+        data[at] ^= 1 << at % 8
+        try:
+            assert split_model(Path("flipped.tflite"), bytes(data)) == sound, at
+        except UserError:
+            refused += 1
+    assert refused > (len(hashed) - len(flatbuffer)) // 2
 
 
 @pytest.mark.parametrize("content", [b"", b"TFL", b"<!DOCTYPE html><title>404</title>", b"PK\x03\x04" + b"\x00" * 100])

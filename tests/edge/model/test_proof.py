@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +45,10 @@ def test_inference_that_fails_is_an_error(models: dict[str, Path]) -> None:
     ("child", "message"),
     [
         ("import os; os.abort()", r"bad\.tflite crashes the interpreter \(SIGABRT\)"),
+        (
+            "import os; os.kill(os.getpid(), 4)",
+            r"bad\.tflite runs into an instruction that this processor lacks \(SIGILL\): reinstall the runtime",
+        ),
         ("raise SystemExit(3)", r"bad\.tflite crashes the interpreter \(exit code 3\)"),
         ("print('no JSON')", r"bad\.tflite could not be proven"),
     ],
@@ -94,3 +101,17 @@ def test_a_fork_that_crashes_hangs_or_takes_too_much_memory_is_an_error(
     monkeypatch.setattr(proof, "Segmenter", segmenter)
     with pytest.raises(UserError, match=rf"bad\.tflite {message}"):
         prove_in_fork(Path("bad.tflite"), b"", memory_bytes=100 << 20)
+
+
+def test_a_fork_neither_warns_nor_logs_since_another_thread_may_hold_the_lock_of_the_log(
+    plain_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def segmenter(*_: object, **options: Any) -> Segmenter:
+        logging.getLogger("edge").error("from the fork")
+        return Segmenter(plain_models["frames-in-0-255"], **options)
+
+    monkeypatch.setattr(proof, "Segmenter", segmenter)
+    monkeypatch.setattr(warnings, "showwarning", lambda *_, **__: os.abort())
+    monkeypatch.setattr(logging.Logger, "handle", lambda *_: os.abort())
+    path = plain_models["frames-in-0-255"]
+    assert prove_in_fork(path, path.read_bytes()) > 0

@@ -129,7 +129,10 @@ def load_dataset(root: Path) -> Dataset:
 
 
 def load_negatives(root: Path) -> Dataset:
-    """Load images without fire from `root/images/` or `root`, each its own video. Raises `UserError`."""
+    """Load images without fire from `root/images/` or `root`. Raises `UserError`.
+
+    Each is its own video, unless `root` has a `groups.csv`.
+    """
     if not os.path.isdir(root):  # noqa: PTH112  also False for a name that is too long
         raise UserError(f"negatives folder {root} does not exist", "expected a folder of images without fire")
     if (root / "masks").is_dir():
@@ -143,7 +146,9 @@ def load_negatives(root: Path) -> Dataset:
         raise UserErrors(problems)
     if not images:
         raise UserError(f"{folder} holds no images", "expected at least one .jpg or .png")
-    return Dataset(root, "negatives", tuple(Pair(stem, image, None, "all", stem) for stem, image in images.items()))
+    groups = _read_groups(root / GROUPS_FILE)
+    pairs = [Pair(stem, image, None, "all", groups.get(stem, stem)) for stem, image in images.items()]
+    return Dataset(root, "negatives", tuple(pairs))
 
 
 def map_pairs(function: Callable[[P], T], pairs: Sequence[P]) -> list[T]:

@@ -241,6 +241,13 @@ def test_negatives_need_no_masks_and_have_no_fire_pixels(tmp_path: Path, below: 
     assert mask.shape == (HEIGHT, WIDTH) and mask.dtype == np.bool_ and not mask.any()
 
 
+def test_negatives_that_are_frames_of_one_video_have_one_group(tmp_path: Path) -> None:
+    for stem in ("road1", "road2", "sun"):
+        write_frame(tmp_path / "images" / f"{stem}.jpg")
+    (tmp_path / "groups.csv").write_text("stem,group\nroad1,road\nroad2,road\n")
+    assert [pair.video for pair in load_negatives(tmp_path).pairs] == ["road", "road", "sun"]
+
+
 def test_a_negative_hashes_by_content_and_unlike_a_pair_with_a_mask(tmp_path: Path) -> None:
     write_folders(tmp_path / "pairs", ["a"])
     write_frame(tmp_path / "negatives" / "a.jpg")

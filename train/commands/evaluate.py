@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from edge.console import JsonOption, ThreadsOption, print_metrics, print_shares, progress_bars
+from edge.detection.views import MAX_ZOOM
 from edge.errors import UserError
 from edge.files import check_writable
 from edge.images import IMAGE_SUFFIXES
@@ -30,6 +31,9 @@ def eval_command(
     negatives: NegativesOption = None,
     video: Annotated[list[Path] | None, typer.Option(help="A video to detect fire in.")] = None,
     frame_stride: Annotated[int, typer.Option(help="Evaluate every Nth frame of a video.")] = 1,
+    tiles: Annotated[
+        int, typer.Option(min=1, max=MAX_ZOOM, help="Evaluate N x N overlapping tiles of each image as images.")
+    ] = 1,
     threads: ThreadsOption = None,
     picture: Annotated[
         Path | None, typer.Option(help="Draw ground truth and prediction of test images into this file.")
@@ -44,6 +48,7 @@ def eval_command(
     from train.data.fireseg import content_hash
     from train.data.sources import open_held_out, open_split
     from train.data.splits import with_clean
+    from train.evaluation.boundary import boundary_metrics
     from train.evaluation.error_analysis import write_error_analysis
     from train.evaluation.evaluate import evaluate, rounded
     from train.evaluation.false_alarms import count_frames, image_alarms, video_alarms
@@ -53,6 +58,8 @@ def eval_command(
 
     if picture and picture.suffix.lower() not in IMAGE_SUFFIXES:
         raise UserError(f"--picture {picture} is not an image file", f"expected {', '.join(IMAGE_SUFFIXES)}")
+    if tiles > 1 and (picture or report_dir):
+        raise UserError("--picture and --report-dir show whole images", "remove them or --tiles")
     if frame_stride < 1:
         raise UserError(f"--frame-stride {frame_stride}", "expected 1 for every frame of a video, or more")
     for folder in filter(None, (report_dir, picture and picture.parent)):
@@ -63,12 +70,12 @@ def eval_command(
         source, first = open_split(data, "official" if split == "all" else split, fold, on_step)
         splits = with_clean(source.dataset, first) if split == "all" else [first]
         held_out = open_held_out(extra or [], negatives or [], taken=[part.name for part in splits])
-        predictions = evaluate(predictor, first.test, on_step("evaluating", len(first.test)))
+        predictions = evaluate(predictor, first.test, on_step("evaluating", len(first.test)), zoom=tiles)
         columns = {part.name: (part.test, predictions.of(part.test)) for part in splits}
         false_alarms = {}
         for extra_set in held_out:
             pairs = extra_set.test
-            scored = evaluate(predictor, pairs, on_step(f"evaluating {extra_set.title}", len(pairs)))
+            scored = evaluate(predictor, pairs, on_step(f"evaluating {extra_set.title}", len(pairs)), zoom=tiles)
             if extra_set.kind == "extra":
                 columns[extra_set.title] = (pairs, scored)
             else:
@@ -80,9 +87,13 @@ def eval_command(
             videos[str(path)] = rounded(video_alarms(predictor, path, frame_stride, done), 6)
     if picture:
         draw_predictions(first.test, predictions, picture)
+    metrics = {
+        name: {**scored.metrics, **boundary_metrics(scored.masks, scored.truth)}
+        for name, (_, scored) in columns.items()
+    }
     report: dict[str, dict[str, Any]] = {
-        name: {"images": len(pairs), "sha256": content_hash(pairs), **rounded(scored.metrics, 6)}
-        for name, (pairs, scored) in columns.items()
+        name: {"images": len(pairs), "sha256": content_hash(pairs), **rounded(metrics[name], 6)}
+        for name, (pairs, _) in columns.items()
     }
     summary = {"model": str(model), "data": source.title, "split": first.name, **report[first.name]}
     overlap = train_test_overlap(model, source, first.test)
@@ -102,7 +113,7 @@ def eval_command(
         print(json.dumps({**summary, "splits": report, "negatives": false_alarms, "videos": videos}, indent=2))
         return
     print_metrics(
-        {name: {"images": len(pairs), **scored.metrics} for name, (pairs, scored) in columns.items()},
+        {name: {"images": len(pairs), **metrics[name]} for name, (pairs, _) in columns.items()},
         f"{model} on {source.title}",
     )
     print_shares(false_alarms, "false alarms: images without flames, by area fraction predicted as fire")

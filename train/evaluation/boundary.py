@@ -16,6 +16,9 @@ import numpy as np
 from edge.images import Mask
 from train.evaluation.metrics import count, fire_iou, fire_metrics, pooled
 
+BOUNDARY_PX = 2
+"""Width of the boundary that `boundary_iou` compares: 0.6 % of the diagonal of 224 px, where Cheng et al. take 0.5 to
+2 %."""
 # Half widths of the excluded band, in pixels at the model's resolution.
 BANDS_PX = (0, 1, 2, 3, 5)
 
@@ -41,6 +44,23 @@ def metrics_without_boundary(masks: Mask, truths: Mask, bands_px: Sequence[int] 
         areas = {"fire_px": total.tp + total.fn, "error_px": total.fp + total.fn}
         rows.append({"excluded_px": band_px, **fire_metrics(total), **areas})
     return rows
+
+
+def boundary_metrics(masks: Mask, truths: Mask) -> dict[str, float]:
+    """Return `boundary_iou` and `fire_iou` without the pixels within one of the true boundary, pooled over N x H x W.
+
+    Boundary IoU (Cheng et al. 2021, arXiv 2103.16562) compares only the pixels of each mask within `BOUNDARY_PX` of
+    its own boundary, so it shows errors of contours that the area of a large fire hides.
+    """
+    rims = pooled(count(_rim(mask), _rim(truth)) for mask, truth in zip(masks, truths, strict=True))
+    (inner,) = metrics_without_boundary(masks, truths, [1])
+    return {"boundary_iou": fire_iou(rims), "fire_iou_without_boundary": inner["fire_iou"]}
+
+
+def _rim(mask: Mask) -> Mask:
+    """Return the pixels of an H x W mask within `BOUNDARY_PX` of its boundary."""
+    square = np.ones((2 * BOUNDARY_PX + 1, 2 * BOUNDARY_PX + 1), np.uint8)
+    return mask & (cv2.erode(mask.astype(np.uint8), square) == 0)
 
 
 def shifted_truth_iou(truths: Mask, shift_px: int = 1) -> float:

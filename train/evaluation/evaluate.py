@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge.detection.views import WHOLE, tile_input, tiles_of
 from edge.errors import UserError
 from edge.images import Map
 from edge.model.preprocess import to_model_mask
@@ -36,9 +37,14 @@ class Predictions:
 
     def of(self, pairs: Sequence[Pair]) -> Predictions:
         """Return the predictions of these pairs. Raises ValueError if one was not evaluated."""
-        chosen = [self.names.index(pair.name) for pair in pairs]
+        places: dict[str, list[int]] = {}
+        for at, name in enumerate(self.names):
+            places.setdefault(name, []).append(at)
+        if missing := [pair.name for pair in pairs if pair.name not in places]:
+            raise ValueError(f"{missing[0]} was not evaluated")
+        chosen = [at for pair in pairs for at in places[pair.name]]
         histograms = None if self.histograms is None else self.histograms[chosen]
-        return Predictions(tuple(pair.name for pair in pairs), self.masks[chosen], self.truth[chosen], histograms)
+        return Predictions(tuple(self.names[at] for at in chosen), self.masks[chosen], self.truth[chosen], histograms)
 
     @cached_property
     def per_image(self) -> list[Counts]:
@@ -50,16 +56,19 @@ class Predictions:
 
 
 def evaluate(
-    predictor: Predictor, pairs: Sequence[Pair], on_progress: Callable[[], None] = lambda: None
+    predictor: Predictor, pairs: Sequence[Pair], on_progress: Callable[[], None] = lambda: None, *, zoom: int = 1
 ) -> Predictions:
-    """Run the model on every pair. Raises `UserErrors` that list and count the broken files.
+    """Run the model on every pair, or on each of its zoom x zoom tiles, as the detector cuts them.
+
+    Raises `UserErrors` that list and count the broken files.
 
     Example:
         >>> evaluate(load_predictor(Path("best.keras")), split.test).metrics["fire_iou"]
     """
-    shape = (len(pairs), predictor.height, predictor.width)
+    views, size = tiles_of(zoom) if zoom > 1 else (WHOLE,), (predictor.height, predictor.width)
+    shape = (len(pairs) * len(views), *size)
     masks, truths = np.empty(shape, np.bool_), np.empty(shape, np.bool_)
-    histograms = np.empty((len(pairs), 2, LEVELS), np.int64)
+    histograms = np.empty((len(masks), 2, LEVELS), np.int64)
     broken: list[UserError] = []
     for index, pair in enumerate(pairs):
         try:
@@ -68,13 +77,14 @@ def evaluate(
             broken.append(error)
         if broken:
             continue  # the rest is only read, to list all at once
-        levels = predictor(frame)
-        np.greater_equal(levels, predictor.threshold_u8, out=masks[index])  # `mask` would run the model again
-        truths[index] = to_model_mask(truth, predictor.height, predictor.width)
-        histograms[index] = histogram(levels, truths[index])
+        for at, view in enumerate(views, start=index * len(views)):
+            levels = predictor(frame if view == WHOLE else tile_input(frame, view, size))
+            np.greater_equal(levels, predictor.threshold_u8, out=masks[at])  # `mask` would run the model again
+            truths[at] = to_model_mask(truth[view.pixels(*truth.shape)], *size)
+            histograms[at] = histogram(levels, truths[at])
         on_progress()
     refuse_broken(broken, len(pairs))
-    return Predictions(tuple(pair.name for pair in pairs), masks, truths, histograms)
+    return Predictions(tuple(pair.name for pair in pairs for _ in views), masks, truths, histograms)
 
 
 def histogram(levels: Map, truth: Masks) -> Histograms:

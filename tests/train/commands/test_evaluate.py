@@ -63,12 +63,19 @@ def test_eval_scores_splits_extra_sets_negatives_and_videos_at_once(
             assert {file.name for file in (tmp_path / "out" / split).iterdir()} == REPORT
             videos = json.loads((tmp_path / "out" / split / "videos.json").read_text())
             assert videos == metrics["error_analysis"]["videos"]
-        assert report["splits"]["barns"]["fire_iou"] == 1
+        barns = report["splits"]["barns"]
+        assert barns["fire_iou"] == barns["boundary_iou"] == barns["fire_iou_without_boundary"] == 1
         assert report["negatives"]["sunsets"]["over_0.1_percent"] == 0
         assert report["videos"][str(video)]["over_0.2_percent"] == 0.4
     table = here(*arguments).out
     for words in ("official", "official-clean", "barns", "sunsets", "over 0.1 %", "barn.avi", "over 0.2 %"):
         assert words in table, table
+
+
+@pytest.mark.slow
+def test_eval_counts_false_alarms_in_tiles(here: Here, synthetic_dir: Path, negatives: Path, model: Path) -> None:
+    done = here("eval", model, "--data", synthetic_dir, "--negatives", negatives, "--tiles", "2", "--json")
+    assert json.loads(done.out)["negatives"]["sunsets"]["images"] == 2 * 4
 
 
 @pytest.mark.slow
@@ -94,6 +101,7 @@ def test_eval_warns_if_the_model_was_trained_on_the_test_images(here: Here, mode
     [
         (("--video", "none.avi"), "video none.avi does not exist"),
         (("--frame-stride", "0"), "--frame-stride 0: expected 1 for every frame"),
+        (("--tiles", "2", "--report-dir", "out"), "--picture and --report-dir show whole images"),
         (("--negatives", "few"), "few is too small to hold out 20 %"),
         (("--split", "all", "--negatives", "official-clean"), "an extra set has the name of the split official-clean"),
         (("--split", "all", "--fold", "1"), "--fold 1 needs --split by-video"),

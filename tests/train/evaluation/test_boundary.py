@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge.images import Mask
-from train.evaluation.boundary import boundary_band, metrics_without_boundary, shifted_truth_iou
+from train.evaluation.boundary import boundary_band, boundary_metrics, metrics_without_boundary, shifted_truth_iou
 from train.evaluation.evaluate import Predictions
 
 masks = hnp.arrays(np.bool_, (3, 9, 11))
@@ -43,6 +43,16 @@ def test_a_boundary_off_by_one_pixel_is_forgiven_and_a_missed_fire_is_not() -> N
     missed = metrics_without_boundary(np.zeros((1, 20, 20), np.bool_), block(6, 6), [0, 1])
     assert [row["fire_iou"] for row in missed] == [0, 0]
     assert [row["fire_px"] for row in missed] == [row["error_px"] for row in missed] == [64, 36]
+
+
+def test_boundary_iou_shows_a_wrong_contour_that_the_area_hides() -> None:
+    truth, grown = np.zeros((2, 1, 100, 100), np.bool_)
+    truth[0, 20:80, 20:80] = grown[0, 18:82, 18:82] = True
+    perfect, wrong = boundary_metrics(truth, truth), boundary_metrics(grown, truth)
+    assert set(perfect.values()) == {1.0}
+    whole, inner = metrics_without_boundary(grown, truth, [0, 1])
+    assert whole["fire_iou"] > 0.85
+    assert wrong == {"boundary_iou": 0, "fire_iou_without_boundary": inner["fire_iou"]}
 
 
 def test_a_fire_no_thicker_than_the_band_is_excluded_whole() -> None:

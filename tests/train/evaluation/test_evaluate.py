@@ -55,6 +55,17 @@ def test_a_perfect_model_scores_1_at_any_resolution(pairs: tuple[Pair, ...], hei
     assert len(steps) == 4
 
 
+@pytest.mark.parametrize("zoom", [2, 3])
+def test_tiles_are_evaluated_as_the_detector_cuts_them(pairs: tuple[Pair, ...], zoom: int) -> None:
+    predictions = evaluate(Oracle(SIDE_PX, SIDE_PX), pairs, zoom=zoom)
+    assert predictions.names == tuple(pair.name for pair in pairs for _ in range(zoom**2))
+    assert len(predictions.masks) == 4 * zoom**2
+    assert predictions.metrics["fire_iou"] > 0.9
+    tiles = predictions.truth.reshape(4, zoom, zoom, SIDE_PX, SIDE_PX)
+    assert tiles[1, 0].any() and not tiles[1, -1].any(), "fire is in the top row alone"
+    assert predictions.of(pairs[1:2]).names == ("f1",) * zoom**2
+
+
 def test_an_inverted_model_scores_0_and_a_blind_one_is_right_without_fire_only(pairs: tuple[Pair, ...]) -> None:
     inverted = evaluate(Oracle(SIDE_PX, SIDE_PX, fire=0, background=255), pairs).metrics
     assert set(inverted.values()) == {0.0}

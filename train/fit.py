@@ -18,10 +18,10 @@ from typing import Any
 import keras
 
 from edge.errors import UserError
-from edge.files import check_writable, replacing, write_json
+from edge.files import check_writable, replacing, sha256, write_json
 from train.data.batches import Batches, Examples
 from train.model.fused_batchnorm import fuse_batchnorm, unfuse_batchnorm
-from train.model.io import deflate
+from train.model.io import deflate, load_keras
 from train.model.losses import BCEDice
 from train.model.unet import build_unet, set_trainable
 from train.recipe import Phase, Recipe
@@ -43,6 +43,7 @@ class TrainingState:
     history: list[Row] = field(default_factory=list)
     last: str | None = None  # file of the model with its optimizer after the last epoch
     best_epoch: int | None = None  # the epoch of best.keras
+    start_sha256: str | None = None  # of the model that the run began from
 
     def rows(self, phase: Phase) -> list[Row]:
         return [row for row in self.history if row["phase"] == phase.name]
@@ -86,20 +87,24 @@ def fit(
     out: Path,
     *,
     data_sha256: str,
+    start: Path | None = None,
     resume: bool = False,
     verbose: int = 0,
 ) -> keras.Model:
     """Train and return the best model, also saved as `out`/best.keras.
 
+    `start` is a model of the recipe's network whose weights the run begins from, instead of the encoder's alone.
+
     The best model has the lowest validation loss; without validation images it is the last epoch's. `data_sha256` is
     the content hash of all training and validation images. `resume` continues the run in `out`, if there is one.
-    Raises `UserError` if `out` holds a run and `resume` is off, or a run of another recipe or data.
+    Raises `UserError` if `out` holds a run and `resume` is off, or a run of another recipe, start or data, and if
+    `start` is another network.
 
     Example:
         >>> fit(Recipe(width=0.35), training, validation, Path("runs/mine"), data_sha256=digest)
     """
     recipe.check()
-    state = _open_run(recipe, out, data_sha256, resume)
+    state = _open_run(recipe, out, data_sha256, start, resume)
     keras.utils.set_random_seed(recipe.seed)
     if state.last:  # killed after the state was written, possibly before the best model was
         _update_best(_load(out / state.last, compiled=False), state, out)
@@ -112,7 +117,7 @@ def fit(
             model = _load(out / state.last, compiled=True)
         else:
             if previous is None or state.last is None:
-                initial = build_unet(recipe.model, weights=recipe.weights)
+                initial = build_initial(recipe, start)
             else:
                 # A phase with patience hands on its best epoch. The others hand on their last: while BatchNorm trains,
                 # the validation loss fluctuates more than the network changes.
@@ -133,6 +138,19 @@ def fit(
     return _load(out / BEST_FILE, compiled=False)
 
 
+def build_initial(recipe: Recipe, start: Path | None) -> keras.Model:
+    """Return the recipe's network with the weights of `start`, or with its pre-trained encoder. Raises `UserError`."""
+    if start is None:
+        return build_unet(recipe.model, weights=recipe.weights)
+    network, begun = build_unet(recipe.model, weights=None), load_keras(start)
+    weights = begun.get_weights()
+    if [weight.shape for weight in weights] != [weight.shape for weight in network.get_weights()]:
+        problem = f"{start} is another network than that of width {recipe.width:g}"
+        raise UserError(problem, "pass the --width that it was trained with")
+    network.set_weights(weights)
+    return network
+
+
 def compile_phase(model: keras.Model, phase: Phase, steps: int) -> None:
     """Freeze layers and set the loss, the optimizer and the learning rate of the phase over `steps` steps."""
     set_trainable(model, encoder=phase.encoder, batchnorm=phase.batchnorm)
@@ -150,10 +168,11 @@ def compile_phase(model: keras.Model, phase: Phase, steps: int) -> None:
     )
 
 
-def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> TrainingState:
+def _open_run(recipe: Recipe, out: Path, data_sha256: str, start: Path | None, resume: bool) -> TrainingState:
     check_out(out, resume=resume)
+    start_sha256 = sha256(start) if start else None
     if not (out / STATE_FILE).is_file():
-        return TrainingState(asdict(recipe), data_sha256)
+        return TrainingState(asdict(recipe), data_sha256, start_sha256=start_sha256)
     state = read_state(out)
     current = asdict(recipe)
     if unknown := sorted(state.recipe.keys() - current.keys()):
@@ -166,6 +185,8 @@ def _open_run(recipe: Recipe, out: Path, data_sha256: str, resume: bool) -> Trai
         raise UserError(
             f"{out} was trained with another {', '.join(changed)}", "resume with the same, or pass another --out"
         )
+    if state.start_sha256 != start_sha256:
+        raise UserError(f"{out} was begun from another --start", "resume with the same, or pass another --out")
     if state.data_sha256 != data_sha256:
         raise UserError(
             f"{out} was trained on other data",

@@ -12,11 +12,25 @@ from rich.table import Table
 
 from edge.commands.options import ModelOption, RuntimeOption, load_segmenter
 from edge.console import JsonOption, ThreadsOption, show_warning
+from edge.errors import UserError
 from edge.files import sha256
 from edge.host.machine import conditions, cpu_name, read_state
-from edge.model.latency import BENCH_FRAME, FULL_RUNS, FULL_SECONDS, WHOLE, Latency, bench_frame, stages, time_runs
+from edge.model.latency import (
+    BENCH_FRAME,
+    FULL_RUNS,
+    FULL_SECONDS,
+    WHOLE,
+    Latency,
+    bench_frame,
+    compare_kinds,
+    kind_line,
+    stages,
+    time_runs,
+)
 from edge.model.segmenter import Segmenter
 from edge.model.shipped import DEFAULT_MODEL, find_model
+
+KIND_RUNS = 10  # in each of the rounds that compare the kinds of a model
 
 
 def bench_command(
@@ -33,6 +47,11 @@ def bench_command(
     segmenter = load_segmenter(model, threads=threads, runtime=runtime)
     before = read_state()
     timed = time_stages(segmenter, seconds, full=full)
+    try:
+        others = compare_kinds(segmenter, runs=KIND_RUNS, runtime=runtime)
+    except UserError as error:
+        others = {}
+        show_warning(str(error))
     machine = conditions(before, read_state())
     rows = {
         name: {key: round(value, 3) for key, value in (*vars(latency).items(), ("frames_per_s", latency.frames_per_s))}
@@ -54,6 +73,7 @@ def bench_command(
             "seconds": rows[WHOLE]["seconds"],
             "p90_ms": rows[WHOLE]["p90_ms"],
             "stages": rows,
+            "other_kinds": {name: round(ratio, 3) for name, ratio in others.items()},
         }
         print(json.dumps(facts, indent=2))
         return
@@ -63,6 +83,8 @@ def bench_command(
         times = (f"{row[key]:.2f}" for key in ("median_ms", "p90_ms", "p99_ms"))
         table.add_row(name, str(row["runs"]), *times, f"{row['frames_per_s']:.0f}")
     Console().print(table)
+    for name, ratio in others.items():
+        print(kind_line(name, ratio))
     print(conditions_line(machine))
 
 

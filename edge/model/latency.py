@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from edge.images import Frame
 from edge.model.segmenter import Segmenter
+from edge.model.shipped import other_kinds
 
 BENCH_FRAME = (720, 1280)  # height, width of a camera frame, so that resizing counts
 RESIZE, NETWORK, WHOLE = STAGES = ("resize the frame", "run the network", "whole frame")
 MIN_RUNS = 50
 WARM_UP = 5
+KIND_ROUNDS = 5
+FASTER = 0.95  # of the time; closer is noise
 # MLPerf's single-stream rule; it reports the 90th percentile.
 FULL_RUNS = 1024
 FULL_SECONDS = 60.0
@@ -49,6 +54,37 @@ class Latency:
     @property
     def frames_per_s(self) -> float:
         return 1000 / self.median_ms
+
+
+def compare_kinds(
+    segmenter: Segmenter, *, runs: int, rounds: int = KIND_ROUNDS, runtime: str | None = None
+) -> dict[str, float]:
+    """Return how many times as long as the model each other kind of its network takes, by file name.
+
+    The files take turns, so that a machine that slows down slows all. Raises `UserError` for a file that does not load.
+    """
+    frame = np.zeros((segmenter.height, segmenter.width, 3), np.uint8)
+    others = {
+        path.name: Segmenter(path, threads=segmenter.threads, runtime=runtime) for path in other_kinds(segmenter.path)
+    }
+    times_ms: dict[str, list[float]] = {name: [] for name in ("", *others)} if others else {}
+    for _ in range(rounds):
+        for name, own in times_ms.items():
+            timed = others.get(name, segmenter)
+            own.append(time_runs(partial(timed, frame), min_runs=runs, min_seconds=0, warm_up=1).median_ms)
+    medians_ms = {name: statistics.median(own) for name, own in times_ms.items()}
+    return {name: medians_ms[name] / medians_ms[""] for name in others}
+
+
+def kind_line(name: str, ratio: float) -> str:
+    """Return how long the model's other kind takes in one line.
+
+    Example:
+        >>> kind_line("fireseg-small-float16.tflite", 0.61)
+        'fireseg-small-float16.tflite beside it takes 0.61 times as long: the faster file on this machine'
+    """
+    verdict = ": the faster file on this machine" if ratio < FASTER else ""
+    return f"{name} beside it takes {ratio:.2f} times as long{verdict}"
 
 
 def time_runs(

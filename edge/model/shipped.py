@@ -11,6 +11,22 @@ SHIPPED: dict[str | Path, Path] = {
 """In a checkout they are links into `models/`; a wheel contains the files."""
 
 
+KINDS = ("int8", "float16", "float32")
+
+
+def other_kinds(model: Path) -> list[Path]:
+    """Return the files beside a model that hold the same network in another kind, such as float16 beside int8.
+
+    Example:
+        >>> [path.name for path in other_kinds(Path("models/fireseg-small-int8.tflite"))]
+        ['fireseg-small-float16.tflite']
+    """
+    file = model.resolve()  # a shipped model may be a link to where its other kinds are
+    network, _, kind = file.stem.rpartition("-")
+    paths = [file.with_name(f"{network}-{other}{file.suffix}") for other in KINDS if kind in KINDS and other != kind]
+    return [path for path in paths if path.is_file()]
+
+
 def find_model(model: str | Path) -> Path:
     """Return the file of a shipped model by its name, or the path itself. A file named base is `./base`.
 

@@ -65,6 +65,7 @@ def train(
     *,
     validation: Examples = VALIDATION,
     data_sha256: str = DATA_SHA256,
+    start: Path | None = None,
     resume: bool = False,
     eager: bool = True,
 ) -> keras.Model:
@@ -76,7 +77,7 @@ def train(
         with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Even though the `tf.config")  # tf.data keeps its graphs
             patch.setattr(fitting, "build_unet", small_network)
-            return fit(recipe, TRAINING, validation, out, data_sha256=data_sha256, resume=resume)
+            return fit(recipe, TRAINING, validation, out, data_sha256=data_sha256, start=start, resume=resume)
     finally:
         tf.config.run_functions_eagerly(False)
 

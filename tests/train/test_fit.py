@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from edge.errors import UserError
+from edge.files import sha256
 from tests.support.tiny_run import NO_IMAGES, TINY, TRAINING, VALIDATION, curve, small_network, train, weights
 from train import fit as fitting
 from train.data.batches import Batches, Examples
@@ -72,6 +73,20 @@ def test_the_frozen_phase_changes_no_encoder_weight(tmp_path: Path) -> None:
         for before, after in zip(layer.weights, trained.get_layer(layer.name).weights, strict=True):
             same = (before.numpy() == after.numpy()).all()
             assert same == layer.name.startswith("encoder_"), after.path
+
+
+def test_a_run_begins_from_the_weights_of_another_model(whole_run: Path, tmp_path: Path) -> None:
+    recipe = replace(TINY, frozen_epochs=0, finetune_epochs=1, finetune_lr=1e-8, validation=0.0)
+    train(tmp_path, recipe, start=whole_run / "best.keras", validation=NO_IMAGES)
+    for before, after in zip(weights(whole_run, "best.keras"), weights(tmp_path, "best.keras"), strict=True):
+        assert np.allclose(before, after, atol=1e-5)
+    assert read_state(tmp_path).start_sha256 == sha256(whole_run / "best.keras")
+
+
+def test_a_run_does_not_begin_from_another_network(tmp_path: Path) -> None:
+    keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(1, 1)]).save(tmp_path / "other.keras")
+    with pytest.raises(UserError, match=r"other.keras is another network than that of width 0.35: pass the --width"):
+        train(tmp_path / "run", start=tmp_path / "other.keras")
 
 
 @pytest.mark.parametrize("batchnorm", [False, True])

@@ -29,6 +29,9 @@ def fit_command(
             help="base, small, or a TOML file of the flags below. Command-line flags override it.",
         ),
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="A .keras model to fine-tune, such as models/fireseg-base.keras.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the model, its logs and plots.")] = Path("runs/fireseg"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     **settings: Any,
@@ -44,16 +47,21 @@ def fit_command(
     from train.data.splits import hold_out_videos
     from train.evaluation.evaluate import evaluate
     from train.evaluation.plots import PREDICTIONS_FILE, draw_losses, draw_predictions
+    from train.evaluation.provenance import assert_unseen_by
     from train.fit import BEST_FILE, check_out, fit, read_state
-    from train.model.io import KerasPredictor
+    from train.model.io import KerasPredictor, check_model_file
 
     check_out(out, resume=resume)
+    if start:
+        check_model_file(start)
     height, width_px = plan.model.height, plan.model.width_px
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
         train_pairs, validation_pairs = hold_out_videos(parts.train, seed=plan.seed, share=plan.validation)
         extra_sets = open_extra_sets(extra or [], negatives or [])
         assert_unseen(extra_sets, [*parts.test, *validation_pairs])
+        if start:
+            assert_unseen_by(start, source, [*parts.test, *validation_pairs])
         extra_pairs = [pair for extra_set in extra_sets for pair in extra_set.train]
         train_pairs += extra_pairs
         training, validation = (
@@ -68,11 +76,11 @@ def fit_command(
         held_out = len(extra_set.test)
         print(f"{extra_set.kind} {extra_set.title}: {len(extra_set.train)} training images, {held_out} held out")
     digest, verbose = content_hash([*parts.train, *extra_pairs]), 1 if sys.stdout.isatty() else 2
-    model = fit(plan, training, validation, out, data_sha256=digest, resume=resume, verbose=verbose)
+    model = fit(plan, training, validation, out, data_sha256=digest, start=start, resume=resume, verbose=verbose)
     with progress_bars() as on_step:
         predictions = evaluate(KerasPredictor(model), parts.test, on_step("evaluating", len(parts.test)))
     state = read_state(out)
     draw_losses(state.history, out)
     draw_predictions(parts.test, predictions, out / PREDICTIONS_FILE)
-    write_card(out / BEST_FILE, plan, state, source, parts, predictions, extra_sets)
+    write_card(out / BEST_FILE, plan, state, source, parts, predictions, extra_sets, start)
     print_metrics({parts.name: predictions.metrics}, f"{out / BEST_FILE} on {source.title}, {len(parts.test)} images")

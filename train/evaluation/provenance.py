@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,23 @@ def train_test_overlap(model: Path, source: DataSource, test: Sequence[Pair]) ->
         return []  # no need to hash every file
     hashes = {entry["sha256"] for entry in data["sets"]}
     return next((_shared_names(pairs, test) for pairs in training_sets if content_hash(pairs) in hashes), None)
+
+
+def assert_unseen_by(start: Path, source: DataSource, held_out: Sequence[Pair]) -> None:
+    """Raise `UserError` if the model that a training begins from was trained on a held-out image, or tells nothing.
+
+    Warns if its card names other data than `source`.
+    """
+    if learnt_from(start) is None:
+        raise UserError(f"{start} has no card that tells what it was trained on", f"copy {start.stem}.json beside it")
+    overlap = train_test_overlap(start, source, held_out)
+    if overlap is None:
+        warnings.warn(f"{start} was trained on other data: it may have seen these test images", stacklevel=2)
+    elif overlap:
+        raise UserError(
+            f"{start} was trained on {len(overlap)} of the test or validation images (first: {overlap[0]})",
+            "pass the --split that it was trained on, and --validation 0",
+        )
 
 
 def _shared_names(training: Sequence[Pair], test: Sequence[Pair]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,8 @@ def test_the_json_has_the_stages_the_model_by_its_hash_and_the_machine(
     assert (facts["queries"], facts["p90_ms"]) == (whole["runs"], whole["p90_ms"])
     assert facts["seconds"] > 0
     assert facts["machine"] == conditions(CALM, CALM)
+    assert facts["other_kinds"].keys() == {"tiny-float16.tflite", "tiny-float32.tflite"}
+    assert all(ratio > 0 for ratio in facts["other_kinds"].values())
     assert done.err == ""
 
 
@@ -63,6 +66,28 @@ def test_a_throttled_and_hot_machine_gets_a_warning_for_each(
     assert "86 °C" in hot
     assert all(word in done.out for word in ("resize the frame", "run the network", "whole frame", "median ms"))
     assert "52 °C before and 86 °C after" in done.out
+
+
+def test_a_file_that_is_faster_than_the_model_is_named(
+    models: dict[str, Path], statuses: list[HostStatus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge.commands.bench, "compare_kinds", lambda *_, **__: {"a.tflite": 0.94, "b.tflite": 0.96})
+    first, second, _ = bench(models["int8"]).out.splitlines()[-3:]
+    assert first == "a.tflite beside it takes 0.94 times as long: the faster file on this machine"
+    assert second == "b.tflite beside it takes 0.96 times as long"
+
+
+def test_a_damaged_file_beside_the_model_is_a_warning(
+    models: dict[str, Path], statuses: list[HostStatus], tmp_path: Path
+) -> None:
+    model = tmp_path / "tiny-int8.tflite"
+    shutil.copy(models["int8"], model)
+    data = bytearray(models["float16"].read_bytes())
+    data[4:8] = b"lost"
+    (tmp_path / "tiny-float16.tflite").write_bytes(data)
+    done = bench(model)
+    assert "tiny-float16.tflite is not a TFLite model" in done.err
+    assert "times as long" not in done.out
 
 
 def test_full_times_whole_frames_for_a_number_of_runs_and_a_time(models: dict[str, Path]) -> None:

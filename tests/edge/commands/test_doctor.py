@@ -141,6 +141,15 @@ def test_a_slow_machine_gets_advice_for_its_own_model(
     assert "int8" not in line
 
 
+def test_another_kind_of_the_model_is_named_only_if_it_is_faster(
+    healthy: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(edge.commands.doctor, "compare_kinds", lambda *_, **__: {"fast.tflite": 0.5, "slow.tflite": 2})
+    line = doctor(tmp_path, "--source", "test-pattern")[1]["runtime"]
+    assert "fast.tflite beside it takes 0.50 times as long: the faster file on this machine" in line
+    assert "slow" not in line
+
+
 def test_a_page_without_a_password_fails(healthy: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("edge.secrets.SERVICE_SECRETS", tmp_path / "none")
     monkeypatch.delenv(WEB_PASSWORD, raising=False)

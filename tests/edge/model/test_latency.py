@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from pathlib import Path
 
-from edge.model.latency import time_runs
+from edge.model.latency import compare_kinds, time_runs
+from edge.model.segmenter import Segmenter
 
 
 def test_the_runs_of_the_warm_up_are_not_counted() -> None:
@@ -25,6 +28,18 @@ def test_a_slow_first_run_raises_the_tail_and_not_the_median() -> None:
     latency = time_runs(lambda: time.sleep(next(naps_s, 0)), min_runs=50, min_seconds=0, warm_up=0)
     assert latency.median_ms <= latency.p90_ms <= latency.p99_ms
     assert latency.median_ms < 20 < latency.p99_ms
+
+
+def test_every_other_kind_of_a_model_in_its_folder_is_timed_beside_it(models: dict[str, Path]) -> None:
+    ratios = compare_kinds(Segmenter(models["int8"], threads=1), rounds=2, runs=1)
+    assert ratios.keys() == {models[kind].name for kind in ("float16", "float32")}
+    assert all(ratio > 0 for ratio in ratios.values())
+
+
+def test_a_model_without_other_kinds_is_not_timed(models: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("tiny-int8.tflite", "mine.tflite"):
+        shutil.copy(models["int8"], tmp_path / name)
+        assert compare_kinds(Segmenter(tmp_path / name, threads=1), rounds=1, runs=1) == {}
 
 
 def test_times_and_their_sum_are_those_of_the_counted_runs() -> None:

@@ -12,6 +12,8 @@ import pytest
 from edge.files import sha256
 from tests.support.run_cli import Here, leftovers, refused
 from tests.support.tiny_run import small_network
+from train.data.fireseg import content_hash, load_dataset
+from train.data.splits import make_split
 from train.model.io import load_keras
 
 TINY_FLAGS = (
@@ -72,6 +74,41 @@ def test_fit_trains_on_extra_sets_by_a_recipe_file_and_its_card_names_them(
     assert here(*arguments, "--negatives", negatives, "--resume").code == 0
     (line,) = refused(here(*arguments, "--resume"))
     assert "was trained on other data: resume with the same --data, --split, --extra and --negatives" in line
+
+
+@pytest.mark.slow
+def test_fit_continues_from_a_trained_model_and_its_card_names_the_sets_of_both(
+    here: Here, synthetic_dir: Path, negatives: Path, tmp_path: Path
+) -> None:
+    begin = ("fit", "--data", synthetic_dir, *TINY_FLAGS, "--validation", "0")
+    first = here(*begin, "--negatives", negatives, "--out", "first")
+    assert first.code == 0, first.err
+    continued = (*begin, "--start", "first/best.keras", "--out", "second")
+    second = here(*continued)
+    assert second.code == 0, second.err
+    before, after = (json.loads((tmp_path / run / "best.json").read_text()) for run in ("first", "second"))
+    assert after["start"] == {"name": "best.keras", "sha256": before["sha256"]}
+    assert after["data"]["sets"] == before["data"]["sets"]
+    (line,) = refused(here(*begin, "--out", "second", "--resume"))
+    assert "second was begun from another --start" in line
+
+
+def test_fit_does_not_begin_from_a_model_that_saw_the_test_images_or_does_not_say(
+    here: Here, synthetic_dir: Path, tmp_path: Path
+) -> None:
+    arguments = ("fit", "--data", synthetic_dir, *TINY_FLAGS, "--start", "old.keras", "--out", "new")
+    (line,) = refused(here(*arguments))
+    assert "model old.keras does not exist" in line
+    model = tmp_path / "old.keras"
+    model.write_bytes(b"weights")
+    (line,) = refused(here(*arguments))
+    assert "old.keras has no card that tells what it was trained on: copy old.json beside it" in line
+    training = make_split(load_dataset(synthetic_dir), "official").train
+    data = {"split": "official", "sets": [{"images": len(training), "sha256": content_hash(training)}]}
+    model.with_suffix(".json").write_text(json.dumps({"sha256": sha256(model), "data": data}))
+    (line,) = refused(here(*arguments, "--split", "by-video"))
+    assert "of the test or validation images" in line and "pass the --split that it was trained on" in line
+    assert not (tmp_path / "new").exists()
 
 
 def test_fit_refuses_to_train_on_a_test_image(here: Here, synthetic_dir: Path, negatives: Path) -> None:

@@ -82,6 +82,7 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
         check_kernels(setup.segmenter)
     except UserError as error:
         log.warning("%s", error)
+    log.info("%s: %s", config.model.file, setup.self_test)
     if not setup.flame_pixels:
         log.warning("%s detects no fire in the test pattern's flames: check the model", config.model.file)
 

@@ -42,6 +42,8 @@ class Setup:
     model_sha256: str
     flame_pixels: int
     """Fire pixels that the model finds in the test pattern's flames."""
+    self_test: str
+    """What the self-test of the model's card says."""
 
 
 def prepare(
@@ -57,23 +59,23 @@ def prepare(
         current: what runs now. A model with the same bytes is not loaded again; one that misses the test pattern's
             flames is refused if the current one detects them.
         is_proven: returns whether the model with a SHA-256 needs no proof in a child process.
-        proof: `prove` or `prove_in_fork`.
+        proof: proves the model; `prove` by default.
     """
     path = config.model.file
     data = read_model(path)  # read once: the bytes that are proven are those that run
     digest = hashlib.sha256(data).hexdigest()
     if current and current.model_sha256 == digest and current.config.model.threads == config.model.threads:
-        segmenter, pixels = current.segmenter, current.flame_pixels
+        segmenter, pixels, self_test = current.segmenter, current.flame_pixels, current.self_test
     else:
         proven_pixels = None if is_proven(digest) else (proof or prove)(path, data)
         if current and current.flame_pixels and proven_pixels == 0:
             problem = f"{path} detects no fire in the test pattern's flames, as the current model does"
             raise UserError(problem, "copy it again, or restart to use it anyway")
         segmenter = Segmenter(path, threads=config.model.threads or None, data=data)
-        check_maps(segmenter)
+        self_test = check_maps(segmenter)
         pixels = flame_pixels(segmenter) if proven_pixels is None else proven_pixels
     zones = ZoneMap(config.zones, config.ignored, segmenter.height, segmenter.width)
-    return Setup(config, segmenter, zones, digest, pixels), data
+    return Setup(config, segmenter, zones, digest, pixels, self_test), data
 
 
 def applied_config(running: Config, new: Config) -> Config:

@@ -172,7 +172,7 @@ def write_artefacts(exported: Exported, out: Path, measured: Measured | None = N
     paths = artefact_paths(out, list(exported.converted))
     for kind, path in paths.items():
         flatbuffer, card = exported.converted[kind].flatbuffer, make_card(exported, kind, (measured or {}).get(kind))
-        write_bytes(path, attach(flatbuffer, with_self_test(flatbuffer, card)))
+        write_bytes(path, attach(flatbuffer, with_self_test(path, flatbuffer, card)))
     if exported.calibration:
         write_json(out / MANIFEST_FILE, exported.calibration.manifest())
     return paths

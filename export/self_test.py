@@ -12,10 +12,13 @@ from edge.model.segmenter import Segmenter
 from edge.model.self_test import SELF_TEST, record
 
 
-def with_self_test(flatbuffer: bytes, card: Card) -> Card:
-    """Return the card with the SHA-256 of the flatbuffer and the self-test, in place of those it had."""
+def with_self_test(path: Path, flatbuffer: bytes, card: Card) -> Card:
+    """Return the card with the SHA-256 of the flatbuffer and the self-test, in place of those it had.
+
+    `path` is that of the model, for errors.
+    """
     plain = {key: value for key, value in card.items() if key not in (FLATBUFFER_SHA256, SELF_TEST)}
-    segmenter = Segmenter(Path("export.tflite"), threads=1, runtime="litert", data=attach(flatbuffer, plain))
+    segmenter = Segmenter(path, threads=1, runtime="litert", data=attach(flatbuffer, plain))
     return plain | {FLATBUFFER_SHA256: hashlib.sha256(flatbuffer).hexdigest(), SELF_TEST: record(segmenter)}
 
 
@@ -27,4 +30,4 @@ def renew_card(path: Path) -> None:
     flatbuffer, card = split_model(path)
     if card is None:
         raise UserError(f"{path} has no card", "export it with `fireseg-export all` or `convert`")
-    write_bytes(path, attach(flatbuffer, with_self_test(flatbuffer, card)))
+    write_bytes(path.resolve(), attach(flatbuffer, with_self_test(path, flatbuffer, card)))

@@ -17,7 +17,7 @@ from train.data.fireseg import Pair, content_hash
 from train.data.sources import DataSource, ExtraSet
 from train.data.splits import Split, with_clean
 from train.evaluation.evaluate import Predictions, rounded
-from train.evaluation.provenance import learnt_from
+from train.evaluation.provenance import Start
 from train.fit import TrainingState, best_row
 from train.recipe import Recipe
 
@@ -33,11 +33,11 @@ def write_card(
     split: Split,
     predictions: Predictions,
     extra_sets: Sequence[ExtraSet] = (),
-    start: Path | None = None,
+    start: Start | None = None,
 ) -> None:
     """Write `model`'s card as `.json` beside it.
 
-    With `start`, the model that the training began from, `sets` include those that it was trained on.
+    With `start`, `sets` include those of the model from which this training started.
 
     `predictions` are of the split's test images. For split `official` the card has the metrics of `official-clean` too.
     """
@@ -45,9 +45,9 @@ def write_card(
     for extra in extra_sets:
         held_out = len(extra.test)
         sets.append({"title": extra.title, "kind": extra.kind, **_images(extra.train), "held_out_images": held_out})
-    if start and (begun := learnt_from(start)):
+    if start:
         known = {entry["sha256"] for entry in sets}
-        sets += [entry for entry in begun["sets"] if entry["sha256"] not in known]
+        sets += [entry for entry in start.sets if entry["sha256"] not in known]
     best = best_row(state.history)
     card: dict[str, Any] = {
         "name": model.stem,
@@ -56,10 +56,10 @@ def write_card(
             "title": source.title,
             "split": split.name,
             "train_sha256": state.data_sha256,
-            "train_images": sum(entry["images"] for entry in sets),
+            "train_images": sum(entry.get("images", 0) for entry in sets),
             "sets": sets,
         },
-        "start": start and {"name": start.name, "sha256": state.start_sha256},
+        "start": start and {"name": start.path.name, "sha256": state.start_sha256},
         "recipe": {
             "model": asdict(recipe.model),
             **{name: value for name, value in asdict(recipe).items() if name not in NETWORK_FIELDS},

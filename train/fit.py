@@ -43,7 +43,7 @@ class TrainingState:
     history: list[Row] = field(default_factory=list)
     last: str | None = None  # file of the model with its optimizer after the last epoch
     best_epoch: int | None = None  # the epoch of best.keras
-    start_sha256: str | None = None  # of the model that the run began from
+    start_sha256: str | None = None  # of the model that the run started from
 
     def rows(self, phase: Phase) -> list[Row]:
         return [row for row in self.history if row["phase"] == phase.name]
@@ -142,8 +142,8 @@ def build_initial(recipe: Recipe, start: Path | None) -> keras.Model:
     """Return the recipe's network with the weights of `start`, or with its pre-trained encoder. Raises `UserError`."""
     if start is None:
         return build_unet(recipe.model, weights=recipe.weights)
-    network, begun = build_unet(recipe.model, weights=None), load_keras(start)
-    weights = begun.get_weights()
+    network, trained = build_unet(recipe.model, weights=None), load_keras(start)
+    weights = trained.get_weights()
     if [weight.shape for weight in weights] != [weight.shape for weight in network.get_weights()]:
         problem = f"{start} is another network than that of width {recipe.width:g}"
         raise UserError(problem, "pass the --width that it was trained with")
@@ -186,7 +186,8 @@ def _open_run(recipe: Recipe, out: Path, data_sha256: str, start: Path | None, r
             f"{out} was trained with another {', '.join(changed)}", "resume with the same, or pass another --out"
         )
     if state.start_sha256 != start_sha256:
-        raise UserError(f"{out} was begun from another --start", "resume with the same, or pass another --out")
+        problem = f"{out} was started from another model, or from none"
+        raise UserError(problem, "resume with the same --start, or pass another --out")
     if state.data_sha256 != data_sha256:
         raise UserError(
             f"{out} was trained on other data",

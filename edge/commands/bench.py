@@ -12,7 +12,6 @@ from rich.table import Table
 
 from edge.commands.options import ModelOption, RuntimeOption, load_segmenter
 from edge.console import JsonOption, ThreadsOption, show_warning
-from edge.errors import UserError
 from edge.files import sha256
 from edge.host.machine import conditions, cpu_name, read_state
 from edge.model.latency import (
@@ -47,11 +46,7 @@ def bench_command(
     segmenter = load_segmenter(model, threads=threads, runtime=runtime)
     before = read_state()
     timed = time_stages(segmenter, seconds, full=full)
-    try:
-        others = compare_kinds(segmenter, runs=KIND_RUNS, runtime=runtime)
-    except UserError as error:
-        others = {}
-        show_warning(str(error))
+    others = compare_kinds(segmenter, runs=KIND_RUNS, runtime=runtime)
     machine = conditions(before, read_state())
     rows = {
         name: {key: round(value, 3) for key, value in (*vars(latency).items(), ("frames_per_s", latency.frames_per_s))}

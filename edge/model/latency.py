@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from edge.errors import UserError
 from edge.images import Frame
+from edge.model.card import Card, split_model
 from edge.model.segmenter import Segmenter
 from edge.model.shipped import other_kinds
 
@@ -59,32 +62,43 @@ class Latency:
 def compare_kinds(
     segmenter: Segmenter, *, runs: int, rounds: int = KIND_ROUNDS, runtime: str | None = None
 ) -> dict[str, float]:
-    """Return how many times as long as the model each other kind of its network takes, by file name.
+    """Return the latency of each other kind of the model in its folder as a multiple of the model's, by file name.
 
-    The files take turns, so that a machine that slows down slows all. Raises `UserError` for a file that does not load.
+    The files take turns, so that a machine that slows down slows them all. Warns of a file that does not load.
     """
-    frame = np.zeros((segmenter.height, segmenter.width, 3), np.uint8)
-    others = {
-        path.name: Segmenter(path, threads=segmenter.threads, runtime=runtime) for path in other_kinds(segmenter.path)
-    }
-    times_ms: dict[str, list[float]] = {name: [] for name in ("", *others)} if others else {}
+    timed = [segmenter]
+    for path in other_kinds(segmenter.path):
+        try:
+            _, card = split_model(path)
+            if is_same_network(segmenter.card, card):
+                timed.append(Segmenter(path, threads=segmenter.threads, runtime=runtime))
+        except UserError as error:
+            warnings.warn(f"{error}; it was not timed", stacklevel=2)
+    if len(timed) == 1:
+        return {}
+    frame = np.random.default_rng(0).integers(0, 256, (segmenter.height, segmenter.width, 3), np.uint8)
+    times_ms: list[list[float]] = [[] for _ in timed]
     for _ in range(rounds):
-        for name, own in times_ms.items():
-            timed = others.get(name, segmenter)
-            own.append(time_runs(partial(timed, frame), min_runs=runs, min_seconds=0, warm_up=1).median_ms)
-    medians_ms = {name: statistics.median(own) for name, own in times_ms.items()}
-    return {name: medians_ms[name] / medians_ms[""] for name in others}
+        for each, own in zip(timed, times_ms, strict=True):
+            own.append(time_runs(partial(each, frame), min_runs=runs, min_seconds=0, warm_up=1).median_ms)
+    own_ms, *others_ms = map(statistics.median, times_ms)
+    return {other.path.name: ms / own_ms for other, ms in zip(timed[1:], others_ms, strict=True)}
+
+
+def is_same_network(card: Card | None, other: Card | None) -> bool:
+    """Return whether two cards are of exports of one Keras model."""
+    trained = (card or {}).get("keras_sha256")
+    return trained is not None and trained == (other or {}).get("keras_sha256")
 
 
 def kind_line(name: str, ratio: float) -> str:
-    """Return how long the model's other kind takes in one line.
+    """Return one line on the latency of another kind of the model.
 
     Example:
         >>> kind_line("fireseg-small-float16.tflite", 0.61)
-        'fireseg-small-float16.tflite beside it takes 0.61 times as long: the faster file on this machine'
+        "fireseg-small-float16.tflite takes 0.61 of this model's time: faster on this machine"
     """
-    verdict = ": the faster file on this machine" if ratio < FASTER else ""
-    return f"{name} beside it takes {ratio:.2f} times as long{verdict}"
+    return f"{name} takes {ratio:.2f} of this model's time{': faster on this machine' if ratio < FASTER else ''}"
 
 
 def time_runs(

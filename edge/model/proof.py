@@ -15,7 +15,6 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -65,29 +64,34 @@ def prove(path: Path, data: bytes, *, timeout_s: float = PROOF_TIMEOUT_S, memory
 def prove_in_fork(path: Path, data: bytes, *, runtime: str | None = None, memory_bytes: int = PROOF_BYTES) -> int:
     """Return what `prove` returns, in a tenth of the time: the child is a fork of this process.
 
-    For the start of a command: of its threads so far only OpenBLAS's and the log's, which are safe to fork.
+    Call it at the start of a command, when only OpenBLAS's threads and the log's run: a fork is safe beside both.
     """
     find_runtime(runtime)
     sys.stdout.flush()
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as file:
+    try:
+        reader, writer = os.pipe()  # the answer is shorter than its buffer
         if (pid := os.fork()) == 0:
             code = 1
             try:
                 faulthandler.disable()  # a crash is an answer
                 logging.disable()  # another thread may have held the lock of a handler
                 warnings.simplefilter("ignore")
-                out = os.fdopen(os.dup(file.fileno()), "w")
                 for descriptor in (1, 2):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
                 signal.alarm(math.ceil(PROOF_TIMEOUT_S))
-                _write_answer(path, data, memory_bytes, out, runtime)
+                _write_answer(path, data, memory_bytes, os.fdopen(writer, "w"), runtime)
                 code = 0
             finally:
                 os._exit(code)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as file:
+            output = file.read()
         _, status = os.waitpid(pid, 0)
-        file.seek(0)
-        return _read_answer(path, os.waitstatus_to_exitcode(status), file.read())
+        return _read_answer(path, os.waitstatus_to_exitcode(status), output)
+    except (OSError, ValueError) as error:
+        problem = f"{path} could not be proven ({reason_of(error)})"
+        raise UserError(problem, "free some memory, and start again") from error
 
 
 def answer_parent() -> None:
@@ -130,8 +134,8 @@ def _read_answer(path: Path, code: int, output: bytes) -> int:
     if code == -signal.SIGALRM:
         raise UserError(f"{path} was not proven in time", REMEDY)
     if code == -signal.SIGILL:
-        problem = f"{path} runs into an instruction that this processor lacks (SIGILL)"
-        remedy = f"reinstall the runtime from its wheel for {platform.machine()}; if it stays, test the memory"
+        problem = f"{path} crashes the interpreter: it uses an instruction that this processor lacks (SIGILL)"
+        remedy = f"reinstall the runtime's wheel for {platform.machine()}; if it still fails, test the memory"
         raise UserError(problem, remedy)
     signal_name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     raise UserError(f"{path} crashes the interpreter ({signal_name})", REMEDY)

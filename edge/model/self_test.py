@@ -79,12 +79,13 @@ def check_maps(segmenter: Segmenter) -> str:
     difference = float(np.abs(cells - expected_cells).mean())
     if (is_exact or difference > MAX_DIFFERENCE) and _segment(segmenter, seed)[0] != digests:
         remedy = "check power supply and cooling, undo overclocking, and test the memory"
-        raise UserError(f"{path} gives other maps each time: this machine's memory or processor fails", remedy)
+        raise UserError(f"{path} returns different maps for the same frames: faulty memory or processor", remedy)
     if difference > MAX_DIFFERENCE:
         problem = f"{path} computes wrong maps under {segmenter.runtime} (self-test differs by {difference:.1f} of 255)"
         raise UserError(problem, f"restart; then reinstall {segmenter.runtime.name}; then test the memory")
     if is_exact:
-        return f"{ROUNDED}, not to the byte: expected of another {segmenter.runtime.name}, otherwise test the memory"
+        name = segmenter.runtime.name
+        return f"{ROUNDED}, but not to the byte: normal with another {name}; with the same one, test the memory"
     return ROUNDED
 
 
@@ -92,7 +93,7 @@ def check_kernels(segmenter: Segmenter) -> None:
     """Raise `UserError` if LiteRT runs the model on its slow built-in kernels. tflite-runtime does so with int8."""
     if segmenter.kernels == BUILTIN and segmenter.runtime.name == RUNTIMES["litert"][1]:
         problem = f"{segmenter.runtime} runs {segmenter.path} without XNNPACK, several times slower"
-        raise UserError(problem, f"reinstall {segmenter.runtime.name}, or export the model by `fireseg-export`")
+        raise UserError(problem, f"reinstall {segmenter.runtime.name}, or export the model with `fireseg-export`")
 
 
 def _segment(segmenter: Segmenter, seed: int) -> tuple[list[str], Cells]:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 DEFAULT_MODEL = "base"
+KINDS = ("int8", "float16", "float32")
 SHIPPED: dict[str | Path, Path] = {
     name: Path(__file__).with_name(f"fireseg-{name}-int8.tflite") for name in (DEFAULT_MODEL, "small")
 }
 """In a checkout they are links into `models/`; a wheel contains the files."""
 
 
-KINDS = ("int8", "float16", "float32")
-
-
 def other_kinds(model: Path) -> list[Path]:
-    """Return the files beside a model that hold the same network in another kind, such as float16 beside int8.
+    """Return the files beside a model that are named like another kind of it, such as float16 beside int8.
 
     Example:
         >>> [path.name for path in other_kinds(Path("models/fireseg-small-int8.tflite"))]
@@ -23,7 +21,9 @@ def other_kinds(model: Path) -> list[Path]:
     """
     file = model.resolve()  # a shipped model may be a link to where its other kinds are
     network, _, kind = file.stem.rpartition("-")
-    paths = [file.with_name(f"{network}-{other}{file.suffix}") for other in KINDS if kind in KINDS and other != kind]
+    if kind not in KINDS:
+        return []
+    paths = (file.with_name(f"{network}-{other}{file.suffix}") for other in KINDS if other != kind)
     return [path for path in paths if path.is_file()]
 
 

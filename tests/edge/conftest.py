@@ -19,6 +19,7 @@ def card() -> Card:
         "format": CARD_FORMAT,
         "input": {"height": HEIGHT, "width": WIDTH, "layout": INPUT_LAYOUT, "range": INPUT_RANGE},
         "threshold": 0.5,
+        "keras_sha256": "ab" * 32,
     }
 
 

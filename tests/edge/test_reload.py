@@ -24,7 +24,7 @@ from edge.signals import RunControl
 from tests.support.factories import red_is_fire
 from tests.support.waiting import wait_for
 
-SETUP = Setup(Config(), red_is_fire(), ZoneMap([], [], 112, 112), "ab" * 32, flame_pixels=100)
+SETUP = Setup(Config(), red_is_fire(), ZoneMap([], [], 112, 112), "ab" * 32, flame_pixels=100, self_test="")
 
 
 def config(model: Path, **sections: dict[str, Any]) -> Config:

@@ -30,7 +30,7 @@ def card() -> Card:
 
 @pytest.fixture(scope="module")
 def tested(shipped_int8: bytes, card: Card) -> Card:
-    return with_self_test(shipped_int8, card)
+    return with_self_test(Path("model.tflite"), shipped_int8, card)
 
 
 def flipped(flatbuffer: bytes) -> bytes:
@@ -46,7 +46,7 @@ def test_the_new_keys_come_beside_the_old_ones_and_are_small(shipped_int8: bytes
     assert tested["flatbuffer_sha256"] == hashlib.sha256(shipped_int8).hexdigest()
     assert len(set(tested["self_test"]["xnnpack_sha256"])) == 8
     assert len(attach(shipped_int8, tested)) - len(attach(shipped_int8, card)) < 2000
-    assert with_self_test(shipped_int8, tested) == tested
+    assert with_self_test(Path("model.tflite"), shipped_int8, tested) == tested
 
 
 def test_a_sound_network_passes_its_self_test_and_one_with_flipped_bits_is_refused_at_load(
@@ -68,6 +68,15 @@ def test_the_command_renews_cards_and_keeps_the_networks(
         assert (done.returncode, done.stdout) == (0, f"{path}  {path.stat().st_size / 1e6:.2f} MB\n")
         assert split_model(path) == (shipped_int8, tested)
         assert path.read_bytes() == attach(shipped_int8, tested)
+
+
+def test_a_link_to_a_model_stays_a_link(shipped_int8: bytes, card: Card, tested: Card, tmp_path: Path) -> None:
+    model, link = tmp_path / "model.tflite", tmp_path / "link.tflite"
+    model.write_bytes(attach(shipped_int8, card))
+    link.symlink_to(model.name)
+    renew_card(link)
+    assert link.is_symlink()
+    assert split_model(model) == (shipped_int8, tested)
 
 
 def test_a_model_without_a_card_or_with_damage_is_refused_and_stays(

@@ -32,7 +32,8 @@ def eval_command(
     video: Annotated[list[Path] | None, typer.Option(help="A video to detect fire in.")] = None,
     frame_stride: Annotated[int, typer.Option(help="Evaluate every Nth frame of a video.")] = 1,
     tiles: Annotated[
-        int, typer.Option(min=1, max=MAX_ZOOM, help="Evaluate N x N overlapping tiles of each image as images.")
+        int,
+        typer.Option(min=1, max=MAX_ZOOM, help="Evaluate N x N overlapping tiles of each image, as the detector does."),
     ] = 1,
     threads: ThreadsOption = None,
     picture: Annotated[
@@ -58,8 +59,8 @@ def eval_command(
 
     if picture and picture.suffix.lower() not in IMAGE_SUFFIXES:
         raise UserError(f"--picture {picture} is not an image file", f"expected {', '.join(IMAGE_SUFFIXES)}")
-    if tiles > 1 and (picture or report_dir):
-        raise UserError("--picture and --report-dir show whole images", "remove them or --tiles")
+    if tiles > 1 and (picture or report_dir or video):
+        raise UserError("--picture, --report-dir and --video use whole images", "remove them or --tiles")
     if frame_stride < 1:
         raise UserError(f"--frame-stride {frame_stride}", "expected 1 for every frame of a video, or more")
     for folder in filter(None, (report_dir, picture and picture.parent)):
@@ -79,7 +80,7 @@ def eval_command(
             if extra_set.kind == "extra":
                 columns[extra_set.title] = (pairs, scored)
             else:
-                rates = {**image_alarms(scored.masks), "sha256": content_hash(pairs)}
+                rates = {**image_alarms(scored.masks), "images": len(pairs), "sha256": content_hash(pairs)}
                 false_alarms[extra_set.title] = rounded(rates, 6)
         videos = {}
         for path, length in lengths.items():
@@ -95,7 +96,7 @@ def eval_command(
         name: {"images": len(pairs), "sha256": content_hash(pairs), **rounded(metrics[name], 6)}
         for name, (pairs, _) in columns.items()
     }
-    summary = {"model": str(model), "data": source.title, "split": first.name, **report[first.name]}
+    summary = {"model": str(model), "data": source.title, "split": first.name, "tiles": tiles, **report[first.name]}
     overlap = train_test_overlap(model, source, first.test)
     summary["train_test_overlap"] = None if overlap is None else len(overlap)
     if overlap:

@@ -47,21 +47,20 @@ def fit_command(
     from train.data.splits import hold_out_videos
     from train.evaluation.evaluate import evaluate
     from train.evaluation.plots import PREDICTIONS_FILE, draw_losses, draw_predictions
-    from train.evaluation.provenance import assert_unseen_by
-    from train.fit import BEST_FILE, check_out, fit, read_state
-    from train.model.io import KerasPredictor, check_model_file
+    from train.evaluation.provenance import read_start
+    from train.fit import BEST_FILE, build_initial, check_out, fit, read_state
+    from train.model.io import KerasPredictor
 
     check_out(out, resume=resume)
     if start:
-        check_model_file(start)
+        build_initial(plan, start)  # refuses another network before the images are read
     height, width_px = plan.model.height, plan.model.width_px
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
         train_pairs, validation_pairs = hold_out_videos(parts.train, seed=plan.seed, share=plan.validation)
         extra_sets = open_extra_sets(extra or [], negatives or [])
         assert_unseen(extra_sets, [*parts.test, *validation_pairs])
-        if start:
-            assert_unseen_by(start, source, [*parts.test, *validation_pairs])
+        started = read_start(start, source, [*parts.test, *validation_pairs]) if start else None
         extra_pairs = [pair for extra_set in extra_sets for pair in extra_set.train]
         train_pairs += extra_pairs
         training, validation = (
@@ -82,5 +81,5 @@ def fit_command(
     state = read_state(out)
     draw_losses(state.history, out)
     draw_predictions(parts.test, predictions, out / PREDICTIONS_FILE)
-    write_card(out / BEST_FILE, plan, state, source, parts, predictions, extra_sets, start)
+    write_card(out / BEST_FILE, plan, state, source, parts, predictions, extra_sets, started)
     print_metrics({parts.name: predictions.metrics}, f"{out / BEST_FILE} on {source.title}, {len(parts.test)} images")

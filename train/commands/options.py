@@ -31,7 +31,10 @@ ExtraOption = Annotated[
     typer.Option(help="Extra pairs: images/ and masks/ with groups.csv. 20 % of the groups are held out for testing."),
 ]
 NegativesOption = Annotated[
-    list[Path] | None, typer.Option(help="A folder of images without flames. 20 % of them are held out for testing.")
+    list[Path] | None,
+    typer.Option(
+        help="A folder of images without flames, also with groups.csv. 20 % of the groups are held out for testing."
+    ),
 ]
 
 

@@ -13,7 +13,7 @@ import os
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -112,11 +112,7 @@ def load_dataset(root: Path) -> Dataset:
         pairs += pairs_of_part
         # By the highest number, not the count: omitting some images must not shift the videos of the test part.
         numbered_before += max((_number(pair.image.stem) or 0 for pair in pairs_of_part), default=0)
-    if unknown := sorted(groups.keys() - {pair.name for pair in pairs}):
-        problems.append(
-            f"{root / GROUPS_FILE} names {len(unknown)} images that do not exist (first: {unknown[0]}): "
-            "expected names without suffix"
-        )
+    problems += _unknown_names(root / GROUPS_FILE, groups, (pair.name for pair in pairs))
     if problems:
         raise UserErrors(problems)
     if layout == "folders" and not groups:
@@ -131,7 +127,7 @@ def load_dataset(root: Path) -> Dataset:
 def load_negatives(root: Path) -> Dataset:
     """Load images without fire from `root/images/` or `root`. Raises `UserError`.
 
-    Each is its own video, unless `root` has a `groups.csv`.
+    Each is its own video, unless there is a `groups.csv` in `root`, or beside it if `root` is such an `images/`.
     """
     if not os.path.isdir(root):  # noqa: PTH112  also False for a name that is too long
         raise UserError(f"negatives folder {root} does not exist", "expected a folder of images without fire")
@@ -142,13 +138,24 @@ def load_negatives(root: Path) -> Dataset:
     folder = root / "images" if (root / "images").is_dir() else root
     problems: list[str] = []
     images = _by_stem(folder, problems)
+    listed = (root.parent if root.name == "images" else root) / GROUPS_FILE
+    groups = _read_groups(listed)
+    problems += _unknown_names(listed, groups, images)
     if problems:
         raise UserErrors(problems)
     if not images:
         raise UserError(f"{folder} holds no images", "expected at least one .jpg or .png")
-    groups = _read_groups(root / GROUPS_FILE)
     pairs = [Pair(stem, image, None, "all", groups.get(stem, stem)) for stem, image in images.items()]
     return Dataset(root, "negatives", tuple(pairs))
+
+
+def _unknown_names(file: Path, groups: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    """Return a problem if the groups name images that do not exist."""
+    unknown = sorted(groups.keys() - set(names))
+    if not unknown:
+        return []
+    missing = f"{file} names {len(unknown)} images that do not exist (first: {unknown[0]})"
+    return [f"{missing}: expected names without suffix"]
 
 
 def map_pairs(function: Callable[[P], T], pairs: Sequence[P]) -> list[T]:

@@ -47,20 +47,18 @@ def metrics_without_boundary(masks: Mask, truths: Mask, bands_px: Sequence[int] 
 
 
 def boundary_metrics(masks: Mask, truths: Mask) -> dict[str, float]:
-    """Return `boundary_iou` and `fire_iou` without the pixels within one of the true boundary, pooled over N x H x W.
+    """Return `boundary_iou` and `fire_iou_without_boundary` of N x H x W masks, pooled.
 
-    Boundary IoU (Cheng et al. 2021, arXiv 2103.16562) compares only the pixels of each mask within `BOUNDARY_PX` of
-    its own boundary, so it shows errors of contours that the area of a large fire hides.
+    Boundary IoU (Cheng et al. 2021, arXiv 2103.16562) compares only each mask's pixels within `BOUNDARY_PX` of its own
+    boundary: it shows contour errors that the area of a large fire hides. The other excludes pixels within 1 px of the
+    true boundary.
     """
-    rims = pooled(count(_rim(mask), _rim(truth)) for mask, truth in zip(masks, truths, strict=True))
-    (inner,) = metrics_without_boundary(masks, truths, [1])
-    return {"boundary_iou": fire_iou(rims), "fire_iou_without_boundary": inner["fire_iou"]}
-
-
-def _rim(mask: Mask) -> Mask:
-    """Return the pixels of an H x W mask within `BOUNDARY_PX` of its boundary."""
-    square = np.ones((2 * BOUNDARY_PX + 1, 2 * BOUNDARY_PX + 1), np.uint8)
-    return mask & (cv2.erode(mask.astype(np.uint8), square) == 0)
+    rims = ([mask & boundary_band(mask, BOUNDARY_PX) for mask in both] for both in zip(masks, truths, strict=True))
+    (without,) = metrics_without_boundary(masks, truths, [1])
+    return {
+        "boundary_iou": fire_iou(pooled(count(predicted, truth) for predicted, truth in rims)),
+        "fire_iou_without_boundary": without["fire_iou"],
+    }
 
 
 def shifted_truth_iou(truths: Mask, shift_px: int = 1) -> float:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,21 +54,31 @@ def train_test_overlap(model: Path, source: DataSource, test: Sequence[Pair]) ->
     return next((_shared_names(pairs, test) for pairs in training_sets if content_hash(pairs) in hashes), None)
 
 
-def assert_unseen_by(start: Path, source: DataSource, held_out: Sequence[Pair]) -> None:
-    """Raise `UserError` if the model that a training begins from was trained on a held-out image, or tells nothing.
+@dataclass(frozen=True)
+class Start:
+    """A trained model from which a training starts, and the sets that it was trained on, as its card lists them."""
 
-    Warns if its card names other data than `source`.
+    path: Path
+    sets: list[dict[str, Any]]
+
+
+def read_start(model: Path, source: DataSource, held_out: Sequence[Pair]) -> Start:
+    """Return the start of a training. Raises `UserError` if it was trained on a held-out image, or has no card.
+
+    Warns if names overlap but the data is not byte for byte what the card lists.
     """
-    if learnt_from(start) is None:
-        raise UserError(f"{start} has no card that tells what it was trained on", f"copy {start.stem}.json beside it")
-    overlap = train_test_overlap(start, source, held_out)
+    data = learnt_from(model)
+    if data is None:
+        raise UserError(f"{model} has no card that lists its training sets", f"copy {model.stem}.json beside it")
+    overlap = train_test_overlap(model, source, held_out)
     if overlap is None:
-        warnings.warn(f"{start} was trained on other data: it may have seen these test images", stacklevel=2)
+        warnings.warn(f"{model} was trained on other data and may have seen these test images", stacklevel=2)
     elif overlap:
         raise UserError(
-            f"{start} was trained on {len(overlap)} of the test or validation images (first: {overlap[0]})",
+            f"{model} was trained on {len(overlap)} of the test or validation images (first: {overlap[0]})",
             "pass the --split that it was trained on, and --validation 0",
         )
+    return Start(model, data["sets"])
 
 
 def _shared_names(training: Sequence[Pair], test: Sequence[Pair]) -> list[str]:

@@ -39,8 +39,8 @@ def run_folder(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(autouse=True)
-def unproven(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs in this process prove a model in this process, too."""
+def prove_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prove models in this process: a fork for each run is slow."""
 
     def prove(path: Path, data: bytes) -> int:
         with warnings.catch_warnings(action="ignore"):

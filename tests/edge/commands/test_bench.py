@@ -73,8 +73,8 @@ def test_a_file_that_is_faster_than_the_model_is_named(
 ) -> None:
     monkeypatch.setattr(edge.commands.bench, "compare_kinds", lambda *_, **__: {"a.tflite": 0.94, "b.tflite": 0.96})
     first, second, _ = bench(models["int8"]).out.splitlines()[-3:]
-    assert first == "a.tflite beside it takes 0.94 times as long: the faster file on this machine"
-    assert second == "b.tflite beside it takes 0.96 times as long"
+    assert first == "a.tflite takes 0.94 of this model's time: faster on this machine"
+    assert second == "b.tflite takes 0.96 of this model's time"
 
 
 def test_a_damaged_file_beside_the_model_is_a_warning(
@@ -87,7 +87,7 @@ def test_a_damaged_file_beside_the_model_is_a_warning(
     (tmp_path / "tiny-float16.tflite").write_bytes(data)
     done = bench(model)
     assert "tiny-float16.tflite is not a TFLite model" in done.err
-    assert "times as long" not in done.out
+    assert "of this model's time" not in done.out
 
 
 def test_full_times_whole_frames_for_a_number_of_runs_and_a_time(models: dict[str, Path]) -> None:

@@ -146,7 +146,7 @@ def test_another_kind_of_the_model_is_named_only_if_it_is_faster(
 ) -> None:
     monkeypatch.setattr(edge.commands.doctor, "compare_kinds", lambda *_, **__: {"fast.tflite": 0.5, "slow.tflite": 2})
     line = doctor(tmp_path, "--source", "test-pattern")[1]["runtime"]
-    assert "fast.tflite beside it takes 0.50 times as long: the faster file on this machine" in line
+    assert "fast.tflite takes 0.50 of this model's time: faster on this machine" in line
     assert "slow" not in line
 
 

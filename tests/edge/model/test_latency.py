@@ -6,6 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
+from edge.model.card import Card, attach, split_model
 from edge.model.latency import compare_kinds, time_runs
 from edge.model.segmenter import Segmenter
 
@@ -34,6 +35,15 @@ def test_every_other_kind_of_a_model_in_its_folder_is_timed_beside_it(models: di
     ratios = compare_kinds(Segmenter(models["int8"], threads=1), rounds=2, runs=1)
     assert ratios.keys() == {models[kind].name for kind in ("float16", "float32")}
     assert all(ratio > 0 for ratio in ratios.values())
+
+
+def test_another_network_with_the_name_of_a_kind_is_not_timed(
+    models: dict[str, Path], card: Card, tmp_path: Path
+) -> None:
+    for kind, trained in (("int8", "ab" * 32), ("float16", "cd" * 32)):
+        flatbuffer, _ = split_model(models[kind])
+        (tmp_path / f"mine-{kind}.tflite").write_bytes(attach(flatbuffer, card | {"keras_sha256": trained}))
+    assert compare_kinds(Segmenter(tmp_path / "mine-int8.tflite", threads=1), rounds=1, runs=1) == {}
 
 
 def test_a_model_without_other_kinds_is_not_timed(models: dict[str, Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import logging
 import os
@@ -47,7 +48,7 @@ def test_inference_that_fails_is_an_error(models: dict[str, Path]) -> None:
         ("import os; os.abort()", r"bad\.tflite crashes the interpreter \(SIGABRT\)"),
         (
             "import os; os.kill(os.getpid(), 4)",
-            r"bad\.tflite runs into an instruction that this processor lacks \(SIGILL\): reinstall the runtime",
+            r"bad\.tflite crashes .*: it uses an instruction that this processor lacks \(SIGILL\): reinstall",
         ),
         ("raise SystemExit(3)", r"bad\.tflite crashes the interpreter \(exit code 3\)"),
         ("print('no JSON')", r"bad\.tflite could not be proven"),
@@ -83,6 +84,21 @@ def test_the_memory_of_a_proof_is_limited(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_fork_finds_what_this_process_finds(models: dict[str, Path]) -> None:
     path = models["int8"]
     assert prove_in_fork(path, path.read_bytes()) == flame_pixels(Segmenter(path)) > 0
+
+
+def test_a_fork_needs_no_disk(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    path = models["int8"]
+    assert prove_in_fork(path, path.read_bytes()) > 0
+
+
+def test_a_process_that_cannot_fork_is_an_error(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", fork)
+    with pytest.raises(UserError, match=r"could not be proven \(.*unavailable\): free some memory, and start again"):
+        prove_in_fork(models["int8"], models["int8"].read_bytes())
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,8 @@ def test_eval_scores_splits_extra_sets_negatives_and_videos_at_once(
 @pytest.mark.slow
 def test_eval_counts_false_alarms_in_tiles(here: Here, synthetic_dir: Path, negatives: Path, model: Path) -> None:
     done = here("eval", model, "--data", synthetic_dir, "--negatives", negatives, "--tiles", "2", "--json")
-    assert json.loads(done.out)["negatives"]["sunsets"]["images"] == 2 * 4
+    report = json.loads(done.out)
+    assert (report["tiles"], report["negatives"]["sunsets"]["images"]) == (2, 2)
 
 
 @pytest.mark.slow
@@ -101,7 +102,8 @@ def test_eval_warns_if_the_model_was_trained_on_the_test_images(here: Here, mode
     [
         (("--video", "none.avi"), "video none.avi does not exist"),
         (("--frame-stride", "0"), "--frame-stride 0: expected 1 for every frame"),
-        (("--tiles", "2", "--report-dir", "out"), "--picture and --report-dir show whole images"),
+        (("--tiles", "2", "--report-dir", "out"), "--picture, --report-dir and --video use whole images"),
+        (("--tiles", "2", "--video", "none.avi"), "--picture, --report-dir and --video use whole images"),
         (("--negatives", "few"), "few is too small to hold out 20 %"),
         (("--split", "all", "--negatives", "official-clean"), "an extra set has the name of the split official-clean"),
         (("--split", "all", "--fold", "1"), "--fold 1 needs --split by-video"),

@@ -241,6 +241,18 @@ def test_negatives_need_no_masks_and_have_no_fire_pixels(tmp_path: Path, below: 
     assert mask.shape == (HEIGHT, WIDTH) and mask.dtype == np.bool_ and not mask.any()
 
 
+def test_groups_of_negatives_that_do_not_exist_are_refused_also_beside_their_images(tmp_path: Path) -> None:
+    write_frame(tmp_path / "images" / "a.jpg")
+    (tmp_path / "groups.csv").write_text("stem,group\na.jpg,road\n")
+    for folder in (tmp_path, tmp_path / "images"):
+        with pytest.raises(
+            UserError, match=r"groups.csv names 1 images that do not exist \(first: a.jpg\): expected names"
+        ):
+            load_negatives(folder)
+    (tmp_path / "groups.csv").write_text("stem,group\na,road\n")
+    assert [pair.video for pair in load_negatives(tmp_path / "images").pairs] == ["road"]
+
+
 def test_negatives_that_are_frames_of_one_video_have_one_group(tmp_path: Path) -> None:
     for stem in ("road1", "road2", "sun"):
         write_frame(tmp_path / "images" / f"{stem}.jpg")

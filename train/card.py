@@ -41,7 +41,7 @@ def write_card(
 
     `predictions` are of the split's test images. For split `official` the card has the metrics of `official-clean` too.
     """
-    sets = [{"title": source.title, **_images(split.train)}]
+    sets: list[dict[str, Any]] = [{"title": source.title, "split": split.name, **_images(split.train)}]
     for extra in extra_sets:
         held_out = len(extra.test)
         sets.append({"title": extra.title, "kind": extra.kind, **_images(extra.train), "held_out_images": held_out})

@@ -33,6 +33,7 @@ NOT_REPORTED = "not reported by this machine"
 WARM_C = HOT_C - 10
 MIN_FREE_BYTES = 200e6
 CAMERA_WAIT_S = 15.0
+KIND_RUNS = 3
 SLOW_MS = 500.0
 ANSWER_WAIT_S = 5.0
 RELEASED = datetime(2026, 11, 1, tzinfo=UTC)  # a clock before this date is wrong
@@ -140,7 +141,7 @@ def check_runtime(segmenter: Segmenter, *, is_small: bool) -> str:
     frame = np.zeros((segmenter.height, segmenter.width, 3), np.uint8)
     latency_ms = time_runs(lambda: segmenter.mask(frame), min_runs=1, min_seconds=0, warm_up=1).median_ms
     detail = f"{segmenter.runtime}, {segmenter.threads} threads, {latency_ms:.0f} ms per frame on {cpu_name()}"
-    others = compare_kinds(segmenter, runs=1)
+    others = compare_kinds(segmenter, runs=KIND_RUNS)
     detail = "; ".join([detail, *(kind_line(name, ratio) for name, ratio in others.items() if ratio < FASTER)])
     if latency_ms > SLOW_MS:
         remedy = "use a faster Pi" if is_small else "use the model small (`--model small`)"

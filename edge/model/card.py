@@ -22,6 +22,7 @@ CARD_NAME = "fireseg.json"
 CARD_FORMAT = 1
 FLATBUFFER_SHA256 = "flatbuffer_sha256"  # key; cards of older exports lack it
 BUFFERS_FIELD, DATA_FIELD = 4, 0  # numbers in the tables Model and Buffer of TFLite's schema
+ENTRY_MARK, ENTRY_HEADER_BYTES = b"PK\x03\x04", 30  # of a file in a ZIP archive
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # constant, so that the same card gives the same bytes on any day
 INPUT_LAYOUT, INPUT_RANGE = "RGB", [0, 255]
 MAX_MODEL_BYTES = 256 << 20  # a sparse or mistaken file must not fill the memory; a large U-Net in float32 has half
@@ -65,9 +66,12 @@ def _split(data: bytes, path: Path) -> tuple[bytes, Any]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             archive_start = min(entry.header_offset for entry in archive.infolist())
+            if archive.namelist().count(CARD_NAME) > 1:
+                raise ValueError("there are two")
             text = _read_entry(archive, archive.getinfo(CARD_NAME))
     except Exception as error:  # zipfile raises a dozen kinds for damaged, encrypted, unknown or other archives
-        if CARD_NAME.encode() in data:  # a damaged file must not pass as a model without a card
+        # A damaged file must not pass as a model without a card, nor one that is cut within the archive's first header.
+        if CARD_NAME.encode() in data or ENTRY_MARK in data[-ENTRY_HEADER_BYTES - len(CARD_NAME) :]:
             problem = f"{path} is cut short or damaged, its card cannot be read ({error})"
             raise UserError(problem, "copy or download it again") from error
         return data, None  # keep other tools' metadata with the flatbuffer

@@ -86,8 +86,10 @@ class Segmenter:
     @property
     def kernels(self) -> str:
         """The family of kernels that run the model: "xnnpack", or the several times slower "builtin"."""
-        # Private: a later runtime may lack it.
-        operators: list[dict[str, Any]] = getattr(self._interpreter, "_get_ops_details", list)()
+        try:
+            operators: list[dict[str, Any]] = self._interpreter._get_ops_details()
+        except Exception:  # private: a later runtime may lack it, and it fails on tensor names that are not UTF-8
+            return XNNPACK
         is_delegated = any(operator["op_name"] == "DELEGATE" for operator in operators)
         return BUILTIN if operators and not is_delegated else XNNPACK
 

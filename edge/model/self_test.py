@@ -22,6 +22,7 @@ from edge.model.segmenter import BUILTIN, XNNPACK, Segmenter
 
 SELF_TEST = "self_test"  # key of the card
 SEED, FRAMES, CELLS = 0, 8, 8
+DIGESTS = FRAMES * [hashlib.sha256().digest_size]  # in bytes
 MAX_DIFFERENCE = 2.0
 """Mean difference of the cells from those at export, in steps of the map, up to which it is rounding.
 
@@ -109,8 +110,11 @@ def _segment(segmenter: Segmenter, seed: int) -> tuple[list[str], Cells]:
 def _parse(recorded: Any, segmenter: Segmenter) -> tuple[int, list[str] | None, Cells]:
     """Return seed, SHA-256 of the maps, and cells. Raises `UserError`."""
     try:
+        seed, digests = recorded["seed"], recorded["xnnpack_sha256"]
+        if type(seed) is not int or not (digests is None or [len(bytes.fromhex(each)) for each in digests] == DIGESTS):
+            raise ValueError
         data = np.frombuffer(bytes.fromhex("".join(recorded["cells"])), np.uint8)
-        return int(recorded["seed"]), recorded["xnnpack_sha256"], data.reshape(FRAMES, CELLS, CELLS).astype(np.int16)
+        return seed, digests, data.reshape(FRAMES, CELLS, CELLS).astype(np.int16)
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         problem = f"the self-test in the card of {segmenter.path} is invalid"
         raise UserError(problem, "export the model again") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 DEFAULT_MODEL = "base"
@@ -24,7 +25,7 @@ def other_kinds(model: Path) -> list[Path]:
     if kind not in KINDS:
         return []
     paths = (file.with_name(f"{network}-{other}{file.suffix}") for other in KINDS if other != kind)
-    return [path for path in paths if path.is_file()]
+    return [path for path in paths if os.path.isfile(path)]  # noqa: PTH113  also False for what cannot be looked up
 
 
 def find_model(model: str | Path) -> Path:

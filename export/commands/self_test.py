@@ -11,7 +11,10 @@ import typer
 def self_test_command(
     models: Annotated[list[Path], typer.Argument(help=".tflite models with a card, from `all` or `convert`.")],
 ) -> None:
-    """Write the network's SHA-256 and the self-test into the cards of models; their networks stay the same."""
+    """Write the network's SHA-256 and the self-test into the cards of models; their networks stay the same.
+
+    An older export without a SHA-256 is taken as it is: renew only a model that works.
+    """
     from export.self_test import renew_card
 
     for model in models:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,39 @@ def test_a_link_to_a_model_stays_a_link(shipped_int8: bytes, card: Card, tested:
     renew_card(link)
     assert link.is_symlink()
     assert split_model(model) == (shipped_int8, tested)
+
+
+def test_the_mode_of_the_file_stays(shipped_int8: bytes, card: Card, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(attach(shipped_int8, card))
+    path.chmod(0o600)
+    renew_card(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_model_that_fails_its_self_test_or_is_blind_is_not_renewed(
+    shipped_int8: bytes, card: Card, tested: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.tflite"
+    other = tested["self_test"] | {"xnnpack_sha256": None, "cells": 8 * [64 * "00"]}
+    path.write_bytes(attach(shipped_int8, tested | {"self_test": other}))
+    with pytest.raises(UserError, match=r"model\.tflite computes wrong maps"):
+        renew_card(path)
+    path.write_bytes(attach(shipped_int8, card))
+    monkeypatch.setattr("export.self_test.flame_pixels", lambda _: 0)
+    with pytest.raises(UserError, match=r"model\.tflite detects no fire in the test pattern's flames"):
+        renew_card(path)
+
+
+def test_other_files_in_the_archive_are_not_lost(shipped_int8: bytes, card: Card, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(attach(shipped_int8, card))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labels.txt", "fire")
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"model\.tflite holds labels\.txt beside its card"):
+        renew_card(path)
+    assert path.read_bytes() == before
 
 
 def test_a_model_without_a_card_or_with_damage_is_refused_and_stays(

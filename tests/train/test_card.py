@@ -61,7 +61,7 @@ def test_it_names_the_model_and_every_training_set_by_hash(synthetic_dir: Path, 
         "train_sha256": "ab" * 32,
         "train_images": images + 5,
         "sets": [
-            {"title": title, "images": images, "sha256": content_hash(split.train)},
+            {"title": title, "split": "official", "images": images, "sha256": content_hash(split.train)},
             {**of_extra, "held_out_images": 3},
         ],
     }

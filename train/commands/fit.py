@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edge.console import print_metrics, progress_bars
+from edge.errors import UserError
 from train.backend import load_keras_backend
 from train.commands import options
 from train.recipe import Recipe
@@ -52,6 +53,8 @@ def fit_command(
     from train.model.io import KerasPredictor
 
     check_out(out, resume=resume)
+    if start and start.resolve().parent == out.resolve():
+        raise UserError(f"--start {start} lies in --out, which this run overwrites", "pass another --out")
     if start:
         build_initial(plan, start)  # refuses another network before the images are read
     height, width_px = plan.model.height, plan.model.width_px

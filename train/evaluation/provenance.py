@@ -34,7 +34,14 @@ def learnt_from(model: Path) -> dict[str, Any] | None:
             return None
     if not isinstance(data, dict) or not isinstance(sets := data.get("sets"), list):
         return None
-    return data if all(isinstance(entry, dict) and isinstance(entry.get("sha256"), str) for entry in sets) else None
+    return data if all(map(_is_set, sets)) else None
+
+
+def _is_set(entry: Any) -> bool:
+    """Return whether an entry of a card names a training set by its hash and the number of its images."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
+        return False
+    return type(entry.get("images", 0)) is int and all(isinstance(value, str | int) for value in entry.values())
 
 
 def train_test_overlap(model: Path, source: DataSource, test: Sequence[Pair]) -> list[str] | None:
@@ -46,12 +53,14 @@ def train_test_overlap(model: Path, source: DataSource, test: Sequence[Pair]) ->
     if data is None:
         return None
     training_sets = [split_held_out(source.dataset.pairs)[0]]  # as an extra set
-    with contextlib.suppress(KeyError, TypeError, UserError):
-        training_sets.insert(0, list(split_from_name(source.dataset, data["split"]).train))
+    for name in sorted({str(entry.get("split", data.get("split"))) for entry in data["sets"]}):
+        with contextlib.suppress(UserError, ValueError):
+            training_sets.insert(0, list(split_from_name(source.dataset, name).train))
     if not any(_shared_names(training, test) for training in training_sets):
         return []  # no need to hash every file
     hashes = {entry["sha256"] for entry in data["sets"]}
-    return next((_shared_names(pairs, test) for pairs in training_sets if content_hash(pairs) in hashes), None)
+    shared = [set(_shared_names(pairs, test)) for pairs in training_sets if content_hash(pairs) in hashes]
+    return [pair.name for pair in test if any(pair.name in names for names in shared)] if shared else None
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,8 @@ def read_start(model: Path, source: DataSource, held_out: Sequence[Pair]) -> Sta
             f"{model} was trained on {len(overlap)} of the test or validation images (first: {overlap[0]})",
             "pass the --split that it was trained on, and --validation 0",
         )
-    return Start(model, data["sets"])
+    split = {"split": str(data.get("split"))}  # older cards name it once, for the set without a kind
+    return Start(model, [entry if "kind" in entry else split | entry for entry in data["sets"]])
 
 
 def _shared_names(training: Sequence[Pair], test: Sequence[Pair]) -> list[str]:

@@ -142,6 +142,23 @@ def test_a_file_without_the_end_of_its_card_is_refused(
         split_model(path)
 
 
+def test_a_file_cut_in_the_first_header_of_its_card_is_refused(tmp_path: Path, flatbuffer: bytes, card: Card) -> None:
+    path, data = tmp_path / "short.tflite", attach(flatbuffer, card)
+    for kept in range(4, 60):
+        path.write_bytes(data[: len(flatbuffer) + kept])
+        with pytest.raises(UserError, match=r"short\.tflite is cut short or damaged, its card cannot be read"):
+            split_model(path)
+
+
+def test_two_cards_are_refused(tmp_path: Path, flatbuffer: bytes, card: Card) -> None:
+    path = tmp_path / "two.tflite"
+    path.write_bytes(attach(flatbuffer, card))
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr(CARD_NAME, json.dumps(card | {"threshold": 0.95}))
+    with pytest.raises(UserError, match=r"two\.tflite .*its card cannot be read \(there are two\)"):
+        split_model(path)
+
+
 def test_a_card_with_a_flipped_bit_is_refused(tmp_path: Path, flatbuffer: bytes, card: Card) -> None:
     data = bytearray(attach(flatbuffer, card))
     data[len(flatbuffer) + 30 + len(CARD_NAME) + 8] ^= 0x10  # in the compressed card, after its local header

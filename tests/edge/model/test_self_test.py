@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -84,8 +85,9 @@ def test_the_slow_kernels_of_a_wrong_build_are_named_and_their_rounding_is_no_fa
 
 def test_a_runtime_that_does_not_tell_its_kernels_is_taken_for_a_fast_one(models: dict[str, Path]) -> None:
     segmenter = Segmenter(models["int8"], threads=1)
-    segmenter._interpreter = object()
-    assert segmenter.kernels == XNNPACK
+    for interpreter in (object(), Mock(_get_ops_details=Mock(side_effect=UnicodeDecodeError("utf-8", b"", 0, 1, "")))):
+        segmenter._interpreter = interpreter
+        assert segmenter.kernels == XNNPACK
 
 
 class Faulty(Segmenter):
@@ -130,7 +132,8 @@ def test_another_rounding_of_the_same_kernels_passes(tested: dict[str, Path]) ->
     "change",
     [
         {"cells": None}, {"cells": ["00"]}, {"cells": ["zz"]}, {"cells": [1]}, {"cells": {}}, {"seed": "x"},
-        {"seed": None}, {"seed": float("inf")}, 0, [], "text", {},
+        {"seed": None}, {"seed": float("inf")}, {"seed": True}, {"seed": 1.5}, 0, [], "text", {},
+        {"xnnpack_sha256": "garbage"}, {"xnnpack_sha256": []}, {"xnnpack_sha256": 8 * ["00"]}, {"xnnpack_sha256": 0},
     ],
     ids=str,
 )  # fmt: skip

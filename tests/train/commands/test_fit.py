@@ -90,6 +90,8 @@ def test_fit_continues_from_a_trained_model_and_its_card_names_the_sets_of_both(
     before, after = (json.loads((tmp_path / run / "best.json").read_text()) for run in ("first", "second"))
     assert after["start"] == {"name": "best.keras", "sha256": before["sha256"]}
     assert after["data"]["sets"] == before["data"]["sets"]
+    (line,) = refused(here(*begin, "--start", "second/best.keras", "--out", "second", "--resume"))
+    assert "--start second/best.keras lies in --out, which this run overwrites" in line
     (line,) = refused(here(*begin, "--out", "second", "--resume"))
     assert "second was started from another model, or from none" in line
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edge.errors import UserError
 from edge.files import sha256
 from edge.model.card import attach, split_model
 from train.data.fireseg import content_hash
 from train.data.sources import DataSource, find_data
 from train.data.splits import make_split, split_held_out
-from train.evaluation.provenance import learnt_from, train_test_overlap
+from train.evaluation.provenance import learnt_from, read_start, train_test_overlap
 
 SHIPPED = Path(__file__).parents[3] / "models"
 
@@ -48,6 +51,37 @@ def test_the_overlap_is_none_of_the_test_images_and_all_training_images(
     assert train_test_overlap(model, source, source.dataset.pairs) == [
         pair.name for pair in source.dataset.pairs if pair in set(parts.train)
     ]
+
+
+def test_a_model_fine_tuned_on_another_split_has_the_overlap_of_both(source: DataSource, tmp_path: Path) -> None:
+    first, second = (make_split(source.dataset, "by-video", fold=fold) for fold in (1, 2))
+    model = trained_on(tmp_path, source, "by-video", fold=1)
+    sets = [*read_start(model, source, first.test).sets, {"split": second.name, "sha256": content_hash(second.train)}]
+    card = {"sha256": sha256(model), "data": {"split": second.name, "sets": sets}}
+    model.with_suffix(".json").write_text(json.dumps(card))
+    for fold in range(5):
+        test = make_split(source.dataset, "by-video", fold=fold).test
+        assert train_test_overlap(model, source, test) == [pair.name for pair in test]
+        with pytest.raises(UserError, match=f"was trained on {len(test)} of the test or validation images"):
+            read_start(model, source, test)
+
+
+@pytest.mark.parametrize("entry", [{"images": "692"}, {"images": None}, {"images": math.nan}, {"hours": math.inf}])
+def test_a_card_with_an_invalid_set_tells_nothing(source: DataSource, tmp_path: Path, entry: dict[str, Any]) -> None:
+    model = trained_on(tmp_path, source, "official")
+    card = json.loads(model.with_suffix(".json").read_text())
+    card["data"]["sets"][0] |= entry
+    model.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match=r"best\.keras has no card that lists its training sets"):
+        read_start(model, source, [])
+
+
+def test_a_split_that_does_not_exist_is_unknown(source: DataSource, tmp_path: Path) -> None:
+    model = trained_on(tmp_path, source, "official")
+    card = json.loads(model.with_suffix(".json").read_text())
+    card["data"]["split"] = f"by-video fold {5000 * '9'} seed 0"
+    model.with_suffix(".json").write_text(json.dumps(card))
+    assert train_test_overlap(model, source, source.dataset.pairs) is None
 
 
 def test_an_exported_model_has_the_same_overlap(source: DataSource, tmp_path: Path) -> None:

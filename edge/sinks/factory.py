@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from edge.config import Config
@@ -99,6 +100,12 @@ def build_notifiers(config: Config, version: str = "") -> Iterator[Sink]:
         # A hash names the folder, since the URL may contain a secret.
         name = f"webhook-{hashlib.sha256(webhook.url.encode()).hexdigest()[:12]}"
         yield built(name, lambda queue: Webhook(url, queue, secret=secret, timeout_s=webhook.timeout_s))
+    if config.notify.urls_file:
+        from edge.sinks.notify import Notify, read_services
+
+        for service in read_services(Path(config.notify.urls_file)):
+            name = f"notify-{hashlib.sha256(service.url.encode()).hexdigest()[:12]}"
+            yield built(name, partial(Notify, service, settings=config.notify))
     if used:
         for warning in warn_about_orphans(folder, used):
             log.warning("%s", warning)

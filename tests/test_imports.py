@@ -23,6 +23,7 @@ SLOW_TO_LOAD = {"ai_edge_litert", "paho", "prometheus_client", "rich", "starlett
 
 GROUND = (
     "edge",
+    "edge.child",
     "edge.errors",
     "edge.files",
     "edge.http_deadline",

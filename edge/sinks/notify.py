@@ -6,8 +6,10 @@ Each line of the URL file is one service with its own outbox: an unreachable one
 from __future__ import annotations
 
 import base64
-import importlib
-import logging
+import importlib.util
+import json
+import re
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,13 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from edge.child import run_python
 from edge.config import NotifySection
-from edge.errors import UserError, UserErrors, counted
+from edge.errors import UserError, UserErrors, counted, reason_of
 from edge.files import read_limited
 from edge.images import Frame, encode_jpeg, overlay, shrink
 from edge.messages import END, PEAK, PROBLEM, START, Event, FireEvent
 from edge.retry import backoff_s
-from edge.secrets import redact
 from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.outbox import Outbox, OutboxSink, RejectedError
 from edge.sinks.queue_files import as_event
@@ -31,7 +33,8 @@ MAX_URLS_BYTES = 1 << 16
 MAX_SERVICES = 20
 PICTURE_WIDTH_PX = 960
 PICTURE = "picture"  # key of a stored event: a JPEG in base64
-APPRISE_LOG = logging.getLogger("apprise")
+SEND_TIMEOUT_S = 60.0
+SERVICE_NAMES, SEND = "service_names", "send"  # functions of `edge.sinks.notify_child`
 LATE_S = 60.0  # a notification that took longer says when it happened
 SECRET_FILE_REMEDY = "expected one Apprise URL per line, such as ntfys://ntfy.sh/my-topic"
 
@@ -43,8 +46,6 @@ class Service:
     name: str
     """Such as "ntfy in line 2": the URL itself may be a secret."""
     url: str
-    plugin: Any
-    """Apprise's object, which sends."""
 
 
 def read_services(file: Path) -> list[Service]:
@@ -53,28 +54,27 @@ def read_services(file: Path) -> list[Service]:
     Raises `UserErrors` with one line for each wrong URL, and `UserError` if Apprise is not installed or no URL is left.
     """
     try:
-        apprise = importlib.import_module("apprise")
-    except ImportError as error:
-        raise UserError("notifications need Apprise, which is not installed", "run `pip install apprise`") from error
-    APPRISE_LOG.propagate = False  # the outbox logs a failure once
-    try:
         lines = read_limited(file, MAX_URLS_BYTES, SECRET_FILE_REMEDY).decode().splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{file} could not be read (it is not UTF-8 text)", SECRET_FILE_REMEDY) from error
-    services, errors = list[Service](), list[str]()
-    for number, line in enumerate(map(str.strip, lines), start=1):
-        if not line or line.startswith("#"):
-            continue
-        plugin = apprise.Apprise.instantiate(line, suppress_exceptions=True)
-        if plugin is None:
-            errors.append(f"{file} line {number} is not a URL that Apprise knows: {SECRET_FILE_REMEDY}")
-        else:
-            services.append(Service(f"{plugin.service_name or line.split(':')[0]} in line {number}", line, plugin))
-    if errors:
-        raise UserErrors(errors)
-    if not 0 < len(services) <= MAX_SERVICES:
-        raise UserError(f"{file} has {counted(len(services), 'URL')}", f"expected 1 to {MAX_SERVICES}, one per line")
-    return services
+    urls = {
+        number: line.strip() for number, line in enumerate(lines, start=1) if line.strip() and line.strip()[0] != "#"
+    }
+    if not 0 < len(urls) <= MAX_SERVICES:
+        raise UserError(f"{file} has {counted(len(urls), 'URL')}", f"expected 1 to {MAX_SERVICES}, one per line")
+    if importlib.util.find_spec("apprise") is None:
+        raise UserError("notifications need Apprise, which is not installed", "run `pip install apprise`")
+    try:
+        names = ask(SERVICE_NAMES, list(urls.values()))
+    except ConnectionError as error:
+        raise UserError(
+            f"the URLs of {file} could not be checked ({error})", "run `pip install --upgrade apprise`"
+        ) from error
+    if wrong := [number for number, name in zip(urls, names, strict=True) if name is None]:
+        raise UserErrors(
+            [f"{file} line {number} is not a URL that Apprise knows: {SECRET_FILE_REMEDY}" for number in wrong]
+        )
+    return [Service(f"{name} in line {number}", urls[number]) for number, name in zip(urls, names, strict=True)]
 
 
 class Notify(OutboxSink):
@@ -182,27 +182,22 @@ def duration(event: Mapping[str, Any]) -> str:
 
 def send(service: Service, title: str, text: str, *, urgent: bool, jpeg: bytes | None) -> None:
     """Send one notification. Raises ConnectionError with the reason that Apprise logs."""
-    apprise = importlib.import_module("apprise")
-    memory = importlib.import_module("apprise.attachment.memory")
-    attach = apprise.AppriseAttachment([memory.AttachMemory(jpeg, "fire.jpg", "image/jpeg")]) if jpeg else None
-    kind = apprise.NotifyType.FAILURE if urgent else apprise.NotifyType.INFO
-    reasons = _Reasons()
-    APPRISE_LOG.addHandler(reasons)
+    picture = base64.b64encode(jpeg).decode() if jpeg else ""
+    message = {"url": service.url, "title": title, "text": text, "urgent": urgent, PICTURE: picture}
+    if reason := ask(SEND, message):
+        raise ConnectionError(re.sub(r"\S*://\S*", "…", reason))  # a URL may be a secret
+
+
+def ask(function: str, question: Any) -> Any:
+    """Return the answer of a function of `edge.sinks.notify_child`. Raises ConnectionError.
+
+    A process of its own: Apprise takes 20 MB, and a service that hangs is ended.
+    """
+    statement = f"from edge.sinks.notify_child import answer, {function}; answer({function})"
     try:
-        sent = service.plugin.notify(title=title, body=text, notify_type=kind, attach=attach)
-    finally:
-        APPRISE_LOG.removeHandler(reasons)
-    if not sent:
-        raise ConnectionError(redact(reasons.last.replace(service.url, "…")))
-
-
-class _Reasons(logging.Handler):
-    """Keeps the last warning that this thread logs: other services fail in threads of their own."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.last, self._thread = "the service refused it", threading.get_ident()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if threading.get_ident() == self._thread:
-            self.last = record.getMessage()
+        done = run_python(statement, data=json.dumps(question).encode(), timeout_s=SEND_TIMEOUT_S)
+        return json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise ConnectionError(f"no answer within {SEND_TIMEOUT_S:g} s") from None
+    except (OSError, ValueError) as error:
+        raise ConnectionError(f"Apprise could not be run ({reason_of(error)})") from error

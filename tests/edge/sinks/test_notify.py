@@ -124,7 +124,7 @@ def test_a_service_that_fails_is_tried_again_and_its_reason_shown(receiver: Rece
 
 
 def test_an_unreachable_service_delays_no_other_and_shows_no_secret(receiver: Receiver, tmp_path: Path) -> None:
-    file = urls(tmp_path, "json://127.0.0.1:9/secret", f"json://127.0.0.1:{receiver.port}/")
+    file = urls(tmp_path, "ntfy://127.0.0.1:9/secret", f"json://127.0.0.1:{receiver.port}/")
     config = load_config(None, {"notify": {"urls_file": str(file)}, "spool": {"folder": str(tmp_path / "spool")}})
     sinks = list(build_notifiers(config))
     try:

@@ -94,7 +94,7 @@ def test_a_model_that_fails_its_self_test_is_refused_even_if_it_worked_before(
     recorded = record(Segmenter(models["int8"], threads=1))
     inverted = [bytes(255 - value for value in bytes.fromhex(cells)).hex() for cells in recorded["cells"]]
     path = tmp_path / "wrong.tflite"
-    wrong = card | {"self_test": recorded | {"cells": inverted, "xnnpack_sha256": []}}
+    wrong = card | {"self_test": recorded | {"cells": inverted, "xnnpack_sha256": None}}
     path.write_bytes(attach(split_model(models["int8"])[0], wrong))
     with pytest.raises(UserError, match=r"wrong\.tflite computes wrong maps"):
         prepare(config(path), is_proven=lambda _: True)

@@ -80,6 +80,8 @@ def toy() -> keras.Model:
     """Rescaling, convolutions of each kind, a skip connection and a sigmoid, in a name that a card can read."""
     import keras
 
+    # Keras numbers layers of the same kind: other tests must not change the names in what `once` shares.
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(2)
     frame = keras.Input((SIDE_PX, SIDE_PX, 3), name="frame")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(frame)

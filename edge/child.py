@@ -1,4 +1,4 @@
-"""Run a function of this package in a Python process of its own: one that may crash, hang or take much memory."""
+"""Run a Python statement in a child process, which may crash, hang or use much memory."""
 
 from __future__ import annotations
 

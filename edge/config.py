@@ -189,7 +189,7 @@ class NotifySection:
     ends: bool = field(True, "Also notify when a fire or a camera problem ends.")
     min_interval_s: float = field(
         60.0,
-        "Least time in seconds between two notifications of fire in a zone, or of a camera problem.",
+        "Least time in seconds between two starts of a zone or camera problem; one that outlasts it is sent then.",
         low=0,
         high=86400,
     )

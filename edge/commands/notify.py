@@ -13,7 +13,7 @@ from edge.errors import UserError
 from edge.images import encode_jpeg
 
 notify_app = typer.Typer(
-    help="Try the notifications.",
+    help="Test the notifications.",
     no_args_is_help=True,
     epilog="Example: `fireseg-edge notify test --config fireseg.toml`",
 )
@@ -21,7 +21,7 @@ notify_app = typer.Typer(
 
 @notify_app.callback()
 def notify() -> None:
-    """Try the notifications."""
+    """Test the notifications."""
 
 
 @notify_app.command(epilog="Example: `fireseg-edge notify test --config fireseg.toml`")

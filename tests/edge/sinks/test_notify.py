@@ -6,28 +6,31 @@ import base64
 import email
 import email.policy
 import json
+import math
 import socket
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 
+from edge.child import run_python
 from edge.config import NotifySection, load_config
 from edge.errors import UserError, UserErrors
 from edge.images import decode_rgb
 from edge.messages import END, PEAK, PROBLEM, RECOVERED, START
 from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.factory import build_notifiers
-from edge.sinks.notify import Notify, describe, read_services
-from tests.support.factories import camera_event, event
+from edge.sinks.notify import Notify, ask, describe, read_services, without_url
+from tests.support.factories import camera_event, event, run_status
 from tests.support.http_receiver import Receiver, serving
 from tests.support.run_cli import fireseg_edge, refused
 from tests.support.waiting import wait_for
 
-pytest.importorskip("apprise", reason="apprise is not installed: pip install apprise to test notifications")
+apprise = pytest.importorskip("apprise", reason="apprise is not installed: pip install apprise to test notifications")
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def test_it_ends_with_its_duration_and_its_peaks_are_not_notified(receiver: Rece
             notify.on_event(event(kind, number=number))
         first, last = posted(receiver, 2)
     assert first["title"].startswith("Fire: ") and not first["attachments"]
-    assert last["title"].startswith("Fire ended: ") and "It lasted" in last["message"]
+    assert last["title"].startswith("Alarm cleared: ") and "It lasted" in last["message"]
 
 
 def test_a_zone_that_burns_again_within_the_interval_is_counted_with_the_next_one(
@@ -84,8 +87,140 @@ def test_a_zone_that_burns_again_within_the_interval_is_counted_with_the_next_on
             notify.on_event(event(END, id_=f"fire-{number}", number=2))
         titles = [post["title"].partition(":")[0] for post in posted(receiver, 4)]
         messages = [post["message"] for post in posted(receiver, 4)]
-    assert titles == ["Fire", "Fire ended", "Fire", "Fire ended"]
-    assert "Not sent since the last one: 1 event." in messages[2]
+    assert titles == ["Fire", "Alarm cleared", "Fire", "Alarm cleared"]
+    assert "Since the last notification: 1 short event." in messages[2]
+
+
+def test_a_fire_that_outlasts_the_interval_is_notified_then(receiver: Receiver, tmp_path: Path) -> None:
+    now_s = [0.0]
+    with notifying(tmp_path, f"json://127.0.0.1:{receiver.port}/", clock=lambda: now_s[0]) as notify:
+        notify.on_event(event(START, id_="short"))
+        notify.on_event(event(END, id_="short", number=2))
+        now_s[0] = 30.0
+        notify.on_event(event(START, id_="real"))
+        for now_s[0] in (59.0, 60.0, 61.0):
+            notify.on_status(run_status())
+        assert [post["title"].partition(":")[0] for post in posted(receiver, 3)] == ["Fire", "Alarm cleared", "Fire"]
+        notify.on_event(event(END, id_="real", number=3))
+        assert len(posted(receiver, 4)) == 4
+
+
+def test_after_a_restart_a_fire_that_was_open_may_still_burn(receiver: Receiver, tmp_path: Path) -> None:
+    url = f"json://127.0.0.1:{receiver.port}/"
+    with notifying(tmp_path, url) as notify:
+        notify.on_event(event(START))
+        posted(receiver, 1)
+        wait_for(lambda: not notify.receivers()[0].waiting)
+    with notifying(tmp_path, url):
+        last = posted(receiver, 2)[-1]
+    assert last["title"].startswith("Restarted during a fire: ")
+    assert last["message"].startswith("It may still burn: look.")
+    assert not last["attachments"]
+
+
+def test_without_ends_nothing_of_a_fire_that_ended_is_left(receiver: Receiver, tmp_path: Path) -> None:
+    with notifying(tmp_path, f"json://127.0.0.1:{receiver.port}/", NotifySection(ends=False)) as notify:
+        notify.on_event(event(START))
+        notify.on_event(event(END, number=2))
+        wait_for(lambda: notify.receivers()[0].delivered == 2)
+    assert list((tmp_path / "outbox").iterdir()) == []
+    assert len(posted(receiver, 1)) == 1
+
+
+def test_a_fire_that_ends_while_the_camera_is_covered_is_no_all_clear() -> None:
+    end = event(END, number=2).as_json() | {"camera_problem": "covered"}
+    title, text = describe(end, datetime.now(UTC))
+    assert title.startswith("Fire out of sight: ") and text.startswith("It may still burn: covered.")
+
+
+def test_a_service_that_refuses_pictures_gets_the_text(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.codes = [413]
+    with notifying(tmp_path, f"json://127.0.0.1:{receiver.port}/") as notify:
+        notify.on_event(event(START))
+        first, second = posted(receiver, 2)
+        wait_for(lambda: notify.receivers()[0].delivered == 1)
+    assert len(first["attachments"]) == 1 and not second["attachments"]
+
+
+def test_a_picture_that_cannot_be_made_or_is_too_large_is_left_out(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = [b"x" * 600_000]
+
+    def encode(_: Any) -> bytes:
+        if not pictures:
+            raise MemoryError
+        return pictures.pop()
+
+    monkeypatch.setattr("edge.sinks.notify.encode_jpeg", encode)
+    with notifying(tmp_path, f"json://127.0.0.1:{receiver.port}/", NotifySection(min_interval_s=0)) as notify:
+        notify.on_event(event(START, id_="first"))
+        notify.on_event(event(START, id_="second"))
+        assert [post["attachments"] for post in posted(receiver, 2)] == [[], []]
+
+
+def test_an_event_that_is_not_valid_is_set_aside(receiver: Receiver, tmp_path: Path) -> None:
+    queue = DiskQueue(tmp_path / "outbox", max_bytes=1e6)
+    invalid: list[dict[str, Any]] = [{"share": None}, {"kind": "end", "duration_s": math.inf}]
+    for number, broken in enumerate(invalid, 1):
+        queue.add(json.dumps({"id": f"a{number}", "number": 1, "kind": "start", **broken}).encode())
+    queue.write_pending()
+    queue.close()
+    with notifying(tmp_path, f"json://127.0.0.1:{receiver.port}/") as notify:
+        wait_for(lambda: notify.receivers()[0].dead_letters == 2)
+
+
+def test_a_zone_with_markup_in_its_name_reaches_a_service_that_takes_html() -> None:
+    from edge.notify_child import send
+
+    service = Mock(wraps=apprise.Apprise())
+    with patch("apprise.Apprise", lambda: service):
+        send({"url": "json://127.0.0.1:9/", "title": "Fire: a<b", "text": "x", "urgent": True, "picture": ""})
+    assert service.notify.call_args.kwargs["body_format"] == apprise.NotifyFormat.TEXT
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("ntfy://127.0.0.1/my-secret-topic", "Failed to send ntfy notification to topic 'my-secret-topic': error=403."),
+        ("json://me:passw0rd@127.0.0.1/", "Failed for PASSW0RD at http://me:passw0rd@127.0.0.1/"),
+        ("signal://127.0.0.1/15551234567/15557654321", "Failed to notify +15557654321"),
+    ],
+)
+def test_no_part_of_the_url_is_shown(url: str, reason: str) -> None:
+    shown = without_url(reason, url)
+    assert shown.startswith("Failed")
+    assert not any(secret in shown.lower() for secret in ("my-secret-topic", "passw0rd", "15557654321"))
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("import time; time.sleep(60)", "no answer within 0.5 s"),
+        ("import os; os.abort()", "Apprise failed with exit code -6"),
+        ("print('hello')", "Apprise could not be run"),
+    ],
+)
+def test_a_child_that_hangs_crashes_or_chats_is_a_reason(
+    statement: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "edge.sinks.notify.run_python", lambda _, **options: run_python(statement, **options | {"timeout_s": 0.5})
+    )
+    monkeypatch.setattr("edge.sinks.notify.SEND_TIMEOUT_S", 0.5)
+    with pytest.raises(ConnectionError, match=reason):
+        ask("send", {})
+
+
+def test_a_service_without_apprise_watches_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = load_config(None, {"notify": {"urls_file": str(urls(tmp_path, "wrong"))}})
+    with pytest.raises(UserErrors, match="is not an Apprise URL"):
+        list(build_notifiers(config))
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    assert list(build_notifiers(config)) == []
+    assert "NO NOTIFICATIONS" in caplog.text
 
 
 def test_a_problem_of_the_camera_and_its_end_are_notified_beside_a_fire(receiver: Receiver, tmp_path: Path) -> None:
@@ -109,7 +244,8 @@ def test_ends_can_be_left_out(receiver: Receiver, tmp_path: Path) -> None:
 def test_a_service_that_fails_is_tried_again_and_its_reason_shown(receiver: Receiver, tmp_path: Path) -> None:
     receiver.codes = [500, 500]
     problems = set()
-    with notifying(tmp_path, f"json://127.0.0.1:{receiver.port}/token?key=secret") as notify:
+    settings = NotifySection(picture=False)
+    with notifying(tmp_path, f"json://127.0.0.1:{receiver.port}/token?key=secret", settings) as notify:
         notify.on_event(event(START))
 
         def is_delivered() -> bool:
@@ -168,17 +304,22 @@ def test_a_mail_has_the_picture_attached(tmp_path: Path) -> None:
 
 
 def test_each_wrong_line_of_the_url_file_is_one_error_without_the_url(tmp_path: Path) -> None:
-    file = urls(tmp_path, "ntfy://localhost/fire", "my-secret-topic", "nosuch://secret")
+    file = urls(tmp_path, "ntfy://localhost/fire", "my-secret-topic", "nosuch://secret", "ntfy://localhost/a/b")
     with pytest.raises(UserErrors) as raised:
         read_services(file)
     assert [line.partition(": ")[0] for line in raised.value.lines] == [
-        f"{file} line {number} is not a URL that Apprise knows" for number in (4, 5)
+        f"{file} line {number} is not an Apprise URL with one recipient" for number in (4, 5, 6)
     ]
     assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(b"# none\n", "has 0 URLs: expected 1 to 20"), (b"\xff\xfe", "it is not UTF-8 text")]
+    ("text", "message"),
+    [
+        (b"# none\n", "has 0 URLs: expected 1 to 20"),
+        (b"\xff\xfe", "it is not UTF-8 text"),
+        (b"ntfy://localhost/a\nntfy://localhost/a\n", "names a URL twice"),
+    ],
 )
 def test_a_url_file_without_urls_is_refused(tmp_path: Path, text: bytes, message: str) -> None:
     (tmp_path / "urls").write_bytes(text)

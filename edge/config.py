@@ -178,6 +178,24 @@ class WebhookSection:
 
 
 @dataclass(frozen=True)
+class NotifySection:
+    urls_file: str = field(
+        "",
+        "A file with one Apprise URL per line, such as ntfys://ntfy.sh/my-topic; empty for no notifications. "
+        "Lines that begin with # are comments.",
+        path="required",
+    )
+    picture: bool = field(True, "Attach the frame, with the fire pixels marked.")
+    ends: bool = field(True, "Also notify when a fire or a camera problem ends.")
+    min_interval_s: float = field(
+        60.0,
+        "Least time in seconds between two starts of a zone or camera problem; one that outlasts it is sent then.",
+        low=0,
+        high=86400,
+    )
+
+
+@dataclass(frozen=True)
 class SpoolSection:
     folder: str = field(
         "",
@@ -202,6 +220,7 @@ class Config:
     web: WebSection = WebSection()
     mqtt: MqttSection = MqttSection()
     webhook: WebhookSection = WebhookSection()
+    notify: NotifySection = NotifySection()
     spool: SpoolSection = SpoolSection()
     zones: tuple[Zone, ...] = ()
     ignored: tuple[tuple[Point, ...], ...] = ()

@@ -14,7 +14,7 @@ import typer
 from edge.assembly import camera_settings
 from edge.camera import CAMERA_KINDS, build_camera
 from edge.camera.capture import Capture
-from edge.commands.options import MODEL_HELP, check_folders, check_page, check_webhook
+from edge.commands.options import MODEL_HELP, check_folders, check_notify, check_page, check_webhook
 from edge.config import Config, Overrides, load_config
 from edge.detection.view_planner import FPS_WITHOUT_LIMIT, MIN_COSTS, ViewPlanner
 from edge.detection.views import tile_input, tiles_of, useful_zoom
@@ -44,7 +44,7 @@ def doctor_command(
     model: Annotated[str | None, typer.Option(help=f"The model to check: {MODEL_HELP}.")] = None,
     config: Annotated[Path | None, typer.Option(help="The configuration of the run.")] = None,
 ) -> None:
-    """Check camera, model, temperature, disk, clock, page, broker and webhook; exit code 1 if a check fails."""
+    """Check camera, model, machine, page, broker, webhook and notifications; exit code 1 if a check fails."""
     options: Overrides = {"source": {"address": source}, "model": {"path": model}}
     failures = 0
     for name, check in checks(load_config(config, options)):
@@ -89,6 +89,8 @@ def checks(config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
         yield "broker", lambda: check_broker(config)
     if config.webhook.url:
         yield "webhook", lambda: check_webhook(config)
+    if config.notify.urls_file:
+        yield "notify", lambda: check_notify(config)
     yield "camera", lambda: check_camera(config, frames, *loaded)
     if loaded and frames:
         yield "tiles", lambda: check_tiles(config, frames[0], loaded[0])

@@ -45,7 +45,7 @@ def check_config(config: Config) -> None:
     Secrets that only the service has are taken into account, or believed if this user may not read them.
     """
     errors: list[str] = []
-    for check in (check_source_file, check_folders, check_page, check_broker_login, check_webhook):
+    for check in (check_source_file, check_folders, check_page, check_broker_login, check_webhook, check_notify):
         try:
             check(config)
         except UserError as error:
@@ -99,6 +99,19 @@ def check_webhook(config: Config) -> str:
     read_secret(WEBHOOK_SECRET, config.webhook.secret_file)
     config.webhook.url_with_login()
     return "its secrets can be used; nothing was posted"
+
+
+def check_notify(config: Config) -> str:
+    """Return how many services are notified. Raises `UserError` if one of their URLs is wrong."""
+    file = config.notify.urls_file
+    if not file:
+        return "no notifications"
+    if not _readable(file):
+        return f"this user may not read {file}"
+    from edge.sinks.notify import read_services
+
+    names = ", ".join(service.name for service in read_services(Path(file)))
+    return f"{names}; nothing was sent: try `fireseg-edge notify test`"
 
 
 def _readable(*files: str) -> bool:

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from edge.child import run_python
 from edge.errors import UserError, reason_of
 from edge.model.probe import make_probe
 from edge.model.runtime import find_runtime
@@ -28,7 +29,6 @@ from edge.model.segmenter import Segmenter
 PROOF_TIMEOUT_S = 60.0
 PROOF_BYTES = 512 << 20
 """Memory for the interpreter, above that of the imported libraries and four times the model."""
-CODE = Path(__file__).parents[2]
 CHILD = "from edge.model.proof import answer_parent; answer_parent()"
 REMEDY = "export the model again, or copy it again"
 
@@ -45,14 +45,8 @@ def prove(path: Path, data: bytes, *, timeout_s: float = PROOF_TIMEOUT_S, memory
         path: of the model, for errors.
         data: the bytes of the model file.
     """
-    command = [sys.executable, "-P", "-c", CHILD, str(path), str(timeout_s), str(memory_bytes)]
-    # The child runs this very code, wherever it was started.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(CODE), *filter(None, sys.path)])}
     try:
-        done = subprocess.run(
-            command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, timeout=timeout_s,
-            check=False,
-        )  # fmt: skip
+        done = run_python(CHILD, str(path), str(timeout_s), str(memory_bytes), data=data, timeout_s=timeout_s)
         return _read_answer(path, done.returncode, done.stdout)
     except subprocess.TimeoutExpired:
         raise UserError(f"{path} was not proven within {timeout_s:g} s", REMEDY) from None

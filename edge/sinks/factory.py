@@ -7,10 +7,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from edge.config import Config
-from edge.files import check_writable
+from edge.errors import UserError
+from edge.files import check_writable, service_folder
 from edge.secrets import WEBHOOK_SECRET, read_secret
 from edge.sinks import Sink
 from edge.sinks.disk_queue import DiskQueue
@@ -99,6 +101,19 @@ def build_notifiers(config: Config, version: str = "") -> Iterator[Sink]:
         # A hash names the folder, since the URL may contain a secret.
         name = f"webhook-{hashlib.sha256(webhook.url.encode()).hexdigest()[:12]}"
         yield built(name, lambda queue: Webhook(url, queue, secret=secret, timeout_s=webhook.timeout_s))
+    if config.notify.urls_file:
+        from edge.sinks.notify import Notify, read_services
+
+        try:
+            services = read_services(Path(config.notify.urls_file))
+        except UserError as error:
+            if service_folder() is None:
+                raise
+            log.error("NO NOTIFICATIONS: %s", error)  # a service detects fires all the same
+            services = []
+        for service in services:
+            name = f"notify-{hashlib.sha256(service.url.encode()).hexdigest()[:12]}"
+            yield built(name, partial(Notify, service, settings=config.notify))
     if used:
         for warning in warn_about_orphans(folder, used):
             log.warning("%s", warning)

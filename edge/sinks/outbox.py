@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from edge.errors import counted, one_line, reason_of
 from edge.messages import CameraEvent, Event, FireEvent, ReceiverStatus
@@ -200,11 +201,17 @@ class OutboxSink(Sink):
 
     def __init__(self, receiver: str, outbox: Outbox) -> None:
         self._receiver, self._outbox = receiver, outbox
-        self._stored: tuple[Event, Item] | None = None
+        self._stored: tuple[Event, Item | None] | None = None
 
-    def store_event(self, event: Event) -> threading.Event:
-        self._stored = event, self._outbox.store(json.dumps(event.as_json()).encode())
-        return self._stored[1].written
+    def document(self, event: Event) -> dict[str, Any] | None:
+        """Return what the receiver gets for an event, None for nothing; called once for each event."""
+        return event.as_json()
+
+    def store_event(self, event: Event) -> threading.Event | None:
+        document = self.document(event)
+        item = None if document is None else self._outbox.store(json.dumps(document).encode())
+        self._stored = event, item
+        return item.written if item else None
 
     def on_event(self, event: FireEvent) -> None:
         self._send(event)
@@ -216,7 +223,8 @@ class OutboxSink(Sink):
         if self._stored is None or self._stored[0] is not event:
             self.store_event(event)
         assert self._stored is not None
-        self._outbox.send(self._stored[1])
+        if item := self._stored[1]:
+            self._outbox.send(item)
         self._stored = None
 
     def receivers(self) -> Sequence[ReceiverStatus]:

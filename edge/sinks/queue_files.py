@@ -171,7 +171,7 @@ def warn_about_orphans(folder: Path, used: Collection[Path]) -> Iterator[str]:
     """Yield a warning for each outbox with events of a receiver that is no longer configured."""
     with suppress(OSError):
         for path in sorted(folder.iterdir()):
-            if path in used or not path.name.startswith(("mqtt-", "webhook-")):
+            if path in used or not path.name.startswith(("mqtt-", "webhook-", "notify-")):
                 continue
             with suppress(OSError):  # locked: another run uses it
                 handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -179,8 +179,8 @@ def warn_about_orphans(folder: Path, used: Collection[Path]) -> Iterator[str]:
                     fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
                     if count := sum(bool(FILE_NAME.fullmatch(name)) for name in os.listdir(handle)):  # noqa: PTH208
                         yield (
-                            f"{counted(count, 'event')} for another receiver in {path}: sent once [mqtt] or "
-                            "[webhook] names it again; delete the folder if not needed"
+                            f"{counted(count, 'event')} for another receiver in {path}: sent once [mqtt], "
+                            "[webhook] or the URL file names it again; delete the folder if not needed"
                         )
                 finally:
                     os.close(handle)

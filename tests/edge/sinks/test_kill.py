@@ -15,8 +15,8 @@ import pytest
 from edge.messages import END
 from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.webhook import Webhook
-from tests.edge.sinks.test_webhook import Receiver, serving
 from tests.support.edge_process import ENVIRONMENT, ROOT
+from tests.support.http_receiver import Receiver, serving
 from tests.support.waiting import wait_for
 
 KILLS = 30

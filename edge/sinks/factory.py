@@ -6,13 +6,14 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from edge.config import Config
 from edge.errors import UserError
 from edge.files import check_writable, service_folder
+from edge.messages import ReceiverStatus
 from edge.secrets import WEBHOOK_SECRET, read_secret
 from edge.sinks import Sink
 from edge.sinks.disk_queue import DiskQueue
@@ -71,6 +72,18 @@ def _build(config: Config, as_json: bool, record: Path | None, version: str) -> 
             yield service
 
 
+class Unnotified(Sink):
+    """Stands for notifications that cannot be sent, so that page and metrics show why."""
+
+    def __init__(self, problem: str) -> None:
+        self._status = ReceiverStatus(
+            "notify", problem, made=0, delivered=0, dropped=0, dead_letters=0, retries=0, waiting=0, oldest_age_s=0.0
+        )
+
+    def receivers(self) -> Sequence[ReceiverStatus]:
+        return (self._status,)
+
+
 def build_notifiers(config: Config, version: str = "") -> Iterator[Sink]:
     """Yield the sinks that send events to other machines, each with its own outbox."""
     folder = outbox_folder(config.spool.folder)
@@ -111,6 +124,7 @@ def build_notifiers(config: Config, version: str = "") -> Iterator[Sink]:
                 raise
             log.error("NO NOTIFICATIONS: %s", error)  # a service detects fires all the same
             services = []
+            yield Unnotified(str(error))
         for service in services:
             name = f"notify-{hashlib.sha256(service.url.encode()).hexdigest()[:12]}"
             yield built(name, partial(Notify, service, settings=config.notify))

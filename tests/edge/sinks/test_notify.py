@@ -1,4 +1,4 @@
-"""Notifications by Apprise to a real HTTP server and a real mail server: content, rate, retries, wrong URLs."""
+"""Notifications by Apprise to a real HTTP server and a real mail server: content, rate, retries."""
 
 from __future__ import annotations
 
@@ -17,17 +17,14 @@ from unittest.mock import Mock, patch
 
 import pytest
 
-from edge.child import run_python
 from edge.config import NotifySection, load_config
-from edge.errors import UserError, UserErrors
 from edge.images import decode_rgb
 from edge.messages import END, PEAK, PROBLEM, RECOVERED, START
 from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.factory import build_notifiers
-from edge.sinks.notify import Notify, ask, describe, read_services, without_url
+from edge.sinks.notify import Notify, describe, read_services
 from tests.support.factories import camera_event, event, run_status
 from tests.support.http_receiver import Receiver, serving
-from tests.support.run_cli import fireseg_edge, refused
 from tests.support.waiting import wait_for
 
 apprise = pytest.importorskip("apprise", reason="apprise is not installed: pip install apprise to test notifications")
@@ -179,50 +176,6 @@ def test_a_zone_with_markup_in_its_name_reaches_a_service_that_takes_html() -> N
     assert service.notify.call_args.kwargs["body_format"] == apprise.NotifyFormat.TEXT
 
 
-@pytest.mark.parametrize(
-    ("url", "reason"),
-    [
-        ("ntfy://127.0.0.1/my-secret-topic", "Failed to send ntfy notification to topic 'my-secret-topic': error=403."),
-        ("json://me:passw0rd@127.0.0.1/", "Failed for PASSW0RD at http://me:passw0rd@127.0.0.1/"),
-        ("signal://127.0.0.1/15551234567/15557654321", "Failed to notify +15557654321"),
-    ],
-)
-def test_no_part_of_the_url_is_shown(url: str, reason: str) -> None:
-    shown = without_url(reason, url)
-    assert shown.startswith("Failed")
-    assert not any(secret in shown.lower() for secret in ("my-secret-topic", "passw0rd", "15557654321"))
-
-
-@pytest.mark.parametrize(
-    ("statement", "reason"),
-    [
-        ("import time; time.sleep(60)", "no answer within 0.5 s"),
-        ("import os; os.abort()", "Apprise failed with exit code -6"),
-        ("print('hello')", "Apprise could not be run"),
-    ],
-)
-def test_a_child_that_hangs_crashes_or_chats_is_a_reason(
-    statement: str, reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "edge.sinks.notify.run_python", lambda _, **options: run_python(statement, **options | {"timeout_s": 0.5})
-    )
-    monkeypatch.setattr("edge.sinks.notify.SEND_TIMEOUT_S", 0.5)
-    with pytest.raises(ConnectionError, match=reason):
-        ask("send", {})
-
-
-def test_a_service_without_apprise_watches_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    config = load_config(None, {"notify": {"urls_file": str(urls(tmp_path, "wrong"))}})
-    with pytest.raises(UserErrors, match="is not an Apprise URL"):
-        list(build_notifiers(config))
-    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
-    assert list(build_notifiers(config)) == []
-    assert "NO NOTIFICATIONS" in caplog.text
-
-
 def test_a_problem_of_the_camera_and_its_end_are_notified_beside_a_fire(receiver: Receiver, tmp_path: Path) -> None:
     with notifying(tmp_path, f"json://127.0.0.1:{receiver.port}/") as notify:
         notify.on_event(event(START))
@@ -303,57 +256,8 @@ def test_a_mail_has_the_picture_attached(tmp_path: Path) -> None:
     assert [part.get_filename() for part in message.iter_attachments()] == ["fire.jpg"]
 
 
-def test_each_wrong_line_of_the_url_file_is_one_error_without_the_url(tmp_path: Path) -> None:
-    file = urls(tmp_path, "ntfy://localhost/fire", "my-secret-topic", "nosuch://secret", "ntfy://localhost/a/b")
-    with pytest.raises(UserErrors) as raised:
-        read_services(file)
-    assert [line.partition(": ")[0] for line in raised.value.lines] == [
-        f"{file} line {number} is not an Apprise URL with one recipient" for number in (4, 5, 6)
-    ]
-    assert "secret" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (b"# none\n", "has 0 URLs: expected 1 to 20"),
-        (b"\xff\xfe", "it is not UTF-8 text"),
-        (b"ntfy://localhost/a\nntfy://localhost/a\n", "names a URL twice"),
-    ],
-)
-def test_a_url_file_without_urls_is_refused(tmp_path: Path, text: bytes, message: str) -> None:
-    (tmp_path / "urls").write_bytes(text)
-    with pytest.raises(UserError, match=message):
-        read_services(tmp_path / "urls")
-
-
 def test_a_late_notification_says_how_late_it_is() -> None:
     noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
     fire = {"kind": "start", "zone": "stove", "share": 0.032, "source": "0", "time": noon.isoformat()}
     assert describe(fire, noon + timedelta(seconds=59)) == ("Fire: stove", "Fire area 3.2 %. Camera 0.")
     assert describe(fire, noon + timedelta(minutes=12))[1].endswith("Delayed by 12 min.")
-
-
-def test_the_command_sends_a_test_to_every_service_and_names_those_that_fail(
-    receiver: Receiver, tmp_path: Path
-) -> None:
-    file = urls(tmp_path, f"json://127.0.0.1:{receiver.port}/", "json://127.0.0.1:9/secret")
-    done = fireseg_edge("notify", "test", "--urls-file", file, cwd=tmp_path)
-    assert done.code == 1
-    sound, failed = done.out.splitlines()
-    assert sound.startswith("OK ") and failed.startswith("FAIL ") and "line 4" in failed
-    assert "secret" not in done.out + done.err
-    (post,) = posted(receiver, 1)
-    assert post["title"] == "Test of FireSeg Edge" and len(post["attachments"]) == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "no services are configured: set [notify] urls_file in --config, or pass --urls-file"),
-        (("--urls-file", "gone"), "gone"),
-    ],
-)
-def test_the_command_refuses_in_one_line(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
-    (line,) = refused(fireseg_edge("notify", "test", *arguments, cwd=tmp_path))
-    assert message in line

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge import __version__
+from edge.actions import Actions
 from edge.camera import Camera, CameraSettings, build_camera
 from edge.camera.capture import Capture, Replay
 from edge.config import Config
@@ -18,12 +19,13 @@ from edge.detection.events import EventTracker
 from edge.detection.zones import ZoneMap
 from edge.errors import UserError
 from edge.fallback import LastGood
-from edge.files import check_writable
+from edge.files import check_writable, state_folder
 from edge.host.throttle import Throttle
 from edge.model.proof import prove_in_fork
 from edge.model.segmenter import Segmenter
 from edge.model.self_test import check_kernels
 from edge.reload import Setup, describe, prepare
+from edge.saved_state import SavedState, state_path
 from edge.signals import RunControl
 from edge.sinks import Sink, Sinks
 from edge.sinks.factory import build_sinks
@@ -45,6 +47,8 @@ class Parts:
     detector: Detector
     throttle: Throttle
     built_sinks: list[Sink]
+    actions: Actions
+    saved: SavedState
 
     def __post_init__(self) -> None:
         self.sinks = Sinks(self.built_sinks, time.monotonic)
@@ -56,6 +60,12 @@ class Parts:
             if isinstance(sink, Terminal):
                 lossless = self._every_frame and not self.camera.live
                 sink.connect(control, lossless=lossless, is_only_sink=len(self.built_sinks) == 1)
+
+    def close(self) -> None:
+        """Close the sinks, and write what must be remembered."""
+        self.sinks.close()
+        self.actions.close()
+        self.saved.close()
 
     def apply(self, new: Setup) -> None:
         """Use another configuration and model from the next frame on."""
@@ -103,9 +113,10 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
         reconnect_limit=config.source.reconnect_limit or None,
         prepare=detector.prepare,
     )
-    sinks = build_sinks(config, as_json=as_json, record=record, version=__version__)
+    actions, saved = Actions(), SavedState(state_path(state_folder(), config.source.address))
+    sinks = build_sinks(config, as_json=as_json, record=record, version=__version__, actions=actions)
     keep(last_good, config, setup, model)
-    return Parts(setup, camera, capture, detector, throttle, sinks)
+    return Parts(setup, camera, capture, detector, throttle, sinks, actions, saved)
 
 
 def build_detector(

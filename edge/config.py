@@ -157,6 +157,9 @@ class MqttSection:
         "homeassistant", "Home Assistant's prefix; empty for none.", check=lambda text: text and check_topic(text)
     )
     snapshots: bool = field(True, "Send an image with each event.")
+    commands: bool = field(
+        True, "Take actions from NAME/command, such as a snooze. Whoever may publish there can silence the camera."
+    )
 
 
 @dataclass(frozen=True)

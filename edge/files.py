@@ -122,6 +122,17 @@ def service_folder() -> Path | None:
     return Path(state.split(":")[0]) if state else None
 
 
+def state_folder() -> Path:
+    """Return where a run keeps what outlives it: systemd's state folder of a service, else the user's."""
+    if service := service_folder():
+        return service
+    try:
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    except RuntimeError:  # users without a home directory, as in containers
+        state = tempfile.gettempdir()
+    return Path(state) / "fireseg-edge"
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+from edge.actions import Actions
 from edge.camera.capture import Capture
 from edge.detection.detector import Detector
 from edge.host.throttle import Throttle
@@ -27,6 +28,7 @@ def run_loop(
     control: RunControl,
     *,
     reloader: Reloader,
+    actions: Actions | None = None,
     max_frames: int | None = None,
     reporter: StatusReporter | None = None,
 ) -> Summary:
@@ -35,9 +37,11 @@ def run_loop(
     Raises the `UserError` of the camera.
     """
     summary, started_s = Summary(), time.monotonic()
+    actions = actions or Actions()
     reporter = reporter or StatusReporter(capture, sinks, throttle, detector, reloader)
     while not control.stop and not capture.ended and (max_frames is None or summary.results < max_frames):
         reloader.poll(control)
+        actions.poll()
         throttle.poll()
         detector.planner.slowdown = throttle.slowdown
         reporter.report(summary)

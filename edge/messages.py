@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -13,7 +14,7 @@ from edge.images import Frame, Mask
 __all__ = [
     "END", "OPTIONAL_THREADS", "PEAK", "PROBLEM", "RECOVERED", "START", "THROTTLE_BITS", "WHOLE_FRAME", "Box",
     "CameraEvent", "CameraProblem", "CameraState", "Event", "FailureCounts", "FineView", "FireEvent", "FrameResult",
-    "HostStatus", "ReceiverStatus", "RunStatus", "TrackStatus",
+    "HostStatus", "ReceiverStatus", "RunStatus", "Silence", "TrackStatus",
 ]  # fmt: skip
 
 WHOLE_FRAME = "frame"  # the only zone of a run without configured zones
@@ -37,6 +38,14 @@ class CameraProblem(StrEnum):
     OUT_OF_FOCUS = "out of focus"
     MOVED = "moved"
     FOGGED = "fogged"
+
+
+class Silence(StrEnum):
+    """Why an alarm is raised without telling people: it is recorded, shown and published all the same."""
+
+    DISARMED = "disarmed"
+    SNOOZED = "snoozed"
+    ACKNOWLEDGED = "acknowledged"
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,8 @@ class FrameResult:
     paused: bool = False
     """Whether regions and alarms are suspended because the frame has no colour; mask and shares are the model's."""
     camera_problem: CameraProblem | None = None
+    silences: Mapping[str, Silence] = field(default_factory=dict)
+    """Why each zone is silent, by its name; a zone that would sound is missing."""
 
     @property
     def alarm(self) -> bool:
@@ -117,7 +128,8 @@ class FrameResult:
             "paused": self.paused,
             **picture_json(self.camera_problem),
             "zones": {
-                name: {"share": round(share, 5), "alarm": self.alarms[name]} for name, share in self.shares.items()
+                name: {"share": round(share, 5), "alarm": self.alarms[name], "silence": self.silences.get(name)}
+                for name, share in self.shares.items()
             },
             "tracks": [track.as_json() for track in self.tracks],
         }
@@ -153,6 +165,10 @@ class FireEvent:
     """Why the camera cannot see: an alarm that ends then may have ended because of that."""
     paused: bool = False
     """Whether detection is paused under infrared light: an alarm that ends then may have ended because of that."""
+    silence: Silence | None = None
+    """Why people are not told of it; None while they are."""
+    drill: bool = False
+    """Whether the flame was painted into the frame by a fire drill."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -170,6 +186,8 @@ class FireEvent:
             "model_sha256": self.model_sha256,
             "source": self.source,
             "paused": self.paused,
+            "silence": self.silence,
+            "drill": self.drill,
             **picture_json(self.camera_problem),
         }
 

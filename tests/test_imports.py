@@ -35,7 +35,7 @@ GROUND = (
     "edge.threads",
 )
 """What any module of `edge` may import; `edge` itself is for the version."""
-SINKS_MAY_IMPORT = (*GROUND, "edge.messages", "edge.config", "edge.sinks")
+SINKS_MAY_IMPORT = (*GROUND, "edge.actions", "edge.messages", "edge.config", "edge.sinks")
 EVALUATION_MAY_IMPORT = (*GROUND, "edge.assembly", "edge.config", "edge.messages")
 """And what lies in `edge.camera`, `edge.detection` and `edge.model`."""
 FORBIDDEN = (

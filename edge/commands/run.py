@@ -143,10 +143,10 @@ def run(
         with parts.capture:
             summary = run_loop(
                 parts.capture, parts.detector, parts.sinks, parts.throttle, control,
-                reloader=reloader, max_frames=max_frames,
+                reloader=reloader, actions=parts.actions, max_frames=max_frames,
             )  # fmt: skip
     finally:
-        parts.sinks.close()
+        parts.close()
     return summary.line(parts.camera.name), parts.sinks.lost_files()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from edge.actions import Actions
 from edge.config import Config
 from edge.errors import UserError
 from edge.files import check_writable, service_folder
@@ -23,18 +24,21 @@ from edge.sinks.terminal import JsonLines, PlainLines, StatusLine
 log = logging.getLogger(__name__)
 
 
-def build_sinks(config: Config, *, as_json: bool, record: Path | None, version: str = "") -> list[Sink]:
+def build_sinks(
+    config: Config, *, as_json: bool, record: Path | None, version: str = "", actions: Actions | None = None
+) -> list[Sink]:
     """Return the configured sinks; modules of other sinks are not imported.
 
     Args:
         as_json: write JSON lines to stdout.
         record: video file to write.
         version: of this program, for metrics and Home Assistant.
+        actions: what page and MQTT may ask of the run; nothing by default.
     Raises `UserError` if a sink cannot be built. Closes those built before, whatever was raised.
     """
     sinks: list[Sink] = []
     try:
-        for sink in _build(config, as_json, record, version):
+        for sink in _build(config, as_json, record, version, actions or Actions()):
             sinks.append(sink)
     except Exception:
         for sink in sinks:
@@ -43,7 +47,7 @@ def build_sinks(config: Config, *, as_json: bool, record: Path | None, version: 
     return sinks
 
 
-def _build(config: Config, as_json: bool, record: Path | None, version: str) -> Iterator[Sink]:
+def _build(config: Config, as_json: bool, record: Path | None, version: str, actions: Actions) -> Iterator[Sink]:
     """Yield the sinks. Those whose file or port may be taken come before those that contact other machines."""
     kind = JsonLines if as_json else StatusLine if sys.stdout.isatty() else PlainLines
     yield kind(sys.stdout)
@@ -62,8 +66,8 @@ def _build(config: Config, as_json: bool, record: Path | None, version: str) -> 
 
         metrics = Prometheus(version)
         yield metrics
-        yield WebPage(config, metrics)
-    yield from build_notifiers(config, version)
+        yield WebPage(config, metrics, actions)
+    yield from build_notifiers(config, version, actions)
     if os.environ.get("NOTIFY_SOCKET"):
         from edge.sinks import systemd
 
@@ -84,7 +88,7 @@ class Unnotified(Sink):
         return (self._status,)
 
 
-def build_notifiers(config: Config, version: str = "") -> Iterator[Sink]:
+def build_notifiers(config: Config, version: str = "", actions: Actions | None = None) -> Iterator[Sink]:
     """Yield the sinks that send events to other machines, each with its own outbox."""
     folder = outbox_folder(config.spool.folder)
     used: list[Path] = []
@@ -105,7 +109,9 @@ def build_notifiers(config: Config, version: str = "") -> Iterator[Sink]:
 
         mqtt = config.mqtt
         name = f"mqtt-{slug(f'{mqtt.topic}/{mqtt.name}@{mqtt.host}')}"
-        yield built(name, lambda queue: Mqtt(mqtt, queue, version=version, max_fps=config.loop.max_fps))
+        yield built(
+            name, lambda queue: Mqtt(mqtt, queue, version=version, max_fps=config.loop.max_fps, actions=actions)
+        )
     if config.webhook.url:
         from edge.sinks.webhook import Webhook
 

@@ -2,7 +2,8 @@
 
 Topics below `fireseg/NAME`: `status` (online, offline), `camera` (online while it delivers frames), `alarm` (ON, OFF),
 `fire_share` (fire area as a fraction of the frame), `state` (JSON), `event` (JSON as in `--log json`) and `snapshot`
-(JPEG). Events use QoS 1: receivers drop a copy by its `id` and `number`.
+(JPEG). Events use QoS 1: receivers drop a copy by its `id` and `number`. `command` takes actions, such as
+`{"action": "snooze", "minutes": 60}`, and `answer` says what came of each.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import logging
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from edge.actions import Actions, Answer
 from edge.config import Config, MqttSection
+from edge.errors import UserError
 from edge.images import encode_jpeg, overlay
 from edge.messages import CameraState, FireEvent, FrameResult, RunStatus
 from edge.sinks import SHUTDOWN_GRACE_S, log_failure
@@ -31,6 +34,7 @@ log = logging.getLogger(__name__)
 
 STATE_INTERVAL_S = 5.0  # how often the state is published while nothing changes
 STALE_AFTER_S = 15.0  # a camera without a result for this long is offline, whatever its state
+COMMAND, ANSWER = "command", "answer"  # topics below the camera's
 BIRTH = b"online"  # Home Assistant's birth message
 MAX_CONFIG_TOPICS = 1000  # of our device at the broker; more are not ours
 
@@ -45,6 +49,7 @@ class Mqtt(OutboxSink):
         events: events still to be published.
         max_fps: results per second at most; 0 for no limit.
         version: of this program, shown by Home Assistant.
+        actions: what a command may ask of the run.
         grace_s: how long `close` waits for events to be published.
     """
 
@@ -55,6 +60,7 @@ class Mqtt(OutboxSink):
         *,
         version: str = "",
         max_fps: float = 0.0,
+        actions: Actions | None = None,
         grace_s: float = SHUTDOWN_GRACE_S,
     ) -> None:
         self._name = section.name or f"{socket.gethostname()}-{machine_hash()}"
@@ -62,6 +68,7 @@ class Mqtt(OutboxSink):
         self._base = f"{section.topic}/{slug(self._name)}"
         self._prefix, self._snapshots = section.discovery, section.snapshots
         self._version = version
+        self._actions = actions if section.commands else None
         self._result: FrameResult | None = None
         self._status: RunStatus | None = None
         self._snapshot: bytes | None = None
@@ -80,9 +87,7 @@ class Mqtt(OutboxSink):
             slug(self._name),
             status_topic=f"{self._base}/status",
             own_topic=f"{self._base}/camera",
-            subscriptions=(f"{self._prefix}/status", f"{self._prefix}/+/{device_id(self._name)}/+/config")
-            if self._prefix
-            else (),
+            subscriptions=self._subscriptions(),
             on_message=self._on_message,
             on_connect=self._republish,
         )
@@ -90,6 +95,10 @@ class Mqtt(OutboxSink):
         super().__init__("mqtt", Outbox("MQTT", events, deliver, grace_s=grace_s))
         if warning := clear_password(section):
             log.warning("%s", warning)
+
+    def _subscriptions(self) -> tuple[str, ...]:
+        discovery = f"{self._prefix}/status", f"{self._prefix}/+/{device_id(self._name)}/+/config"
+        return (*(discovery if self._prefix else ()), *([f"{self._base}/{COMMAND}"] if self._actions else []))
 
     def on_result(self, result: FrameResult) -> None:
         self._result = result
@@ -161,14 +170,34 @@ class Mqtt(OutboxSink):
 
     # The client's thread: it sets flags and publishes the snapshot; only the loop's thread publishes states.
 
-    def _on_message(self, topic: str, payload: bytes) -> None:
-        if topic.endswith("/config"):
+    def _on_message(self, topic: str, payload: bytes, is_retained: bool) -> None:
+        if topic == f"{self._base}/{COMMAND}":
+            if not is_retained:  # it would be repeated with each connection
+                self._take_action(payload)
+        elif topic.endswith("/config"):
             with self._config_lock:
                 if payload and topic not in self._config_topics and len(self._config_topics) < MAX_CONFIG_TOPICS:
                     self._config_topics.add(topic)
                     self._is_due.set()
         elif payload == BIRTH:
             self._republish()
+
+    def _take_action(self, payload: bytes) -> None:
+        try:
+            arguments = json.loads(payload)
+            name = arguments.pop("action")
+        except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
+            log.warning('MQTT: a command is not understood: expected such as {"action": "snooze", "minutes": 60}')
+            return
+        assert self._actions is not None
+        asked = self._actions.submit(str(name), arguments, origin="MQTT")
+        asked.add_done_callback(partial(self._publish_answer, str(name)))
+
+    def _publish_answer(self, name: str, asked: Future[Answer]) -> None:
+        error = asked.exception()
+        answer = {"error": str(error)} if isinstance(error, UserError) else asked.result()
+        self._is_due.set()
+        self._client.publish(f"{self._base}/{ANSWER}", json.dumps({"action": name, **answer}), retain=False)
 
     def _republish(self) -> None:
         """Publish everything with the next result or status."""

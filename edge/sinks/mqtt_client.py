@@ -71,7 +71,7 @@ class MqttClient:
         own_topic: to which no other client should publish; one that does is reported.
         on_connect: called after each connection, in the client's thread, to publish all retained topics.
         subscriptions: topics to subscribe to.
-        on_message: called with topic and payload, in the client's thread.
+        on_message: called with topic, payload and whether the broker had kept it, in the client's thread.
         max_short_sessions: in a row, before a clash of client ids is reported.
         silence_s: how long a broker may say nothing.
     """
@@ -85,7 +85,7 @@ class MqttClient:
         own_topic: str = "",
         on_connect: Callable[[], None] = lambda: None,
         subscriptions: Sequence[str] = (),
-        on_message: Callable[[str, bytes], None] = lambda _topic, _payload: None,
+        on_message: Callable[[str, bytes, bool], None] = lambda _topic, _payload, _is_retained: None,
         max_short_sessions: int = MAX_SHORT_SESSIONS,
         silence_s: float = SILENCE_S,
     ) -> None:
@@ -128,12 +128,12 @@ class MqttClient:
             self._logged = ""
         return self._problem
 
-    def publish(self, topic: str, payload: str | bytes) -> None:
-        """Publish a retained message if connected; `on_connect` publishes it again after a reconnection."""
+    def publish(self, topic: str, payload: str | bytes, *, retain: bool = True) -> None:
+        """Publish a message if connected; `on_connect` publishes retained ones again after a reconnection."""
         if self._is_too_large(topic, payload):
             log.debug("%s is larger than the broker accepts", topic)
         elif self.connected.is_set():
-            self._client.publish(topic, payload, qos=0, retain=True)
+            self._client.publish(topic, payload, qos=0, retain=retain)
 
     def deliver(self, topic: str, payload: bytes, stop: threading.Event) -> bool:
         """Publish one event and return whether the broker acknowledged it, at the latest soon after `stop` is set.
@@ -260,7 +260,7 @@ class MqttClient:
 
     def _handle_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
         if message.topic != self._own_topic:
-            self._on_message(message.topic, bytes(message.payload))
+            self._on_message(message.topic, bytes(message.payload), message.retain)
         elif not message.retain:
             self._clash_s = time.monotonic()
             self._report(NAME_CLASH)

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import stat
-import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edge.errors import counted
-from edge.files import service_folder, write_bytes
+from edge.files import service_folder, state_folder, write_bytes
 from edge.messages import END, RECOVERED
 
 FILE_NAME = re.compile(r"[0-9]{12}\.json")
@@ -39,13 +38,7 @@ def outbox_folder(configured: str) -> Path:
     """Return the folder of all outboxes: as configured, else systemd's or the user's state directory."""
     if configured:
         return Path(configured)
-    if service := service_folder():
-        return service / "spool"
-    try:
-        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    except RuntimeError:  # users without a home directory, as in containers
-        state = tempfile.gettempdir()
-    return Path(state) / "fireseg-edge"
+    return state_folder() / "spool" if service_folder() else state_folder()
 
 
 def lock_folder(folder: Path) -> tuple[int, list[Document], int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -14,20 +16,20 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from edge.actions import Actions, Answer
+from edge.errors import UserError
+from edge.sinks.web.auth import TOKEN, client_name
 from edge.sinks.web.history import MAX_FIRES, History
 from edge.sinks.web.live import LiveFrames, Notifier
 
 MAX_VIEWERS = 32  # of frames, and as many of the state
+ACTION_TIMEOUT_S = 20.0
+MAX_BODY_BYTES = 1 << 18
 MJPEG = "multipart/x-mixed-replace; boundary=frame"
 BOUNDARY = b"--frame\r\n"
 STATIC = Path(__file__).parent / "static"
-FILES = {
-    "/": ("page.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/plot.js": ("plot.js", "text/javascript"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-}
+MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+PAGE = "page.html"
 
 
 class Stream(StreamingResponse):
@@ -47,7 +49,11 @@ class Stream(StreamingResponse):
 
 
 def make_app(
-    live: LiveFrames, history: History, notifier: Notifier, scrape: Callable[[str], tuple[bytes, str]]
+    live: LiveFrames,
+    history: History,
+    notifier: Notifier,
+    scrape: Callable[[str], tuple[bytes, str]],
+    actions: Actions,
 ) -> ASGIApp:
     """Return the ASGI app of the page. It trusts every request: put `auth.Guard` before it.
 
@@ -55,6 +61,7 @@ def make_app(
         live, history: filled by the sink.
         notifier: notified when `/state` changes.
         scrape: returns the metrics and their content type for a request's Accept header.
+        actions: what a POST to /api/ACTION asks of the run.
     """
     state_viewers = 0
 
@@ -86,6 +93,20 @@ def make_app(
         text, content_type = scrape(request.headers.get("accept", ""))
         return Response(text, headers={"content-type": content_type})
 
+    async def take_action(request: Request) -> Response:
+        try:
+            arguments = await json_body(request)
+            asked = actions.submit(request.path_params["action"], arguments, origin=f"page {client_name(request)}")
+            answer: Answer = await asyncio.wait_for(asyncio.wrap_future(asked), ACTION_TIMEOUT_S)
+        except UserError as error:
+            return JSONResponse({"error": str(error)}, 400)
+        except TimeoutError:
+            return JSONResponse({"error": f"no answer within {ACTION_TIMEOUT_S:g} s: the run hangs"}, 504)
+        return JSONResponse(answer)
+
+    async def token(request: Request) -> Response:
+        return JSONResponse({"token": request.scope["state"].get(TOKEN)})
+
     def route(path: str, respond: Callable[[], Response]) -> Route:
         async def endpoint(_: Request) -> Response:
             return respond()
@@ -102,11 +123,14 @@ def make_app(
         route("/api/history", lambda: JSONResponse(history.points())),
         route("/api/events", lambda: JSONResponse(history.events())),
         route("/api/areas", lambda: JSONResponse(history.areas())),
+        Route("/api/token", token),
+        Route("/api/{action}", take_action, methods=["POST"]),
         route("/healthz", lambda: health(history.liveness_problem())),
         route("/readyz", lambda: health(history.readiness_problem())),
     ]
-    for path, (name, media_type) in FILES.items():
-        routes.append(Route(path, Response((STATIC / name).read_bytes(), media_type=media_type)))
+    for file in STATIC.iterdir():
+        content = Response(file.read_bytes(), media_type=MEDIA_TYPES[file.suffix])
+        routes.append(Route("/" if file.name == PAGE else f"/{file.name}", content))
     return ExceptionMiddleware(Router(routes, redirect_slashes=False))
 
 
@@ -117,6 +141,22 @@ async def mjpeg(jpegs: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, Non
         async for jpeg in jpegs:
             head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
             yield head + jpeg + b"\r\n" + BOUNDARY
+
+
+async def json_body(request: Request) -> dict[str, Any]:
+    """Return the JSON object that was posted; an empty body counts as one. Raises `UserError`."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            raise UserError(f"the body has more than {MAX_BODY_BYTES >> 10} KiB", "expected a small JSON object")
+    try:
+        value = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise UserError("the body is not a JSON object", 'expected such as {"minutes": 60}')
+    return value
 
 
 def check_viewers(count: int) -> None:

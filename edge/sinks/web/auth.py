@@ -21,6 +21,9 @@ from edge.sinks.web.guesses import GuessLimiter, network_of
 SIGNED_IN = "signed_in"
 """In the state of a request that was allowed; `Connection` keeps such clients first."""
 COOKIE = "fireseg"  # holds the token that spares a client the wait after wrong passwords of others; allows nothing
+TOKEN = "token"
+"""In the state of a request: what a change must send in `TOKEN_HEADER`. Another site can neither read nor send it."""
+TOKEN_HEADER = "x-fireseg-token"
 OPEN_PATHS = ("/healthz", "/readyz")  # probes have no password
 HEADERS = {
     "content-security-policy": (
@@ -52,6 +55,7 @@ class Guard:
         self._password = password.encode() if password is not None else None
         self._hosts = {"localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host}
         self._limiter = limiter
+        self._token = secrets.token_urlsafe(24)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = HTTPConnection(scope)
@@ -72,7 +76,8 @@ class Guard:
 
     def _refusal(self, request: HTTPConnection) -> ASGIApp | None:
         """Return the response to a request that is not allowed; mark others as signed in."""
-        if request.scope["method"] not in ("GET", "HEAD"):
+        is_change = request.scope["method"] == "POST" and request.scope["path"].startswith("/api/")
+        if request.scope["method"] not in ("GET", "HEAD") and not is_change:
             return PlainTextResponse("Method not allowed.\n", 405, {"allow": "GET, HEAD"})
         if self._password is None:
             # Any port: SSH forwarding changes it.
@@ -82,7 +87,18 @@ class Guard:
             return None
         elif refusal := self._password_refusal(request, self._password):
             return refusal
-        request.scope.setdefault("state", {})[SIGNED_IN] = True
+        state = request.scope.setdefault("state", {})
+        state[SIGNED_IN] = True
+        if self._password is not None:
+            state[TOKEN] = self._token
+        return self._change_refusal(request) if is_change else None
+
+    def _change_refusal(self, request: HTTPConnection) -> ASGIApp | None:
+        """Return the response to a change that nobody with the password asked for on our own page."""
+        if self._password is None:
+            return PlainTextResponse("Changes need a password: set [web] password_file.\n", 403)
+        if not secrets.compare_digest(request.headers.get(TOKEN_HEADER, "").encode(), self._token.encode()):
+            return PlainTextResponse("Wrong token: reload the page.\n", 403)
         return None
 
     def _password_refusal(self, request: HTTPConnection, password: bytes) -> ASGIApp | None:
@@ -99,6 +115,11 @@ class Guard:
             self._limiter.record_failure(network, sent)
         challenge = 'Basic realm="FireSeg Edge", charset="UTF-8"'
         return PlainTextResponse("Password required; any user name.\n", 401, {"www-authenticate": challenge})
+
+
+def client_name(request: HTTPConnection) -> str:
+    """Return the address of a client, for the log."""
+    return request.client.host if request.client else "unknown"
 
 
 def sent_password(authorization: str) -> bytes | None:

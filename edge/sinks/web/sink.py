@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from edge.actions import Actions
 from edge.config import LOOPBACK, Config, Listen, parse_listen
 from edge.errors import UserError
 from edge.messages import CameraEvent, FireEvent, FrameResult, RunStatus
@@ -39,6 +40,7 @@ class WebPage(Sink):
     Args:
         config: `[web]`, `[[zones]]`, `[[ignored]]`, `[alarm]`, `[loop]` and `[source]` are used.
         metrics: answers `/metrics`.
+        actions: what the page may ask of the run.
         idle_s: as for `Server`.
         clock: monotonic seconds.
     """
@@ -47,6 +49,7 @@ class WebPage(Sink):
         self,
         config: Config,
         metrics: Prometheus,
+        actions: Actions | None = None,
         *,
         idle_s: float = IDLE_S,
         clock: Callable[[], float] = time.monotonic,
@@ -60,7 +63,7 @@ class WebPage(Sink):
         log.info("the live page is at %s", self.url)
         if not listen.loopback:
             log.info("the page's password is sent unencrypted: outside your own network, use a proxy with TLS")
-        self._metrics = metrics
+        self._metrics, self._actions = metrics, actions or Actions()
         # One worker: encoding must not take all cores from the model.
         self._executor = ThreadPoolExecutor(1, "web-jpegs")
         self._live = LiveFrames(self._executor, stale_after_s(config), clock)
@@ -74,7 +77,7 @@ class WebPage(Sink):
         from edge.sinks.web.app import make_app
         from edge.sinks.web.auth import Guard
 
-        app = make_app(self._live, self._history, self._notifier, self._metrics.scrape)
+        app = make_app(self._live, self._history, self._notifier, self._metrics.scrape, self._actions)
         return Guard(app, password=self._password, host=self._host, limiter=self._limiter)
 
     def on_result(self, result: FrameResult) -> None:

@@ -184,7 +184,7 @@ def test_a_result_is_one_line_of_json_with_its_age() -> None:
         "picture_current": True,
         "camera_problem": None,
         "alarm": False,
-        "zones": {"frame": {"share": pytest.approx(result.fire_share, abs=1e-5), "alarm": False}},
+        "zones": {"frame": {"share": pytest.approx(result.fire_share, abs=1e-5), "alarm": False, "silence": None}},
         "tracks": [
             {
                 "id": 1,

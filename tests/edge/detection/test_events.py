@@ -67,6 +67,8 @@ def test_an_event_is_one_line_of_json_without_images() -> None:
         "model_sha256": MODEL_HASH,
         "source": "rtsp://***@cam",
         "paused": False,
+        "silence": None,
+        "drill": False,
         "picture_current": True,
         "camera_problem": None,
     }

@@ -82,7 +82,7 @@ def test_the_state_is_retained_and_published_at_once_when_an_alarm_changes(broke
         assert listener.payloads("/fire_share") == [b"0.00000", b"0.25000", b"0.00000"]
         states = [json.loads(payload) for payload in listener.payloads("/state")]
         assert [state["alarm"] for state in states] == [False, True, False]
-        assert states[1]["zones"] == {"frame": {"share": 0.25, "alarm": True}}
+        assert states[1]["zones"] == {"frame": {"share": 0.25, "alarm": True, "silence": None}}
         assert (states[1]["fps"], states[1]["temperature_c"], states[1]["fine_view"]) == (9.5, 55.0, None)
         with listening(broker, name="late") as late:
             wait_for(lambda: late.payloads("/alarm") == [b"OFF"])
@@ -221,7 +221,7 @@ def test_a_large_retained_message_is_not_taken_and_later_ones_are(broker: Broker
         publish.single("homeassistant/status", "x" * 1_000_000, 1, retain=True, hostname="127.0.0.1", port=broker.port)
         client = MqttClient(
             kitchen(broker.port), "kitchen", status_topic="status", subscriptions=["homeassistant/status"],
-            on_message=lambda _, payload: received.append(payload),
+            on_message=lambda _topic, payload, _is_retained: received.append(payload),
         )  # fmt: skip
         assert client.connected.wait(TIMEOUT_S)
 

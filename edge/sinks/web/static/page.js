@@ -1,17 +1,12 @@
 // Shows the run's state as it arrives. Text from the run is inserted as text, never as markup.
 
+import { $, CLOCK, duration, element, getJson, percent, put } from "/dom.js";
+import { showEvents } from "/events.js";
 import { COLOURS, plot } from "/plot.js";
 
 const SILENT_MS = 4000;  // the run sends its state every second
 const RETRY_MS = 2000;
 const MAX_POINTS = 600;
-const CLOCK = { hour: "2-digit", minute: "2-digit" };
-
-const $ = (id) => document.getElementById(id);
-const put = (id, text) => { $(id).textContent = text; };
-const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
-const element = (tag, className = "", textContent = "") =>
-  Object.assign(document.createElement(tag), { className, textContent });
 
 let areas = { zones: [], ignored: [] };
 let points = [];
@@ -42,7 +37,7 @@ function connect() {
     }
     show();
     await refresh("config_revision", "/api/areas", showAreas);
-    await refresh("events_revision", "/api/events", showEvents);
+    await refresh("events_revision", "/api/events", (events) => showEvents(events, zoneName));
   };
   stream.onerror = () => {
     disconnect();
@@ -50,8 +45,6 @@ function connect() {
     if (stream?.readyState === EventSource.CLOSED) setTimeout(() => document.hidden || connect(), RETRY_MS);
   };
 }
-
-const getJson = (path) => fetch(path).then((response) => (response.ok ? response.json() : null)).catch(() => null);
 
 async function refresh(revision, path, showNew) {
   if (revisions[revision] === state[revision]) return;
@@ -214,38 +207,6 @@ function showAreas(newAreas) {
     ...areas.zones.map(({ name, polygon: corners }, index) => polygon(corners, `z${index % COLOURS}`, name)),
   );
   show();
-}
-
-function showEvents(events) {
-  $("events").replaceChildren(...events.map(eventItem));
-  $("no-events").hidden = events.length > 0;
-}
-
-function eventItem({ id, zone, time, active, duration_s, peak_share, pictures }) {
-  const item = element("li", active ? "fire" : "");
-  const kind = ["peak", "start", "end"].find((each) => pictures.includes(each));
-  if (kind) {
-    const link = element("a"), image = element("img");
-    link.href = image.src = `/events/${encodeURIComponent(id)}/${kind}.jpg`;
-    image.alt = `Fire in ${zoneName(zone) || "the frame"}`;
-    link.append(image);
-    item.append(link);
-  }
-  const title = zoneName(zone) ? `Fire: ${zone}` : "Fire";
-  const course = active ? "ongoing" : `lasted ${duration(duration_s)}`;
-  item.append(
-    element("p", "", `${title}, ${new Date(time).toLocaleString()}`),
-    element("p", "note", `${course}, peak fire area ${percent(peak_share)}`),
-  );
-  return item;
-}
-
-function duration(seconds) {
-  const s = Math.floor(seconds);
-  const counts = [s / 86400, (s / 3600) % 24, (s / 60) % 60, s % 60].map(Math.floor);
-  const parts = ["d", "h", "min", "s"].map((unit, index) => `${counts[index]} ${unit}`);
-  const first = counts.findIndex((count) => count);
-  return first < 0 ? "0 s" : parts.slice(first, first + 2).join(" ");
 }
 
 // The viewer's actions.

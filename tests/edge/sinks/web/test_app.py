@@ -106,7 +106,7 @@ def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
     assert state.pop("frame_age_s") < 5
     assert state == {
         "alarm": True,
-        "zones": {"stove": {"share": 0.25, "alarm": True}},
+        "zones": {"stove": {"share": 0.25, "alarm": True, "silence": None}},
         "age_ms": 12.3,
         "inference_ms": 5.7,
         "events_revision": 0,

@@ -134,10 +134,10 @@ def test_without_a_password_the_host_header_must_name_this_machine() -> None:
             assert b"open it as localhost" in body
 
 
-def test_only_get_and_head_are_allowed() -> None:
+def test_only_get_and_head_are_allowed_outside_the_api() -> None:
     with serving() as page:
         for method in ("POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"):
-            for path in ("/", "/nothing-here"):
+            for path in ("/", "/nothing-here", *(["/api/state"] if method != "POST" else [])):
                 code, headers, body = get(page, path, method=method)
                 assert (code, headers["Allow"]) == (405, "GET, HEAD")
                 assert body == b"Method not allowed.\n"

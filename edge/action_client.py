@@ -1,0 +1,61 @@
+"""Take an action on a run of this machine from the command line, through the address of its live page."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import socket
+from contextlib import suppress
+from typing import Any
+
+from edge.config import Config, parse_listen
+from edge.errors import UserError, one_line, reason_of
+from edge.secrets import WEB_PASSWORD, read_secret
+
+TIMEOUT_S = 30.0
+TOKEN_HEADER = "X-FireSeg-Token"
+
+
+def act(config: Config, action: str, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Ask the run that serves `[web] listen` for an action and return its answer. Raises `UserError`.
+
+    Example:
+        >>> act(load_config(Path("fireseg.toml")), "snooze", {"minutes": 60})
+    """
+    if not config.web.listen:
+        raise UserError("the run has no live page to take actions", "set [web] listen and password_file")
+    password = read_secret(WEB_PASSWORD, config.web.password_file)
+    if password is None:
+        raise UserError("actions need the page's password", f"set {WEB_PASSWORD} or [web] password_file")
+    listen = parse_listen(config.web.listen)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
+    connection = http.client.HTTPConnection(host, listen.port, timeout=TIMEOUT_S)
+    headers = {"Authorization": f"Basic {base64.b64encode(b':' + password.encode()).decode()}"}
+    try:
+        token = _answer(connection, "GET", "/api/token", headers)["token"]
+        headers |= {TOKEN_HEADER: token, "Content-Type": "application/json"}
+        return _answer(connection, "POST", f"/api/{action}", headers, json.dumps(arguments or {}))
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+        reason = "no answer" if isinstance(error, socket.timeout) else reason_of(error)
+        problem = f"the run at {listen.url(listen.port)} could not be reached ({reason})"
+        raise UserError(problem, "start it, and check [web] listen") from error
+    finally:
+        connection.close()
+
+
+def _answer(
+    connection: http.client.HTTPConnection, method: str, path: str, headers: dict[str, str], body: str | None = None
+) -> dict[str, Any]:
+    connection.request(method, path, body, headers)
+    response = connection.getresponse()
+    data = response.read(1 << 20)
+    if response.status >= 400:
+        text = data.decode(errors="replace")
+        with suppress(ValueError, KeyError, TypeError):
+            text = json.loads(text)["error"]
+        raise UserError(one_line(text))
+    answer = json.loads(data)
+    if not isinstance(answer, dict):
+        raise ValueError("not a JSON object")
+    return answer

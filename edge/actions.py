@@ -1,0 +1,140 @@
+"""Actions that people take on a run: from the page, over MQTT, or from the command line.
+
+Any thread submits an action; the loop's thread carries it out between two frames, so that no part of a run needs a lock
+for it. Actions that read or write a disk run in another thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from edge.errors import UserError, one_line, reason_of
+from edge.threads import Worker
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING = 32  # of each kind: whoever submits faster than the run takes them is refused
+
+Arguments = Mapping[str, Any]
+Answer = dict[str, Any]
+Handler = Callable[[Arguments], Answer]
+"""Carries out an action and returns what to answer. Raises `UserError`, also for wrong arguments."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """An action that waits to be carried out."""
+
+    name: str
+    arguments: Arguments
+    origin: str
+    answer: Future[Answer]
+
+
+class Actions:
+    """The actions that a run offers.
+
+    Example:
+        >>> actions = Actions()
+        >>> actions.register("greet", lambda arguments: {"text": f"hello {arguments['name']}"})
+        >>> answer = actions.submit("greet", {"name": "Ada"}, origin="page")
+        >>> actions.poll()
+        >>> answer.result()
+        {'text': 'hello Ada'}
+    """
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, tuple[Handler, queue.Queue[Request | None]]] = {}
+        self._waiting: queue.Queue[Request | None] = queue.Queue(MAX_WAITING)  # for the loop's thread
+        self._slow: queue.Queue[Request | None] = queue.Queue(MAX_WAITING)
+        self._worker = Worker("actions", self._run_slow)
+        self._is_started = False
+
+    def register(self, name: str, handler: Handler, *, is_slow: bool = False) -> None:
+        """Offer an action.
+
+        Args:
+            handler: called in the loop's thread.
+            is_slow: call it in another thread instead, since it may wait for a disk.
+        """
+        self._handlers[name] = handler, self._slow if is_slow else self._waiting
+        if is_slow and not self._is_started:
+            self._is_started = True
+            self._worker.start()
+
+    def submit(self, name: str, arguments: Arguments, *, origin: str) -> Future[Answer]:
+        """Ask for an action; thread-safe, never blocks.
+
+        Args:
+            origin: who asks, for the log, such as "page 192.168.1.7".
+        Returns:
+            The answer to come. Its exception is always a `UserError`.
+        """
+        answer: Future[Answer] = Future()
+        handler = self._handlers.get(name)
+        if handler is None:
+            remedy = f"expected one of {', '.join(sorted(self._handlers)) or 'none'}"
+            answer.set_exception(UserError(f"there is no action {one_line(name)!r}", remedy))
+            return answer
+        try:
+            handler[1].put_nowait(Request(name, arguments, origin, answer))
+        except queue.Full:
+            answer.set_exception(UserError(f"{MAX_WAITING} actions wait already", "try again in a moment"))
+        return answer
+
+    def poll(self) -> None:
+        """Carry out what waits for the loop's thread."""
+        with suppress(queue.Empty):
+            while request := self._waiting.get_nowait():
+                self._carry_out(request)
+
+    def close(self) -> None:
+        """End the thread of slow actions, within a second."""
+        if self._is_started:
+            with suppress(queue.Full):
+                self._slow.put_nowait(None)
+            self._worker.join(1.0)
+
+    def _run_slow(self) -> None:
+        while request := self._slow.get():
+            self._carry_out(request)
+
+    def _carry_out(self, request: Request) -> None:
+        if not request.answer.set_running_or_notify_cancel():  # whoever asked has given up
+            return
+        try:
+            answer = self._handlers[request.name][0](request.arguments)
+        except UserError as error:
+            log.warning("%s: %s refused: %s", request.origin, request.name, error)
+            request.answer.set_exception(error)
+        except Exception as error:  # any kind: an action must not end the run
+            log.error("%s: %s failed (%s)", request.origin, request.name, reason_of(error))
+            log.debug("traceback", exc_info=error)
+            request.answer.set_exception(UserError(f"{request.name} failed ({reason_of(error)})", "see the log"))
+        else:
+            shown = ", ".join(f"{name} {value}" for name, value in request.arguments.items())
+            log.info("%s: %s", request.origin, one_line(f"{request.name} {shown}".strip()))
+            request.answer.set_result(answer)
+
+
+def text_argument(arguments: Arguments, name: str) -> str:
+    """Return an argument that is a text. Raises `UserError`."""
+    value = arguments.get(name)
+    if not isinstance(value, str) or not value:
+        raise UserError(f"{name} is {one_line(repr(value))}", "expected a text")
+    return value
+
+
+def number_argument(arguments: Arguments, name: str, default: float | None, *, low: float, high: float) -> float:
+    """Return an argument that is a number within bounds, or its default. Raises `UserError`."""
+    value = arguments.get(name, default)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:
+        raise UserError(f"{name} is {one_line(repr(value))}", f"expected a number from {low:g} to {high:g}")
+    return float(value)

@@ -1,0 +1,27 @@
+// The list of recent fires.
+
+import { $, duration, element, percent } from "/dom.js";
+
+export function showEvents(events, zoneName) {
+  $("events").replaceChildren(...events.map((event) => eventItem(event, zoneName)));
+  $("no-events").hidden = events.length > 0;
+}
+
+function eventItem({ id, zone, time, active, duration_s, peak_share, pictures }, zoneName) {
+  const item = element("li", active ? "fire" : "");
+  const kind = ["peak", "start", "end"].find((each) => pictures.includes(each));
+  if (kind) {
+    const link = element("a"), image = element("img");
+    link.href = image.src = `/events/${encodeURIComponent(id)}/${kind}.jpg`;
+    image.alt = `Fire in ${zoneName(zone) || "the frame"}`;
+    link.append(image);
+    item.append(link);
+  }
+  const title = zoneName(zone) ? `Fire: ${zone}` : "Fire";
+  const course = active ? "ongoing" : `lasted ${duration(duration_s)}`;
+  item.append(
+    element("p", "", `${title}, ${new Date(time).toLocaleString()}`),
+    element("p", "note", `${course}, peak fire area ${percent(peak_share)}`),
+  );
+  return item;
+}

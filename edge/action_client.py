@@ -9,7 +9,8 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-from edge.config import Config, parse_listen
+from edge.config import Config
+from edge.config_tables import parse_listen
 from edge.errors import UserError, one_line, reason_of
 from edge.secrets import WEB_PASSWORD, read_secret
 

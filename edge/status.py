@@ -14,8 +14,9 @@ from edge.camera.capture import Capture
 from edge.detection.detector import Detector
 from edge.errors import counted
 from edge.host.throttle import Throttle
-from edge.messages import CameraProblem, FailureCounts, FrameResult, ReceiverStatus, RunStatus
+from edge.messages import CameraProblem, FrameResult
 from edge.reload import Reloader
+from edge.run_status import FailureCounts, ReceiverStatus, RunStatus
 from edge.sinks import Sinks
 
 log = logging.getLogger(__name__)

@@ -35,8 +35,23 @@ GROUND = (
     "edge.threads",
 )
 """What any module of `edge` may import; `edge` itself is for the version."""
-SINKS_MAY_IMPORT = (*GROUND, "edge.actions", "edge.messages", "edge.config", "edge.sinks")
-EVALUATION_MAY_IMPORT = (*GROUND, "edge.assembly", "edge.config", "edge.messages")
+SINKS_MAY_IMPORT = (
+    *GROUND,
+    "edge.actions",
+    "edge.messages",
+    "edge.run_status",
+    "edge.config",
+    "edge.config_tables",
+    "edge.sinks",
+)
+EVALUATION_MAY_IMPORT = (
+    *GROUND,
+    "edge.assembly",
+    "edge.config",
+    "edge.config_tables",
+    "edge.messages",
+    "edge.run_status",
+)
 """And what lies in `edge.camera`, `edge.detection` and `edge.model`."""
 FORBIDDEN = (
     *((f"edge.{room}", "edge.sinks") for room in ("camera", "model", "detection", "host", "evaluation")),

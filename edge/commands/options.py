@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from edge.camera import CameraSettings, build_camera
-from edge.config import Config, parse_listen
+from edge.config import Config
+from edge.config_tables import parse_listen
 from edge.errors import UserError, UserErrors
 from edge.files import check_writable
 from edge.model.card import read_model

@@ -10,7 +10,8 @@ from concurrent.futures import Future
 
 from edge.config import Config
 from edge.errors import reason_of
-from edge.messages import CameraEvent, Event, FireEvent, FrameResult, ReceiverStatus, RunStatus
+from edge.messages import CameraEvent, Event, FireEvent, FrameResult
+from edge.run_status import ReceiverStatus, RunStatus
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.config import ClipsSection
+from edge.config_tables import ClipsSection
 from edge.errors import counted, reason_of
 from edge.files import replacing
 from edge.images import Frame, encode_jpeg, overlay, shrink

@@ -14,7 +14,7 @@ from edge.actions import Actions
 from edge.config import Config
 from edge.errors import UserError
 from edge.files import check_writable, service_folder
-from edge.messages import ReceiverStatus
+from edge.run_status import ReceiverStatus
 from edge.secrets import WEBHOOK_SECRET, read_secret
 from edge.sinks import Sink
 from edge.sinks.disk_queue import DiskQueue

@@ -19,10 +19,12 @@ from functools import partial
 from typing import Any
 
 from edge.actions import Actions, Answer
-from edge.config import Config, MqttSection
+from edge.config import Config
+from edge.config_tables import MqttSection
 from edge.errors import UserError
 from edge.images import encode_jpeg, overlay
-from edge.messages import CameraState, FireEvent, FrameResult, RunStatus
+from edge.messages import CameraState, FireEvent, FrameResult
+from edge.run_status import RunStatus
 from edge.sinks import SHUTDOWN_GRACE_S, log_failure
 from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.homeassistant import device_id, discovery

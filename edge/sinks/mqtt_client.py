@@ -25,7 +25,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge.config import MqttSection
+from edge.config_tables import MqttSection
 from edge.sinks.mqtt_login import KEEPALIVE_S, MAX_PACKET_BYTES, broker_port, make_client
 from edge.sinks.mqtt_problems import (
     NAME_CLASH,

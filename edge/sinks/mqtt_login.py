@@ -11,7 +11,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge.config import MqttSection
+from edge.config_tables import MqttSection
 from edge.errors import UserError, reason_of
 from edge.secrets import MQTT_PASSWORD, MQTT_USER, read_secret
 from edge.sinks.mqtt_problems import NOT_MQTT, SAYS_NOTHING, connect_problem, refusal

@@ -8,7 +8,7 @@ from socket import gaierror
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge.config import MqttSection
+from edge.config_tables import MqttSection
 from edge.errors import one_line, reason_of
 
 SAYS_NOTHING = "accepts the connection and does not answer: check [mqtt] host, port and tls"

@@ -24,12 +24,13 @@ from typing import Any
 import cv2
 
 from edge.child import run_python
-from edge.config import NotifySection
+from edge.config_tables import NotifySection
 from edge.errors import UserError, UserErrors, counted, reason_of
 from edge.files import read_limited
 from edge.images import Frame, encode_jpeg, overlay, shrink
-from edge.messages import END, PEAK, PROBLEM, START, Event, FireEvent, RunStatus
+from edge.messages import END, PEAK, PROBLEM, START, Event, FireEvent
 from edge.retry import backoff_s
+from edge.run_status import RunStatus
 from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.outbox import Outbox, OutboxSink, RejectedError
 from edge.sinks.queue_files import RESTART, as_event, is_last

@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edge.errors import counted, one_line, reason_of
-from edge.messages import CameraEvent, Event, FireEvent, ReceiverStatus
+from edge.messages import CameraEvent, Event, FireEvent
 from edge.retry import backoff_s
+from edge.run_status import ReceiverStatus
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
 from edge.sinks.disk_queue import DiskQueue, Item
 from edge.threads import Worker

@@ -10,18 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from edge.messages import (
-    PROBLEM,
-    THROTTLE_BITS,
-    CameraEvent,
-    CameraProblem,
-    CameraState,
-    FailureCounts,
-    FireEvent,
-    FrameResult,
-    ReceiverStatus,
-    RunStatus,
-)
+from edge.messages import PROBLEM, THROTTLE_BITS, CameraEvent, CameraProblem, CameraState, FireEvent, FrameResult
+from edge.run_status import FailureCounts, ReceiverStatus, RunStatus
 from edge.sinks import Sink
 
 FRAME_AGE_BUCKETS_S = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)

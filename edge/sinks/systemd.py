@@ -14,7 +14,8 @@ import socket
 import time
 from collections.abc import Callable
 
-from edge.messages import OPTIONAL_THREADS, FrameResult, RunStatus
+from edge.messages import FrameResult
+from edge.run_status import OPTIONAL_THREADS, RunStatus
 from edge.sinks import Sink
 
 FEEDS_PER_TIMEOUT = 4

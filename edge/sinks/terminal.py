@@ -6,7 +6,8 @@ import json
 import logging
 from typing import Protocol, TextIO
 
-from edge.messages import END, PEAK, RECOVERED, START, CameraEvent, Event, FineView, FireEvent, FrameResult, RunStatus
+from edge.messages import END, PEAK, RECOVERED, START, CameraEvent, Event, FineView, FireEvent, FrameResult
+from edge.run_status import RunStatus
 from edge.secrets import RedactingFormatter
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
 from edge.sinks.stream_writer import LOG_GRACE_S, MAX_QUEUED, StreamWriter

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.commands.config import documented_config
-from edge.config import SECTIONS, Config, load_config, parse_listen
+from edge.config import SECTIONS, Config, load_config
 from edge.config_schema import validation_error
+from edge.config_tables import parse_listen
 from edge.detection.alarm import AlarmRules
 from edge.errors import UserError
 

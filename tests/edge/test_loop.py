@@ -22,8 +22,9 @@ from edge.errors import UserError
 from edge.host.machine import HostStatus
 from edge.host.throttle import Throttle
 from edge.loop import run_loop
-from edge.messages import CameraState, FireEvent, FrameResult, RunStatus
+from edge.messages import CameraState, FireEvent, FrameResult
 from edge.reload import Reloader, Setup
+from edge.run_status import RunStatus
 from edge.signals import RunControl, install_signal_handlers
 from edge.sinks import Sink, Sinks
 from edge.status import StatusReporter

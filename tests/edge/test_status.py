@@ -13,8 +13,9 @@ from edge.detection.view_planner import ViewPlanner
 from edge.errors import UserError
 from edge.host.machine import HostStatus
 from edge.host.throttle import Throttle
-from edge.messages import CameraProblem, CameraState, FailureCounts, ReceiverStatus, RunStatus
+from edge.messages import CameraProblem, CameraState
 from edge.reload import Reloader, Setup
+from edge.run_status import FailureCounts, ReceiverStatus, RunStatus
 from edge.sinks import Sink, Sinks
 from edge.status import StatusReporter, Summary, failures_text
 from tests.support.factories import make_detector, result

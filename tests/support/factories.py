@@ -16,17 +16,9 @@ from edge.detection.events import EventTracker
 from edge.detection.regions import Region
 from edge.detection.zones import Zone, ZoneMap
 from edge.images import Frame, Map, Mask
-from edge.messages import (
-    PROBLEM,
-    CameraEvent,
-    CameraProblem,
-    CameraState,
-    FireEvent,
-    FrameResult,
-    HostStatus,
-    RunStatus,
-)
+from edge.messages import PROBLEM, CameraEvent, CameraProblem, CameraState, FireEvent, FrameResult
 from edge.model.segmenter import Segmenter
+from edge.run_status import HostStatus, RunStatus
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MODEL_HASH = "ab" * 32

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.soak.rig import Broker, Key, Listener, key_of
-from edge.config import MqttSection
+from edge.config_tables import MqttSection
 from edge.errors import UserError
 from edge.messages import END, PEAK, START, FireEvent
 from edge.sinks.disk_queue import DiskQueue

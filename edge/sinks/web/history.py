@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edge.config import Config
-from edge.messages import END, OPTIONAL_THREADS, WHOLE_FRAME, CameraState, FireEvent, FrameResult, RunStatus
+from edge.messages import END, WHOLE_FRAME, CameraState, FireEvent, FrameResult
+from edge.run_status import OPTIONAL_THREADS, RunStatus
 
 MAX_POINTS = 600  # ten minutes: one per status
 NO_POINT = -1.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # loaded in the server's thread: on a Pi it takes a while
     import uvicorn
     from starlette.types import ASGIApp
 
-    from edge.config import Listen
+    from edge.config_tables import Listen
 
 log = logging.getLogger(__name__)
 

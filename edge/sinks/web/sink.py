@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from edge.actions import Actions
-from edge.config import LOOPBACK, Config, Listen, parse_listen
+from edge.config import Config
+from edge.config_tables import LOOPBACK, Listen, parse_listen
 from edge.errors import UserError
-from edge.messages import CameraEvent, FireEvent, FrameResult, RunStatus
+from edge.messages import CameraEvent, FireEvent, FrameResult
+from edge.run_status import RunStatus
 from edge.secrets import WEB_PASSWORD, read_secret
 from edge.sinks import Sink, log_failure
 from edge.sinks.prometheus import Prometheus

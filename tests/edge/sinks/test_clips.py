@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import pytest
 
-from edge.config import ClipsSection
+from edge.config_tables import ClipsSection
 from edge.images import encode_jpeg, read_rgb
 from edge.messages import END, PEAK, PROBLEM, RECOVERED, START
 from edge.sinks.clips import Clips

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import MqttSection
+from edge.config_tables import MqttSection
 from edge.errors import UserError
 from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.mqtt import Mqtt

@@ -19,7 +19,7 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 
-from edge.config import MqttSection
+from edge.config_tables import MqttSection
 from edge.sinks import mqtt_client
 from edge.sinks.mqtt_client import MqttClient
 from edge.sinks.mqtt_login import try_broker

@@ -17,7 +17,8 @@ from unittest.mock import Mock, patch
 
 import pytest
 
-from edge.config import NotifySection, load_config
+from edge.config import load_config
+from edge.config_tables import NotifySection
 from edge.images import decode_rgb
 from edge.messages import END, PEAK, PROBLEM, RECOVERED, START
 from edge.sinks.disk_queue import DiskQueue

@@ -10,18 +10,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from edge.host.machine import Throttling
-from edge.messages import (
-    END,
-    PROBLEM,
-    RECOVERED,
-    START,
-    CameraProblem,
-    CameraState,
-    FailureCounts,
-    FineView,
-    HostStatus,
-    ReceiverStatus,
-)
+from edge.messages import END, PROBLEM, RECOVERED, START, CameraProblem, CameraState, FineView
+from edge.run_status import FailureCounts, HostStatus, ReceiverStatus
 from edge.sinks.prometheus import Prometheus
 from tests.support.factories import MODEL_HASH, camera_event, event, result, run_status
 

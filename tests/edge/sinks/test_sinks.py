@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from edge.messages import END, PROBLEM, START, CameraEvent, Event, FireEvent, FrameResult, ReceiverStatus
+from edge.messages import END, PROBLEM, START, CameraEvent, Event, FireEvent, FrameResult
+from edge.run_status import ReceiverStatus
 from edge.sinks import LOG_INTERVAL_S, Sink, Sinks, log_failure
 from tests.support.factories import camera_event, event, result
 from tests.support.waiting import TIMEOUT_S

@@ -17,7 +17,8 @@ import pytest
 
 from benchmarks.soak.process import ProcessUnderTest, start_run
 from benchmarks.soak.rig import camera, free_port
-from edge.messages import CameraProblem, CameraState, FailureCounts
+from edge.messages import CameraProblem, CameraState
+from edge.run_status import FailureCounts
 from edge.sinks import Sinks
 from edge.sinks.systemd import MISSING_LIMIT_S, Systemd, from_environment
 from tests.support.factories import result, run_status

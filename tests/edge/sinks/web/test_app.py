@@ -19,17 +19,8 @@ from starlette.types import Message
 
 from edge.config import load_config
 from edge.host.machine import Throttling
-from edge.messages import (
-    END,
-    PEAK,
-    START,
-    CameraProblem,
-    CameraState,
-    FailureCounts,
-    FineView,
-    HostStatus,
-    ReceiverStatus,
-)
+from edge.messages import END, PEAK, START, CameraProblem, CameraState, FineView
+from edge.run_status import FailureCounts, HostStatus, ReceiverStatus
 from edge.sinks.web import history
 from edge.sinks.web.app import MAX_VIEWERS, Stream
 from edge.sinks.web.sink import WebPage

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.config import Listen, parse_listen
+from edge.config_tables import Listen, parse_listen
 from edge.errors import UserError
 from edge.secrets import WEB_PASSWORD
 from edge.sinks.prometheus import Prometheus

@@ -6,7 +6,8 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from edge.messages import CameraProblem, CameraState, FailureCounts, ReceiverStatus
+from edge.messages import CameraProblem, CameraState
+from edge.run_status import FailureCounts, ReceiverStatus
 from tests.support.browser import NEEDS_BROWSER, SCREENSHOT, each, live_width, text, wait_with_status
 from tests.support.factories import result, run_status
 from tests.support.waiting import wait_for

@@ -16,6 +16,8 @@ from edge.camera.capture import Capture, Replay
 from edge.config import Config
 from edge.detection.detector import Detector
 from edge.detection.events import EventTracker
+from edge.detection.memory import PlaceMemory
+from edge.detection.suggestions import Suggestions
 from edge.detection.zones import ZoneMap
 from edge.errors import UserError
 from edge.fallback import LastGood
@@ -101,9 +103,12 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
 
     camera = open_camera()  # refuses a wrong address before anything starts
     every_frame = config.source.replay == Replay.EVERY_FRAME
+    actions, saved = Actions(), SavedState(state_path(state_folder(), config.source.address))
     detector = build_detector(
-        config, setup.segmenter, setup.zones, setup.model_sha256, camera.name, clock=time.monotonic
+        config, setup.segmenter, setup.zones, setup.model_sha256, camera.name, clock=time.monotonic, saved=saved
     )
+    detector.memory.offer(actions)
+    detector.suggestions.offer(actions)
     max_fps = 0 if every_frame else config.loop.max_fps
     throttle = Throttle(max_fps, slow_when_hot=config.loop.slow_when_hot and not every_frame)
     capture = Capture(
@@ -113,7 +118,6 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
         reconnect_limit=config.source.reconnect_limit or None,
         prepare=detector.prepare,
     )
-    actions, saved = Actions(), SavedState(state_path(state_folder(), config.source.address))
     sinks = build_sinks(config, as_json=as_json, record=record, version=__version__, actions=actions)
     keep(last_good, config, setup, model)
     return Parts(setup, camera, capture, detector, throttle, sinks, actions, saved)
@@ -127,17 +131,20 @@ def build_detector(
     source_name: str,
     clock: Callable[[], float],
     passes_per_frame: float | None = None,
+    saved: SavedState | None = None,
 ) -> Detector:
     """Return the detector of a configuration: the same one for a run and for a replayed recording.
 
     Args:
         clock: the clock of `TimedFrame.captured_s`.
         passes_per_frame: how often the model runs for a frame; None for as often as there is time.
+        saved: holds the quiet places and candidates of earlier runs; None to begin without.
     """
     events = EventTracker(model_sha256, source_name)
     return Detector(
         segmenter, zones, config.alarm, events, config.detection,
         max_fps=config.loop.max_fps, passes_per_frame=passes_per_frame, clock=clock,
+        memory=PlaceMemory(saved, now=events.now), suggestions=Suggestions(saved, now=events.now),
     )  # fmt: skip
 
 

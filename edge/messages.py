@@ -14,7 +14,7 @@ from edge.images import Frame, Mask
 __all__ = [
     "END", "PEAK", "PROBLEM", "RECOVERED", "START", "THROTTLE_BITS", "WHOLE_FRAME", "Box",
     "CameraEvent", "CameraProblem", "CameraState", "Event", "FineView", "FireEvent", "FrameResult",
-    "Silence", "TrackStatus",
+    "Polygon", "Silence", "TrackStatus",
 ]  # fmt: skip
 
 WHOLE_FRAME = "frame"  # the only zone of a run without configured zones
@@ -24,6 +24,8 @@ PROBLEM, RECOVERED = "problem", "recovered"
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom as fractions of the frame."""
+Polygon = tuple[tuple[float, float], ...]
+"""Corners, x to the right and y downwards, as fractions of the frame."""
 
 
 class CameraProblem(StrEnum):
@@ -56,10 +58,13 @@ class TrackStatus:
     """Area fraction of the frame."""
     confirmed: bool
     """Whether it counts as fire: seen often enough, for long enough, flickering and in place."""
+    quiet: bool = False
+    """Whether it raises no alarm, since it is at a quiet place."""
 
     def as_json(self) -> dict[str, Any]:
         box = [round(edge, 4) for edge in self.box]
-        return {"id": self.id, "box": box, "share": round(self.share, 4), "confirmed": self.confirmed}
+        share = round(self.share, 4)
+        return {"id": self.id, "box": box, "share": share, "confirmed": self.confirmed, "quiet": self.quiet}
 
 
 @dataclass(frozen=True)

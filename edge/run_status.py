@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge.host.machine import HostStatus as HostStatus  # part of a status
-from edge.messages import CameraProblem, CameraState, FineView
+from edge.messages import CameraProblem, CameraState, FineView, Polygon
 
 OPTIONAL_THREADS = {"host status", "reload", "stdout writer", "stderr writer"}
 """Without these, fires are still detected and reported."""
@@ -51,6 +51,44 @@ class FailureCounts:
 
 
 @dataclass(frozen=True)
+class QuietPlaceStatus:
+    """A place where a region raises no alarm, since it was not a fire."""
+
+    id: str
+    """That of the fire."""
+    zone: str
+    polygons: tuple[Polygon, ...]
+    share: float
+    """Its area, as a fraction of the frame; a region of more than twice this raises an alarm."""
+    repeats: int
+    """How often it was not a fire."""
+    expires: str
+    """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True)
+class SuggestedArea:
+    """A place with many candidates and no fire, which may become an ignored area."""
+
+    id: str
+    polygon: Polygon
+    candidates: int
+    """Tracks that were possible fire and never confirmed."""
+    days: int
+    """In how many days."""
+
+
+@dataclass(frozen=True)
+class QuietStatus:
+    """Quiet places and suggested ignored areas."""
+
+    places: tuple[QuietPlaceStatus, ...] = ()
+    suggestions: tuple[SuggestedArea, ...] = ()
+    quiet_s: float = 0.0
+    """Seconds in which a quiet place kept an alarm from being raised, since the run began."""
+
+
+@dataclass(frozen=True)
 class RunStatus:
     """The state of a run. Published whether or not frames arrive."""
 
@@ -81,3 +119,4 @@ class RunStatus:
     """None while only the whole frame is seen, at model size."""
     fallback: str = ""
     """Why the run uses the last configuration and model that worked; empty while it uses those asked for."""
+    quiet: QuietStatus = QuietStatus()

@@ -15,7 +15,9 @@ from edge.detection.camera_health import CameraHealth
 from edge.detection.events import EventTracker
 from edge.detection.flicker import RecentFrames
 from edge.detection.infrared import InfraredSwitch
+from edge.detection.memory import PlaceMemory
 from edge.detection.regions import Region, find_regions
+from edge.detection.suggestions import Suggestions
 from edge.detection.tracks import Sighting, Track, follow
 from edge.detection.view_planner import ViewPlanner
 from edge.detection.views import WHOLE, DetectionSettings, Infrared, View, merge, tile_input
@@ -24,6 +26,7 @@ from edge.images import Frame, Map, Mask
 from edge.messages import Box, Event, FineView, FrameResult, TrackStatus
 from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
+from edge.run_status import QuietStatus
 
 MAX_CANDIDATES = 8
 """Tracks around which tiles are searched first; their tiles overlap, and all others come in turn."""
@@ -37,6 +40,7 @@ class Detector:
     Args:
         max_fps: frames per second that a camera would give; tiles use the time that it leaves. 0 for no limit.
         passes_per_frame: fixed number of passes, for a replay that does not depend on the machine; see `ViewPlanner`.
+        memory, suggestions: the quiet places, and the candidates so far; none by default.
 
     Example:
         >>> segmenter = Segmenter("base")
@@ -57,8 +61,13 @@ class Detector:
         max_fps: float = 10.0,
         passes_per_frame: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        memory: PlaceMemory | None = None,
+        suggestions: Suggestions | None = None,
     ) -> None:
         self.events = events
+        self.memory = memory or PlaceMemory(now=events.now)
+        self.suggestions = suggestions or Suggestions(now=events.now)
+        self._quiet: frozenset[int] = frozenset()  # tracks that raise no alarm in the last result
         self._clock = clock
         self._passes_per_frame = passes_per_frame
         self._health = CameraHealth()
@@ -94,6 +103,12 @@ class Detector:
         """How the frame is covered in tiles; None while only the whole frame is seen."""
         return self.planner.fine_view
 
+    @property
+    def quiet(self) -> QuietStatus:
+        """Quiet places and suggested ignored areas."""
+        areas = self.suggestions.areas(self._zones.monitored)
+        return QuietStatus(self.memory.statuses(), areas, self.memory.quiet_s)
+
     def prepare(self, rgb: Frame) -> Frame:
         """Return the frame at model size, for `TimedFrame.model_rgb`. Thread-safe."""
         return to_model_input(rgb, *self._size)
@@ -119,6 +134,8 @@ class Detector:
         if any(frame.t_s < track.seen_s for track in self._tracks):
             self._tracks = ()  # the recording restarted
         self._tracks = confirm(self._follow(frame.t_s, regions, fine), frame.t_s, self._rules, infrared=infrared)
+        self._quiet = self.memory.quiet(self._tracks, frame.t_s)
+        loud = [track for track in self._tracks if track.id not in self._quiet]
         result = FrameResult(
             frame=frame.number,
             t_s=frame.t_s,
@@ -126,12 +143,12 @@ class Detector:
             inference_ms=1000 * inference_s,
             fire_share=self._zones.fire_share(mask),
             shares=self._zones.shares(mask),
-            alarms=raised_alarms(self._tracks, self._zones.cells),
+            alarms=raised_alarms(loud, self._zones.cells),
             rgb=frame.rgb,
             mask=mask,
             passes=len(views),
             tracks=tuple(
-                TrackStatus(track.id, track.region.box, track.region.share, track.confirmed)
+                TrackStatus(track.id, track.region.box, track.region.share, track.confirmed, track.id in self._quiet)
                 for track in self._tracks
                 if track.seen_s == frame.t_s
             ),
@@ -139,7 +156,10 @@ class Detector:
             paused=paused,
             camera_problem=problem,
         )
-        return result, self.events.update(result)
+        events = self.events.update(result)
+        self.memory.observe(loud, frame.t_s, self._zones.cells, events)
+        self.suggestions.observe(self._tracks, frame.t_s, self._quiet)
+        return result, events
 
     def _predict(self, frame: TimedFrame, model_rgb: Frame, views: Sequence[View]) -> tuple[Map, Map, Mask]:
         """Return the merged probability map, that of the whole frame, and which cells were seen in a tile."""
@@ -163,13 +183,14 @@ class Detector:
             region = track.region
             return not region.needs_tile or bool(fine[region.centre])
 
+        has_alarm = any(track.confirmed and track.id not in self._quiet for track in self._tracks)
         return follow(
             self._tracks,
             t_s,
             regions,
             next_id=lambda: next(self._ids),
             measure=measure,
-            max_measured=MAX_MEASURED_IN_ALARM if any(track.confirmed for track in self._tracks) else MAX_MEASURED,
+            max_measured=MAX_MEASURED_IN_ALARM if has_alarm else MAX_MEASURED,
             is_visible=is_visible,
             keep_s=self._rules.off_after_s,
         )

@@ -89,6 +89,10 @@ class Prometheus(Sink, Collector):
             yield GaugeMetricFamily("fireseg_fine_view_zoom", "Tiles in a row and in a column of the frame.", fine.zoom)
             period = "Time in which every tile of the frame is seen."
             yield GaugeMetricFamily("fireseg_fine_view_period_seconds", period, fine.period_s)
+        places = len(status.quiet.places)
+        yield GaugeMetricFamily("fireseg_quiet_places", "Places where a region raises no alarm.", places)
+        quiet = "Time in which a quiet place kept an alarm from being raised."
+        yield CounterMetricFamily("fireseg_quiet_seconds", quiet, status.quiet.quiet_s)
         yield from _failures(status.failures)
         yield from _receivers(status.receivers)
         host = status.machine

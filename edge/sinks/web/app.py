@@ -123,6 +123,7 @@ def make_app(
         route("/api/history", lambda: JSONResponse(history.points())),
         route("/api/events", lambda: JSONResponse(history.events())),
         route("/api/areas", lambda: JSONResponse(history.areas())),
+        route("/api/quiet-places", lambda: JSONResponse(history.quiet_places())),
         Route("/api/token", token),
         Route("/api/{action}", take_action, methods=["POST"]),
         route("/healthz", lambda: health(history.liveness_problem())),

@@ -11,7 +11,7 @@ from typing import Any
 
 from edge.config import Config
 from edge.messages import END, WHOLE_FRAME, CameraState, FireEvent, FrameResult
-from edge.run_status import OPTIONAL_THREADS, RunStatus
+from edge.run_status import OPTIONAL_THREADS, QuietStatus, RunStatus
 
 MAX_POINTS = 600  # ten minutes: one per status
 NO_POINT = -1.0
@@ -62,7 +62,7 @@ class History:
             ((NO_POINT, dict.fromkeys(names, 0.0)) for _ in range(MAX_POINTS)), MAX_POINTS
         )
         self._fires: OrderedDict[str, FireRecord] = OrderedDict()
-        self._events_revision = self._config_revision = 0
+        self._events_revision = self._config_revision = self._quiet_revision = 0
 
     def on_result(self, result: FrameResult) -> None:
         as_json = result.as_json()
@@ -83,6 +83,9 @@ class History:
 
     def on_status(self, status: RunStatus) -> None:
         with self._lock:
+            before = self._status.quiet if self._status else QuietStatus()
+            now = status.quiet
+            self._quiet_revision += (before.places, before.suggestions) != (now.places, now.suggestions)
             self._status, self._status_s = status, self._clock()
             shares = {zone: round(share, 5) for zone, share in self._largest.items()}
             self._points.append((round(status.running_s, 1), shares))
@@ -123,6 +126,12 @@ class History:
             "whole_frame": WHOLE_FRAME,
         }
 
+    def quiet_places(self) -> dict[str, Any]:
+        """Return the quiet places and the suggested ignored areas."""
+        with self._lock:
+            quiet = self._status.quiet if self._status else QuietStatus()
+        return asdict(quiet)
+
     def state(self) -> dict[str, Any]:
         """Return the newest result and status."""
         with self._lock:
@@ -137,6 +146,7 @@ class History:
                 "inference_ms": result["inference_ms"] if result else None,
                 "events_revision": self._events_revision,
                 "config_revision": self._config_revision,
+                "quiet_revision": self._quiet_revision,
                 "point": self._points[-1] if self._points[-1][0] != NO_POINT else None,
                 "stale_after_s": stale_after_s(self._config),
             }

@@ -1,0 +1,180 @@
+"""Places: where something raised an alarm and how it looked. Values and pure functions.
+
+A place is compared with a region, never widened: cells that it did not have are not part of it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.detection.regions import Region
+from edge.detection.tracks import Track, shared_cells
+from edge.messages import Polygon
+
+MIN_WITHIN = 0.8
+"""A region is at a place if at least this part of its cells lies there."""
+MAX_GROWTH = 2.0
+"""A region that is larger than the place's largest by more than this factor is something else."""
+MIN_OFTEN = 0.1
+"""A cell belongs to a place if it was part of the region in at least this part of the frames."""
+MAX_FRAMES = 10_000  # counted frames; older ones then count half
+COLOUR_TOLERANCE, SPREAD_WEIGHT, MAX_TOLERANCE = 20.0, 2.0, 45.0
+"""How far the mean colour may differ, in grey levels: a fixed part, and more if it varied before."""
+LOOK_S, MAX_LOOKS = 1.0, 5
+"""A track is judged by its last sightings, since one that flickers changes its outline with every frame."""
+MAX_SIDE = 4096  # of a saved grid, in cells
+MAX_POLYGONS = 8
+CONTOUR_SCALE = 3  # contours pass through the middle of pixels: of a third of a cell, they follow its edges
+
+Rgb = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a fire was seen, and how it looked."""
+
+    id: str
+    """That of the fire."""
+    zone: str
+    region: Region
+    """Its cells, with the mean colour over time."""
+    share: float
+    """Its largest area in one frame, as a fraction of the frame."""
+    spread: Rgb
+    """Standard deviation of its mean colour over time, in grey levels."""
+
+    def on_grid(self, grid: tuple[int, int]) -> Place:
+        """Return the place on another grid. Cells that lie in it only in part are left out."""
+        return replace(self, region=self.region.on_grid(grid, min_part=0.999))
+
+    def looks_like(self, region: Region) -> bool:
+        """Return whether a region has about the same mean colour."""
+        return all(
+            abs(was - now) <= min(COLOUR_TOLERANCE + SPREAD_WEIGHT * spread, MAX_TOLERANCE)
+            for was, now, spread in zip(self.region.colour, region.colour, self.spread, strict=True)
+        )
+
+    def has(self, region: Region) -> bool:
+        """Return whether a region on the same grid lies here, is not much larger, and looks like it."""
+        if region.grid != self.region.grid or region.share > MAX_GROWTH * self.share or not self.looks_like(region):
+            return False
+        return shared_cells(region, self.region) >= MIN_WITHIN * region.area
+
+    def is_of(self, track: Track) -> bool:
+        """Return whether a track was here in most of its last sightings."""
+        regions = [
+            sighting.region for sighting in track.sightings if sighting.region and sighting.t_s >= track.seen_s - LOOK_S
+        ][-MAX_LOOKS:]
+        return 2 * sum(self.has(region) for region in regions) > len(regions)
+
+    def is_again(self, other: Place) -> bool:
+        """Return whether another place is this one again: they share half of their cells, and look alike."""
+        there = other.on_grid(self.region.grid).region
+        shared = shared_cells(there, self.region)
+        return 2 * shared >= max(there.area, self.region.area) and self.looks_like(other.region)
+
+    def polygons(self) -> tuple[Polygon, ...]:
+        """Return the outlines of its largest parts, as fractions of the frame, for people to see."""
+        fine = self.region.cells.repeat(CONTOUR_SCALE, axis=0).repeat(CONTOUR_SCALE, axis=1)
+        contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        height, width = self.region.grid
+        largest = sorted(contours, key=cv2.contourArea, reverse=True)[:MAX_POLYGONS]
+        return tuple(
+            tuple(
+                (
+                    round((self.region.left + (x + 0.5) / CONTOUR_SCALE) / width, 4),
+                    round((self.region.top + (y + 0.5) / CONTOUR_SCALE) / height, 4),
+                )
+                for x, y in cv2.approxPolyDP(contour, 0.8 * CONTOUR_SCALE, True)[:, 0].tolist()
+            )
+            for contour in largest
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        region = self.region
+        return {
+            "id": self.id,
+            "zone": self.zone,
+            "grid": region.grid,
+            "corner": (region.left, region.top),
+            "size": region.cells.shape,
+            "cells": base64.b64encode(np.packbits(region.cells).tobytes()).decode(),
+            "colour": [round(level, 1) for level in region.colour],
+            "spread": [round(level, 1) for level in self.spread],
+            "share": self.share,
+        }
+
+
+def place_from_json(saved: Mapping[str, Any]) -> Place:
+    """Return a saved place. Raises `KeyError`, `TypeError` or `ValueError` if it is damaged."""
+    grid, corner, size = (
+        (int(first), int(second)) for first, second in (saved["grid"], saved["corner"], saved["size"])
+    )
+    (left, top), (height, width) = corner, size
+    if not (max(grid) <= MAX_SIDE and min(*size) > 0 and min(corner) >= 0):
+        raise ValueError("the size of a place is not possible")
+    if top + height > grid[0] or left + width > grid[1]:
+        raise ValueError("a place is not within its grid")
+    bits = np.frombuffer(base64.b64decode(saved["cells"], validate=True), np.uint8)
+    cells = np.unpackbits(bits, count=height * width).reshape(height, width)
+    if bits.size != (height * width + 7) // 8 or not cells.any():
+        raise ValueError("the cells of a place do not fit its size")
+    if not 0 < (share := float(saved["share"])) <= 1:
+        raise ValueError("the area of a place is not a fraction")
+    region = Region(left, top, cells, grid, cv2.countNonZero(cells), 0.0, colour=_rgb(saved["colour"]))
+    return Place(str(saved["id"]), str(saved["zone"]), region, share, _rgb(saved["spread"]))
+
+
+def _rgb(levels: Any) -> Rgb:
+    red, green, blue = (float(level) for level in levels)
+    return red, green, blue
+
+
+class PlaceRecorder:
+    """Collects the place of one fire while it lasts."""
+
+    def __init__(self, fire_id: str, zone: str) -> None:
+        self.fire_id, self.zone = fire_id, zone
+        self._begin((0, 0))
+
+    def _begin(self, grid: tuple[int, int]) -> None:
+        self._counts: npt.NDArray[np.uint16] = np.zeros(grid, np.uint16)
+        self._frames = self._regions = 0
+        self._colour, self._squares = np.zeros(3), np.zeros(3)
+        self._share = 0.0
+
+    def add(self, regions: list[Region]) -> None:
+        """Add the regions of the fire in one frame, at least one. Another grid begins again."""
+        if self._counts.shape != regions[0].grid:
+            self._begin(regions[0].grid)
+        if self._frames >= MAX_FRAMES:
+            self._frames //= 2
+            self._counts //= 2
+        self._frames += 1
+        for region in regions:
+            self._counts[region.top : region.bottom, region.left : region.right] += region.cells
+            colour = np.array(region.colour)
+            self._colour += colour
+            self._squares += colour**2
+            self._regions += 1
+            self._share = max(self._share, region.share)
+
+    def place(self) -> Place | None:
+        """Return the place so far; None without any."""
+        if not self._frames:
+            return None
+        cells = (self._counts >= max(1.0, MIN_OFTEN * self._frames)).astype(np.uint8)
+        left, top, width, height = cv2.boundingRect(cells)
+        window = np.ascontiguousarray(cells[top : top + height, left : left + width])
+        mean = self._colour / self._regions
+        spread = np.sqrt(np.maximum(self._squares / self._regions - mean**2, 0.0))
+        rows, columns = self._counts.shape
+        region = Region(left, top, window, (rows, columns), cv2.countNonZero(window), 0.0, colour=_rgb(mean))
+        return Place(self.fire_id, self.zone, region, self._share, _rgb(spread))

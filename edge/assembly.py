@@ -67,6 +67,7 @@ class Parts:
         """Close the sinks, and write what must be remembered."""
         self.sinks.close()
         self.actions.close()
+        self.detector.suggestions.save()
         self.saved.close()
 
     def apply(self, new: Setup) -> None:

@@ -1,6 +1,6 @@
 """Suggested ignored areas: parts of the frame that show possible fire again and again, and never a fire.
 
-Each candidate track is counted once, by the hour and its box on a coarse grid. People decide: nothing is ignored by itself.
+Each candidate track is counted once, by the hour and its box on a coarse grid. Nothing is ignored until people say so.
 """
 
 from __future__ import annotations
@@ -129,8 +129,12 @@ class Suggestions:
                 self._done.add(track.id)
         self._done &= {track.id for track in tracks}
         if self._is_new and self._clock() - self._saved_s >= SAVE_INTERVAL_S:
-            self._is_new, self._saved_s = False, self._clock()
-            self._saved[COUNTS] = [count.as_json() for count in self._counts]
+            self.save()
+
+    def save(self) -> None:
+        """Keep the counts, such as at the end of a run."""
+        self._is_new, self._saved_s = False, self._clock()
+        self._saved[COUNTS] = [count.as_json() for count in self._counts]
 
     def areas(self, monitored: Cells) -> tuple[SuggestedArea, ...]:
         """Return the suggested areas, the one with most candidates first.

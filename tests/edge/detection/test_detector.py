@@ -191,6 +191,7 @@ def test_a_result_is_one_line_of_json_with_its_age() -> None:
                 "box": pytest.approx(result.tracks[0].box, abs=1e-4),
                 "share": pytest.approx(result.fire_share, abs=1e-4),
                 "confirmed": False,
+                "quiet": False,
             }
         ],
     }

@@ -3,6 +3,7 @@
 import { $, CLOCK, duration, element, getJson, percent, put } from "/dom.js";
 import { showEvents } from "/events.js";
 import { COLOURS, plot } from "/plot.js";
+import * as quiet from "/quiet.js";
 
 const SILENT_MS = 4000;  // the run sends its state every second
 const RETRY_MS = 2000;
@@ -29,6 +30,7 @@ function connect() {
     lost = false;
     if (reconnected) {
       revisions = {};
+      quiet.forgetRevision();
       const history = await getJson("/api/history");
       if (!history) return disconnect();
       points = history;
@@ -38,6 +40,7 @@ function connect() {
     show();
     await refresh("config_revision", "/api/areas", showAreas);
     await refresh("events_revision", "/api/events", (events) => showEvents(events, zoneName));
+    await quiet.show(state);
   };
   stream.onerror = () => {
     disconnect();

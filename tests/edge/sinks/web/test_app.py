@@ -102,6 +102,7 @@ def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
         "inference_ms": 5.7,
         "events_revision": 0,
         "config_revision": 0,
+        "quiet_revision": 0,
         "point": [12.3, {"stove": 0.25}],
         "source": "test",
         "camera_state": "stalled",

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from edge.actions import Actions, Answer, Arguments, text_argument
 from edge.detection.alarm import zones_of
-from edge.detection.place import Place, PlaceRecorder, place_from_json
+from edge.detection.place import Place, PlaceRecorder, last_regions, place_from_json
 from edge.detection.regions import Region
 from edge.detection.tracks import Track
 from edge.detection.zones import Cells
@@ -135,6 +135,8 @@ class PlaceMemory:
         again = [each for each in known if each.place.is_again(place)]
         # Pressing the button twice is one repetition.
         repeats = max((each.repeats + (each.place.id != fire_id) for each in again), default=1)
+        for each in again:
+            place = place.joined(each.place)
         hours = HOURS[min(repeats, len(HOURS)) - 1]
         new = QuietPlace(place, repeats, hours, now + timedelta(hours=hours), self._clock() + 3600 * hours)
         self._keep([each for each in known if each not in again] + [new])
@@ -152,7 +154,8 @@ class PlaceMemory:
         active = [self._place_on(confirmed[0].region.grid, each) for each in self._active()] if confirmed else []
         quiet: set[int] = set()
         for track in confirmed:
-            if place := next((place for place in active if place.is_of(track)), None):
+            regions = last_regions(track)
+            if place := next((place for place in active if place.is_of(regions)), None):
                 quiet.add(track.id)
                 self._log(place, t_s)
         if quiet and self._seen_s is not None and 0 <= t_s - self._seen_s <= MAX_GAP_S:

@@ -6,7 +6,8 @@ A place is compared with a region, never widened: cells that it did not have are
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,22 +64,41 @@ class Place:
 
     def has(self, region: Region) -> bool:
         """Return whether a region on the same grid lies here, is not much larger, and looks like it."""
-        if region.grid != self.region.grid or region.share > MAX_GROWTH * self.share or not self.looks_like(region):
+        if region.grid != self.region.grid or region.share > MAX_GROWTH * self.share:
+            return False
+        if not (self.region.left < region.right and region.left < self.region.right and self.looks_like(region)):
             return False
         return shared_cells(region, self.region) >= MIN_WITHIN * region.area
 
-    def is_of(self, track: Track) -> bool:
-        """Return whether a track was here in most of its last sightings."""
-        regions = [
-            sighting.region for sighting in track.sightings if sighting.region and sighting.t_s >= track.seen_s - LOOK_S
-        ][-MAX_LOOKS:]
-        return 2 * sum(self.has(region) for region in regions) > len(regions)
+    def is_of(self, regions: Sequence[Region]) -> bool:
+        """Return whether most of a track's `last_regions` were here."""
+        misses = 0
+        for region in regions:
+            misses += not self.has(region)
+            if 2 * misses >= len(regions):  # most tracks and places have nothing to do with each other
+                return False
+        return bool(regions)
 
     def is_again(self, other: Place) -> bool:
         """Return whether another place is this one again: they share half of their cells, and look alike."""
         there = other.on_grid(self.region.grid).region
         shared = shared_cells(there, self.region)
         return 2 * shared >= max(there.area, self.region.area) and self.looks_like(other.region)
+
+    def joined(self, earlier: Place) -> Place:
+        """Return this place with an earlier one that it is again: a region may look like either."""
+        there = earlier.on_grid(self.region.grid).region
+        left, top = min(self.region.left, there.left), min(self.region.top, there.top)
+        right, bottom = max(self.region.right, there.right), max(self.region.bottom, there.bottom)
+        cells = np.zeros((bottom - top, right - left), np.uint8)
+        for each in (self.region, there):
+            cells[each.top - top : each.bottom - top, each.left - left : each.right - left] |= each.cells
+        now, was = np.array(self.region.colour), np.array(there.colour)
+        region = replace(
+            self.region, left=left, top=top, cells=cells, area=cv2.countNonZero(cells), colour=_rgb((now + was) / 2)
+        )
+        spread = np.maximum(self.spread, earlier.spread) + np.abs(now - was) / 2
+        return replace(self, region=region, share=max(self.share, earlier.share), spread=_rgb(spread))
 
     def polygons(self) -> tuple[Polygon, ...]:
         """Return the outlines of its largest parts, as fractions of the frame, for people to see."""
@@ -110,6 +130,13 @@ class Place:
             "spread": [round(level, 1) for level in self.spread],
             "share": self.share,
         }
+
+
+def last_regions(track: Track) -> list[Region]:
+    """Return the last regions of a track, by which it is judged, the newest first."""
+    seen = (sighting for sighting in reversed(track.sightings) if sighting.region)
+    last = itertools.islice(seen, MAX_LOOKS)
+    return [each.region for each in last if each.region and each.t_s >= track.seen_s - LOOK_S]
 
 
 def place_from_json(saved: Mapping[str, Any]) -> Place:

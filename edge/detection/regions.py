@@ -116,12 +116,12 @@ def _measured(region: Region, probability: Map, fire: Cells, rgb: Frame | None, 
     """Return a region with its probability and colour, and its box without the margin of joining."""
     cells = region.cells
     window = np.s_[region.top : region.bottom, region.left : region.right]
-    reddest, colour = 0.0, (0.0, 0.0, 0.0)
+    reddest, (red, green, blue) = 0.0, (0.0, 0.0, 0.0)
     if rgb is not None:
         redness = cv2.subtract(rgb[window][..., 0], rgb[window][..., 2], dtype=cv2.CV_16S)
         background = min(cv2.mean(redness, 1 - fire[window])[0], 0.0)
         reddest = cv2.minMaxLoc(redness, mask=cells)[1] - background
-        colour = cv2.mean(rgb[window], cells)[:3]
+        red, green, blue, _ = cv2.mean(rgb[window], cells)
     needs_tile = whole is not None and cv2.mean(whole[window], cells)[0] < VISIBLE * probability[window].max()
     x, y, columns, rows = cv2.boundingRect(cells)
     return Region(
@@ -133,5 +133,5 @@ def _measured(region: Region, probability: Map, fire: Cells, rgb: Frame | None, 
         cv2.mean(probability[window], cells)[0] / 256,
         reddest,
         needs_tile,
-        colour,
+        (red, green, blue),
     )

@@ -133,6 +133,16 @@ def test_each_repetition_is_quiet_for_longer_even_after_its_time_and_a_restart()
         clocks.pass_s(1)
 
 
+def test_a_repetition_joins_what_was_seen_each_time_and_nothing_else() -> None:
+    places = memory(Clocks())
+    not_a_fire(places, "first", region(50, 50, 8, 12))
+    not_a_fire(places, "second", region(52, 50, 8, 12))
+    (status,) = places.statuses()
+    assert (status.id, status.repeats, status.share) == ("second", 2, region().share)
+    assert is_quiet(places, region(50, 50, 10, 12))
+    assert not is_quiet(places, region(50, 50, 13, 12))
+
+
 def test_another_place_or_look_is_quiet_for_an_hour_of_its_own() -> None:
     places = memory(Clocks())
     not_a_fire(places, "here", replace(region(), colour=RED))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from edge.actions import Actions
@@ -11,8 +10,7 @@ from edge.run_status import QuietPlaceStatus, QuietStatus, SuggestedArea
 from edge.secrets import WEB_PASSWORD
 from tests.support.browser import NEEDS_BROWSER, each, text, wait_with_status
 from tests.support.factories import result
-from tests.support.waiting import wait_for
-from tests.support.web_client import basic_auth, get_json, serving
+from tests.support.web_client import serving
 
 SQUARE = ((0.2, 0.2), (0.4, 0.2), (0.4, 0.5))
 PLACE = QuietPlaceStatus("fire-1", "stove", (SQUARE,), 0.04, 2, "2026-11-26T18:00:00+00:00")
@@ -22,7 +20,7 @@ pytestmark = NEEDS_BROWSER
 
 
 def test_a_quiet_place_is_shown_and_removed_and_a_suggestion_is_accepted(browser: Any, monkeypatch: Any) -> None:
-    monkeypatch.setenv(WEB_PASSWORD, "a long password")
+    monkeypatch.setenv(WEB_PASSWORD, "password")
     actions, asked = Actions(), list[Any]()
     quiet = [QuietStatus((PLACE,), (AREA,), 12.0)]
 
@@ -39,7 +37,8 @@ def test_a_quiet_place_is_shown_and_removed_and_a_suggestion_is_accepted(browser
     actions.register("ignore", ignore)
     with serving(actions=actions) as page:
         page.on_result(result(1.0, 0.0, on=False))
-        browser.get(page.url.replace("://", "://any:a%20long%20password@"))
+        browser.get(page.url.replace("://", "://any:password@"))
+        browser.get(page.url)  # a page with a password in its address may not fetch
 
         def wait(is_true: Any) -> None:
             def check() -> Any:
@@ -61,8 +60,7 @@ def test_a_quiet_place_is_shown_and_removed_and_a_suggestion_is_accepted(browser
         assert each(browser, "#quiet-areas polygon", "className.baseVal") == ["quiet", "suggested"]
         click("Remove")
         wait(lambda: asked == [{"id": "fire-1"}])
-        wait_with_status(page, lambda: not text(browser, "quiet-places"), quiet=quiet[0])
+        wait(lambda: not text(browser, "quiet-places"))
         click("Ignore this area")
         wait(lambda: text(browser, "quiet-error").startswith("the configuration cannot be written"))
         assert asked[1] == {"polygon": [list(corner) for corner in SQUARE]}
-        listed = get_json

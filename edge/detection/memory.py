@@ -81,8 +81,8 @@ class PlaceMemory:
         now: the wall clock.
 
     Example:
-        >>> memory = PlaceMemory(SavedState(path), now=lambda: datetime.now(UTC))
-        >>> memory.remember("20261122T224100Z-stove-3f9a")  # a fire that was none
+        >>> memory = PlaceMemory(SavedState(path), now=events.now)
+        >>> memory.remember("20261122T224100Z-stove-3f9a")  # not a fire
         >>> loud = [track for track in tracks if track.id not in memory.quiet(tracks, t_s)]
     """
 

@@ -201,7 +201,7 @@ class PlaceMemory:
 
     def _place_on(self, grid: tuple[int, int], quiet: QuietPlace) -> Place:
         place = self._on_grid.get(quiet.place.id)
-        if place is None or place.region.grid != grid:
+        if place is None or place.spots[0].region.grid != grid:
             place = self._on_grid[quiet.place.id] = quiet.place.on_grid(grid)
         return place
 
@@ -237,7 +237,7 @@ def _fitting(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the last values that fit into the file."""
     letters, kept = 0, []
     for value in reversed(values):
-        letters += len(value["cells"])
+        letters += sum(len(spot["cells"]) for spot in value["spots"])
         if letters > MAX_SAVED_LETTERS:
             break
         kept.append(value)

@@ -1,6 +1,7 @@
 """Places: where something raised an alarm and how it looked. Values and pure functions.
 
-A place is compared with a region, never widened: cells that it did not have are not part of it.
+A place has a spot for each region with its own look, such as a lamp and its reflection. A spot is compared with a
+region, never widened: cells that the region did not have are not part of it.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from edge.detection.regions import Region
 from edge.detection.tracks import Track, shared_cells
 from edge.messages import Polygon
 
 MIN_WITHIN = 0.8
-"""A region is at a place if at least this part of its cells lies there."""
+"""A region is at a spot if at least this part of its cells lies there."""
 MAX_GROWTH = 2.0
-"""A region that is larger than the place's largest by more than this factor is something else."""
+"""A region that is larger than the spot's largest by more than this factor is something else."""
 MIN_OFTEN = 0.1
-"""A cell belongs to a place if it was part of the region in at least this part of the frames."""
+"""A cell belongs to a spot if it was part of the region in at least this part of the frames. A spot that was seen in
+fewer of the fire's frames does not belong to its place."""
+MIN_SHARED = 0.5
+"""Spots are the same if they share this part of the larger one. A region with this part in a spot is added to it."""
+MAX_SPOTS = 8
 MAX_FRAMES = 10_000  # counted frames; older ones then count half
 COLOUR_TOLERANCE, SPREAD_WEIGHT, MAX_TOLERANCE = 20.0, 2.0, 45.0
 """How far the mean colour may differ, in grey levels: a fixed part, and more if it varied before."""
@@ -38,12 +42,9 @@ Rgb = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a fire was seen, and how it looked."""
+class Spot:
+    """Where one region of a fire was seen, and how it looked."""
 
-    id: str
-    """That of the fire."""
-    zone: str
     region: Region
     """Its cells, with the mean colour over time."""
     share: float
@@ -51,8 +52,8 @@ class Place:
     spread: Rgb
     """Standard deviation of its mean colour over time, in grey levels."""
 
-    def on_grid(self, grid: tuple[int, int]) -> Place:
-        """Return the place on another grid. Cells that lie in it only in part are left out."""
+    def on_grid(self, grid: tuple[int, int]) -> Spot:
+        """Return the spot on another grid. Cells that lie in it only in part are left out."""
         return replace(self, region=self.region.on_grid(grid, min_part=0.999))
 
     def looks_like(self, region: Region) -> bool:
@@ -70,23 +71,14 @@ class Place:
             return False
         return shared_cells(region, self.region) >= MIN_WITHIN * region.area
 
-    def is_of(self, regions: Sequence[Region]) -> bool:
-        """Return whether most of a track's `last_regions` were here."""
-        misses = 0
-        for region in regions:
-            misses += not self.has(region)
-            if 2 * misses >= len(regions):  # most tracks and places have nothing to do with each other
-                return False
-        return bool(regions)
-
-    def is_again(self, other: Place) -> bool:
-        """Return whether another place is this one again: they share half of their cells, and look alike."""
+    def is_again(self, other: Spot) -> bool:
+        """Return whether another spot is this one again: they share half of their cells, and look alike."""
         there = other.on_grid(self.region.grid).region
         shared = shared_cells(there, self.region)
-        return 2 * shared >= max(there.area, self.region.area) and self.looks_like(other.region)
+        return shared >= MIN_SHARED * max(there.area, self.region.area) and self.looks_like(other.region)
 
-    def joined(self, earlier: Place) -> Place:
-        """Return this place with an earlier one that it is again: a region may look like either."""
+    def joined(self, earlier: Spot) -> Spot:
+        """Return this spot with an earlier one that it is again: a region may look like either."""
         there = earlier.on_grid(self.region.grid).region
         left, top = min(self.region.left, there.left), min(self.region.top, there.top)
         right, bottom = max(self.region.right, there.right), max(self.region.bottom, there.bottom)
@@ -120,8 +112,6 @@ class Place:
     def as_json(self) -> dict[str, Any]:
         region = self.region
         return {
-            "id": self.id,
-            "zone": self.zone,
             "grid": region.grid,
             "corner": (region.left, region.top),
             "size": region.cells.shape,
@@ -130,6 +120,56 @@ class Place:
             "spread": [round(level, 1) for level in self.spread],
             "share": self.share,
         }
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a fire was seen: one spot or several, the most frequent first."""
+
+    id: str
+    """That of the fire."""
+    zone: str
+    spots: tuple[Spot, ...]
+
+    @property
+    def share(self) -> float:
+        """The largest area of its spots in one frame, as a fraction of the frame."""
+        return max(spot.share for spot in self.spots)
+
+    def on_grid(self, grid: tuple[int, int]) -> Place:
+        """Return the place on another grid. Cells that lie in it only in part are left out."""
+        return replace(self, spots=tuple(spot.on_grid(grid) for spot in self.spots))
+
+    def is_of(self, regions: Sequence[Region]) -> bool:
+        """Return whether most of a track's `last_regions` were here."""
+        misses = 0
+        for region in regions:
+            misses += not any(spot.has(region) for spot in self.spots)
+            if 2 * misses >= len(regions):  # most tracks and places have nothing to do with each other
+                return False
+        return bool(regions)
+
+    def is_again(self, other: Place) -> bool:
+        """Return whether another place has a spot of this one."""
+        return any(spot.is_again(there) for spot in self.spots for there in other.spots)
+
+    def joined(self, earlier: Place) -> Place:
+        """Return this place with what an earlier one adds."""
+        spots = list(self.spots)
+        for there in earlier.spots:
+            same = next((index for index, spot in enumerate(spots) if spot.is_again(there)), None)
+            if same is None:
+                spots.append(there)
+            else:
+                spots[same] = spots[same].joined(there)
+        return replace(self, spots=tuple(spots[:MAX_SPOTS]))
+
+    def polygons(self) -> tuple[Polygon, ...]:
+        """Return its outlines, as fractions of the frame, for people to see."""
+        return tuple(polygon for spot in self.spots for polygon in spot.polygons())
+
+    def as_json(self) -> dict[str, Any]:
+        return {"id": self.id, "zone": self.zone, "spots": [spot.as_json() for spot in self.spots]}
 
 
 def last_regions(track: Track) -> list[Region]:
@@ -141,6 +181,13 @@ def last_regions(track: Track) -> list[Region]:
 
 def place_from_json(saved: Mapping[str, Any]) -> Place:
     """Return a saved place. Raises `KeyError`, `TypeError` or `ValueError` if it is damaged."""
+    spots = tuple(_spot_from_json(spot) for spot in saved["spots"][:MAX_SPOTS])
+    if not spots:
+        raise ValueError("a place has no spot")
+    return Place(str(saved["id"]), str(saved["zone"]), spots)
+
+
+def _spot_from_json(saved: Mapping[str, Any]) -> Spot:
     grid, corner, size = (
         (int(first), int(second)) for first, second in (saved["grid"], saved["corner"], saved["size"])
     )
@@ -156,7 +203,7 @@ def place_from_json(saved: Mapping[str, Any]) -> Place:
     if not 0 < (share := float(saved["share"])) <= 1:
         raise ValueError("the area of a place is not a fraction")
     region = Region(left, top, cells, grid, cv2.countNonZero(cells), 0.0, colour=_rgb(saved["colour"]))
-    return Place(str(saved["id"]), str(saved["zone"]), region, share, _rgb(saved["spread"]))
+    return Spot(region, share, _rgb(saved["spread"]))
 
 
 def _rgb(levels: Any) -> Rgb:
@@ -169,39 +216,70 @@ class PlaceRecorder:
 
     def __init__(self, fire_id: str, zone: str) -> None:
         self.fire_id, self.zone = fire_id, zone
-        self._begin((0, 0))
+        self._spots: list[SpotRecorder] = []
+        self._frames = 0
 
-    def _begin(self, grid: tuple[int, int]) -> None:
-        self._counts: npt.NDArray[np.uint16] = np.zeros(grid, np.uint16)
-        self._frames = self._regions = 0
-        self._colour, self._squares = np.zeros(3), np.zeros(3)
-        self._share = 0.0
-
-    def add(self, regions: list[Region]) -> None:
+    def add(self, regions: Sequence[Region]) -> None:
         """Add the regions of the fire in one frame, at least one. Another grid begins again."""
-        if self._counts.shape != regions[0].grid:
-            self._begin(regions[0].grid)
-        if self._frames >= MAX_FRAMES:
-            self._frames //= 2
-            self._counts //= 2
-        self._frames += 1
+        if self._spots and self._spots[0].grid != regions[0].grid:
+            self._spots, self._frames = [], 0
+        self._frames = min(self._frames + 1, MAX_FRAMES)
         for region in regions:
-            self._counts[region.top : region.bottom, region.left : region.right] += region.cells
-            colour = np.array(region.colour)
-            self._colour += colour
-            self._squares += colour**2
-            self._regions += 1
-            self._share = max(self._share, region.share)
+            spot = next((spot for spot in self._spots if spot.fits(region)), None)
+            if spot is None:
+                if len(self._spots) >= MAX_SPOTS:
+                    continue  # more than the place of one thing: it raises an alarm again
+                spot = SpotRecorder(region.grid)
+                self._spots.append(spot)
+            spot.add(region)
 
     def place(self) -> Place | None:
         """Return the place so far; None without any."""
-        if not self._frames:
-            return None
-        cells = (self._counts >= max(1.0, MIN_OFTEN * self._frames)).astype(np.uint8)
+        frequent = [spot for spot in self._spots if spot.regions >= MIN_OFTEN * self._frames]
+        frequent.sort(key=lambda spot: -spot.regions)
+        spots = tuple(recorded for spot in frequent if (recorded := spot.spot()))
+        return Place(self.fire_id, self.zone, spots) if spots else None
+
+
+class SpotRecorder:
+    """Collects the cells and the look of one region over time."""
+
+    def __init__(self, grid: tuple[int, int]) -> None:
+        self.grid = grid
+        self.regions = 0.0
+        """How many were added; the oldest of more than `MAX_FRAMES` count half."""
+        self._counts = np.zeros(grid, np.uint16)
+        self._colour, self._squares = np.zeros(3), np.zeros(3)
+        self._share = 0.0
+
+    def fits(self, region: Region) -> bool:
+        """Return whether a region continues it: it was here for the greater part, and looks about the same."""
+        mean = self._colour / self.regions
+        if max(abs(was - now) for was, now in zip(mean, region.colour, strict=True)) > MAX_TOLERANCE:
+            return False
+        here = self._counts[region.top : region.bottom, region.left : region.right] > 0
+        return cv2.countNonZero(region.cells * here) >= MIN_SHARED * region.area
+
+    def add(self, region: Region) -> None:
+        """Add a region of one frame."""
+        if self.regions >= MAX_FRAMES:
+            self.regions, self._colour, self._squares = self.regions / 2, self._colour / 2, self._squares / 2
+            self._counts //= 2
+        self.regions += 1
+        self._counts[region.top : region.bottom, region.left : region.right] += region.cells
+        colour = np.array(region.colour)
+        self._colour += colour
+        self._squares += colour**2
+        self._share = max(self._share, region.share)
+
+    def spot(self) -> Spot | None:
+        """Return the spot so far; None without a frequent cell."""
+        cells = (self._counts >= max(1.0, MIN_OFTEN * self.regions)).astype(np.uint8)
         left, top, width, height = cv2.boundingRect(cells)
+        if not width:
+            return None
         window = np.ascontiguousarray(cells[top : top + height, left : left + width])
-        mean = self._colour / self._regions
-        spread = np.sqrt(np.maximum(self._squares / self._regions - mean**2, 0.0))
-        rows, columns = self._counts.shape
-        region = Region(left, top, window, (rows, columns), cv2.countNonZero(window), 0.0, colour=_rgb(mean))
-        return Place(self.fire_id, self.zone, region, self._share, _rgb(spread))
+        mean = self._colour / self.regions
+        spread = np.sqrt(np.maximum(self._squares / self.regions - mean**2, 0.0))
+        region = Region(left, top, window, self.grid, cv2.countNonZero(window), 0.0, colour=_rgb(mean))
+        return Spot(region, self._share, _rgb(spread))

@@ -229,8 +229,13 @@ def test_places_and_fires_survive_a_restart_bounded_and_damaged_ones_are_left_ou
         memory(clocks, saved).remember("fire-8")
     entries = saved.get("quiet_places")
     (spot,) = entries[0]["spots"]
-    spots = [spot | change for change in ({"cells": "AA=="}, {"grid": [2, 2]}, {"share": float("nan")})]
-    changes = [{"spots": []}, {"until": 3}, {"hours": 1e9}, *({"spots": [each]} for each in spots)]
+    wrong: list[dict[str, Any]] = [{"cells": "AA=="}, {"grid": [2, 2]}, {"share": float("nan")}]
+    changes: list[dict[str, Any]] = [
+        {"spots": []},
+        {"until": 3},
+        {"hours": 1e9},
+        *({"spots": [spot | each]} for each in wrong),
+    ]
     saved["quiet_places"] = [7, *(entries[0] | change for change in changes), entries[1]]
     assert [each.id for each in memory(clocks, saved).statuses()] == [entries[1]["id"]]
     assert "7 of the saved quiet places are damaged" in caplog.text

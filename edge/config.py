@@ -13,6 +13,7 @@ from typing import Any
 
 from edge.config_schema import PathKind, read_section, read_toml, show, unknown_key
 from edge.config_tables import (
+    ArmingSection,
     ClipsSection,
     LoopSection,
     ModelSection,
@@ -47,6 +48,7 @@ class Config:
     alarm: AlarmRules = AlarmRules()  # noqa: RUF009 (frozen)
     detection: DetectionSettings = DetectionSettings()  # noqa: RUF009 (frozen)
     loop: LoopSection = LoopSection()  # noqa: RUF009 (frozen)
+    arming: ArmingSection = ArmingSection()  # noqa: RUF009 (frozen)
     clips: ClipsSection = ClipsSection()  # noqa: RUF009 (frozen)
     web: WebSection = WebSection()  # noqa: RUF009 (frozen)
     mqtt: MqttSection = MqttSection()  # noqa: RUF009 (frozen)

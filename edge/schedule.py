@@ -40,9 +40,7 @@ class Schedule:
                 for minute in range(first_min, first_min + length_min):
                     week[(day * DAY_MIN + minute) % WEEK_MIN] = 1
         if all(week):
-            raise UserError(
-                "the schedule never arms", "the windows cover the whole week: expected some time to be armed"
-            )
+            raise UserError("the schedule never arms", "it never arms: expected windows that leave some time out")
         return cls(bytes(week), zone)
 
     def is_disarmed(self, now: datetime) -> bool:

@@ -14,7 +14,7 @@ from tests.support.waiting import wait_for
 
 
 def content(path: Path) -> object:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         return json.loads(path.read_bytes())
     return None
 

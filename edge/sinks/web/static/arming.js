@@ -1,6 +1,6 @@
 // Arm, snooze and acknowledge: the state of the alarm, and buttons for it.
 
-import { $, CLOCK, act, getJson, put } from "/dom.js";
+import { $, CLOCK, act, canAct, put } from "/dom.js";
 
 const HALF_DAY_S = 43200;
 
@@ -35,9 +35,8 @@ export function show(newState) {
 }
 
 async function askForPassword() {
-  const answer = await getJson("/api/token");
-  if (!answer) return;  // asked again with the next state
-  hasPassword = Boolean(answer.token);
+  hasPassword = await canAct();
+  if (hasPassword === null) return;  // asked again with the next state
   for (const name of ["arm", "snooze", "acknowledge"]) $(name).disabled = !hasPassword;
   if (!hasPassword) put("arming-note", "These buttons need a password: set [web] password_file.");
 }

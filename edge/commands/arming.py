@@ -10,13 +10,14 @@ import typer
 
 from edge.action_client import act
 from edge.config import load_config
+from edge.secrets import load_service_secrets
 
 ConfigOption = Annotated[Path | None, typer.Option(help="The configuration of the run, with [web] listen.")]
 
 
 def arm_command(config: ConfigOption = None) -> None:
     """Arm the alarm: end disarming and a snooze. In a window of the schedule, until the window ends."""
-    print_state(act(load_config(config), "arm"))
+    print_state(ask(config, "arm"))
 
 
 def disarm_command(
@@ -24,7 +25,7 @@ def disarm_command(
     hours: Annotated[float | None, typer.Option(help="For how long; [arming] disarm_h by default.")] = None,
 ) -> None:
     """Disarm the alarm for some hours: fires are recorded and shown, and nobody is notified."""
-    print_state(act(load_config(config), "disarm", {} if hours is None else {"hours": hours}))
+    print_state(ask(config, "disarm", hours=hours))
 
 
 def snooze_command(
@@ -34,7 +35,7 @@ def snooze_command(
     ] = None,
 ) -> None:
     """Silence the alarm for some minutes."""
-    print_state(act(load_config(config), "snooze", {} if minutes is None else {"minutes": minutes}))
+    print_state(ask(config, "snooze", minutes=minutes))
 
 
 def acknowledge_command(
@@ -42,8 +43,13 @@ def acknowledge_command(
     zone: Annotated[str | None, typer.Option(help="Only the fire in this zone.")] = None,
 ) -> None:
     """Silence the fires that are raised now until they end, or grow to more than twice their area."""
-    answer = act(load_config(config), "acknowledge", {} if zone is None else {"zone": zone})
-    print(f"acknowledged: {', '.join(answer['zones'])}")
+    print(f"acknowledged: {', '.join(ask(config, 'acknowledge', zone=zone)['zones'])}")
+
+
+def ask(config: Path | None, action: str, **arguments: float | str | None) -> dict[str, Any]:
+    """Return the run's answer to an action; arguments that are None are left out. Raises `UserError`."""
+    load_service_secrets()  # the page's password
+    return act(load_config(config), action, {name: value for name, value in arguments.items() if value is not None})
 
 
 def print_state(answer: dict[str, Any]) -> None:

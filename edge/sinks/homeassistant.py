@@ -26,7 +26,7 @@ def discovery(
     version: str,
     model_sha256: str,
     snapshots: bool,
-    has_commands: bool = True,
+    has_commands: bool,
 ) -> list[tuple[str, str]]:
     """Return the topics and payloads of a camera's discovery messages.
 

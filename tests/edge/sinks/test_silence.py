@@ -110,11 +110,14 @@ def test_terminal_metrics_and_systemd_say_that_nobody_is_notified() -> None:
 
 
 def test_home_assistant_gets_a_switch_and_buttons_and_its_sensor_respects_a_snooze() -> None:
-    def entities(**options: bool) -> dict[str, Any]:
-        messages = discovery("ha", BASE, "kitchen", ["stove"], version="1", model_sha256="", snapshots=False, **options)
+    def entities(*, has_commands: bool) -> dict[str, Any]:
+        messages = discovery(
+            "ha", BASE, "kitchen", ["stove"],
+            version="1", model_sha256="", snapshots=False, has_commands=has_commands,
+        )  # fmt: skip
         return {topic.split("/")[-2]: json.loads(payload) for topic, payload in messages}
 
-    found = entities()
+    found = entities(has_commands=True)
     fire, zone = found["fire_stove"], 'value_json.zones["stove"]'
     assert fire["value_template"] == f"{{{{ 'ON' if {zone}.alarm and not {zone}.silence else 'OFF' }}}}"
     assert f"'detected': {zone}.alarm, 'silence': {zone}.silence}} | tojson }}}}" in fire["json_attributes_template"]

@@ -78,8 +78,7 @@ class Mqtt(OutboxSink):
         """Alarms, silences, camera problem and camera state as published last."""
         self._published_s = 0.0
         self._discovered: tuple[object, ...] | None = None  # zones and model as published last
-        self._is_due = threading.Event()
-        """Set to publish everything with the next result or status."""
+        self._is_due = threading.Event()  # set to publish everything with the next result or status
         self._config_topics: set[str] = set()
         """Retained discovery topics of this camera, including those of earlier runs."""
         self._config_lock = threading.Lock()

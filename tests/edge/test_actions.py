@@ -73,9 +73,14 @@ def test_too_many_actions_are_refused_until_the_loop_has_carried_some_out() -> N
 
 
 def test_an_action_that_nobody_waits_for_any_more_is_not_carried_out() -> None:
-    actions, done = Actions(), []
-    actions.register("append", lambda arguments: {"n": done.append(arguments["n"])})
-    first, _ = (actions.submit("append", {"n": n}, origin="test") for n in range(2))
+    actions, done = Actions(), list[int]()
+
+    def note(arguments: Arguments) -> dict[str, Any]:
+        done.append(arguments["n"])
+        return {}
+
+    actions.register("note", note)
+    first, _ = (actions.submit("note", {"n": n}, origin="test") for n in range(2))
     assert first.cancel()
     actions.poll()
     assert done == [1]

@@ -81,7 +81,7 @@ def edge_process(
     """Start a run, with more variables of the environment, and kill it at the end."""
     process = subprocess.Popen(
         [*RUN, *map(str, arguments), "--log", "json"],
-        cwd=cwd, env=ENVIRONMENT | (environment or {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=cwd, env=ENVIRONMENT | dict(environment or {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     run = EdgeProcess(process)
     with until_killed(process, run._read_stdout, run._read_stderr):

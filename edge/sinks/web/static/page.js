@@ -71,9 +71,9 @@ function show() {
   const stale = !silent && state.frame_age_s > state.stale_after_s / 2;  // before the run calls it stale
   const waiting = !silent && state.frame_age_s === null;
   const alarms = silent ? [] : Object.keys(state.zones).filter((name) => state.zones[name].alarm);
-  const sounding = alarms.filter((name) => !state.zones[name].silence);
+  const silence = silent ? "" : arming.silenceText(state);  // known before the next frame, unlike that of the zones
+  const sounding = silence ? [] : alarms.filter((name) => state.zones[name].silence !== "acknowledged");
   const zones = (sounding.length ? sounding : alarms).map(zoneName).filter(Boolean).join(", ");
-  const silence = silent ? "" : arming.silenceText(state);
 
   let text = "No alarm", kind = "calm", cover = "";
   if (silent) [text, kind, cover] = ["Connection lost", "lost", "Connection lost. The current state is unknown."];

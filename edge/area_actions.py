@@ -1,0 +1,129 @@
+"""Actions that change zones and ignored areas in the configuration file, which stays the one truth: the run reloads it.
+
+Nothing is written unless the new text passes what `fireseg-edge config check` checks. The file keeps its mode and owner,
+and what it held before is kept beside it, as a `.bak`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from edge.actions import Actions, Answer, Arguments, text_argument
+from edge.area_editor import rounded, with_areas
+from edge.config import Config, Overrides, load_config, read_areas
+from edge.config_schema import read_data
+from edge.detection.zones import Polygon, Zone
+from edge.errors import UserError, UserErrors
+from edge.files import replacing
+from edge.signals import RunControl
+
+
+class AreaActions:
+    """Offers `edit-areas`, `save-areas` and `ignore`. They wait for the disk, so they run in the thread of slow actions.
+
+    Args:
+        path: the configuration file of the run; None without one.
+        overrides: as for `load_config`.
+        control: where a reload is requested after each change.
+        check: raises `UserError` for a configuration that the run would not accept.
+        now: returns the local time, for the date behind new areas.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        overrides: Overrides,
+        control: RunControl,
+        check: Callable[[Config], object],
+        *,
+        now: Callable[[], datetime] = datetime.now,
+    ) -> None:
+        self._path, self._overrides, self._control, self._check, self._now = path, overrides, control, check, now
+
+    def register(self, actions: Actions) -> None:
+        """Offer the actions."""
+        for name, handler in (("edit-areas", self.read), ("save-areas", self.save), ("ignore", self.ignore)):
+            actions.register(name, handler, is_slow=True)
+
+    def read(self, _: Arguments) -> Answer:
+        """Return `zones` and `ignored` of the file, and their `revision`. Raises `UserError` if none can be saved."""
+        _, config = self._load(self._writable())
+        zones = [{"name": zone.name, "polygon": zone.polygon} for zone in config.zones]
+        return {"revision": config.areas_revision, "zones": zones, "ignored": config.ignored}
+
+    def save(self, arguments: Arguments) -> Answer:
+        """Replace all areas by `zones` and `ignored`, as in the file, if `revision` is that of the file.
+
+        Returns the new `revision`.
+        """
+        path = self._writable()
+        before, config = self._load(path)
+        if text_argument(arguments, "revision") != config.areas_revision:
+            raise UserError("the areas have been changed elsewhere since you opened them", "load them again")
+        errors: list[str] = []
+        zones, ignored = read_areas(arguments, "areas", errors)
+        if errors:
+            raise UserErrors(errors)
+        return self._write(path, before, zones, ignored)
+
+    def ignore(self, arguments: Arguments) -> Answer:
+        """Add an ignored area, `polygon`. Returns the new `revision`."""
+        path, errors = self._writable(), list[str]()
+        _, added = read_areas({"ignored": [{"polygon": arguments.get("polygon")}]}, "areas", errors)
+        if errors:
+            raise UserErrors(errors)
+        before, config = self._load(path)
+        return self._write(path, before, config.zones, (*config.ignored, *added))
+
+    def _writable(self) -> Path:
+        """Return the path of the file. Raises `UserError` if it cannot be changed."""
+        if self._path is None:
+            remedy = "write one with `fireseg-edge config init`, and start the run with --config"
+            raise UserError("the run has no configuration file to save areas in", remedy)
+        target = self._path.resolve()
+        if not (os.access(target, os.W_OK) and os.access(target.parent, os.W_OK | os.X_OK)):
+            remedy = "give the run a configuration in a folder that it may write, or edit the file and reload"
+            raise UserError(f"the run may not write {target} and its folder", remedy)
+        return self._path
+
+    def _load(self, path: Path) -> tuple[bytes, Config]:
+        data = read_data(path)
+        return data, load_config(path, self._overrides, data=data)
+
+    def _write(self, path: Path, before: bytes, zones: Sequence[Zone], ignored: Sequence[Polygon]) -> Answer:
+        comment = f"added on the page, {self._now().date()}"
+        after = with_areas(before.decode(), zones, ignored, comment=comment).encode()
+        config = load_config(path, self._overrides, data=after)
+        if _as_written(config.zones, config.ignored) != _as_written(zones, ignored):
+            raise UserError(f"the areas in {path} are written in an unusual way", "write each as a table, or edit the file")
+        self._check(config)
+        if after != before:
+            target = path.resolve()
+            _replace(target.with_name(f"{target.name}.bak"), before, like=target)
+            _replace(target, after, like=target)
+            self._control.reload = True
+        return {"revision": config.areas_revision}
+
+
+def _as_written(zones: Sequence[Zone], ignored: Sequence[Polygon]) -> tuple[list[Zone], list[Polygon]]:
+    """Return the areas in an order that does not depend on where they stand."""
+    named = [replace(zone, polygon=rounded(zone.polygon)) for zone in zones]
+    return sorted(named, key=lambda zone: zone.name), sorted(map(rounded, ignored))
+
+
+def _replace(path: Path, data: bytes, *, like: Path) -> None:
+    """Write a file durably, with the mode and owner of another. Raises `UserError`."""
+    status = like.stat()
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        own = os.fstat(file.fileno())
+        if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid):
+            os.fchown(file.fileno(), status.st_uid, status.st_gid)
+        os.fchmod(file.fileno(), stat.S_IMODE(status.st_mode))
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from edge.actions import Actions, Answer, Arguments, text_argument
 from edge.area_editor import rounded, with_areas
@@ -57,7 +58,7 @@ class AreaActions:
         return {"revision": config.areas_revision, "zones": zones, "ignored": config.ignored}
 
     def save(self, arguments: Arguments) -> Answer:
-        """Replace all areas by `zones` and `ignored`, as in the file, if `revision` is that of the file.
+        """Replace all areas by `zones`, with name and polygon, and `ignored`, polygons, if `revision` is the file's.
 
         Returns the new `revision`.
         """
@@ -65,18 +66,12 @@ class AreaActions:
         before, config = self._load(path)
         if text_argument(arguments, "revision") != config.areas_revision:
             raise UserError("the areas have been changed elsewhere since you opened them", "load them again")
-        errors: list[str] = []
-        zones, ignored = read_areas(arguments, "areas", errors)
-        if errors:
-            raise UserErrors(errors)
-        return self._write(path, before, zones, ignored)
+        return self._write(path, before, *_areas(arguments.get("zones"), arguments.get("ignored")))
 
     def ignore(self, arguments: Arguments) -> Answer:
         """Add an ignored area, `polygon`. Returns the new `revision`."""
-        path, errors = self._writable(), list[str]()
-        _, added = read_areas({"ignored": [{"polygon": arguments.get("polygon")}]}, "areas", errors)
-        if errors:
-            raise UserErrors(errors)
+        path = self._writable()
+        _, added = _areas([], [arguments.get("polygon")])
         before, config = self._load(path)
         return self._write(path, before, config.zones, (*config.ignored, *added))
 
@@ -108,6 +103,16 @@ class AreaActions:
             _replace(target, after, like=target)
             self._control.reload = True
         return {"revision": config.areas_revision}
+
+
+def _areas(zones: Any, polygons: Any) -> tuple[Sequence[Zone], Sequence[Polygon]]:
+    """Return the areas of an action. Raises `UserErrors`."""
+    ignored = [{"polygon": polygon} for polygon in polygons] if isinstance(polygons, list) else polygons
+    errors: list[str] = []
+    areas = read_areas({"zones": zones, "ignored": ignored}, "areas", errors)
+    if errors:
+        raise UserErrors(errors)
+    return areas
 
 
 def _as_written(zones: Sequence[Zone], ignored: Sequence[Polygon]) -> tuple[list[Zone], list[Polygon]]:

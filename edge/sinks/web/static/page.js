@@ -1,6 +1,7 @@
 // Shows the run's state as it arrives. Text from the run is inserted as text, never as markup.
 
 import { $, CLOCK, duration, element, getJson, percent, put } from "/dom.js";
+import { areasChanged } from "/editor.js";
 import { showEvents } from "/events.js";
 import { COLOURS, plot } from "/plot.js";
 
@@ -195,6 +196,7 @@ function showZones() {
 
 function showAreas(newAreas) {
   areas = newAreas;
+  areasChanged(areas.revision);
   const polygon = (corners, kind, zone) => {
     const drawn = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
     drawn.setAttribute("points", corners.map((corner) => corner.join(",")).join(" "));

@@ -1,7 +1,7 @@
-"""Actions that change zones and ignored areas in the configuration file, which stays the one truth: the run reloads it.
+"""Actions that change zones and ignored areas in the configuration file, from which the run then reloads them.
 
-Nothing is written unless the new text passes what `fireseg-edge config check` checks. The file keeps its mode and owner,
-and what it held before is kept beside it, as a `.bak`.
+Nothing is written unless the new text passes what `fireseg-edge config check` checks. The file keeps its mode and
+owner, and what it held before is kept beside it, as a `.bak`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from edge.actions import Actions, Answer, Arguments, text_argument
 from edge.area_editor import rounded, with_areas
 from edge.config import Config, Overrides, load_config, read_areas
 from edge.config_schema import read_data
-from edge.detection.zones import Polygon, Zone
+from edge.detection.zones import Point, Polygon, Zone
 from edge.errors import UserError, UserErrors
 from edge.files import replacing
 from edge.signals import RunControl
 
 
 class AreaActions:
-    """Offers `edit-areas`, `save-areas` and `ignore`. They wait for the disk, so they run in the thread of slow actions.
+    """Offers `edit-areas`, `save-areas` and `ignore`, as slow actions: they wait for the disk.
 
     Args:
         path: the configuration file of the run; None without one.
@@ -53,7 +53,7 @@ class AreaActions:
 
     def read(self, _: Arguments) -> Answer:
         """Return `zones` and `ignored` of the file, and their `revision`. Raises `UserError` if none can be saved."""
-        _, config = self._load(self._writable())
+        config = self._load(self._writable())[1]
         zones = [{"name": zone.name, "polygon": zone.polygon} for zone in config.zones]
         return {"revision": config.areas_revision, "zones": zones, "ignored": config.ignored}
 
@@ -81,7 +81,8 @@ class AreaActions:
             remedy = "write one with `fireseg-edge config init`, and start the run with --config"
             raise UserError("the run has no configuration file to save areas in", remedy)
         target = self._path.resolve()
-        if not (os.access(target, os.W_OK) and os.access(target.parent, os.W_OK | os.X_OK)):
+        may_write = os.access(target, os.W_OK) and os.access(target.parent, os.W_OK | os.X_OK)
+        if os.access(target, os.F_OK) and not may_write:
             remedy = "give the run a configuration in a folder that it may write, or edit the file and reload"
             raise UserError(f"the run may not write {target} and its folder", remedy)
         return self._path
@@ -95,7 +96,9 @@ class AreaActions:
         after = with_areas(before.decode(), zones, ignored, comment=comment).encode()
         config = load_config(path, self._overrides, data=after)
         if _as_written(config.zones, config.ignored) != _as_written(zones, ignored):
-            raise UserError(f"the areas in {path} are written in an unusual way", "write each as a table, or edit the file")
+            raise UserError(
+                f"the areas in {path} are written in an unusual way", "write each as a table, or edit the file"
+            )
         self._check(config)
         if after != before:
             target = path.resolve()
@@ -115,7 +118,7 @@ def _areas(zones: Any, polygons: Any) -> tuple[Sequence[Zone], Sequence[Polygon]
     return areas
 
 
-def _as_written(zones: Sequence[Zone], ignored: Sequence[Polygon]) -> tuple[list[Zone], list[Polygon]]:
+def _as_written(zones: Sequence[Zone], ignored: Sequence[Polygon]) -> tuple[list[Zone], list[tuple[Point, ...]]]:
     """Return the areas in an order that does not depend on where they stand."""
     named = [replace(zone, polygon=rounded(zone.polygon)) for zone in zones]
     return sorted(named, key=lambda zone: zone.name), sorted(map(rounded, ignored))

@@ -1,7 +1,8 @@
 """Write zones and ignored areas into the text of a configuration, and leave everything else in it as it is.
 
-The text is cut at its table headers. Only [[zones]] and [[ignored]] tables that differ are edited, each by tomlkit, which
-keeps its comments; all others keep every byte.
+The text is cut at its table headers. Only [[zones]] and [[ignored]] tables that differ are edited, each by tomlkit,
+which keeps its comments; all others keep every byte. tomlkit alone would reorder tables, and take the comment before
+the next table away with a deleted one.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ class Area:
 def with_areas(text: str, zones: Sequence[Zone], ignored: Sequence[Polygon], *, comment: str = "") -> str:
     """Return the text of a configuration with these zones and ignored areas, corners rounded to three decimals.
 
-    A table that is there already is recognised by its name, or by half of its corners, and keeps its place, its comments
-    and whatever is equal. New tables follow the last one of their kind, else they end the text. Areas given as an inline
-    array, `zones = […]`, become tables when one of them changes.
+    A table that is there already is recognised by its name, or by half of its corners, and keeps its place, its
+    comments and whatever is equal. New tables follow the last one of their kind, else they end the text. Areas given as
+    an inline array, `zones = […]`, become tables when one of them changes.
 
     Args:
         text: a valid configuration.

@@ -69,7 +69,9 @@ def read_data(path: Path) -> bytes:
 def parse_toml(data: bytes, path: Path) -> dict[str, Any]:
     """Return the tables of a TOML file. Raises `UserError` if it cannot be parsed."""
     if len(data) > MAX_BYTES:
-        raise UserError(f"configuration {path} has {len(data) / 1e6:.1f} MB", f"expected at most {MAX_BYTES / 1e6:.1f} MB")
+        raise UserError(
+            f"configuration {path} has {len(data) / 1e6:.1f} MB", f"expected at most {MAX_BYTES / 1e6:.1f} MB"
+        )
     if LONG_CHAIN.search(data):
         raise UserError(f"configuration {path} has a name of more than {MAX_CHAIN} parts", "expected [table] and key")
     try:

@@ -127,8 +127,8 @@ def plan_service(config: Config, path: Path | None, user: str | None) -> Service
 def config_folder(path: Path, user: str, program: Path) -> Path | None:
     """Return the folder of the configuration if the service may write it, so that zones can be drawn on the page.
 
-    None unless it belongs to the user, and neither programs nor the home directory lie in it: a service that could write
-    those could change what runs outside its sandbox.
+    None unless it belongs to the user, and neither programs nor the home directory lie in it: a service that could
+    write those could change what runs outside its sandbox.
     """
     folder = path.resolve().parent
     try:

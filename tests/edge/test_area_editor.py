@@ -142,7 +142,7 @@ def test_a_new_area_does_not_inherit_the_comments_of_a_deleted_one() -> None:
 
 
 def test_areas_in_an_inline_array_become_tables() -> None:
-    text = 'zones = []\nignored = [{polygon = [[0, 0], [1, 0], [1, 1]]}] # dark\n# Loop.\n[loop]\nmax_fps = 5'
+    text = "zones = []\nignored = [{polygon = [[0, 0], [1, 0], [1, 1]]}] # dark\n# Loop.\n[loop]\nmax_fps = 5"
     edited = with_areas(text, [STOVE], [((0, 0), (1, 0), (1, 1))])
     assert edited.startswith(text.removeprefix("zones = []\n") + "\n\n[[zones]]\nname")
     assert read(edited) == ({STOVE}, [((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))])

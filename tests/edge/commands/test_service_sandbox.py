@@ -56,7 +56,11 @@ def test_a_run_makes_no_system_call_that_the_unit_forbids(shipped_model: Path, t
 def saving(path: Path, *sandbox: str) -> subprocess.CompletedProcess[str]:
     """Add an ignored area to a configuration inside a sandbox."""
     return subprocess.run(
-        [*sandbox, sys.executable, "-c", SAVE, str(path)], env=ENVIRONMENT, capture_output=True, text=True, timeout=WAIT_S
+        [*sandbox, sys.executable, "-c", SAVE, str(path)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
     )
 
 
@@ -69,7 +73,9 @@ def test_areas_are_saved_where_only_the_folder_of_the_configuration_is_writable(
     folder.mkdir()
     path = folder / "fireseg.toml"
     path.write_text("# Kitchen.\n")
-    bind = f"mount --bind {tmp_path} {tmp_path} && mount --bind {folder} {folder} && mount -o remount,ro,bind {tmp_path}"
+    bind = (
+        f"mount --bind {tmp_path} {tmp_path} && mount --bind {folder} {folder} && mount -o remount,ro,bind {tmp_path}"
+    )
     protect = "true" if folder_is_writable else f"mount -o remount,ro,bind {folder}"
     if subprocess.run(["unshare", "--mount", "sh", "-c", bind], capture_output=True).returncode:
         pytest.skip("mounting in a namespace needs root")
@@ -78,7 +84,9 @@ def test_areas_are_saved_where_only_the_folder_of_the_configuration_is_writable(
         assert done.returncode == 0, done.stderr
         assert path.read_text().startswith("# Kitchen.\n\n[[ignored]]")
     else:
-        problem = f"the run may not write {path} and its folder: give the run a configuration in a folder that it may write"
+        problem = (
+            f"the run may not write {path} and its folder: give the run a configuration in a folder that it may write"
+        )
         assert problem in done.stderr.splitlines()[-1]
         assert path.read_text() == "# Kitchen.\n"
 

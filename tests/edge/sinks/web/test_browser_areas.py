@@ -52,6 +52,7 @@ def path(browser: Any, shipped_model: Path, tmp_path: Path) -> Iterator[Path]:
         browser.get(run.wait_for_log("the live page is at").split()[-1])
         wait_for(lambda: text(browser, "cover") == "" and each(browser, "#areas polygon", "id"))
         yield tmp_path / "fireseg.toml"
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def press(browser: Any, element: str) -> None:
@@ -69,19 +70,16 @@ def tap(browser: Any, x: float, y: float, kind: str = "touch") -> None:
 
 
 def drag(browser: Any, start: tuple[float, float], end: tuple[float, float], kind: str) -> None:
-    from selenium.webdriver.common.actions.action_builder import ActionBuilder
-    from selenium.webdriver.common.actions.pointer_input import PointerInput
-
     browser.execute_script("document.getElementById('draft').scrollIntoView({block: 'center'})")
     box = browser.execute_script("return document.getElementById('draft').getBoundingClientRect().toJSON()")
-    actions = ActionBuilder(browser, mouse=PointerInput(kind, kind), duration=20)
-    pointer = actions.pointer_action
-    for index, (x, y) in enumerate([start, end]):
-        pointer.move_to_location(round(box["left"] + x * box["width"]), round(box["top"] + y * box["height"]))
-        if index == 0:
-            pointer.pointer_down()
-    pointer.pointer_up()
-    actions.perform()
+
+    def move(x: float, y: float) -> dict[str, Any]:
+        x_px, y_px = round(box["left"] + x * box["width"]), round(box["top"] + y * box["height"])
+        return {"type": "pointerMove", "duration": 20, "x": x_px, "y": y_px}
+
+    steps = [move(*start), {"type": "pointerDown", "button": 0}, move(*end), {"type": "pointerUp", "button": 0}]
+    pointer = {"type": "pointer", "id": kind, "parameters": {"pointerType": kind}, "actions": steps}
+    browser.execute("actions", {"actions": [pointer]})
 
 
 def save(browser: Any) -> None:
@@ -96,10 +94,13 @@ def near(zone: Zone, *corners: tuple[float, float]) -> bool:
 
 def test_a_zone_drawn_by_touch_is_saved_with_the_comments_kept_and_applied(browser: Any, path: Path) -> None:
     corners = ((0.05, 0.1), (0.3, 0.1), (0.3, 0.6), (0.05, 0.6))
+    phone = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     begin(browser)
     press(browser, "new-zone")
     for corner in corners:
         tap(browser, *corner)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
     browser.save_screenshot(str(SCREENSHOT.with_name("page-editor.png")))
     tap(browser, *corners[0])
     name = browser.find_element("css selector", "#editor-list li:last-child input")

@@ -61,10 +61,18 @@ def field(
     return dataclasses.field(default=default, metadata=key)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the tables of a TOML file. Raises `UserError` if it cannot be read or parsed."""
+def read_data(path: Path) -> bytes:
+    """Return the bytes of a configuration file. Raises `UserError` if it cannot be read."""
     remedy = "check the path, or write one with `fireseg-edge config init`"
-    data = read_limited(path, MAX_BYTES, remedy, "configuration")
+    return read_limited(path, MAX_BYTES, remedy, "configuration")
+
+
+def parse_toml(data: bytes, path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file. Raises `UserError` if it cannot be parsed."""
+    if len(data) > MAX_BYTES:
+        raise UserError(
+            f"configuration {path} has {len(data) / 1e6:.1f} MB", f"expected at most {MAX_BYTES / 1e6:.1f} MB"
+        )
     if LONG_CHAIN.search(data):
         raise UserError(f"configuration {path} has a name of more than {MAX_CHAIN} parts", "expected [table] and key")
     try:

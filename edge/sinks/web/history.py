@@ -123,6 +123,7 @@ class History:
             "zones": [{"name": zone.name, "polygon": zone.polygon} for zone in config.zones],
             "ignored": config.ignored,
             "whole_frame": WHOLE_FRAME,
+            "revision": config.areas_revision,
         }
 
     def state(self) -> dict[str, Any]:

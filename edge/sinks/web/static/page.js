@@ -2,6 +2,7 @@
 
 import * as arming from "/arming.js";
 import { $, CLOCK, duration, element, getJson, percent, put } from "/dom.js";
+import { areasChanged } from "/editor.js";
 import { showEvents } from "/events.js";
 import { COLOURS, plot } from "/plot.js";
 
@@ -201,6 +202,7 @@ function showZones() {
 
 function showAreas(newAreas) {
   areas = newAreas;
+  areasChanged(areas.revision);
   const polygon = (corners, kind, zone) => {
     const drawn = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
     drawn.setAttribute("points", corners.map((corner) => corner.join(",")).join(" "));

@@ -205,11 +205,13 @@ def test_areas_are_the_configured_polygons(tmp_path: Path) -> None:
         '[[zones]]\nname = "<b>stove"\npolygon = [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9]]\n'
         "[[ignored]]\npolygon = [[0, 0], [0.1, 0], [0.1, 0.1]]\n"
     )
-    with serving(load_config(path)) as page:
+    config = load_config(path)
+    with serving(config) as page:
         assert get_json(page, "/api/areas") == {
             "zones": [{"name": "<b>stove", "polygon": [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9]]}],
             "ignored": [[[0, 0], [0.1, 0], [0.1, 0.1]]],
             "whole_frame": "frame",
+            "revision": config.areas_revision,
         }
 
 

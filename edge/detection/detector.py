@@ -23,7 +23,7 @@ from edge.detection.view_planner import ViewPlanner
 from edge.detection.views import WHOLE, DetectionSettings, Infrared, View, merge, tile_input
 from edge.detection.zones import ZoneMap
 from edge.images import Frame, Map, Mask
-from edge.messages import Box, Event, FineView, FrameResult, TrackStatus
+from edge.messages import Box, Event, FineView, FrameResult, Silence, TrackStatus
 from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
 from edge.run_status import QuietStatus
@@ -68,6 +68,7 @@ class Detector:
         self.memory = memory or PlaceMemory(now=events.now)
         self.suggestions = suggestions or Suggestions(now=events.now)
         self._quiet: frozenset[int] = frozenset()  # tracks that raise no alarm in the last result
+        self.silence: Callable[[], Silence | None] = lambda: None  # why no fire is told to people now
         self._clock = clock
         self._passes_per_frame = passes_per_frame
         self._health = CameraHealth()
@@ -136,6 +137,7 @@ class Detector:
         self._tracks = confirm(self._follow(frame.t_s, regions, fine), frame.t_s, self._rules, infrared=infrared)
         self._quiet = self.memory.quiet(self._tracks, frame.t_s)
         loud = [track for track in self._tracks if track.id not in self._quiet]
+        alarms = raised_alarms(loud, self._zones.cells)
         result = FrameResult(
             frame=frame.number,
             t_s=frame.t_s,
@@ -143,7 +145,7 @@ class Detector:
             inference_ms=1000 * inference_s,
             fire_share=self._zones.fire_share(mask),
             shares=self._zones.shares(mask),
-            alarms=raised_alarms(loud, self._zones.cells),
+            alarms=alarms,
             rgb=frame.rgb,
             mask=mask,
             passes=len(views),
@@ -155,6 +157,7 @@ class Detector:
             infrared=infrared,
             paused=paused,
             camera_problem=problem,
+            silences=self.events.silences(alarms, self.silence()),
         )
         events = self.events.update(result)
         self.memory.observe(loud, frame.t_s, self._zones.cells, events)

@@ -94,6 +94,11 @@ class Detector:
         """How the frame is covered in tiles; None while only the whole frame is seen."""
         return self.planner.fine_view
 
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """The tracks after the last frame."""
+        return self._tracks
+
     def prepare(self, rgb: Frame) -> Frame:
         """Return the frame at model size, for `TimedFrame.model_rgb`. Thread-safe."""
         return to_model_input(rgb, *self._size)

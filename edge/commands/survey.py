@@ -79,7 +79,7 @@ def survey_command(
         f"{chosen.model.file.name}, {config.name if config else 'default configuration'}, {scene.fps:g} fps",
     ]
     record = survey_json(result, title, frames[0], measure)
-    picture = side_by_side(earlier and earlier[0], panel(frames[0], result, title, chosen, measure))
+    picture = side_by_side(earlier and earlier[0], panel(frames, result, title, chosen, measure))
     write_surveys(out, picture, [*(earlier[1] if earlier else ()), record])
     if as_json:
         print(json.dumps({**record, "out": str(out)}, indent=2))

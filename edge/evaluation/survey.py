@@ -2,7 +2,7 @@
 
 The view is divided into cells. The detector of a run looks at flames in several cells at once, far enough apart to be
 tracks of their own, and each cell searches its smallest size by bisection. So 12 x 8 cells and six sizes take about as
-many runs of the model as eleven minutes of monitoring on a Pi 5, and no camera is needed.
+many runs of the model as a minute and a half of monitoring at 5 runs per frame.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from edge.model.segmenter import Segmenter
 SIZES = (0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
 """Heights of the flame as fractions of the frame's height."""
 COLUMNS, ROWS = 12, 8
-SPACING, MIN_SPACING = 1.75, 0.3
-"""Distance between two flames at the same time: at least this multiple of the largest size, and this fraction of the
-frame's height, which leaves at most about twelve in a frame: the detector measures the flicker of as many."""
+GAP, MIN_SPACING = 0.6, 0.3
+"""Two flames in one trial have at least this multiple of the largest size between them. Their middles are this fraction
+of the frame's height apart, which leaves about twelve in a frame: the detector measures the flicker of as many."""
 MIN_WATCHED = 0.5
 """A cell of which less than this lies in zones and outside ignored areas is not watched."""
 PHASE_S = 0.37  # between the flames in two cells, so that they differ
@@ -176,9 +176,9 @@ def groups(places: Sequence[Place], grid: tuple[int, int], steps: tuple[int, int
 
 def spacing(scene: Scene, sizes: Sequence[float], grid: tuple[int, int]) -> tuple[int, int]:
     """Return how many columns or rows lie between the flames of a trial."""
-    height, width = scene.frames[0].shape[:2]
-    distance = max(SPACING * max(sizes), MIN_SPACING)
-    return math.ceil(distance * height / width * grid[0] - ROUNDING), math.ceil(distance * grid[1] - ROUNDING)
+    frame, flame = (image.shape[1] / image.shape[0] for image in (scene.frames[0], scene.flame.at(0)))
+    across, down = (max((side + GAP) * max(sizes), MIN_SPACING) for side in (flame, 1.0))
+    return math.ceil(across / frame * grid[0] - ROUNDING), math.ceil(down * grid[1] - ROUNDING)
 
 
 def cell_centre(place: Place, grid: tuple[int, int]) -> tuple[float, float]:

@@ -27,10 +27,11 @@ from edge.images import Frame, decode_rgb
 WIDTH, TEXT, MARGIN, SWATCH = 960, 20, 8, 14  # pixels
 MAX_PANELS = 4
 MAX_FILE_BYTES = 64 << 20
-DIM = 0.55
-CELL_OPACITY = 0.35
+DIM = 0.6
+CELL_OPACITY = 0.45
+MEAN_OF = 10  # frames
 INK, PAPER, ZONE, LINE = (30, 30, 30), (255, 255, 255), (90, 200, 255), (255, 255, 255)
-SMALL, LARGE = np.array([0, 160, 130]), np.array([245, 175, 50])
+SMALL, LARGE = np.array([0, 140, 150]), np.array([255, 160, 20])
 STATE_COLOURS = {State.NONE: (200, 20, 50), State.NOT_WATCHED: (120, 120, 120), State.BY_ITSELF: (150, 70, 200)}
 STATE_LETTERS = {State.NONE: "none", State.NOT_WATCHED: "", State.BY_ITSELF: "!"}
 
@@ -61,14 +62,18 @@ def size_text(cell: Cell) -> str:
     return STATE_LETTERS[cell.state] if cell.smallest is None else f"{100 * cell.smallest:g} %"
 
 
-def panel(frame: Frame, result: Survey, title: Sequence[str], config: Config, measure: Measure | None = None) -> Frame:
+def panel(
+    frames: Sequence[Frame], result: Survey, title: Sequence[str], config: Config, measure: Measure | None = None
+) -> Frame:
     """Return the picture of one survey, 960 px wide.
 
     Args:
         title: lines above the view.
     """
+    frame = np.mean(frames[:MEAN_OF], axis=0).astype(np.uint8)  # without the noise, which makes a PNG large
     height = round(WIDTH * frame.shape[0] / frame.shape[1])
-    view = (cv2.resize(frame, (WIDTH, height), interpolation=cv2.INTER_AREA) * DIM).astype(np.uint8)
+    method = cv2.INTER_AREA if frame.shape[1] > WIDTH else cv2.INTER_LINEAR
+    view = (cv2.resize(frame, (WIDTH, height), interpolation=method) * DIM).astype(np.uint8)
     rows, columns = len(result.cells), len(result.cells[0])
     for row, cells in enumerate(result.cells):
         for column, cell in enumerate(cells):
@@ -80,7 +85,8 @@ def panel(frame: Frame, result: Survey, title: Sequence[str], config: Config, me
             _write_centred(view, size_text(cell), (left + right) // 2, (top + bottom) // 2)
     for zone in config.zones:
         _outline(view, zone.polygon, ZONE)
-        _write(view, zone.name, *(side + MARGIN for side in _pixel(zone.polygon[0], view)), ZONE)
+        x, y = _pixel(zone.polygon[0], view)
+        _write(view, zone.name, x + MARGIN, y + TEXT, ZONE)
     for polygon in config.ignored:
         _outline(view, polygon, STATE_COLOURS[State.NOT_WATCHED])
     if measure:

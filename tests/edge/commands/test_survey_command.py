@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.commands import survey as command
+from edge.commands.options import load_segmenter
+from edge.commands.survey import present_view
+from edge.config import load_config
 from edge.evaluation.survey_picture import MARGIN, MAX_PANELS, WIDTH, read_surveys, write_surveys
 from edge.images import read_rgb, write_image
 from tests.support.run_cli import Done, fireseg_edge, leftovers, refused
@@ -99,8 +101,8 @@ def test_a_damaged_survey_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_frames_of_a_recording_are_its_first_three_seconds() -> None:
-    config = command.load_config(None, {"source": {"address": "test-pattern"}})
-    name, frames = command.present_view(config, command.load_segmenter("small", threads=1))
+    config = load_config(None, {"source": {"address": "test-pattern"}})
+    name, frames = present_view(config, load_segmenter("small", threads=1))
     assert (name, len(frames)) == ("test-pattern", 31)
 
 

@@ -17,7 +17,7 @@ from edge.camera.pattern import PatternCamera
 from edge.config import Config
 from edge.detection.views import DetectionSettings
 from edge.detection.zones import Zone
-from edge.evaluation.flames import read_flame
+from edge.evaluation.flames import Flame, read_flame
 from edge.evaluation.survey import Cell, State, Survey, groups, smallest_sizes, spacing, survey
 from edge.evaluation.trials import LaidFlame, Scene, Trials
 from edge.images import Frame, Map
@@ -171,9 +171,10 @@ def test_a_search_that_is_stopped_ends_without_another_trial() -> None:
 
 
 def test_large_flames_are_laid_further_apart_than_small_ones() -> None:
-    view = cast(Scene, SimpleNamespace(frames=[np.zeros((720, 1280, 3), np.uint8)]))
+    wide = cast(Flame, SimpleNamespace(at=lambda _: np.zeros((100, 160, 3), np.uint8)))
+    view = Scene([np.zeros((720, 1280, 3), np.uint8)], Config(), wide)
     assert spacing(view, (0.02, 0.2), (12, 8)) == (3, 3)
-    assert spacing(view, (0.5,), (12, 8)) == (6, 7)
+    assert spacing(view, (0.5,), (12, 8)) == (8, 7)
     assert spacing(view, (0.02,), (12, 8)) == (3, 3)
 
 

@@ -28,7 +28,7 @@ WIDTH, TEXT, MARGIN, SWATCH = 960, 20, 8, 14  # pixels
 MAX_PANELS = 4
 MAX_FILE_BYTES = 64 << 20
 DIM = 0.6
-CELL_OPACITY = 0.45
+CELL_OPACITY = 0.5
 MEAN_OF = 10  # frames
 STEP = 8  # grey levels; fewer of them make a PNG of a third of the size
 INK, PAPER, ZONE, LINE = (30, 30, 30), (255, 255, 255), (90, 200, 255), (255, 255, 255)
@@ -74,7 +74,7 @@ def panel(
     frame = np.mean(frames[:MEAN_OF], axis=0).astype(np.uint8)  # without the noise, which makes a PNG large
     height = round(WIDTH * frame.shape[0] / frame.shape[1])
     method = cv2.INTER_AREA if frame.shape[1] > WIDTH else cv2.INTER_LINEAR
-    view = (cv2.resize(frame, (WIDTH, height), interpolation=method) * DIM).astype(np.uint8)
+    view = (cv2.resize(frame, (WIDTH, height), interpolation=method) * DIM).astype(np.uint8) // STEP * STEP
     rows, columns = len(result.cells), len(result.cells[0])
     for row, cells in enumerate(result.cells):
         for column, cell in enumerate(cells):
@@ -82,7 +82,7 @@ def panel(
             top, bottom = (height * edge // rows for edge in (row, row + 1))
             part = view[top + 1 : bottom - 1, left + 1 : right - 1]
             colour = np.array(_colour(cell, result.sizes))
-            part[:] = ((1 - CELL_OPACITY) * part + CELL_OPACITY * colour).astype(np.uint8) // STEP * STEP
+            part[:] = (1 - CELL_OPACITY) * part + CELL_OPACITY * colour
             _write_centred(view, size_text(cell), (left + right) // 2, (top + bottom) // 2)
     for zone in config.zones:
         _outline(view, zone.polygon, ZONE)

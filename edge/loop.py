@@ -6,6 +6,7 @@ See `edge.camera.capture`, `edge.detection.detector` and `edge.sinks`.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from edge.actions import Actions
 from edge.camera.capture import Capture
@@ -13,6 +14,7 @@ from edge.detection.detector import Detector
 from edge.host.throttle import Throttle
 from edge.messages import START
 from edge.reload import Reloader
+from edge.run_status import ArmingStatus
 from edge.signals import RunControl
 from edge.sinks import Sinks
 from edge.status import StatusReporter, Summary
@@ -29,6 +31,7 @@ def run_loop(
     *,
     reloader: Reloader,
     actions: Actions | None = None,
+    arming: Callable[[], ArmingStatus] = ArmingStatus,
     max_frames: int | None = None,
     reporter: StatusReporter | None = None,
 ) -> Summary:
@@ -38,7 +41,7 @@ def run_loop(
     """
     summary, started_s = Summary(), time.monotonic()
     actions = actions or Actions()
-    reporter = reporter or StatusReporter(capture, sinks, throttle, detector, reloader)
+    reporter = reporter or StatusReporter(capture, sinks, throttle, detector, reloader, arming)
     while not control.stop and not capture.ended and (max_frames is None or summary.results < max_frames):
         reloader.poll(control)
         actions.poll()

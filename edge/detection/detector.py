@@ -21,7 +21,7 @@ from edge.detection.view_planner import ViewPlanner
 from edge.detection.views import WHOLE, DetectionSettings, Infrared, View, merge, tile_input
 from edge.detection.zones import ZoneMap
 from edge.images import Frame, Map, Mask
-from edge.messages import Box, Event, FineView, FrameResult, TrackStatus
+from edge.messages import Box, Event, FineView, FrameResult, Silence, TrackStatus
 from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
 
@@ -59,6 +59,7 @@ class Detector:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.events = events
+        self.silence: Callable[[], Silence | None] = lambda: None  # why no fire is told to people now
         self._clock = clock
         self._passes_per_frame = passes_per_frame
         self._health = CameraHealth()
@@ -124,6 +125,7 @@ class Detector:
         if any(frame.t_s < track.seen_s for track in self._tracks):
             self._tracks = ()  # the recording restarted
         self._tracks = confirm(self._follow(frame.t_s, regions, fine), frame.t_s, self._rules, infrared=infrared)
+        alarms = raised_alarms(self._tracks, self._zones.cells)
         result = FrameResult(
             frame=frame.number,
             t_s=frame.t_s,
@@ -131,7 +133,7 @@ class Detector:
             inference_ms=1000 * inference_s,
             fire_share=self._zones.fire_share(mask),
             shares=self._zones.shares(mask),
-            alarms=raised_alarms(self._tracks, self._zones.cells),
+            alarms=alarms,
             rgb=frame.rgb,
             mask=mask,
             passes=len(views),
@@ -143,6 +145,7 @@ class Detector:
             infrared=infrared,
             paused=paused,
             camera_problem=problem,
+            silences=self.events.silences(alarms, self.silence()),
         )
         return result, self.events.update(result)
 

@@ -20,6 +20,7 @@ from edge.commands.notify import notify_app
 from edge.commands.run import run_command
 from edge.commands.segment import segment_command
 from edge.commands.service import install_service_command
+from edge.commands.survey import survey_command
 from edge.console import run_with_output, show_warning
 from edge.errors import run_app
 
@@ -35,6 +36,7 @@ for name, command, example in (
     ("segment", segment_command, "fireseg-edge segment photo.jpg --out masks"),
     ("bench", bench_command, "fireseg-edge bench --model small --threads 1"),
     ("evaluate", evaluate_command, "fireseg-edge evaluate recordings/events.csv --fps 10 --ablate"),
+    ("survey", survey_command, "fireseg-edge survey --source 0 --out survey.png"),
     ("arm", arm_command, "fireseg-edge arm --config fireseg.toml"),
     ("disarm", disarm_command, "fireseg-edge disarm --hours 2 --config fireseg.toml"),
     ("snooze", snooze_command, "fireseg-edge snooze --minutes 30 --config fireseg.toml"),

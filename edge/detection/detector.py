@@ -110,6 +110,11 @@ class Detector:
         areas = self.suggestions.areas(self._zones.monitored)
         return QuietStatus(self.memory.statuses(), areas, self.memory.quiet_s)
 
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """The tracks after the last frame."""
+        return self._tracks
+
     def prepare(self, rgb: Frame) -> Frame:
         """Return the frame at model size, for `TimedFrame.model_rgb`. Thread-safe."""
         return to_model_input(rgb, *self._size)

@@ -14,6 +14,7 @@ from edge import __version__
 from edge.commands.bench import bench_command
 from edge.commands.config import config_app
 from edge.commands.doctor import doctor_command
+from edge.commands.drill import drill_command
 from edge.commands.evaluate import evaluate_command
 from edge.commands.notify import notify_app
 from edge.commands.run import run_command
@@ -35,6 +36,7 @@ for name, command, example in (
     ("bench", bench_command, "fireseg-edge bench --model small --threads 1"),
     ("evaluate", evaluate_command, "fireseg-edge evaluate recordings/events.csv --fps 10 --ablate"),
     ("doctor", doctor_command, "fireseg-edge doctor --source /dev/video0"),
+    ("drill", drill_command, "fireseg-edge drill --config fireseg.toml"),
     ("install-service", install_service_command, "sudo fireseg-edge install-service --config fireseg.toml"),
 ):
     app.command(name, epilog=f"Example: `{example}`")(command)

@@ -14,6 +14,7 @@ from typing import Any
 from edge.config_schema import PathKind, read_section, read_toml, show, unknown_key
 from edge.config_tables import (
     ClipsSection,
+    DrillSection,
     LoopSection,
     ModelSection,
     MqttSection,
@@ -52,6 +53,7 @@ class Config:
     mqtt: MqttSection = MqttSection()  # noqa: RUF009 (frozen)
     webhook: WebhookSection = WebhookSection()  # noqa: RUF009 (frozen)
     notify: NotifySection = NotifySection()  # noqa: RUF009 (frozen)
+    drill: DrillSection = DrillSection()  # noqa: RUF009 (frozen)
     spool: SpoolSection = SpoolSection()  # noqa: RUF009 (frozen)
     zones: tuple[Zone, ...] = ()
     ignored: tuple[tuple[Point, ...], ...] = ()

@@ -143,7 +143,7 @@ def run(
         with parts.capture:
             summary = run_loop(
                 parts.capture, parts.detector, parts.sinks, parts.throttle, control,
-                reloader=reloader, actions=parts.actions, max_frames=max_frames,
+                reloader=reloader, actions=parts.actions, drill=parts.drill, max_frames=max_frames,
             )  # fmt: skip
     finally:
         parts.close()

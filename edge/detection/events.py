@@ -32,6 +32,8 @@ class ActiveFire:
     id: str
     zone: str
     started_t_s: float
+    drill: bool
+    """Whether it is the flame that a fire drill paints."""
     peak: FrameResult
     """The result with the largest fire area."""
     events: int = 0
@@ -53,7 +55,8 @@ class EventTracker:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     new_id: Callable[[datetime, str], str] = fire_id
     """Makes a fire's id from time and zone."""
-    _fires: dict[str, ActiveFire] = field(default_factory=dict, init=False)
+    _fires: dict[tuple[str, bool], ActiveFire] = field(default_factory=dict, init=False)
+    """By zone, and whether it is a drill: a fire during a drill is a fire."""
 
     def __post_init__(self) -> None:
         self._camera = CameraEventTracker(self.now, self.new_id)
@@ -61,11 +64,14 @@ class EventTracker:
     def update(self, result: FrameResult) -> list[Event]:
         """Return the events of a result, those of the camera last. The fire of a removed zone ends."""
         events: list[Event] = []
-        for zone in dict.fromkeys([*result.alarms, *self._fires]):
-            alarm = result.alarms.get(zone, False)
-            fire = self._fires.get(zone)
+        alarms = {(zone, False): alarm for zone, alarm in result.alarms.items()}
+        alarms |= {(zone, True): alarm for zone, alarm in result.drill_alarms.items()}
+        for key in dict.fromkeys([*alarms, *self._fires]):
+            zone, drill = key
+            alarm = alarms.get(key, False)
+            fire = self._fires.get(key)
             if alarm and fire is None:
-                fire = self._fires[zone] = ActiveFire(self.new_id(self.now(), zone), zone, result.t_s, result)
+                fire = self._fires[key] = ActiveFire(self.new_id(self.now(), zone), zone, result.t_s, drill, result)
                 events.append(self._event(fire, START, result, result.shares[zone]))
             elif fire is not None:
                 if alarm and result.shares[zone] > fire.peak_share:
@@ -75,7 +81,7 @@ class EventTracker:
                     fire.published_share = fire.peak_share
                     events.append(self._event(fire, PEAK, fire.peak, fire.peak_share))
                 if not alarm:
-                    del self._fires[zone]
+                    del self._fires[key]
                     events.append(self._event(fire, END, result, result.shares.get(zone, 0.0)))
         return events + self._camera.update(result, model_sha256=self.model_sha256, source=self.source)
 
@@ -98,4 +104,5 @@ class EventTracker:
             mask=result.mask,
             camera_problem=result.camera_problem,
             paused=result.paused,
+            drill=fire.drill,
         )

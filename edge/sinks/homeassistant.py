@@ -18,7 +18,15 @@ MANUFACTURER = "FireSeg Edge"
 
 
 def discovery(
-    prefix: str, base: str, name: str, zones: Iterable[str], *, version: str, model_sha256: str, snapshots: bool
+    prefix: str,
+    base: str,
+    name: str,
+    zones: Iterable[str],
+    *,
+    version: str,
+    model_sha256: str,
+    snapshots: bool,
+    command_topic: str = "",
 ) -> list[tuple[str, str]]:
     """Return the topics and payloads of a camera's discovery messages.
 
@@ -28,6 +36,7 @@ def discovery(
         name: of the device, for people.
         zones: names of the zones.
         snapshots: whether there is a snapshot topic.
+        command_topic: takes actions; empty for none.
     """
     online = [{"topic": f"{base}/status"}]
     seeing = [*online, {"topic": f"{base}/camera"}]
@@ -66,11 +75,23 @@ def discovery(
     ):
         diagnostic = {"entity_category": "diagnostic", "value_template": f"{{{{ value_json.{key} }}}}"}
         entities.append(("sensor", object_id, config | diagnostic | {"availability": availability}))
+    drill = {
+        "name": "Last drill passed",
+        "device_class": "timestamp",
+        "entity_category": "diagnostic",
+        "value_template": "{{ (value_json.drill or {}).last_passed or None }}",
+        "json_attributes_topic": f"{base}/state",
+        "json_attributes_template": "{{ (value_json.drill or {}) | tojson }}",
+    }
+    entities.append(("sensor", "drill", drill | {"availability": online}))
     from_state = {"state_topic": f"{base}/state", "expire_after": EXPIRE_AFTER_S}
     entities = [(kind, object_id, config | from_state) for kind, object_id, config in entities]
     if snapshots:
         snapshot = {"name": "Last fire", "topic": f"{base}/snapshot", "availability": online}
         entities.append(("camera", "snapshot", snapshot))
+    if command_topic:
+        press = {"command_topic": command_topic, "payload_press": '{"action": "drill"}', "icon": "mdi:fire-alert"}
+        entities.append(("button", "drill", press | {"name": "Fire drill", "availability": seeing}))
     id_ = device_id(name)
     device = {
         "identifiers": [id_],

@@ -75,7 +75,7 @@ class Mqtt(OutboxSink):
         self._status: RunStatus | None = None
         self._snapshot: bytes | None = None
         self._published: tuple[object, ...] | None = None
-        """Alarms, camera problem and camera state as published last."""
+        """Alarms, camera problem, camera state and fire drill as published last."""
         self._published_s = 0.0
         self._discovered: tuple[object, ...] | None = None  # zones and model as published last
         self._is_due = threading.Event()
@@ -133,7 +133,8 @@ class Mqtt(OutboxSink):
             return
         stale_after_s = max(STALE_AFTER_S, 3 / self._max_fps if self._max_fps else 0.0)
         is_seeing = status.camera_state is CameraState.STREAMING and status.last_result_age_s < stale_after_s
-        current = (dict(result.alarms) if result else None, result.camera_problem if result else None, is_seeing)
+        seen = (dict(result.alarms), result.camera_problem) if result else None
+        current = seen, is_seeing, status.drill
         now_s = time.monotonic()
         if self._is_due.is_set():
             self._is_due.clear()
@@ -158,6 +159,7 @@ class Mqtt(OutboxSink):
         messages = discovery(
             self._prefix, self._base, self._name, result.alarms,
             version=self._version, model_sha256=status.model_sha256, snapshots=self._snapshots,
+            command_topic=f"{self._base}/{COMMAND}" if self._actions else "",
         )  # fmt: skip
         topics = {topic for topic, _ in messages}
         with self._config_lock:
@@ -226,6 +228,7 @@ def _state(result: FrameResult, status: RunStatus) -> dict[str, Any]:
         "temperature_c": status.machine.temperature_c,
         "throttled": status.machine.throttling.now if status.machine.throttling else [],
         "fine_view": asdict(status.fine_view) if status.fine_view else None,
+        "drill": asdict(status.drill) if status.drill else None,
         "source": status.source,
         "camera_state": str(status.camera_state),
         "model_sha256": status.model_sha256,

@@ -126,6 +126,7 @@ class LogHandler(logging.StreamHandler[StreamWriter]):
 def status_text(result: FrameResult) -> str:
     zones = ", ".join(zone for zone, alarm in result.alarms.items() if alarm)
     problem = f"CAMERA PROBLEM: {result.camera_problem}  " if result.camera_problem else ""
+    problem += "FIRE DRILL  " if result.drill else ""
     problem += "PAUSED: infrared  " if result.paused else "infrared  " if result.infrared else ""
     return (
         f"{clock_time(result.t_s)}  {'FIRE in ' + zones if zones else 'no alarm'}  {problem}"
@@ -137,7 +138,7 @@ def event_text(event: Event) -> str:
     if isinstance(event, CameraEvent):
         words = "can see again, no longer" if event.kind == RECOVERED else "PROBLEM:"
         return f"{clock_time(event.t_s)}  camera {words} {event.problem}  [{event.id}]"
-    words = EVENT_WORDS[event.kind]
+    words = f"{'DRILL: ' if event.drill else ''}{EVENT_WORDS[event.kind]}"
     return f"{clock_time(event.t_s)}  {event.zone}: {words}, fire area {event.share:.1%}  [{event.id}]"
 
 

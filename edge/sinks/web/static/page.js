@@ -1,6 +1,7 @@
 // Shows the run's state as it arrives. Text from the run is inserted as text, never as markup.
 
 import { $, CLOCK, duration, element, getJson, percent, put } from "/dom.js";
+import * as drill from "/drill.js";
 import { showEvents } from "/events.js";
 import { COLOURS, plot } from "/plot.js";
 
@@ -80,6 +81,7 @@ function show() {
   const problem = silent || stale || waiting ? "" : state.camera_problem ?? "";
   if (!silent && !stale && state.paused) [text, kind] = ["Detection paused: infrared", "lost"];
   if (problem) [text, kind] = [`The camera cannot see: ${problem}`, "lost"];
+  if (!silent && state.drill?.running) [text, kind] = ["Fire drill", "drill"];
   if (alarms.length) {
     [text, kind] = [zones ? `FIRE: ${zones}` : "FIRE", "fire"];
     if (problem) text += ` – picture not current, camera ${problem}`;
@@ -93,6 +95,7 @@ function show() {
   if (silent) return;
   if (state.camera_state) showStatus();  // the first status may come after the first frame
   showZones();
+  drill.show(state, zoneName);
   plot($("plot"), points, Object.keys(state.zones));
 }
 

@@ -145,8 +145,9 @@ class Drill:
         if any(track.drill for track in result.tracks):
             course.after_ms.setdefault(SEEN, after_ms)
         for event in events:
-            is_start = isinstance(event, FireEvent) and event.drill and event.kind == START
-            if is_start and event.zone == course.zone and course.event is None:
+            if not isinstance(event, FireEvent) or not event.drill or event.kind != START:
+                continue
+            if event.zone == course.zone and course.event is None:
                 course.event, course.alarm_s = event, self._result_s
                 course.after_ms[ALARM] = after_ms
 

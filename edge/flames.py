@@ -12,7 +12,7 @@ from edge.messages import Box
 FLAME_ROWS, FLAME_COLUMNS = slice(20, 197), slice(115, 275)
 """Where the test pattern's flame is, in pixels of its frame."""
 LABEL = "DRILL"
-LABEL_HEIGHT = 0.06  # of the frame's
+LABEL_HEIGHT = 0.1  # of the frame's
 
 
 class PaintedFlame:

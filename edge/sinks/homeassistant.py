@@ -83,7 +83,7 @@ def discovery(
         "json_attributes_topic": f"{base}/state",
         "json_attributes_template": "{{ (value_json.drill or {}) | tojson }}",
     }
-    entities.append(("sensor", "drill", drill | {"availability": online}))
+    entities.append(("sensor", "last_drill", drill | {"availability": online}))
     from_state = {"state_topic": f"{base}/state", "expire_after": EXPIRE_AFTER_S}
     entities = [(kind, object_id, config | from_state) for kind, object_id, config in entities]
     if snapshots:

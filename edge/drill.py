@@ -33,6 +33,7 @@ DELIVERY_S = 10.0
 """Receivers have this long from the alarm on."""
 HEIGHTS, GROW_S = (0.06, 0.25), 3.0
 """Height of the flame as a fraction of the frame's, at first and after it has grown."""
+SOOT = 0.85
 MARGIN = 0.03
 """A region may reach this far beyond the flame, as a fraction of the frame: the model's cells are coarse."""
 STALE_S = 10.0
@@ -126,11 +127,9 @@ class Drill:
         t_s, height_px = now_s - course.painted_s, frame.rgb.shape[0]
         height = float(np.interp(t_s, (0, GROW_S), HEIGHTS))
         flame = resized(course.flame.at(t_s), max(1, round(height * height_px)))
-        if self._result and self._result.infrared:  # a coloured flame would end the infrared mode
-            flame = cv2.merge([flame.max(axis=2)] * 3).astype(np.uint8, copy=False)
         side = HEIGHTS[1] + 2 * MARGIN
         box = box_around(course.centre, side * PaintedFlame.ASPECT * height_px / frame.rgb.shape[1], side)
-        return replace(frame, rgb=lay(frame.rgb, flame, course.centre), model_rgb=None, drill_box=box)
+        return replace(frame, rgb=lay(frame.rgb, flame, course.centre, soot=SOOT), model_rgb=None, drill_box=box)
 
     def observe(self, result: FrameResult, events: Sequence[Event]) -> None:
         """Note what the detector made of a frame, after the sinks have received it."""

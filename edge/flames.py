@@ -44,11 +44,12 @@ def resized(image: Frame, height: int) -> Frame:
     return cv2.resize(image, (width, height), interpolation=method).astype(np.uint8, copy=False)
 
 
-def lay(scene: Frame, flame: Frame, centre: tuple[float, float]) -> Frame:
+def lay(scene: Frame, flame: Frame, centre: tuple[float, float], *, soot: float = 0.0) -> Frame:
     """Return the scene with a flame as light over it, by screen blending: 255 - (255 - a)(255 - b) / 255.
 
     Args:
         centre: of the flame, as fractions of the scene; the flame is moved and cut to lie inside.
+        soot: how much of the scene its brightest parts hide, 0..1; without, a flame before a white wall is invisible.
     """
     height, width = scene.shape[:2]
     flame = flame[:height, :width]
@@ -57,6 +58,8 @@ def lay(scene: Frame, flame: Frame, centre: tuple[float, float]) -> Frame:
     left = min(max(round(centre[0] * width - columns / 2), 0), width - columns)
     lit = scene.copy()
     below = lit[top : top + rows, left : left + columns]
+    if soot:
+        below[:] = below * (1 - soot / 255 * flame.max(axis=2, keepdims=True))
     below[:] = 255 - cv2.multiply(255 - below, 255 - flame, scale=1 / 255)
     return lit
 

@@ -119,7 +119,8 @@ class Detector:
         mask = probability >= self._segmenter.threshold_u8
         self._frames.add(frame.t_s, frame.rgb)
         problem = self._health.update(frame.t_s, model_rgb)
-        infrared = self._infrared.update(frame.t_s, model_rgb)
+        # A painted flame has colour whatever the light.
+        infrared = self._infrared.is_on if frame.drill_box else self._infrared.update(frame.t_s, model_rgb)
         fire = mask.view(np.uint8) & self._zones.monitored
         paused = infrared and self._settings.infrared == Infrared.PAUSE
         if paused:

@@ -83,7 +83,12 @@ def test_home_assistants_button_asks_for_a_drill_and_its_sensor_shows_the_last(b
         button = json.loads(listener.payloads("button/fireseg_kitchen/drill/config")[0])
         sensor = json.loads(listener.payloads("sensor/fireseg_kitchen/last_drill/config")[0])
         listener.publish(button["command_topic"], button["payload_press"])
-        wait_for(lambda: actions.poll() or asked)
+
+        def is_asked() -> bool:
+            actions.poll()
+            return bool(asked)
+
+        wait_for(is_asked)
         sink.on_status(run_status(drill=PASSED))
         wait_for(lambda: json.loads(listener.payloads("/state")[-1])["drill"])
         state = json.loads(listener.payloads("/state")[-1])

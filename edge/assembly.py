@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge import __version__
 from edge.actions import Actions
+from edge.arming import Arming
 from edge.camera import Camera, CameraSettings, build_camera
 from edge.camera.capture import Capture, Replay
 from edge.config import Config
@@ -50,6 +51,7 @@ class Parts:
     built_sinks: list[Sink]
     actions: Actions
     saved: SavedState
+    arming: Arming
 
     def __post_init__(self) -> None:
         self.sinks = Sinks(self.built_sinks, time.monotonic)
@@ -69,6 +71,7 @@ class Parts:
         """Close the sinks, and write what must be remembered."""
         self.sinks.close()
         self.actions.close()
+        self.arming.close()
         self.saved.close()
 
     def apply(self, new: Setup) -> None:
@@ -79,6 +82,7 @@ class Parts:
         if not self._every_frame:
             self.throttle.max_fps, self.throttle.slow_when_hot = config.loop.max_fps, config.loop.slow_when_hot
         self.drill.weekly = config.drill.weekly
+        self.arming.configure(config.arming)
         self.sinks.on_config(config)
 
 
@@ -119,9 +123,12 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
         prepare=detector.prepare,
     )
     actions, saved = Actions(), SavedState(state_path(state_folder(), config.source.address))
+    arming = Arming(config.arming, saved)
+    arming.register(actions, detector.events.acknowledge)
+    detector.silence = arming.silence
     sinks = build_sinks(config, as_json=as_json, record=record, version=__version__, actions=actions)
     keep(last_good, config, setup, model)
-    return Parts(setup, camera, capture, detector, throttle, sinks, actions, saved)
+    return Parts(setup, camera, capture, detector, throttle, sinks, actions, saved, arming)
 
 
 def build_detector(

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from edge import __version__
+from edge.commands.arming import acknowledge_command, arm_command, disarm_command, snooze_command
 from edge.commands.bench import bench_command
 from edge.commands.config import config_app
 from edge.commands.doctor import doctor_command
@@ -35,6 +36,10 @@ for name, command, example in (
     ("segment", segment_command, "fireseg-edge segment photo.jpg --out masks"),
     ("bench", bench_command, "fireseg-edge bench --model small --threads 1"),
     ("evaluate", evaluate_command, "fireseg-edge evaluate recordings/events.csv --fps 10 --ablate"),
+    ("arm", arm_command, "fireseg-edge arm --config fireseg.toml"),
+    ("disarm", disarm_command, "fireseg-edge disarm --hours 2 --config fireseg.toml"),
+    ("snooze", snooze_command, "fireseg-edge snooze --minutes 30 --config fireseg.toml"),
+    ("acknowledge", acknowledge_command, "fireseg-edge acknowledge --zone stove --config fireseg.toml"),
     ("doctor", doctor_command, "fireseg-edge doctor --source /dev/video0"),
     ("drill", drill_command, "fireseg-edge drill --config fireseg.toml"),
     ("install-service", install_service_command, "sudo fireseg-edge install-service --config fireseg.toml"),

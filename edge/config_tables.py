@@ -18,10 +18,12 @@ from edge.camera.capture import Replay
 from edge.config_schema import field
 from edge.errors import UserError
 from edge.model.shipped import DEFAULT_MODEL, SHIPPED, find_model
+from edge.schedule import Schedule
 from edge.secrets import MQTT_PASSWORD, MQTT_USER, SOURCE_LOGIN, WEB_PASSWORD, WEBHOOK_LOGIN, WEBHOOK_SECRET
 from edge.weekly import parse_weekly
 
 LOOPBACK = "127.0.0.1"
+MAX_DISARM_H, MAX_SNOOZE_MIN = 168.0, 1440.0
 _OVERRIDES = "; overridden by the environment variable"
 
 
@@ -104,6 +106,18 @@ class LoopSection:
         10.0, "Results per second at most; 0 for no limit. Alarms need no more than the default.", low=0, high=1000
     )
     slow_when_hot: bool = field(True, "Halve the rate while hot or throttled, down to one result per second.")
+
+
+@dataclass(frozen=True)
+class ArmingSection:
+    disarmed: tuple[str, ...] = field(
+        (),
+        'When the alarm is disarmed each week, in local time, such as ["Mon-Fri 17:00-19:00", "Fri 22:00-02:00"]. '
+        "Fires are recorded and shown, and nobody is notified.",
+        check=Schedule.parse,
+    )
+    disarm_h: float = field(12.0, "For how many hours disarm lasts, if not said.", low=0.01, high=MAX_DISARM_H)
+    snooze_min: float = field(60.0, "For how many minutes a snooze lasts, if not said.", low=1, high=MAX_SNOOZE_MIN)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ See `edge.camera.capture`, `edge.detection.detector` and `edge.sinks`.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from edge.actions import Actions
 from edge.camera.capture import Capture
@@ -14,6 +15,7 @@ from edge.drill import Drill
 from edge.host.throttle import Throttle
 from edge.messages import START, FireEvent
 from edge.reload import Reloader
+from edge.run_status import ArmingStatus
 from edge.signals import RunControl
 from edge.sinks import Sinks
 from edge.status import StatusReporter, Summary
@@ -31,6 +33,7 @@ def run_loop(
     reloader: Reloader,
     actions: Actions | None = None,
     drill: Drill | None = None,
+    arming: Callable[[], ArmingStatus] = ArmingStatus,
     max_frames: int | None = None,
     reporter: StatusReporter | None = None,
 ) -> Summary:
@@ -40,7 +43,7 @@ def run_loop(
     """
     summary, started_s = Summary(), time.monotonic()
     actions = actions or Actions()
-    reporter = reporter or StatusReporter(capture, sinks, throttle, detector, reloader, drill=drill)
+    reporter = reporter or StatusReporter(capture, sinks, throttle, detector, reloader, arming, drill=drill)
     while not control.stop and not capture.ended and (max_frames is None or summary.results < max_frames):
         reloader.poll(control)
         actions.poll()

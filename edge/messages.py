@@ -12,13 +12,14 @@ from edge.host.machine import THROTTLE_BITS
 from edge.images import Frame, Mask
 
 __all__ = [
-    "END", "PEAK", "PROBLEM", "RECOVERED", "START", "THROTTLE_BITS", "WHOLE_FRAME", "Box",
+    "END", "PEAK", "PROBLEM", "RECOVERED", "START", "STILL", "THROTTLE_BITS", "WHOLE_FRAME", "Box",
     "CameraEvent", "CameraProblem", "CameraState", "Event", "FineView", "FireEvent", "FrameResult",
     "Silence", "TrackStatus",
 ]  # fmt: skip
 
 WHOLE_FRAME = "frame"  # the only zone of a run without configured zones
 START, PEAK, END = "start", "peak", "end"
+STILL = "still"  # the fire goes on, and is no longer silenced
 PROBLEM, RECOVERED = "problem", "recovered"
 
 
@@ -118,6 +119,11 @@ class FrameResult:
         """Whether any alarm is raised."""
         return any(self.alarms.values())
 
+    @property
+    def sounds(self) -> bool:
+        """Whether any alarm is raised that is not silenced."""
+        return any(alarm and zone not in self.silences for zone, alarm in self.alarms.items())
+
     def as_json(self) -> dict[str, Any]:
         return {
             "type": "result",
@@ -142,14 +148,14 @@ class FrameResult:
 
 @dataclass(frozen=True)
 class FireEvent:
-    """One event of one fire: its start, a new peak or its end."""
+    """One event of one fire: its start, a new peak, the end of its silence, or its end."""
 
     id: str
     """The same for all events of a fire."""
     number: int
     """Number of the event within its fire, from 1. With `id` it identifies duplicate deliveries."""
     kind: str
-    """`START`, `PEAK` or `END`."""
+    """`START`, `PEAK`, `STILL` or `END`."""
     zone: str
     time: str
     """When the event was published, UTC, ISO 8601."""

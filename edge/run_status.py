@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge.host.machine import HostStatus as HostStatus  # part of a status
-from edge.messages import CameraProblem, CameraState, FineView
+from edge.messages import CameraProblem, CameraState, FineView, Silence
 
 OPTIONAL_THREADS = {"host status", "reload", "stdout writer", "stderr writer"}
 """Without these, fires are still detected and reported."""
@@ -101,6 +101,28 @@ class FailureCounts:
 
 
 @dataclass(frozen=True)
+class ArmingStatus:
+    """Whether fires are told to people now. Times are UTC in ISO 8601."""
+
+    armed: bool = True
+    disarmed_until: str | None = None
+    disarmed_left_s: float = 0.0
+    snoozed_until: str | None = None
+    snoozed_left_s: float = 0.0
+    next_change: str | None = None
+    """When the window of the weekly schedule ends or the next one begins; None without a schedule."""
+    disarm_h: float = 12.0
+    """For how long disarm and snooze last, unless somebody says otherwise."""
+    snooze_min: float = 60.0
+
+    @property
+    def silence(self) -> Silence | None:
+        if not self.armed:
+            return Silence.DISARMED
+        return Silence.SNOOZED if self.snoozed_until else None
+
+
+@dataclass(frozen=True)
 class RunStatus:
     """The state of a run. Published whether or not frames arrive."""
 
@@ -129,6 +151,7 @@ class RunStatus:
     paused: bool = False
     fine_view: FineView | None = None
     """None while only the whole frame is seen, at model size."""
+    arming: ArmingStatus = ArmingStatus()
     fallback: str = ""
     """Why the run uses the last configuration and model that worked; empty while it uses those asked for."""
     drill: DrillStatus | None = None

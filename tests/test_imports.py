@@ -18,7 +18,17 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("edge", "train", "export", "benchmarks")
 """Each may import itself and those before it."""
 HEAVY = {"tensorflow", "keras", "matplotlib", "jax", "flatbuffers"}
-SLOW_TO_LOAD = {"ai_edge_litert", "apprise", "paho", "prometheus_client", "rich", "starlette", "typer", "uvicorn"}
+SLOW_TO_LOAD = {
+    "ai_edge_litert",
+    "apprise",
+    "paho",
+    "prometheus_client",
+    "rich",
+    "starlette",
+    "tomlkit",
+    "typer",
+    "uvicorn",
+}
 """Dependencies of `edge` that the segmenter does without, or loads on demand."""
 
 GROUND = (

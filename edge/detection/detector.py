@@ -22,7 +22,7 @@ from edge.detection.views import WHOLE, DetectionSettings, Infrared, View, merge
 from edge.detection.zones import ZoneMap
 from edge.flames import labelled
 from edge.images import Frame, Map, Mask
-from edge.messages import Box, Event, FineView, FrameResult, TrackStatus
+from edge.messages import Box, Event, FineView, FrameResult, Silence, TrackStatus
 from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
 
@@ -62,6 +62,7 @@ class Detector:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.events = events
+        self.silence: Callable[[], Silence | None] = lambda: None  # why no fire is told to people now
         self._clock = clock
         self._passes_per_frame = passes_per_frame
         self._health = CameraHealth()
@@ -158,6 +159,7 @@ class Detector:
             drill_alarms=raised_alarms([track for track in self._tracks if track.id in painted], self._zones.cells)
             if painted
             else {},
+            silences=self.events.silences(alarms, self.silence()),
         )
         return result, self.events.update(result)
 

@@ -89,8 +89,7 @@ class Sinks:
         self._clock = clock
         self._logged_s: dict[str, float] = {}
         self._unwritten: threading.Event | None = None  # set once a write that took too long is done
-        self.late_writes = 0
-        """Events published before they were on disk."""
+        self.late_writes = 0  # events published before they were on disk
 
     def on_result(self, result: FrameResult) -> None:
         self._call_each(lambda sink: sink.on_result(result))

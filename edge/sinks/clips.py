@@ -80,7 +80,7 @@ class FileJob:
 
 
 class Clips(Sink):
-    """Writes ID.mp4, ID.json (the last event), and ID-KIND.jpg and ID-KIND-overlay.jpg for start, peak and end.
+    """Writes ID.mp4, ID.json (the last event), and ID-KIND.jpg and ID-KIND-overlay.jpg for each kind of event.
 
     Of a problem of the camera it writes ID-problem.jpg and ID-recovered.jpg.
 

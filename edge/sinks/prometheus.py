@@ -34,7 +34,7 @@ class Prometheus(Sink, Collector):
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
         counter, histogram = partial(Counter, registry=self._registry), partial(Histogram, registry=self._registry)
-        self._events = counter("fireseg_events", "Fire events: start, peak, end.", ["zone", "kind"])
+        self._events = counter("fireseg_events", "Fire events: start, peak, still, end.", ["zone", "kind"])
         self._problems = counter("fireseg_camera_problems", "Times that the camera could not see.", ["kind"])
         for kind in CameraProblem:
             self._problems.labels(kind.value)  # so that the first one is an increase
@@ -83,6 +83,10 @@ class Prometheus(Sink, Collector):
         yield _gauges("fireseg_camera_problem", "1 while the camera cannot see, by kind.", "kind", problems)
         yield GaugeMetricFamily("fireseg_infrared", "1 while frames have no colour.", float(status.infrared))
         yield GaugeMetricFamily("fireseg_paused", "1 while nothing is detected, as configured.", float(status.paused))
+        arming = status.arming
+        yield GaugeMetricFamily("fireseg_armed", "1 unless disarmed by people or the schedule.", float(arming.armed))
+        snoozed = float(bool(arming.snoozed_until))
+        yield GaugeMetricFamily("fireseg_snoozed", "1 while the alarm is snoozed.", snoozed)
         model = {"sha256": status.model_sha256, "version": self._version}
         yield InfoMetricFamily("fireseg_model", "Hash of the model and version of the program.", model)
         fallback = 1.0 if status.fallback else 0.0

@@ -20,7 +20,7 @@ from edge.drill import DELIVERY_S, LATE, PAINT_S, STALE_S, Drill, deepest_point,
 from edge.errors import UserError
 from edge.flames import PaintedFlame, lay, resized
 from edge.images import Frame, Map
-from edge.messages import END, START, CameraProblem, FireEvent, FrameResult
+from edge.messages import END, START, CameraProblem, FireEvent, FrameResult, Silence
 from edge.model.segmenter import Segmenter
 from edge.run_status import Delivered, DrillStep, Link
 from edge.saved_state import SavedState
@@ -261,6 +261,16 @@ def test_the_flame_is_painted_well_inside_its_zone_even_if_that_is_bent() -> Non
     cells = ZoneMap((corner,), (), 112, 112).cells["corner"]
     x, y = deepest_point(cells)
     assert cells[int(112 * y), int(112 * x)] and min(x, y) < 0.25
+
+
+def test_a_drill_is_told_while_the_camera_is_disarmed_and_cannot_be_acknowledged(rehearsal: Rehearsal) -> None:
+    rehearsal.links = [REFUSED]
+    rehearsal.detector.silence = lambda: Silence.DISARMED
+    rehearsal.drill.start({})
+    rehearsal.run(2)
+    assert {event.silence for event in rehearsal.events} == {None}
+    with pytest.raises(UserError, match="there is no fire to acknowledge"):
+        rehearsal.detector.events.acknowledge()
 
 
 def test_a_link_is_one_line_of_text() -> None:

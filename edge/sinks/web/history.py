@@ -40,6 +40,7 @@ class FireRecord:
     active: bool = True
     duration_s: float = 0.0
     peak_share: float = 0.0
+    silence: str | None = None  # why people were not told of its last event
     pictures: dict[str, bytes] = field(default_factory=dict)  # JPEGs by kind of event; of several peaks the last
 
     def as_json(self) -> dict[str, Any]:
@@ -76,6 +77,7 @@ class History:
         with self._lock:
             fire = self._fires.setdefault(event.id, FireRecord(event.id, event.zone, event.time, event.drill))
             fire.active = fire.active and event.kind != END
+            fire.silence = event.silence
             fire.duration_s = round(event.t_s - event.started_t_s, 1)
             fire.peak_share = max(fire.peak_share, round(event.peak_share, 5))
             if len(self._fires) > MAX_FIRES:
@@ -122,6 +124,7 @@ class History:
             "zones": [{"name": zone.name, "polygon": zone.polygon} for zone in config.zones],
             "ignored": config.ignored,
             "whole_frame": WHOLE_FRAME,
+            "revision": config.areas_revision,
         }
 
     def state(self) -> dict[str, Any]:
@@ -163,6 +166,7 @@ class History:
                 "fine_view": asdict(status.fine_view) if status.fine_view else None,
                 "fallback": status.fallback,
                 "drill": asdict(status.drill) if status.drill else None,
+                "arming": asdict(status.arming),
             }
         return state
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from edge.actions import Actions
 from edge.config import Config
 from edge.config_tables import LOOPBACK, Listen, parse_listen
 from edge.errors import UserError
-from edge.messages import CameraEvent, FireEvent, FrameResult
+from edge.messages import CameraEvent, FireEvent, FrameResult, Silence
 from edge.run_status import Delivered, Link, RunStatus
 from edge.secrets import WEB_PASSWORD, read_secret
 from edge.sinks import Sink, log_failure
@@ -74,6 +74,7 @@ class WebPage(Sink):
         self._limiter = GuessLimiter(clock)
         self._has_status = False
         self._last_shown: Delivered | None = None
+        self._silences: Mapping[str, Silence] = {}
         self._server = Server(listener, self._make_app, idle_s=idle_s)
 
     def _make_app(self) -> ASGIApp:
@@ -85,6 +86,9 @@ class WebPage(Sink):
 
     def on_result(self, result: FrameResult) -> None:
         self._history.on_result(result)
+        if result.silences != self._silences:  # whoever silences an alarm must see it at once
+            self._silences = result.silences
+            self._notifier.notify()
         self._live.publish(result)
         self._server.start()
 

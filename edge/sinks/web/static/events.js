@@ -7,9 +7,9 @@ export function showEvents(events, zoneName) {
   $("no-events").hidden = events.length > 0;
 }
 
-function eventItem({ id, zone, time, drill, active, duration_s, peak_share, pictures }, zoneName) {
+function eventItem({ id, zone, time, drill, active, duration_s, peak_share, silence, pictures }, zoneName) {
   const item = element("li", active ? "fire" : "");
-  const kind = ["peak", "start", "end"].find((each) => pictures.includes(each));
+  const kind = ["peak", "still", "start", "end"].find((each) => pictures.includes(each));
   if (kind) {
     const link = element("a"), image = element("img");
     link.href = image.src = `/events/${encodeURIComponent(id)}/${kind}.jpg`;
@@ -22,7 +22,7 @@ function eventItem({ id, zone, time, drill, active, duration_s, peak_share, pict
   const course = active ? "ongoing" : `lasted ${duration(duration_s)}`;
   item.append(
     element("p", "", `${title}, ${new Date(time).toLocaleString()}`),
-    element("p", "note", `${course}, peak fire area ${percent(peak_share)}`),
+    element("p", "note", `${course}, peak fire area ${percent(peak_share)}${silence ? `, ${silence}` : ""}`),
   );
   return item;
 }

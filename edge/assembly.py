@@ -20,6 +20,7 @@ from edge.detection.events import EventTracker
 from edge.detection.memory import PlaceMemory
 from edge.detection.suggestions import Suggestions
 from edge.detection.zones import ZoneMap
+from edge.drill import Drill
 from edge.errors import UserError
 from edge.fallback import LastGood
 from edge.files import check_writable, state_folder
@@ -56,6 +57,9 @@ class Parts:
 
     def __post_init__(self) -> None:
         self.sinks = Sinks(self.built_sinks, time.monotonic)
+        weekly = self.setup.config.drill.weekly
+        self.drill = Drill(lambda: self.detector.zones.cells, self.sinks.links, self.saved, weekly=weekly)
+        self.actions.register("drill", self.drill.start)
         self._every_frame = self.setup.config.source.replay == Replay.EVERY_FRAME
 
     def connect(self, control: RunControl) -> None:
@@ -80,6 +84,7 @@ class Parts:
         self.detector.events.model_sha256 = new.model_sha256
         if not self._every_frame:
             self.throttle.max_fps, self.throttle.slow_when_hot = config.loop.max_fps, config.loop.slow_when_hot
+        self.drill.weekly = config.drill.weekly
         self.arming.configure(config.arming)
         self.sinks.on_config(config)
 

@@ -15,6 +15,7 @@ from edge.commands.arming import acknowledge_command, arm_command, disarm_comman
 from edge.commands.bench import bench_command
 from edge.commands.config import config_app
 from edge.commands.doctor import doctor_command
+from edge.commands.drill import drill_command
 from edge.commands.evaluate import evaluate_command
 from edge.commands.notify import notify_app
 from edge.commands.run import run_command
@@ -42,6 +43,7 @@ for name, command, example in (
     ("snooze", snooze_command, "fireseg-edge snooze --minutes 30 --config fireseg.toml"),
     ("acknowledge", acknowledge_command, "fireseg-edge acknowledge --zone stove --config fireseg.toml"),
     ("doctor", doctor_command, "fireseg-edge doctor --source /dev/video0"),
+    ("drill", drill_command, "fireseg-edge drill --config fireseg.toml"),
     ("install-service", install_service_command, "sudo fireseg-edge install-service --config fireseg.toml"),
 ):
     app.command(name, epilog=f"Example: `{example}`")(command)

@@ -17,6 +17,7 @@ from edge.config_schema import PathKind, parse_toml, read_data, read_section, sh
 from edge.config_tables import (
     ArmingSection,
     ClipsSection,
+    DrillSection,
     LoopSection,
     ModelSection,
     MqttSection,
@@ -56,6 +57,7 @@ class Config:
     mqtt: MqttSection = MqttSection()  # noqa: RUF009 (frozen)
     webhook: WebhookSection = WebhookSection()  # noqa: RUF009 (frozen)
     notify: NotifySection = NotifySection()  # noqa: RUF009 (frozen)
+    drill: DrillSection = DrillSection()  # noqa: RUF009 (frozen)
     spool: SpoolSection = SpoolSection()  # noqa: RUF009 (frozen)
     zones: tuple[Zone, ...] = ()
     ignored: tuple[tuple[Point, ...], ...] = ()

@@ -20,6 +20,7 @@ from edge.errors import UserError
 from edge.model.shipped import DEFAULT_MODEL, SHIPPED, find_model
 from edge.schedule import Schedule
 from edge.secrets import MQTT_PASSWORD, MQTT_USER, SOURCE_LOGIN, WEB_PASSWORD, WEBHOOK_LOGIN, WEBHOOK_SECRET
+from edge.weekly import parse_weekly
 
 LOOPBACK = "127.0.0.1"
 MAX_DISARM_H, MAX_SNOOZE_MIN = 168.0, 1440.0
@@ -195,6 +196,15 @@ class NotifySection:
         "Least time in seconds between two starts of a zone or camera problem; one that outlasts it is sent then.",
         low=0,
         high=86400,
+    )
+
+
+@dataclass(frozen=True)
+class DrillSection:
+    weekly: str = field(
+        "",
+        'When a fire drill runs each week, such as "Sun 10:00", in local time; empty for none.',
+        check=parse_weekly,
     )
 
 

@@ -61,6 +61,8 @@ class TrackStatus:
     """Whether it counts as fire: seen often enough, for long enough, flickering and in place."""
     quiet: bool = False
     """Whether it raises no alarm, since it is at a quiet place."""
+    drill: bool = False
+    """Whether it is the flame that a fire drill paints."""
 
     def as_json(self) -> dict[str, Any]:
         box = [round(edge, 4) for edge in self.box]
@@ -112,6 +114,10 @@ class FrameResult:
     camera_problem: CameraProblem | None = None
     silences: Mapping[str, Silence] = field(default_factory=dict)
     """Why each zone is silent, by its name; a zone that would sound is missing."""
+    drill: bool = False
+    """Whether a fire drill paints a flame into the frame, or has just ended."""
+    drill_alarms: Mapping[str, bool] = field(default_factory=dict)
+    """Whether the painted flame raises the alarm of each zone; `alarms` are raised by real fires alone."""
 
     @property
     def alarm(self) -> bool:
@@ -135,6 +141,7 @@ class FrameResult:
             "alarm": self.alarm,
             "infrared": self.infrared,
             "paused": self.paused,
+            "drill": self.drill,
             **picture_json(self.camera_problem),
             "zones": {
                 name: {"share": round(share, 5), "alarm": self.alarms[name], "silence": self.silences.get(name)}

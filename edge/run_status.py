@@ -12,6 +12,55 @@ OPTIONAL_THREADS = {"host status", "reload", "stdout writer", "stderr writer"}
 
 
 @dataclass(frozen=True)
+class Delivered:
+    """An event that has arrived."""
+
+    id: str
+    number: int
+    took_ms: float
+    """Time since it was published."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """The last link of the chain from a fire to people: a receiver, the page, or the folder of clips."""
+
+    name: str
+    problem: str
+    """Why events do not arrive at the moment; empty while they do."""
+    last: Delivered | None
+    """The last event that arrived."""
+
+
+@dataclass(frozen=True)
+class DrillStep:
+    """One link of the chain, as a fire drill found it."""
+
+    name: str
+    after_ms: float | None = None
+    """Since the flame was painted or, for receivers, since the alarm; None if it was not reached yet or failed."""
+    problem: str = ""
+    """Why it failed; empty if it has not."""
+
+
+@dataclass(frozen=True)
+class DrillStatus:
+    """The fire drill that runs, or the last one; survives a restart."""
+
+    running: bool
+    zone: str
+    started: str
+    """Local time, ISO 8601."""
+    steps: tuple[DrillStep, ...] = ()
+    passed: bool | None = None
+    """None while it runs, and for one that did not take place."""
+    problem: str = ""
+    """Why it was stopped or did not take place."""
+    last_passed: str = ""
+    """When the last drill was passed, ISO 8601; empty if none was."""
+
+
+@dataclass(frozen=True)
 class ReceiverStatus:
     """How delivery to one receiver of events goes, since the run began unless noted."""
 
@@ -31,6 +80,7 @@ class ReceiverStatus:
     """Events to be delivered now, those of earlier runs included."""
     oldest_age_s: float
     """Age of the oldest waiting event; 0 if none waits."""
+    last_delivered: Delivered | None = None
 
 
 @dataclass(frozen=True)
@@ -143,3 +193,5 @@ class RunStatus:
     fallback: str = ""
     """Why the run uses the last configuration and model that worked; empty while it uses those asked for."""
     quiet: QuietStatus = QuietStatus()
+    drill: DrillStatus | None = None
+    """None if there was no fire drill yet."""

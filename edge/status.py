@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from edge import threads
 from edge.camera.capture import Capture
 from edge.detection.detector import Detector
+from edge.drill import Drill
 from edge.errors import counted
 from edge.host.throttle import Throttle
 from edge.messages import CameraProblem, FrameResult, Silence
@@ -61,6 +62,7 @@ class StatusReporter:
     arming: Callable[[], ArmingStatus] = ArmingStatus
     clock: Callable[[], float] = time.monotonic
     interval_s: float = 1.0
+    drill: Drill | None = None
 
     def __post_init__(self) -> None:
         self._started_s = self._last_result_s = self.clock()
@@ -123,6 +125,7 @@ class StatusReporter:
             arming=arming,
             fallback=self.reloader.fallback,
             quiet=self.detector.quiet,
+            drill=self.drill.status if self.drill else None,
         )
         self._reported_s, self._reported_results = now_s, summary.results
         self.sinks.on_status(status)

@@ -56,6 +56,7 @@ SINKS_MAY_IMPORT = (
 )
 EVALUATION_MAY_IMPORT = (
     *GROUND,
+    "edge.flames",
     "edge.assembly",
     "edge.config",
     "edge.config_tables",

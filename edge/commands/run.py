@@ -149,7 +149,8 @@ def run(
         with parts.capture:
             summary = run_loop(
                 parts.capture, parts.detector, parts.sinks, parts.throttle, control,
-                reloader=reloader, actions=parts.actions, arming=parts.arming.status, max_frames=max_frames,
+                reloader=reloader, actions=parts.actions, drill=parts.drill, arming=parts.arming.status,
+                max_frames=max_frames,
             )  # fmt: skip
     finally:
         parts.close()

@@ -37,6 +37,8 @@ class ActiveFire:
     id: str
     zone: str
     started_t_s: float
+    drill: bool
+    """Whether it is the flame that a fire drill paints."""
     peak: FrameResult
     """The result with the largest fire area."""
     events: int = 0
@@ -78,17 +80,19 @@ class EventTracker:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     new_id: Callable[[datetime, str], str] = fire_id
     """Makes a fire's id from time and zone."""
-    _fires: dict[str, ActiveFire] = field(default_factory=dict, init=False)
+    _fires: dict[tuple[str, bool], ActiveFire] = field(default_factory=dict, init=False)
+    """By zone, and whether it is a drill: a fire during a drill is a fire."""
 
     def __post_init__(self) -> None:
         self._camera = CameraEventTracker(self.now, self.new_id)
 
     def acknowledge(self, zone: str | None = None) -> list[str]:
         """Silence the fire of a zone, or all fires, until they end or grow; return their zones. Raises `UserError`."""
-        fires = [fire for fire in self._fires.values() if zone in (None, fire.zone)]
+        real = {fire.zone: fire for fire in self._fires.values() if not fire.drill}
+        fires = [fire for fire in real.values() if zone in (None, fire.zone)]
         if not fires:
             where = f" in {one_line(zone)}" if zone else ""
-            remedy = f"expected one of {', '.join(self._fires)}" if self._fires else "it may have ended"
+            remedy = f"expected one of {', '.join(real)}" if real else "it may have ended"
             raise UserError(f"there is no fire{where} to acknowledge", remedy)
         for fire in fires:
             fire.acknowledge()
@@ -102,22 +106,25 @@ class EventTracker:
         """
         if silence:
             return dict.fromkeys(alarms, silence)
-        fires = (self._fires.get(zone) for zone in alarms)
+        fires = (self._fires.get((zone, False)) for zone in alarms)
         return {fire.zone: Silence.ACKNOWLEDGED for fire in fires if fire and fire.acknowledged_share is not None}
 
     def update(self, result: FrameResult) -> list[Event]:
         """Return the events of a result, those of the camera last. The fire of a removed zone ends."""
         events: list[Event] = []
-        for zone in dict.fromkeys([*result.alarms, *self._fires]):
-            alarm = result.alarms.get(zone, False)
-            fire = self._fires.get(zone)
+        alarms = {(zone, False): alarm for zone, alarm in result.alarms.items()}
+        alarms |= {(zone, True): alarm for zone, alarm in result.drill_alarms.items()}
+        for key in dict.fromkeys([*alarms, *self._fires]):
+            zone, drill = key
+            alarm = alarms.get(key, False)
+            fire = self._fires.get(key)
             if alarm and fire is None:
-                fire = self._fires[zone] = ActiveFire(self.new_id(self.now(), zone), zone, result.t_s, result)
-                fire.silence = result.silences.get(zone)
+                fire = self._fires[key] = ActiveFire(self.new_id(self.now(), zone), zone, result.t_s, drill, result)
+                fire.silence = None if drill else result.silences.get(zone)
                 fire.add(result)
                 events.append(self._event(fire, START, result, result.shares[zone]))
             elif fire is not None:
-                was_silent, fire.silence = fire.silence, result.silences.get(zone)
+                was_silent, fire.silence = fire.silence, None if drill else result.silences.get(zone)
                 if alarm:
                     fire.add(result)
                     if was_silent and not fire.silence:
@@ -127,7 +134,7 @@ class EventTracker:
                     fire.published_share = fire.peak_share
                     events.append(self._event(fire, PEAK, fire.peak, fire.peak_share))
                 if not alarm:
-                    del self._fires[zone]
+                    del self._fires[key]
                     events.append(self._event(fire, END, result, result.shares.get(zone, 0.0)))
         return events + self._camera.update(result, model_sha256=self.model_sha256, source=self.source)
 
@@ -150,5 +157,6 @@ class EventTracker:
             mask=result.mask,
             camera_problem=result.camera_problem,
             paused=result.paused,
+            drill=fire.drill,
             silence=fire.silence,
         )

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from edge.config import Config
 from edge.errors import reason_of
 from edge.messages import CameraEvent, Event, FireEvent, FrameResult
-from edge.run_status import ReceiverStatus, RunStatus
+from edge.run_status import Link, ReceiverStatus, RunStatus
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,10 @@ class Sink:
         """Return the state of delivery to each receiver of this sink; called about once a second."""
         return ()
 
+    def links(self) -> Sequence[Link]:
+        """Return what a fire drill checks of this sink; by default, its receivers."""
+        return [Link(status.name, status.problem, status.last_delivered) for status in self.receivers()]
+
     @property
     def lost_files(self) -> int:
         """How many files could not be written."""
@@ -111,6 +115,12 @@ class Sinks:
         statuses: list[ReceiverStatus] = []
         self._call_each(lambda sink: statuses.extend(sink.receivers()))
         return tuple(statuses)
+
+    def links(self) -> list[Link]:
+        """Return what a fire drill checks of all sinks."""
+        links: list[Link] = []
+        self._call_each(lambda sink: links.extend(sink.links()))
+        return links
 
     def lost_files(self) -> int:
         """Return how many files could not be written."""

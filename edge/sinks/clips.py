@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -28,6 +28,7 @@ from edge.errors import counted, reason_of
 from edge.files import replacing
 from edge.images import Frame, encode_jpeg, overlay, shrink
 from edge.messages import END, RECOVERED, START, CameraEvent, Event, FireEvent, FrameResult
+from edge.run_status import Delivered, Link
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
 from edge.sinks.retention import ABANDONED_AFTER_S, Retention
 from edge.sinks.video import MEMORY_DIR, PRIVATE_FILE, PRIVATE_FOLDER, SCRATCH_PREFIX, VideoWriter
@@ -69,6 +70,9 @@ class FileJob:
     size_bytes: int
     """Memory that it takes until then."""
     write: Callable[[Path], object]
+    event: Event | None = None
+    """The event whose picture it is."""
+    made_s: float = field(default_factory=time.monotonic)
 
     @property
     def kind(self) -> str:
@@ -108,12 +112,16 @@ class Clips(Sink):
         self._problems: set[str] = set()  # what cannot be written now
         self._reason = ""  # of the last of them
         self._temporary: Path | None = None  # that is being written
+        self._last_written: Delivered | None = None
         self._writer = Worker("clips", self._write_all)
         self._writer.start()
 
     @property
     def lost_files(self) -> int:
         return self._lost_files
+
+    def links(self) -> Sequence[Link]:
+        return (Link("clips", self._reason, self._last_written),)
 
     def on_result(self, result: FrameResult) -> None:
         frame = BufferedFrame(result.t_s, encode_jpeg(shrink(result.rgb, MAX_WIDTH_PX)))
@@ -137,7 +145,7 @@ class Clips(Sink):
             until_s = event.t_s + self._section.after_s
             self._clips.append(Clip(event.id, until_s, list(self._buffer), self._buffer_bytes))
         name, size_bytes = f"{event.id}-{event.kind}", event.rgb.nbytes
-        self._submit(f"{name}.jpg", size_bytes, lambda path: write_jpeg(path, event.rgb))
+        self._submit(f"{name}.jpg", size_bytes, lambda path: write_jpeg(path, event.rgb), event)
         self._submit(f"{name}-overlay.jpg", size_bytes, lambda path: write_jpeg(path, overlay(event.rgb, event.mask)))
         if event.kind == END:
             self._submit_record(event)
@@ -170,8 +178,8 @@ class Clips(Sink):
         if clip.frames:
             self._submit(f"{clip.id}.mp4", clip.size_bytes, lambda path: write_clip(path, clip.frames))
 
-    def _submit(self, name: str, size_bytes: int, write: Callable[[Path], object]) -> None:
-        job = FileJob(name, size_bytes, write)
+    def _submit(self, name: str, size_bytes: int, write: Callable[[Path], object], event: Event | None = None) -> None:
+        job = FileJob(name, size_bytes, write, event)
         with self._lock:
             is_full = self._waiting_bytes + size_bytes > MAX_WAITING_BYTES
             if not is_full:
@@ -220,6 +228,8 @@ class Clips(Sink):
         except Exception as error:  # any kind: the next file may succeed
             self._lose(job, reason_of(error))
             return
+        if job.event:
+            self._last_written = Delivered(job.event.id, job.event.number, 1000 * (time.monotonic() - job.made_s))
         with self._lock:
             is_over = job.kind in self._problems
             self._problems.discard(job.kind)

@@ -76,6 +76,15 @@ def discovery(
     ):
         diagnostic = {"entity_category": "diagnostic", "value_template": f"{{{{ value_json.{key} }}}}"}
         entities.append(("sensor", object_id, config | diagnostic | {"availability": availability}))
+    drill = {
+        "name": "Last drill passed",
+        "device_class": "timestamp",
+        "entity_category": "diagnostic",
+        "value_template": "{{ (value_json.drill or {}).last_passed or None }}",
+        "json_attributes_topic": f"{base}/state",
+        "json_attributes_template": "{{ (value_json.drill or {}) | tojson }}",
+    }
+    entities.append(("sensor", "last_drill", drill | {"availability": online}))
     from_state = {"state_topic": f"{base}/state", "expire_after": EXPIRE_AFTER_S}
     entities = [(kind, object_id, config | from_state) for kind, object_id, config in entities]
     if has_commands:
@@ -100,7 +109,7 @@ def discovery(
 
 
 def _controls(base: str, online: list[dict[str, str]]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return a switch and buttons to arm and silence the alarm."""
+    """Return a switch and buttons to arm and silence the alarm, and for a fire drill."""
     shared = {"command_topic": f"{base}/command", "availability": online}
     switch = shared | {
         "name": "Armed",
@@ -124,7 +133,9 @@ def _controls(base: str, online: list[dict[str, str]]) -> list[tuple[str, str, d
         "icon": "mdi:check",
         "payload_press": '{"action": "acknowledge"}',
     }
-    return [("switch", "armed", switch), ("button", "snooze", snooze), ("button", "acknowledge", acknowledge)]
+    drill = shared | {"name": "Fire drill", "icon": "mdi:fire-alert", "payload_press": '{"action": "drill"}'}
+    buttons = {"snooze": snooze, "acknowledge": acknowledge, "drill": drill}
+    return [("switch", "armed", switch), *(("button", name, config) for name, config in buttons.items())]
 
 
 def device_id(name: str) -> str:

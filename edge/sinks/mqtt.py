@@ -75,7 +75,7 @@ class Mqtt(OutboxSink):
         self._status: RunStatus | None = None
         self._snapshot: bytes | None = None
         self._published: tuple[object, ...] | None = None
-        """Alarms, silences, camera problem and camera state as published last."""
+        """Alarms, silences, camera problem, camera state and fire drill as published last."""
         self._published_s = 0.0
         self._discovered: tuple[object, ...] | None = None  # zones and model as published last
         self._is_due = threading.Event()  # set to publish everything with the next result or status
@@ -133,7 +133,7 @@ class Mqtt(OutboxSink):
         stale_after_s = max(STALE_AFTER_S, 3 / self._max_fps if self._max_fps else 0.0)
         is_seeing = status.camera_state is CameraState.STREAMING and status.last_result_age_s < stale_after_s
         seen = (dict(result.alarms), dict(result.silences), result.camera_problem) if result else None
-        current = (seen, status.arming.silence, is_seeing)
+        current = (seen, status.arming.silence, is_seeing, status.drill)
         now_s = time.monotonic()
         if self._is_due.is_set():
             self._is_due.clear()
@@ -227,6 +227,7 @@ def _state(result: FrameResult, status: RunStatus) -> dict[str, Any]:
         "temperature_c": status.machine.temperature_c,
         "throttled": status.machine.throttling.now if status.machine.throttling else [],
         "fine_view": asdict(status.fine_view) if status.fine_view else None,
+        "drill": asdict(status.drill) if status.drill else None,
         "arming": asdict(status.arming),
         "source": status.source,
         "camera_state": str(status.camera_state),

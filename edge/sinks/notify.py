@@ -152,6 +152,9 @@ class Notify(OutboxSink):
         place = event.zone if isinstance(event, FireEvent) else ""  # no zone has an empty name
         if event.kind == PEAK:
             return False
+        if isinstance(event, FireEvent) and event.drill and event.kind == START:
+            self._open.add(event.id)
+            return True  # whatever was notified before, and without delaying a fire that follows
         if event.kind in BEGINS:
             if isinstance(event, FireEvent) and event.silence:
                 return False
@@ -231,6 +234,8 @@ def describe(event: Mapping[str, Any], now: datetime) -> tuple[str, str]:
         title, text = "The camera sees again", f"Camera {source} was {event.get('problem')} for {duration(event)}."
     if event.get("muted"):
         text += f" Since the last notification: {counted(int(event['muted']), 'short event')}."
+    if event.get("drill"):
+        title = f"DRILL: {title}"
     try:
         age_s = (now - datetime.fromisoformat(str(event.get("time")))).total_seconds()
     except (ValueError, TypeError):

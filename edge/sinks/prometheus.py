@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, ProcessCollector
@@ -11,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from edge.messages import PROBLEM, THROTTLE_BITS, CameraEvent, CameraProblem, CameraState, FireEvent, FrameResult
-from edge.run_status import FailureCounts, ReceiverStatus, RunStatus
+from edge.run_status import DrillStatus, FailureCounts, ReceiverStatus, RunStatus
 from edge.sinks import Sink
 
 FRAME_AGE_BUCKETS_S = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
@@ -50,7 +51,8 @@ class Prometheus(Sink, Collector):
         self._inference.observe(result.inference_ms / 1000)
 
     def on_event(self, event: FireEvent) -> None:
-        self._events.labels(event.zone, event.kind).inc()
+        if not event.drill:
+            self._events.labels(event.zone, event.kind).inc()
 
     def on_camera_event(self, event: CameraEvent) -> None:
         if event.kind == PROBLEM:
@@ -97,6 +99,7 @@ class Prometheus(Sink, Collector):
         yield GaugeMetricFamily("fireseg_quiet_places", "Places where a region raises no alarm.", places)
         quiet = "Time in which a quiet place kept an alarm from being raised."
         yield CounterMetricFamily("fireseg_quiet_seconds", quiet, status.quiet.quiet_s)
+        yield from _drill(status.drill)
         yield from _failures(status.failures)
         yield from _receivers(status.receivers)
         host = status.machine
@@ -105,6 +108,15 @@ class Prometheus(Sink, Collector):
         if host.throttling is not None:
             reasons = {reason: reason in host.throttling.now for reason in THROTTLE_BITS.values()}
             yield _gauges("fireseg_throttled", "1 while the firmware throttles, by reason.", "reason", reasons)
+
+
+def _drill(drill: DrillStatus | None) -> Iterator[Metric]:
+    if drill and drill.passed is not None:
+        yield GaugeMetricFamily("fireseg_drill_passed", "1 if the last fire drill was passed.", float(drill.passed))
+    if drill and drill.last_passed:
+        passed_s = datetime.fromisoformat(drill.last_passed).timestamp()
+        help_text = "When the last fire drill was passed."
+        yield GaugeMetricFamily("fireseg_drill_last_passed_timestamp_seconds", help_text, passed_s)
 
 
 def _failures(failures: FailureCounts) -> Iterator[Metric]:

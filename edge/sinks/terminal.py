@@ -128,6 +128,7 @@ def status_text(result: FrameResult) -> str:
     zones = ", ".join(f"{zone}{silences.get(zone, '')}" for zone, alarm in result.alarms.items() if alarm)
     calm = f"no alarm{next(iter(silences.values()), '')}"
     problem = f"CAMERA PROBLEM: {result.camera_problem}  " if result.camera_problem else ""
+    problem += "FIRE DRILL  " if result.drill else ""
     problem += "PAUSED: infrared  " if result.paused else "infrared  " if result.infrared else ""
     return (
         f"{clock_time(result.t_s)}  {'FIRE in ' + zones if zones else calm}  {problem}"
@@ -139,7 +140,8 @@ def event_text(event: Event) -> str:
     if isinstance(event, CameraEvent):
         words = "can see again, no longer" if event.kind == RECOVERED else "PROBLEM:"
         return f"{clock_time(event.t_s)}  camera {words} {event.problem}  [{event.id}]"
-    words = EVENT_WORDS[event.kind] + (f" ({event.silence})" if event.silence else "")
+    words = f"{'DRILL: ' if event.drill else ''}{EVENT_WORDS[event.kind]}"
+    words += f" ({event.silence})" if event.silence else ""
     return f"{clock_time(event.t_s)}  {event.zone}: {words}, fire area {event.share:.1%}  [{event.id}]"
 
 

@@ -216,6 +216,7 @@ def test_only_events_and_ages_of_files_depend_on_the_wall_clock() -> None:
     assert {path.name for path in paths if wall_clock.search(path.read_text())} == {
         "arming.py",
         "events.py",
+        "drill.py",
         "doctor.py",
         "clips.py",
         "queue_files.py",

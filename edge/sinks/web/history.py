@@ -36,6 +36,7 @@ class FireRecord:
     id: str
     zone: str
     time: str
+    drill: bool
     active: bool = True
     duration_s: float = 0.0
     peak_share: float = 0.0
@@ -74,7 +75,7 @@ class History:
 
     def on_event(self, event: FireEvent) -> None:
         with self._lock:
-            fire = self._fires.setdefault(event.id, FireRecord(event.id, event.zone, event.time))
+            fire = self._fires.setdefault(event.id, FireRecord(event.id, event.zone, event.time, event.drill))
             fire.active = fire.active and event.kind != END
             fire.silence = event.silence
             fire.duration_s = round(event.t_s - event.started_t_s, 1)
@@ -174,6 +175,7 @@ class History:
                 "paused": status.paused,
                 "fine_view": asdict(status.fine_view) if status.fine_view else None,
                 "fallback": status.fallback,
+                "drill": asdict(status.drill) if status.drill else None,
                 "arming": asdict(status.arming),
             }
         return state

@@ -48,7 +48,7 @@ def test_home_assistant_gets_a_safety_sensor_that_is_unknown_while_the_camera_is
 
 def test_home_assistants_entities_have_distinct_ids_on_one_device() -> None:
     found = entities("frame", "Stove", "stove")
-    assert len({str(config["unique_id"]) for config in found.values()}) == len(found) == 2 * 3 + 5 + 1 + 3
+    assert len({str(config["unique_id"]) for config in found.values()}) == len(found) == 2 * 3 + 6 + 1 + 4
     assert {topic.split("/")[1] for topic in found} == {"binary_sensor", "sensor", "camera", "switch", "button"}
     assert {config["device"]["name"] for config in found.values()} == {"kitchen"}  # type: ignore[index]
     assert {"Fire", "Fire area", "Fire stove", "Fire area Stove"} < {config["name"] for config in found.values()}

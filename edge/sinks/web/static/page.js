@@ -2,6 +2,7 @@
 
 import * as arming from "/arming.js";
 import { $, CLOCK, duration, element, getJson, percent, put } from "/dom.js";
+import * as drill from "/drill.js";
 import { areasChanged } from "/editor.js";
 import { showEvents } from "/events.js";
 import { COLOURS, plot } from "/plot.js";
@@ -88,6 +89,7 @@ function show() {
   const problem = silent || stale || waiting ? "" : state.camera_problem ?? "";
   if (!silent && !stale && state.paused) [text, kind] = ["Detection paused: infrared", "lost"];
   if (problem) [text, kind] = [`The camera cannot see: ${problem}`, "lost"];
+  if (!silent && state.drill?.running) [text, kind] = ["Fire drill", "drill"];
   if (alarms.length) {
     [text, kind] = [zones ? `FIRE: ${zones}` : "FIRE", "fire"];
     if (!sounding.length) text += ` – ${silence || "acknowledged"}`;
@@ -103,6 +105,7 @@ function show() {
   if (state.camera_state) showStatus();  // the first status may come after the first frame
   showZones();
   arming.show(state);
+  drill.show(state, zoneName);
   plot($("plot"), points, Object.keys(state.zones));
 }
 

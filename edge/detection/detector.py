@@ -178,7 +178,7 @@ class Detector:
                     track.confirmed,
                     quiet=track.id in self._quiet,
                     drill=track.id in painted,
-                )  # fmt: skip
+                )
                 for track in self._tracks
                 if track.seen_s == frame.t_s
             ),

@@ -19,6 +19,7 @@ from edge.detection.events import EventTracker
 from edge.detection.zones import ZoneMap
 from edge.errors import UserError
 from edge.fallback import LastGood
+from edge.feedback import register_verdict
 from edge.files import check_writable, state_folder
 from edge.host.throttle import Throttle
 from edge.model.proof import prove_in_fork
@@ -114,6 +115,8 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
         prepare=detector.prepare,
     )
     actions, saved = Actions(), SavedState(state_path(state_folder(), config.source.address))
+    if config.clips.folder:
+        register_verdict(actions, Path(config.clips.folder))
     sinks = build_sinks(config, as_json=as_json, record=record, version=__version__, actions=actions)
     keep(last_good, config, setup, model)
     return Parts(setup, camera, capture, detector, throttle, sinks, actions, saved)

@@ -27,7 +27,7 @@ def fit_command(
         typer.Option(
             is_eager=True,
             callback=options.take_recipe,
-            help="base, small, or a TOML file of the flags below. Command-line flags override it.",
+            help="base, small, adapt (fine-tunes), or a TOML file of the flags below. Command-line flags override it.",
         ),
     ] = None,
     start: Annotated[
@@ -53,6 +53,8 @@ def fit_command(
     from train.model.io import KerasPredictor
 
     check_out(out, resume=resume)
+    if recipe == "adapt" and start is None:
+        raise UserError("recipe adapt fine-tunes a trained model", "pass it as --start")
     if start and start.resolve().parent == out.resolve():
         raise UserError(f"--start {start} lies in --out, which this run overwrites", "pass another --out")
     if start:
@@ -61,7 +63,7 @@ def fit_command(
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
         train_pairs, validation_pairs = hold_out_videos(parts.train, seed=plan.seed, share=plan.validation)
-        extra_sets = open_extra_sets(extra or [], negatives or [])
+        extra_sets = open_extra_sets(extra or [], negatives or [], hold_out=plan.hold_out)
         assert_unseen(extra_sets, [*parts.test, *validation_pairs])
         started = read_start(start, source, [*parts.test, *validation_pairs]) if start else None
         extra_pairs = [pair for extra_set in extra_sets for pair in extra_set.train]

@@ -77,7 +77,7 @@ def draw(image: CocoImage, height: int, width: int) -> Mask:
                     if len(points) < 3 or not np.isfinite(points).all():
                         raise ValueError("a polygon without three corners")
                     points = points.clip(-MAX_COORDINATE, MAX_COORDINATE)
-                    cv2.fillPoly(mask, [points.round().astype(np.int32)], 1)
+                    cv2.fillPoly(mask, [points.round().astype(np.int32)], (1,))
         except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             problem = f"a label of {one_line(image.file_name)} cannot be drawn ({one_line(str(error))})"
             raise UserError(problem, "expected polygons or RLE") from error

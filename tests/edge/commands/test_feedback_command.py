@@ -59,7 +59,7 @@ def from_polygons(coco: dict[str, Any], image_id: int, shape: tuple[int, int]) -
     for annotation in coco["annotations"]:
         if annotation["image_id"] == image_id:
             for polygon in annotation["segmentation"]:
-                cv2.fillPoly(mask, [np.array(polygon, np.int32).reshape(-1, 2)], 1)
+                cv2.fillPoly(mask, [np.array(polygon, np.int32).reshape(-1, 2)], (1,))
     return mask
 
 

@@ -109,7 +109,7 @@ def test_adapt_trains_on_all_feedback_however_few_fires_it_has(here: Here, synth
     flags = ("--start", "first/best.keras", "--size", "32", "--width", "0.35", "--finetune-epochs", "1")
     done = here(*begin, "--recipe", "adapt", *flags, "--negatives", feedback, "--out", "second")
     assert done.code == 0, done.err
-    assert "negatives negatives: 3 training images, 0 held out" in done.out
+    assert "negatives negatives: 3 training images, 0 held out\neach of their images " in done.out
     card = json.loads((tmp_path / "second/best.json").read_text())
     assert card["recipe"]["hold_out"] is False
     assert {"title": "negatives", "kind": "negatives", "images": 3, "held_out_images": 0}.items() <= (

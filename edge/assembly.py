@@ -23,6 +23,7 @@ from edge.detection.zones import ZoneMap
 from edge.drill import Drill
 from edge.errors import UserError
 from edge.fallback import LastGood
+from edge.feedback import register_verdict
 from edge.files import check_writable, state_folder
 from edge.host.throttle import Throttle
 from edge.model.proof import prove_in_fork
@@ -131,6 +132,8 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
     arming = Arming(config.arming, saved)
     arming.register(actions, detector.events.acknowledge)
     detector.silence = arming.silence
+    if config.clips.folder:
+        register_verdict(actions, Path(config.clips.folder))
     sinks = build_sinks(config, as_json=as_json, record=record, version=__version__, actions=actions)
     keep(last_good, config, setup, model)
     return Parts(setup, camera, capture, detector, throttle, sinks, actions, saved, arming)

@@ -17,6 +17,7 @@ from edge.commands.config import config_app
 from edge.commands.doctor import doctor_command
 from edge.commands.drill import drill_command
 from edge.commands.evaluate import evaluate_command
+from edge.commands.feedback import feedback_app
 from edge.commands.notify import notify_app
 from edge.commands.run import run_command
 from edge.commands.segment import segment_command
@@ -48,6 +49,7 @@ for name, command, example in (
 ):
     app.command(name, epilog=f"Example: `{example}`")(command)
 app.add_typer(config_app, name="config")
+app.add_typer(feedback_app, name="feedback")
 app.add_typer(notify_app, name="notify")
 
 

@@ -125,8 +125,20 @@ class ClipsSection:
     folder: str = field("", 'Where images and clips of fires go, such as "events"; empty for none.', path="written")
     before_s: float = field(5.0, "A clip begins this many seconds before the alarm.", low=0, high=30)
     after_s: float = field(10.0, "A clip ends this many seconds after the alarm.", low=0, high=60)
-    max_mb: float = field(500.0, "Size limit of the folder in megabytes; the oldest files go first.", low=1, high=1e6)
+    max_mb: float = field(
+        500.0,
+        "Size limit of the folder in megabytes, apart from fires with a verdict; the oldest files go first.",
+        low=1,
+        high=1e6,
+    )
     max_days: float = field(30.0, "Age limit of images and clips in days.", low=0.01, high=36_500)
+    feedback_mb: float = field(
+        200.0,
+        "Size limit of fires with a verdict, in megabytes: they are kept for training, without an age limit; 0 keeps "
+        "none, and no frames for training.",
+        low=0,
+        high=1e6,
+    )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from edge.detection.alarm import raised_alarms
 from edge.detection.infrared import HOLD_S, is_colourless
 from edge.detection.view_planner import FPS_WITHOUT_LIMIT
 from edge.detection.zones import ZoneMap
-from edge.evaluation.flames import Flame, bounce, lay, resized
+from edge.evaluation.flames import Flame, bounce
+from edge.flames import lay, resized
 from edge.images import Frame
 from edge.messages import Box
 from edge.model.segmenter import Segmenter

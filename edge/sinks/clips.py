@@ -26,10 +26,11 @@ import numpy as np
 from edge.config_tables import ClipsSection
 from edge.errors import counted, reason_of
 from edge.files import replacing
-from edge.images import Frame, encode_jpeg, overlay, shrink
+from edge.images import Frame, Mask, encode_jpeg, overlay, shrink
 from edge.messages import END, RECOVERED, START, CameraEvent, Event, FireEvent, FrameResult
 from edge.run_status import Delivered, Link
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
+from edge.sinks.evidence import MASK_SUFFIX, Evidence, write_frame, write_mask
 from edge.sinks.retention import ABANDONED_AFTER_S, Retention
 from edge.sinks.video import MEMORY_DIR, PRIVATE_FILE, PRIVATE_FOLDER, SCRATCH_PREFIX, VideoWriter
 from edge.threads import Worker
@@ -43,7 +44,7 @@ MAX_WAITING_BYTES = 96 << 20  # for a slow disk; files above it are lost
 MIN_FPS, MAX_FPS = 0.5, 60.0
 PRUNE_INTERVAL_S = 3600.0  # without a fire
 PRUNING = "pruning"
-KINDS = {".jpg": "images", ".mp4": "clips", ".json": "records"}
+KINDS = {".jpg": "images", ".png": "masks", ".mp4": "clips", ".json": "records"}
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class FileJob:
 class Clips(Sink):
     """Writes ID.mp4, ID.json (the last event), and ID-KIND.jpg and ID-KIND-overlay.jpg for each kind of event.
 
+    For training it writes a dozen frames and masks, ID-frame-*.jpg and ID-frame-*-mask.png; see `edge.sinks.evidence`.
     Of a problem of the camera it writes ID-problem.jpg and ID-recovered.jpg.
 
     Args:
@@ -101,7 +103,10 @@ class Clips(Sink):
     ) -> None:
         self._section, self._folder = section, Path(section.folder)
         self._grace_s, self._prune_interval_s = grace_s, prune_interval_s
-        self._retention = Retention(self._folder, section.max_mb * 1e6, section.max_days * 86400, now=now)
+        self._retention = Retention(
+            self._folder, section.max_mb * 1e6, section.max_days * 86400, section.feedback_mb * 1e6, now=now
+        )
+        self._evidence = Evidence(self._keep_for_training) if section.feedback_mb else None
         self._buffer: deque[BufferedFrame] = deque()
         self._buffer_bytes = 0
         self._clips: list[Clip] = []
@@ -124,6 +129,8 @@ class Clips(Sink):
         return (Link("clips", self._reason, self._last_written),)
 
     def on_result(self, result: FrameResult) -> None:
+        if self._evidence:
+            self._evidence.on_result(result)
         frame = BufferedFrame(result.t_s, encode_jpeg(shrink(result.rgb, MAX_WIDTH_PX)))
         self._buffer.append(frame)
         self._buffer_bytes += len(frame.jpeg)
@@ -149,6 +156,8 @@ class Clips(Sink):
         self._submit(f"{name}-overlay.jpg", size_bytes, lambda path: write_jpeg(path, overlay(event.rgb, event.mask)))
         if event.kind == END:
             self._submit_record(event)
+        if self._evidence:
+            self._evidence.on_event(event)
 
     def on_camera_event(self, event: CameraEvent) -> None:
         self._submit(f"{event.id}-{event.kind}.jpg", event.rgb.nbytes, lambda path: write_jpeg(path, event.rgb))
@@ -172,6 +181,10 @@ class Clips(Sink):
     def _submit_record(self, event: Event) -> None:
         record = json.dumps(event.as_json(), indent=2, allow_nan=False) + "\n"
         self._submit(f"{event.id}.json", len(record), lambda path: path.write_text(record))
+
+    def _keep_for_training(self, name: str, rgb: Frame, mask: Mask) -> None:
+        self._submit(f"{name}.jpg", rgb.nbytes, lambda path: write_frame(path, rgb))
+        self._submit(f"{name}{MASK_SUFFIX}", mask.nbytes, lambda path: write_mask(path, mask))
 
     def _finish(self, clip: Clip) -> None:
         self._clips.remove(clip)

@@ -217,6 +217,7 @@ def test_only_events_and_ages_of_files_depend_on_the_wall_clock() -> None:
         "arming.py",
         "events.py",
         "drill.py",
+        "feedback.py",
         "doctor.py",
         "clips.py",
         "queue_files.py",

@@ -21,7 +21,7 @@ from typing import Any
 from edge.actions import Actions, Answer
 from edge.config import Config
 from edge.config_tables import MqttSection
-from edge.errors import UserError
+from edge.errors import UserError, one_line
 from edge.images import encode_jpeg, overlay
 from edge.messages import CameraState, FireEvent, FrameResult
 from edge.run_status import RunStatus
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 STATE_INTERVAL_S = 5.0  # how often the state is published while nothing changes
 STALE_AFTER_S = 15.0  # a camera without a result for this long is offline, whatever its state
+COMMANDS = ("arm", "disarm", "snooze", "acknowledge", "verdict", "drill")
+"""Actions that a command may ask for. All others, such as changes of the configuration, need the page's password."""
 COMMAND, ANSWER = "command", "answer"  # topics below the camera's
 BIRTH = b"online"  # Home Assistant's birth message
 MAX_CONFIG_TOPICS = 1000  # of our device at the broker; more are not ours
@@ -193,7 +195,12 @@ class Mqtt(OutboxSink):
             log.warning('MQTT: a command is not understood: expected such as {"action": "snooze", "minutes": 60}')
             return
         assert self._actions is not None
-        asked = self._actions.submit(str(name), arguments, origin="MQTT")
+        if name in COMMANDS:
+            asked = self._actions.submit(name, arguments, origin="MQTT")
+        else:
+            asked = Future()
+            problem = f"{one_line(repr(name))} cannot be asked by MQTT"
+            asked.set_exception(UserError(problem, f"expected one of {', '.join(COMMANDS)}"))
         asked.add_done_callback(partial(self._publish_answer, str(name)))
 
     def _publish_answer(self, name: str, asked: Future[Answer]) -> None:

@@ -130,7 +130,9 @@ def test_home_assistant_gets_a_switch_and_buttons_and_its_sensor_respects_a_snoo
 
 
 @pytest.mark.slow
-def test_a_command_silences_the_alarm_at_the_broker_and_is_answered(broker: Broker, tmp_path: Path) -> None:
+def test_a_command_silences_the_alarm_and_is_answered_but_changes_no_configuration(
+    broker: Broker, tmp_path: Path
+) -> None:
     actions, saved = Actions(), SavedState(tmp_path / "state.json")
     arming = Arming(ArmingSection(), saved)
     arming.register(actions, lambda zone: [])
@@ -168,13 +170,21 @@ def test_a_command_silences_the_alarm_at_the_broker_and_is_answered(broker: Brok
         sink.on_event(snoozed(START))
         publish_until(sink, lambda: listener.payloads("/event"))
         assert json.loads(last("/event"))["silence"] == "snoozed"
-        for command in ("x", '{"action": 7}', '{"action": "snooze", "minutes": "x"}', '{"action": "arm"}'):
+        actions.register("ignore", lambda _: {})  # an action of the page
+        for command in (
+            "x",
+            '{"action": 7}',
+            '{"action": "ignore"}',
+            '{"action": "snooze", "minutes": "x"}',
+            '{"action": "arm"}',
+        ):
             listener.publish(f"{BASE}/command", command)
         wait_for(lambda: step() and last("/alarm") == b"ON")
         answers = [json.loads(payload) for payload in listener.payloads("/answer")]
         assert [answer.get("error", "").partition(":")[0] for answer in answers] == [
             "",
-            "there is no action '7'",
+            "7 cannot be asked by MQTT",
+            "'ignore' cannot be asked by MQTT",
             "minutes is 'x'",
             "",
         ]

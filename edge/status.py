@@ -115,6 +115,7 @@ class StatusReporter:
             camera_problem=self._problem,
             camera_problem_for_s=now_s - self._problem_since_s if self._problem else 0.0,
             fallback=self.reloader.fallback,
+            flatbuffer_sha256=self.detector.flatbuffer_sha256,
         )
         self._reported_s, self._reported_results = now_s, summary.results
         self.sinks.on_status(status)

@@ -22,6 +22,7 @@ from edge.detection.views import WHOLE, DetectionSettings, Infrared, View, merge
 from edge.detection.zones import ZoneMap
 from edge.images import Frame, Map, Mask
 from edge.messages import Box, Event, FineView, FrameResult, TrackStatus
+from edge.model.card import FLATBUFFER_SHA256
 from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
 
@@ -93,6 +94,11 @@ class Detector:
     def fine_view(self) -> FineView | None:
         """How the frame is covered in tiles; None while only the whole frame is seen."""
         return self.planner.fine_view
+
+    @property
+    def flatbuffer_sha256(self) -> str:
+        """SHA-256 of the network, as its card says; empty if it does not."""
+        return str((self._segmenter.card or {}).get(FLATBUFFER_SHA256, ""))
 
     def prepare(self, rgb: Frame) -> Frame:
         """Return the frame at model size, for `TimedFrame.model_rgb`. Thread-safe."""

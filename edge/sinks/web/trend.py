@@ -168,7 +168,8 @@ class Trend:
         try:
             zones, rings, damaged = parse(read_limited(self._path, SIZE_BYTES, "delete it"))
         except (UserError, ValueError, RecursionError) as error:
-            log.error("%s is ignored (%s): the plot of the day and the week begins again", self._path, reason_of(error))
+            reason = reason_of(error) if isinstance(error, UserError) else "damaged"
+            log.error("%s is ignored (%s): the plot of the day and the week begins again", self._path, reason)
             return
         if damaged:
             log.warning("%s: %s damaged and ignored", self._path, counted(damaged, "record"))
@@ -224,11 +225,11 @@ def parse(data: bytes) -> tuple[list[str], dict[str, Ring], int]:
     Raises ValueError if the data is not a whole file of this format.
     """
     if len(data) != SIZE_BYTES:
-        raise ValueError(f"it has {len(data)} bytes, not {SIZE_BYTES}")
+        raise ValueError("cut short")
     header = json.loads(data[:HEADER_BYTES])
     zones = header.get("zones") if isinstance(header, dict) and header.get("format") == FORMAT else None
     if not isinstance(zones, list) or len(zones) > MAX_ZONES or not all(isinstance(zone, str) for zone in zones):
-        raise ValueError("its header is damaged")
+        raise ValueError("a damaged header")
     rings, damaged, offset = {}, 0, HEADER_BYTES
     for span, (_, count) in RINGS.items():
         ring = np.frombuffer(data, RECORD, count, offset).copy()

@@ -186,8 +186,7 @@ def test_signals_set_flags_and_get_their_handlers_back() -> None:
 
 def test_only_events_and_ages_of_files_depend_on_the_wall_clock() -> None:
     # A clock that steps, as at boot without a network, must move no alarm and no time-out.
-    # queue_files.py ends fires of an earlier run, and compares the times of files; notify.py says how late it is;
-    # trend.py plots by the time of day.
+    # queue_files.py ends fires of an earlier run, and compares the times of files; notify.py says how late it is.
     wall_clock, paths = re.compile(r"time\.time\(|datetime\.now"), (ROOT / "edge").rglob("*.py")
     assert {path.name for path in paths if wall_clock.search(path.read_text())} == {
         "events.py",
@@ -195,7 +194,6 @@ def test_only_events_and_ages_of_files_depend_on_the_wall_clock() -> None:
         "clips.py",
         "queue_files.py",
         "notify.py",
-        "trend.py",
     }
 
 

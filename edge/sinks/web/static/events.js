@@ -13,14 +13,13 @@ let name = (zone) => zone;
 let loadedAt = -Infinity;
 const shown = new Map();  // by id: the item, and what it shows
 
-export function showEvents(events, zoneName) {
-  [recent, name, loadedAt] = [events, zoneName, -Infinity];
-  render();
+export function showEvents(events, zoneName, onDisk) {
+  [recent, name, hasArchive, loadedAt] = [events, zoneName, onDisk, -Infinity];
+  if (!hasArchive) render();
 }
 
 // Called with each state.
-export async function showArchive(state) {
-  hasArchive = state.has_archive;
+export async function showArchive() {
   if (!hasArchive || performance.now() - loadedAt < POLL_MS) return;
   loadedAt = performance.now();
   await load();
@@ -28,7 +27,7 @@ export async function showArchive(state) {
 
 async function load() {
   const days = await getJson("/api/archive");
-  if (!days) return;
+  if (!days) return render();
   const isNewest = $("day").selectedIndex <= 0, chosen = $("day").value;
   $("day").replaceChildren(...days.map(({ day, fires, camera_problems }) => {
     const counts = [[fires, "fire"], [camera_problems, "camera problem"]].filter(([count]) => count);
@@ -39,8 +38,7 @@ async function load() {
   if ($("day").selectedIndex < 0) $("day").selectedIndex = 0;
   $("day-label").hidden = !days.length;
   const events = days.length ? await getJson(`/api/archive?day=${encodeURIComponent($("day").value)}`) : [];
-  if (!events) return;
-  archived = events;
+  if (events) archived = events;
   render();
 }
 

@@ -40,8 +40,8 @@ function connect() {
     }
     show();
     await refresh("config_revision", "/api/areas", showAreas);
-    await refresh("events_revision", "/api/events", (events) => showEvents(events, zoneName));
-    await showArchive(state);
+    await refresh("events_revision", "/api/events", (events) => showEvents(events, zoneName, state.has_archive));
+    await showArchive();
     if ($("span").value && performance.now() - trendAt > TREND_MS) await loadTrend();
   };
   stream.onerror = () => {

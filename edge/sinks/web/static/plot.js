@@ -40,7 +40,16 @@ export function plot(canvas, points, names, stepS = 0) {
     draw.fillText(`${(100 * top * part).toFixed(top < 0.1 ? 1 : 0)} %`, LEFT - 6, y(top * part) + 4);
   }
   draw.textAlign = "center";
-  for (const part of [0.8, 0.6, 0.4, 0.2]) draw.fillText(`−${ago(span * part)}`, x(end - span * part), height - 4);
+  for (const part of [0.8, 0.6, 0.4, 0.2]) {
+    draw.fillText(stepS ? clock(end - span * part, span) : `−${ago(span * part)}`, x(end - span * part), height - 4);
+  }
+
+  const mostTracks = Math.max(4, ...points.map((point) => point[2] ?? 0));
+  draw.fillStyle = colour("--line");
+  for (const [t, , tracks] of points) {
+    const bar = ((tracks ?? 0) / mostTracks) * (height - TOP - BOTTOM) / 2;
+    if (bar) draw.fillRect(x(t), height - BOTTOM - bar, Math.max(1, x(t + stepS) - x(t)), bar);
+  }
 
   draw.lineWidth = 2;
   draw.lineJoin = "round";

@@ -229,6 +229,9 @@ class _Chunk:
     def flush(self) -> None:
         """Do nothing: the data is taken, not written."""
 
+    def close(self) -> None:
+        """Do nothing; what `zipfile` asks of a file."""
+
     def take(self) -> bytes:
         data, self._data = bytes(self._data), bytearray()
         return data
@@ -237,7 +240,7 @@ class _Chunk:
 def _zip(files: list[Path], model: str) -> Iterator[bytes]:
     """Yield a ZIP archive in chunks; files that are gone or above `MAX_ZIP_BYTES` in all are left out."""
     chunk, total_bytes = _Chunk(), 0
-    with zipfile.ZipFile(chunk, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(chunk, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("model.json", model)
         for path in files:
             try:

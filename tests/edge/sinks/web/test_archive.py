@@ -185,9 +185,14 @@ def test_nothing_is_reached_without_the_password(folder: Path, tmp_path: Path, p
 
 
 def test_the_folder_is_listed_again_only_after_it_has_changed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scans, clock = [], Clock()
-    scandir = os.scandir
-    monkeypatch.setattr(archive_module.os, "scandir", lambda path: scans.append(path) or scandir(path))
+    scans: list[Any] = []
+    clock, scandir = Clock(), os.scandir
+
+    def counting(path: Any) -> Any:
+        scans.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", counting)
     archive = Archive(folder, clock)
     for _ in range(4):
         archive.events(DAY)

@@ -6,6 +6,7 @@ import stat
 import tempfile
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,10 @@ def note(trend: Trend, clock: WallClock, t_s: float, shares: dict[str, float], t
     clock.now_s = START_S + t_s
     trend.on_result(replace(result(t_s, 0.0, on=False), shares=shares, tracks=(CANDIDATE,) * tracks))
     trend.poll()
+
+
+def differs(path: Path, old: bytes) -> bool:
+    return path.read_bytes() != old
 
 
 def test_the_largest_area_and_most_possible_fires_of_a_period_are_kept(tmp_path: Path) -> None:
@@ -78,7 +83,7 @@ def test_a_minute_costs_one_write_of_the_records_that_changed(tmp_path: Path) ->
         for minute in range(1, 4):
             old = path.read_bytes()
             note(trend, clock, 60 * minute, {"stove": minute / 10})
-            wait_for(lambda old=old: path.read_bytes() != old)
+            wait_for(partial(differs, path, old))
             changed.append(sum(a != b for a, b in zip(old, path.read_bytes(), strict=True)))
         assert path.stat().st_ino == file, "written in place"
         assert max(changed) <= 4 * RECORD.itemsize

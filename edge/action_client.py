@@ -6,7 +6,8 @@ import base64
 import http.client
 import json
 import socket
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from edge.config import Config
@@ -17,6 +18,9 @@ from edge.secrets import WEB_PASSWORD, read_secret
 TIMEOUT_S = 30.0
 TOKEN_HEADER = "X-FireSeg-Token"
 
+Ask = Callable[..., dict[str, Any]]
+"""Takes method, path, and optionally headers and body of a request; returns the JSON object of the answer."""
+
 
 def act(config: Config, action: str, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
     """Ask the run that serves `[web] listen` for an action and return its answer. Raises `UserError`.
@@ -24,6 +28,20 @@ def act(config: Config, action: str, arguments: dict[str, Any] | None = None) ->
     Example:
         >>> act(load_config(Path("fireseg.toml")), "snooze", {"minutes": 60})
     """
+    with _run_of(config) as ask:
+        headers = {TOKEN_HEADER: ask("GET", "/api/token")["token"], "Content-Type": "application/json"}
+        return ask("POST", f"/api/{action}", headers, json.dumps(arguments or {}))
+
+
+def get_state(config: Config) -> dict[str, Any]:
+    """Return the state of the run that serves `[web] listen`, as its page shows it. Raises `UserError`."""
+    with _run_of(config) as ask:
+        return ask("GET", "/api/state")
+
+
+@contextmanager
+def _run_of(config: Config) -> Iterator[Ask]:
+    """Yield how to ask the run of a configuration. Raises `UserError`, also for failures inside the block."""
     if not config.web.listen:
         raise UserError("the run has no live page to take actions", "set [web] listen and password_file")
     password = read_secret(WEB_PASSWORD, config.web.password_file)
@@ -32,11 +50,13 @@ def act(config: Config, action: str, arguments: dict[str, Any] | None = None) ->
     listen = parse_listen(config.web.listen)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
     connection = http.client.HTTPConnection(host, listen.port, timeout=TIMEOUT_S)
-    headers = {"Authorization": f"Basic {base64.b64encode(b':' + password.encode()).decode()}"}
+    login = {"Authorization": f"Basic {base64.b64encode(b':' + password.encode()).decode()}"}
+
+    def ask(method: str, path: str, headers: dict[str, str] | None = None, body: str | None = None) -> dict[str, Any]:
+        return _answer(connection, method, path, login | (headers or {}), body)
+
     try:
-        token = _answer(connection, "GET", "/api/token", headers)["token"]
-        headers |= {TOKEN_HEADER: token, "Content-Type": "application/json"}
-        return _answer(connection, "POST", f"/api/{action}", headers, json.dumps(arguments or {}))
+        yield ask
     except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
         reason = "no answer" if isinstance(error, socket.timeout) else reason_of(error)
         problem = f"the run at {listen.url(listen.port)} could not be reached ({reason})"

@@ -11,14 +11,19 @@ from pathlib import Path
 
 from edge import __version__
 from edge.actions import Actions
+from edge.arming import Arming
 from edge.camera import Camera, CameraSettings, build_camera
 from edge.camera.capture import Capture, Replay
 from edge.config import Config
 from edge.detection.detector import Detector
 from edge.detection.events import EventTracker
+from edge.detection.memory import PlaceMemory
+from edge.detection.suggestions import Suggestions
 from edge.detection.zones import ZoneMap
+from edge.drill import Drill
 from edge.errors import UserError
 from edge.fallback import LastGood
+from edge.feedback import register_verdict
 from edge.files import check_writable, state_folder
 from edge.host.throttle import Throttle
 from edge.model.proof import prove_in_fork
@@ -49,9 +54,13 @@ class Parts:
     built_sinks: list[Sink]
     actions: Actions
     saved: SavedState
+    arming: Arming
 
     def __post_init__(self) -> None:
         self.sinks = Sinks(self.built_sinks, time.monotonic)
+        weekly = self.setup.config.drill.weekly
+        self.drill = Drill(lambda: self.detector.zones.cells, self.sinks.links, self.saved, weekly=weekly)
+        self.actions.register("drill", self.drill.start)
         self._every_frame = self.setup.config.source.replay == Replay.EVERY_FRAME
 
     def connect(self, control: RunControl) -> None:
@@ -65,6 +74,8 @@ class Parts:
         """Close the sinks, and write what must be remembered."""
         self.sinks.close()
         self.actions.close()
+        self.detector.suggestions.save()
+        self.arming.close()
         self.saved.close()
 
     def apply(self, new: Setup) -> None:
@@ -74,6 +85,8 @@ class Parts:
         self.detector.events.model_sha256 = new.model_sha256
         if not self._every_frame:
             self.throttle.max_fps, self.throttle.slow_when_hot = config.loop.max_fps, config.loop.slow_when_hot
+        self.drill.weekly = config.drill.weekly
+        self.arming.configure(config.arming)
         self.sinks.on_config(config)
 
 
@@ -101,9 +114,12 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
 
     camera = open_camera()  # refuses a wrong address before anything starts
     every_frame = config.source.replay == Replay.EVERY_FRAME
+    actions, saved = Actions(), SavedState(state_path(state_folder(), config.source.address))
     detector = build_detector(
-        config, setup.segmenter, setup.zones, setup.model_sha256, camera.name, clock=time.monotonic
+        config, setup.segmenter, setup.zones, setup.model_sha256, camera.name, clock=time.monotonic, saved=saved
     )
+    detector.memory.offer(actions)
+    detector.suggestions.offer(actions)
     max_fps = 0 if every_frame else config.loop.max_fps
     throttle = Throttle(max_fps, slow_when_hot=config.loop.slow_when_hot and not every_frame)
     capture = Capture(
@@ -113,10 +129,14 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
         reconnect_limit=config.source.reconnect_limit or None,
         prepare=detector.prepare,
     )
-    actions, saved = Actions(), SavedState(state_path(state_folder(), config.source.address))
+    arming = Arming(config.arming, saved)
+    arming.register(actions, detector.events.acknowledge)
+    detector.silence = arming.silence
+    if config.clips.folder:
+        register_verdict(actions, Path(config.clips.folder))
     sinks = build_sinks(config, as_json=as_json, record=record, version=__version__, actions=actions)
     keep(last_good, config, setup, model)
-    return Parts(setup, camera, capture, detector, throttle, sinks, actions, saved)
+    return Parts(setup, camera, capture, detector, throttle, sinks, actions, saved, arming)
 
 
 def build_detector(
@@ -127,17 +147,20 @@ def build_detector(
     source_name: str,
     clock: Callable[[], float],
     passes_per_frame: float | None = None,
+    saved: SavedState | None = None,
 ) -> Detector:
     """Return the detector of a configuration: the same one for a run and for a replayed recording.
 
     Args:
         clock: the clock of `TimedFrame.captured_s`.
         passes_per_frame: how often the model runs for a frame; None for as often as there is time.
+        saved: holds the quiet places and candidates of earlier runs; None to begin without.
     """
     events = EventTracker(model_sha256, source_name)
     return Detector(
         segmenter, zones, config.alarm, events, config.detection,
         max_fps=config.loop.max_fps, passes_per_frame=passes_per_frame, clock=clock,
+        memory=PlaceMemory(saved, now=events.now), suggestions=Suggestions(saved, now=events.now),
     )  # fmt: skip
 
 

@@ -11,14 +11,18 @@ from typing import Annotated
 import typer
 
 from edge import __version__
+from edge.commands.arming import acknowledge_command, arm_command, disarm_command, snooze_command
 from edge.commands.bench import bench_command
 from edge.commands.config import config_app
 from edge.commands.doctor import doctor_command
+from edge.commands.drill import drill_command
 from edge.commands.evaluate import evaluate_command
+from edge.commands.feedback import feedback_app
 from edge.commands.notify import notify_app
 from edge.commands.run import run_command
 from edge.commands.segment import segment_command
 from edge.commands.service import install_service_command
+from edge.commands.survey import survey_command
 from edge.console import run_with_output, show_warning
 from edge.errors import run_app
 
@@ -34,11 +38,18 @@ for name, command, example in (
     ("segment", segment_command, "fireseg-edge segment photo.jpg --out masks"),
     ("bench", bench_command, "fireseg-edge bench --model small --threads 1"),
     ("evaluate", evaluate_command, "fireseg-edge evaluate recordings/events.csv --fps 10 --ablate"),
+    ("survey", survey_command, "fireseg-edge survey --source 0 --out survey.png"),
+    ("arm", arm_command, "fireseg-edge arm --config fireseg.toml"),
+    ("disarm", disarm_command, "fireseg-edge disarm --hours 2 --config fireseg.toml"),
+    ("snooze", snooze_command, "fireseg-edge snooze --minutes 30 --config fireseg.toml"),
+    ("acknowledge", acknowledge_command, "fireseg-edge acknowledge --zone stove --config fireseg.toml"),
     ("doctor", doctor_command, "fireseg-edge doctor --source /dev/video0"),
+    ("drill", drill_command, "fireseg-edge drill --config fireseg.toml"),
     ("install-service", install_service_command, "sudo fireseg-edge install-service --config fireseg.toml"),
 ):
     app.command(name, epilog=f"Example: `{example}`")(command)
 app.add_typer(config_app, name="config")
+app.add_typer(feedback_app, name="feedback")
 app.add_typer(notify_app, name="notify")
 
 

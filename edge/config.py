@@ -6,14 +6,18 @@ definition that validates it. [alarm] and [detection] are in `edge.detection`, `
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edge.config_schema import PathKind, read_section, read_toml, show, unknown_key
+from edge.config_schema import PathKind, parse_toml, read_data, read_section, show, unknown_key
 from edge.config_tables import (
+    ArmingSection,
     ClipsSection,
+    DrillSection,
     LoopSection,
     ModelSection,
     MqttSection,
@@ -47,14 +51,22 @@ class Config:
     alarm: AlarmRules = AlarmRules()  # noqa: RUF009 (frozen)
     detection: DetectionSettings = DetectionSettings()  # noqa: RUF009 (frozen)
     loop: LoopSection = LoopSection()  # noqa: RUF009 (frozen)
+    arming: ArmingSection = ArmingSection()  # noqa: RUF009 (frozen)
     clips: ClipsSection = ClipsSection()  # noqa: RUF009 (frozen)
     web: WebSection = WebSection()  # noqa: RUF009 (frozen)
     mqtt: MqttSection = MqttSection()  # noqa: RUF009 (frozen)
     webhook: WebhookSection = WebhookSection()  # noqa: RUF009 (frozen)
     notify: NotifySection = NotifySection()  # noqa: RUF009 (frozen)
+    drill: DrillSection = DrillSection()  # noqa: RUF009 (frozen)
     spool: SpoolSection = SpoolSection()  # noqa: RUF009 (frozen)
     zones: tuple[Zone, ...] = ()
     ignored: tuple[tuple[Point, ...], ...] = ()
+
+    @property
+    def areas_revision(self) -> str:
+        """The SHA-256 of zones and ignored areas: a change of them names those that it replaces."""
+        areas = json.dumps([[(zone.name, zone.polygon) for zone in self.zones], self.ignored])
+        return hashlib.sha256(areas.encode()).hexdigest()
 
     def files(self, kind: PathKind) -> list[Path]:
         """Return the paths that are set, of one kind, in the order of the file."""
@@ -67,13 +79,16 @@ SECTIONS: dict[str, Any] = {key.name: type(key.default) for key in fields(Config
 """The dataclass of each table, by its name."""
 
 
-def load_config(path: Path | None, overrides: Overrides | None = None) -> Config:
+def load_config(path: Path | None, overrides: Overrides | None = None, *, data: bytes | None = None) -> Config:
     """Return the configuration in a file, or the defaults; `overrides` that are not None take precedence.
 
     Raises `UserError` with one line for each mistake.
+
+    Args:
+        data: what the file is to hold; None for what it holds.
     """
     errors: list[str] = []
-    config = _read_config(path, errors) if path else Config()
+    config = _read_config(path, read_data(path) if data is None else data, errors) if path else Config()
     for name, options in (overrides or {}).items():
         values = {key: value for key, value in options.items() if value is not None}
         mistakes: list[str] = []
@@ -89,21 +104,28 @@ def load_config(path: Path | None, overrides: Overrides | None = None) -> Config
     return config
 
 
-def _read_config(path: Path, errors: list[str]) -> Config:
-    tables = read_toml(path)
+def _read_config(path: Path, data: bytes, errors: list[str]) -> Config:
+    tables = parse_toml(data, path)
     known = (*SECTIONS, "zones", "ignored")
     errors += [unknown_key(name, str(path), known) for name in tables if name not in known]
     sections = {
         name: read_section(kind, tables.get(name, {}), f"{path}: [{name}]", errors, folder=path.parent)
         for name, kind in SECTIONS.items()
     }
-    zones = tuple(Zone(*area) for area in _areas(tables, "zones", ("name", "polygon"), path, errors))
-    ignored = tuple(polygon for _, polygon in _areas(tables, "ignored", ("polygon",), path, errors))
+    zones, ignored = read_areas(tables, str(path), errors)
     return Config(**sections, zones=zones, ignored=ignored)
 
 
+def read_areas(
+    tables: Mapping[str, Any], where: str, errors: list[str]
+) -> tuple[tuple[Zone, ...], tuple[tuple[Point, ...], ...]]:
+    """Return the zones and the ignored areas in [[zones]] and [[ignored]]; mistakes go to `errors`."""
+    zones = tuple(Zone(*area) for area in _areas(tables, "zones", ("name", "polygon"), where, errors))
+    return zones, tuple(polygon for _, polygon in _areas(tables, "ignored", ("polygon",), where, errors))
+
+
 def _areas(
-    tables: dict[str, Any], kind: str, keys: tuple[str, ...], path: Path, errors: list[str]
+    tables: Mapping[str, Any], kind: str, keys: tuple[str, ...], path: str, errors: list[str]
 ) -> Iterator[tuple[str, tuple[Point, ...]]]:
     """Yield name and polygon of each [[zones]] or [[ignored]] table."""
     areas = tables.get(kind, [])

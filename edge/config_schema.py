@@ -14,7 +14,7 @@ import textwrap
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 
 from edge.errors import UserError, one_line
 from edge.files import read_limited
@@ -30,6 +30,7 @@ LONG_CHAIN = re.compile(rb"(?:\.%b){%d}" % (_PART, MAX_CHAIN))
 NEAR = 0.7
 """Least similarity of a key that is suggested for an unknown one: on_share is not on_s."""
 MAX_SHOWN = 200  # letters of a value in an error
+MAX_LIST = 100  # texts of a list
 MAX_TEXT = 1000  # letters of a value: no address, path or topic is longer
 
 PathKind = Literal["any", "required", "written"]
@@ -45,7 +46,7 @@ def field(
     choices: Sequence[str] | None = None,
     path: PathKind | None = None,
     names: str | None = None,
-    check: Callable[[str], object] | None = None,
+    check: Callable[[Any], object] | None = None,
 ) -> Any:
     """Return a dataclass field that describes one key.
 
@@ -54,16 +55,24 @@ def field(
         choices: the texts to choose from; a number stands for its digits.
         path: the key names a path, relative to the directory of the file.
         names: a regular expression for texts that stand for something else than a path.
-        check: raises `UserError` for an invalid text; its remedy becomes the message.
+        check: raises `UserError` for an invalid text or list of texts; its remedy becomes the message.
     """
     key = {"doc": doc, "low": low, "high": high, "choices": choices, "path": path, "names": names, "check": check}
     return dataclasses.field(default=default, metadata=key)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the tables of a TOML file. Raises `UserError` if it cannot be read or parsed."""
+def read_data(path: Path) -> bytes:
+    """Return the bytes of a configuration file. Raises `UserError` if it cannot be read."""
     remedy = "check the path, or write one with `fireseg-edge config init`"
-    data = read_limited(path, MAX_BYTES, remedy, "configuration")
+    return read_limited(path, MAX_BYTES, remedy, "configuration")
+
+
+def parse_toml(data: bytes, path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file. Raises `UserError` if it cannot be parsed."""
+    if len(data) > MAX_BYTES:
+        raise UserError(
+            f"configuration {path} has {len(data) / 1e6:.1f} MB", f"expected at most {MAX_BYTES / 1e6:.1f} MB"
+        )
     if LONG_CHAIN.search(data):
         raise UserError(f"configuration {path} has a name of more than {MAX_CHAIN} parts", "expected [table] and key")
     try:
@@ -107,6 +116,8 @@ def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> st
         return None if str(value) in choices else expected
     if type_ is bool:
         return None if isinstance(value, bool) else "expected true or false"
+    if tuple in (type_, get_origin(type_)):
+        return _list_error(value, key)
     if type_ is str:
         if not isinstance(value, str) or not value.isprintable():
             return 'expected a text in quotes, such as "…", without control characters'
@@ -127,6 +138,21 @@ def validation_error(value: Any, type_: type, key: dataclasses.Field[Any]) -> st
         return f"expected {name}" + ("" if low is None else f" of at least {low:g}")
     most_text = str(high) if type_ is int else f"{high:g}"
     return f"expected {name} of at most {most_text}" if low is None else f"expected {name} from {low:g} to {most_text}"
+
+
+def _list_error(value: Any, key: dataclasses.Field[Any]) -> str | None:
+    """Return what is wrong with a list of texts; None if it is valid."""
+    if not isinstance(value, list | tuple) or len(value) > MAX_LIST:
+        return f'expected a list of at most {MAX_LIST} texts, such as ["…", "…"]'
+    for text in value:
+        if not isinstance(text, str) or not text.isprintable() or len(text) > MAX_TEXT:
+            return f'expected texts in quotes, such as "…", not {show(text)}'
+    try:
+        if check := key.metadata["check"]:
+            check(value)
+    except UserError as error:
+        return error.remedy
+    return None
 
 
 def unknown_key(key: str, where: str, known: Collection[str]) -> str:

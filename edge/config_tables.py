@@ -18,9 +18,12 @@ from edge.camera.capture import Replay
 from edge.config_schema import field
 from edge.errors import UserError
 from edge.model.shipped import DEFAULT_MODEL, SHIPPED, find_model
+from edge.schedule import Schedule
 from edge.secrets import MQTT_PASSWORD, MQTT_USER, SOURCE_LOGIN, WEB_PASSWORD, WEBHOOK_LOGIN, WEBHOOK_SECRET
+from edge.weekly import parse_weekly
 
 LOOPBACK = "127.0.0.1"
+MAX_DISARM_H, MAX_SNOOZE_MIN = 168.0, 1440.0
 _OVERRIDES = "; overridden by the environment variable"
 
 
@@ -106,12 +109,36 @@ class LoopSection:
 
 
 @dataclass(frozen=True)
+class ArmingSection:
+    disarmed: tuple[str, ...] = field(
+        (),
+        'When the alarm is disarmed each week, in local time, such as ["Mon-Fri 17:00-19:00", "Fri 22:00-02:00"]. '
+        "Fires are recorded and shown, and nobody is notified.",
+        check=Schedule.parse,
+    )
+    disarm_h: float = field(12.0, "For how many hours disarm lasts, if not said.", low=0.01, high=MAX_DISARM_H)
+    snooze_min: float = field(60.0, "For how many minutes a snooze lasts, if not said.", low=1, high=MAX_SNOOZE_MIN)
+
+
+@dataclass(frozen=True)
 class ClipsSection:
     folder: str = field("", 'Where images and clips of fires go, such as "events"; empty for none.', path="written")
     before_s: float = field(5.0, "A clip begins this many seconds before the alarm.", low=0, high=30)
     after_s: float = field(10.0, "A clip ends this many seconds after the alarm.", low=0, high=60)
-    max_mb: float = field(500.0, "Size limit of the folder in megabytes; the oldest files go first.", low=1, high=1e6)
+    max_mb: float = field(
+        500.0,
+        "Size limit of the folder in megabytes, apart from fires with a verdict; the oldest files go first.",
+        low=1,
+        high=1e6,
+    )
     max_days: float = field(30.0, "Age limit of images and clips in days.", low=0.01, high=36_500)
+    feedback_mb: float = field(
+        200.0,
+        "Size limit of fires with a verdict, in megabytes: they are kept for training, without an age limit; 0 keeps "
+        "none, and no frames for training.",
+        low=0,
+        high=1e6,
+    )
 
 
 @dataclass(frozen=True)
@@ -181,6 +208,15 @@ class NotifySection:
         "Least time in seconds between two starts of a zone or camera problem; one that outlasts it is sent then.",
         low=0,
         high=86400,
+    )
+
+
+@dataclass(frozen=True)
+class DrillSection:
+    weekly: str = field(
+        "",
+        'When a fire drill runs each week, such as "Sun 10:00", in local time; empty for none.',
+        check=parse_weekly,
     )
 
 

@@ -40,6 +40,13 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """Write the file atomically, for its owner alone to read."""
+    with replacing(path) as temporary:
+        temporary.chmod(0o600)
+        temporary.write_bytes(data)
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """Write the file atomically and flush it to disk, so that it survives a power cut."""
     with replacing(path) as temporary, temporary.open("wb") as file:

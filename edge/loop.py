@@ -6,13 +6,16 @@ See `edge.camera.capture`, `edge.detection.detector` and `edge.sinks`.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from edge.actions import Actions
 from edge.camera.capture import Capture
 from edge.detection.detector import Detector
+from edge.drill import Drill
 from edge.host.throttle import Throttle
-from edge.messages import START
+from edge.messages import START, FireEvent
 from edge.reload import Reloader
+from edge.run_status import ArmingStatus
 from edge.signals import RunControl
 from edge.sinks import Sinks
 from edge.status import StatusReporter, Summary
@@ -29,6 +32,8 @@ def run_loop(
     *,
     reloader: Reloader,
     actions: Actions | None = None,
+    drill: Drill | None = None,
+    arming: Callable[[], ArmingStatus] = ArmingStatus,
     max_frames: int | None = None,
     reporter: StatusReporter | None = None,
 ) -> Summary:
@@ -38,10 +43,12 @@ def run_loop(
     """
     summary, started_s = Summary(), time.monotonic()
     actions = actions or Actions()
-    reporter = reporter or StatusReporter(capture, sinks, throttle, detector, reloader)
+    reporter = reporter or StatusReporter(capture, sinks, throttle, detector, reloader, arming, drill=drill)
     while not control.stop and not capture.ended and (max_frames is None or summary.results < max_frames):
         reloader.poll(control)
         actions.poll()
+        if drill:
+            drill.poll()
         throttle.poll()
         detector.planner.slowdown = throttle.slowdown
         reporter.report(summary)
@@ -52,11 +59,13 @@ def run_loop(
         if frame is None:
             continue
         throttle.start()
-        result, events = detector.process(frame)
+        result, events = detector.process(drill.paint(frame) if drill else frame)
         sinks.on_result(result)
         for event in events:
             sinks.on_event(event)
-            summary.fires += event.kind == START
+            summary.fires += event.kind == START and isinstance(event, FireEvent) and not event.drill
+        if drill:
+            drill.observe(result, events)
         summary.results += 1
         summary.passes += result.passes
         summary.dropped = frame.number - summary.results

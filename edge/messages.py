@@ -12,18 +12,21 @@ from edge.host.machine import THROTTLE_BITS
 from edge.images import Frame, Mask
 
 __all__ = [
-    "END", "PEAK", "PROBLEM", "RECOVERED", "START", "THROTTLE_BITS", "WHOLE_FRAME", "Box",
+    "END", "PEAK", "PROBLEM", "RECOVERED", "START", "STILL", "THROTTLE_BITS", "WHOLE_FRAME", "Box",
     "CameraEvent", "CameraProblem", "CameraState", "Event", "FineView", "FireEvent", "FrameResult",
-    "Silence", "TrackStatus",
+    "Polygon", "Silence", "TrackStatus",
 ]  # fmt: skip
 
 WHOLE_FRAME = "frame"  # the only zone of a run without configured zones
 START, PEAK, END = "start", "peak", "end"
+STILL = "still"  # the fire goes on, and is no longer silenced
 PROBLEM, RECOVERED = "problem", "recovered"
 
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom as fractions of the frame."""
+Polygon = tuple[tuple[float, float], ...]
+"""Corners, x to the right and y downwards, as fractions of the frame."""
 
 
 class CameraProblem(StrEnum):
@@ -56,10 +59,15 @@ class TrackStatus:
     """Area fraction of the frame."""
     confirmed: bool
     """Whether it counts as fire: seen often enough, for long enough, flickering and in place."""
+    quiet: bool = False
+    """Whether it raises no alarm, since it is at a quiet place."""
+    drill: bool = False
+    """Whether it is the flame that a fire drill paints."""
 
     def as_json(self) -> dict[str, Any]:
         box = [round(edge, 4) for edge in self.box]
-        return {"id": self.id, "box": box, "share": round(self.share, 4), "confirmed": self.confirmed}
+        share = round(self.share, 4)
+        return {"id": self.id, "box": box, "share": share, "confirmed": self.confirmed, "quiet": self.quiet}
 
 
 @dataclass(frozen=True)
@@ -106,11 +114,20 @@ class FrameResult:
     camera_problem: CameraProblem | None = None
     silences: Mapping[str, Silence] = field(default_factory=dict)
     """Why each zone is silent, by its name; a zone that would sound is missing."""
+    drill: bool = False
+    """Whether a fire drill paints a flame into the frame, or has just ended."""
+    drill_alarms: Mapping[str, bool] = field(default_factory=dict)
+    """Whether the painted flame raises the alarm of each zone; `alarms` are raised by real fires alone."""
 
     @property
     def alarm(self) -> bool:
         """Whether any alarm is raised."""
         return any(self.alarms.values())
+
+    @property
+    def sounds(self) -> bool:
+        """Whether any alarm is raised that is not silenced."""
+        return any(alarm and zone not in self.silences for zone, alarm in self.alarms.items())
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -124,6 +141,7 @@ class FrameResult:
             "alarm": self.alarm,
             "infrared": self.infrared,
             "paused": self.paused,
+            "drill": self.drill,
             **picture_json(self.camera_problem),
             "zones": {
                 name: {"share": round(share, 5), "alarm": self.alarms[name], "silence": self.silences.get(name)}
@@ -135,14 +153,14 @@ class FrameResult:
 
 @dataclass(frozen=True)
 class FireEvent:
-    """One event of one fire: its start, a new peak or its end."""
+    """One event of one fire: its start, a new peak, the end of its silence, or its end."""
 
     id: str
     """The same for all events of a fire."""
     number: int
     """Number of the event within its fire, from 1. With `id` it identifies duplicate deliveries."""
     kind: str
-    """`START`, `PEAK` or `END`."""
+    """`START`, `PEAK`, `STILL` or `END`."""
     zone: str
     time: str
     """When the event was published, UTC, ISO 8601."""

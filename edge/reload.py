@@ -26,7 +26,7 @@ from edge.threads import Worker
 
 log = logging.getLogger(__name__)
 
-RELOADED = ("model", "alarm", "detection", "loop", "zones", "ignored")
+RELOADED = ("model", "alarm", "detection", "loop", "arming", "drill", "zones", "ignored")
 """Tables that a reload applies; all others need a restart."""
 RELOAD_TIMEOUT_S = 300.0
 """A reload that takes longer hangs, such as on a network drive; the proof of a model takes at most a minute."""

@@ -5,10 +5,59 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge.host.machine import HostStatus as HostStatus  # part of a status
-from edge.messages import CameraProblem, CameraState, FineView
+from edge.messages import CameraProblem, CameraState, FineView, Polygon, Silence
 
 OPTIONAL_THREADS = {"host status", "reload", "stdout writer", "stderr writer"}
 """Without these, fires are still detected and reported."""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """An event that has arrived."""
+
+    id: str
+    number: int
+    took_ms: float
+    """Time since it was published."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """The last link of the chain from a fire to people: a receiver, the page, or the folder of clips."""
+
+    name: str
+    problem: str
+    """Why events do not arrive at the moment; empty while they do."""
+    last: Delivered | None
+    """The last event that arrived."""
+
+
+@dataclass(frozen=True)
+class DrillStep:
+    """One link of the chain, as a fire drill found it."""
+
+    name: str
+    after_ms: float | None = None
+    """Since the flame was painted or, for receivers, since the alarm; None if it was not reached yet or failed."""
+    problem: str = ""
+    """Why it failed; empty if it has not."""
+
+
+@dataclass(frozen=True)
+class DrillStatus:
+    """The fire drill that runs, or the last one; survives a restart."""
+
+    running: bool
+    zone: str
+    started: str
+    """Local time, ISO 8601."""
+    steps: tuple[DrillStep, ...] = ()
+    passed: bool | None = None
+    """None while it runs, and for one that did not take place."""
+    problem: str = ""
+    """Why it was stopped or did not take place."""
+    last_passed: str = ""
+    """When the last drill was passed, ISO 8601; empty if none was."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +80,7 @@ class ReceiverStatus:
     """Events to be delivered now, those of earlier runs included."""
     oldest_age_s: float
     """Age of the oldest waiting event; 0 if none waits."""
+    last_delivered: Delivered | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +98,66 @@ class FailureCounts:
     """Frames that could not be decoded."""
     late_writes: int = 0
     """Events published before they were on disk, since the disk was slow or hung."""
+
+
+@dataclass(frozen=True)
+class QuietPlaceStatus:
+    """A place where a region raises no alarm, since it was not a fire."""
+
+    id: str
+    """That of the fire."""
+    zone: str
+    polygons: tuple[Polygon, ...]
+    share: float
+    """Its area, as a fraction of the frame; a region of more than twice this raises an alarm."""
+    repeats: int
+    """How often it was not a fire."""
+    expires: str
+    """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True)
+class SuggestedArea:
+    """A place with many candidates and no fire, which may become an ignored area."""
+
+    id: str
+    polygon: Polygon
+    candidates: int
+    """Tracks that were possible fire and never confirmed."""
+    days: int
+    """In how many days."""
+
+
+@dataclass(frozen=True)
+class QuietStatus:
+    """Quiet places and suggested ignored areas."""
+
+    places: tuple[QuietPlaceStatus, ...] = ()
+    suggestions: tuple[SuggestedArea, ...] = ()
+    quiet_s: float = 0.0
+    """Seconds in which a quiet place kept an alarm from being raised, since the run began."""
+
+
+@dataclass(frozen=True)
+class ArmingStatus:
+    """Whether fires are told to people now. Times are UTC in ISO 8601."""
+
+    armed: bool = True
+    disarmed_until: str | None = None
+    disarmed_left_s: float = 0.0
+    snoozed_until: str | None = None
+    snoozed_left_s: float = 0.0
+    next_change: str | None = None
+    """When the window of the weekly schedule ends or the next one begins; None without a schedule."""
+    disarm_h: float = 12.0
+    """For how long disarm and snooze last, unless somebody says otherwise."""
+    snooze_min: float = 60.0
+
+    @property
+    def silence(self) -> Silence | None:
+        if not self.armed:
+            return Silence.DISARMED
+        return Silence.SNOOZED if self.snoozed_until else None
 
 
 @dataclass(frozen=True)
@@ -80,7 +190,11 @@ class RunStatus:
     paused: bool = False
     fine_view: FineView | None = None
     """None while only the whole frame is seen, at model size."""
+    arming: ArmingStatus = ArmingStatus()
     fallback: str = ""
     """Why the run uses the last configuration and model that worked; empty while it uses those asked for."""
     flatbuffer_sha256: str = ""
     """Of the network in the model file, as its card says; empty if it does not."""
+    quiet: QuietStatus = QuietStatus()
+    drill: DrillStatus | None = None
+    """None if there was no fire drill yet."""

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from edge import threads
 from edge.camera.capture import Capture
 from edge.detection.detector import Detector
+from edge.drill import Drill
 from edge.errors import counted
 from edge.host.throttle import Throttle
-from edge.messages import CameraProblem, FrameResult
+from edge.messages import CameraProblem, FrameResult, Silence
 from edge.reload import Reloader
-from edge.run_status import FailureCounts, ReceiverStatus, RunStatus
+from edge.run_status import ArmingStatus, FailureCounts, ReceiverStatus, RunStatus
 from edge.sinks import Sinks
 
 log = logging.getLogger(__name__)
@@ -58,13 +59,16 @@ class StatusReporter:
     throttle: Throttle
     detector: Detector
     reloader: Reloader
+    arming: Callable[[], ArmingStatus] = ArmingStatus
     clock: Callable[[], float] = time.monotonic
     interval_s: float = 1.0
+    drill: Drill | None = None
 
     def __post_init__(self) -> None:
         self._started_s = self._last_result_s = self.clock()
         self._reported_s: float | None = None
-        self._reported_results = 0
+        self._reported_results, self._fps = 0, 0.0
+        self._silence: Silence | None = None
         self._problem: CameraProblem | None = None
         self._infrared = self._paused = False
         self._problem_since_s = self._started_s
@@ -83,11 +87,15 @@ class StatusReporter:
         self._infrared, self._paused = result.infrared, result.paused
 
     def report(self, summary: Summary) -> None:
-        """Send a status, if one is due."""
+        """Send a status, if one is due, or at once if somebody armed or silenced the alarm."""
         now_s = self.clock()
         elapsed_s = float("inf") if self._reported_s is None else now_s - self._reported_s
-        if elapsed_s < self.interval_s:
+        arming = self.arming()
+        if elapsed_s >= self.interval_s:
+            self._fps = (summary.results - self._reported_results) / elapsed_s
+        elif arming.silence == self._silence:
             return
+        self._silence = arming.silence
         threads.restart_missing()
         status = RunStatus(
             source=self.detector.events.source,
@@ -96,7 +104,7 @@ class StatusReporter:
             running_s=now_s - self._started_s,
             results=summary.results,
             dropped=summary.dropped,
-            fps=(summary.results - self._reported_results) / elapsed_s,
+            fps=self._fps,
             last_result_age_s=now_s - self._last_result_s,
             machine=self.throttle.machine,
             model_sha256=self.detector.events.model_sha256,
@@ -114,8 +122,11 @@ class StatusReporter:
             fine_view=self.detector.fine_view,
             camera_problem=self._problem,
             camera_problem_for_s=now_s - self._problem_since_s if self._problem else 0.0,
+            arming=arming,
             fallback=self.reloader.fallback,
             flatbuffer_sha256=self.detector.flatbuffer_sha256,
+            quiet=self.detector.quiet,
+            drill=self.drill.status if self.drill else None,
         )
         self._reported_s, self._reported_results = now_s, summary.results
         self.sinks.on_status(status)

@@ -27,6 +27,7 @@ from export.calibration import CalibrationSet, assert_disjoint, candidates_from_
 from export.convert import KINDS, Converted, Kind, artefact_paths, convert
 from export.drift import Drift, compare
 from export.drift_plot import plot_worst
+from export.fine_tuning import FineTuning, compare_with_start
 from export.int8.refine import Refinement
 from export.report import Gate, ModelRow, Report
 from export.self_test import with_self_test
@@ -109,7 +110,8 @@ def export_all(
     title = (
         f"{printable_name(keras_path.name)} evaluated on {source.title}, split {split.name}, {len(split.test)} images"
     )
-    report = make_report(exported, evaluated, paths, data, title, gate)
+    fine_tuning = compare_with_start(keras_path, split, evaluated[KERAS].predictions.metrics["fire_iou"])
+    report = make_report(exported, evaluated, paths, data, title, gate, fine_tuning)
     write_json(out / "report.json", report.as_json())
     write_text(out / "report.md", report.as_markdown())
     plot_worst(out / "worst-drift.png", split.test, evaluated[KERAS].predictions, evaluated["int8"].predictions)
@@ -218,6 +220,7 @@ def make_report(
     data: dict[str, Any],
     title: str,
     gate: Gate,
+    fine_tuning: FineTuning | None,
 ) -> Report:
     """Return the report on the files at `paths`, which must be written."""
     assert exported.calibration is not None
@@ -227,7 +230,7 @@ def make_report(
         row = _row(kind, path, sha256(path), evaluated[kind])
         rows.append(replace(row, delegation=converted.delegation, refined=converted.refined))
     threads, versions = exported.options.threads, installed_versions()
-    return Report(data, title, exported.calibration, rows, gate, threads, cpu_name(), versions)
+    return Report(data, title, exported.calibration, rows, gate, threads, cpu_name(), versions, fine_tuning)
 
 
 def _choose_calibration(split: Split | None, options: ExportOptions, on_step: OnStep) -> CalibrationSet:

@@ -13,6 +13,7 @@ from edge.model.latency import Latency
 from export.calibration import CalibrationSet
 from export.delegation import Delegation
 from export.drift import Drift
+from export.fine_tuning import FineTuning
 from export.int8.refine import LayerEffect
 from export.tables import markdown_table, terminal_table
 from train.evaluation.evaluate import rounded
@@ -38,10 +39,11 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class Gate:
-    """The loss of int8 that an export accepts, in IoU (0.005 is half a point)."""
+    """The loss that an export accepts, in IoU (0.005 is half a point): of int8, and of a fine-tuned model."""
 
     max_drop: float = 0.005
     min_agreement: float = 0.97
+    max_start_drop: float = 0.005
 
     def failures(self, name: str, fire_iou_drift: float, agreement: float) -> list[str]:
         """Return the reasons why the model of this name fails the gate; empty if it passes."""
@@ -54,6 +56,13 @@ class Gate:
         if agreement < self.min_agreement:
             reasons.append(f"{name}: agreement with the Keras model is {agreement:.4f}, less than {self.min_agreement}")
         return reasons
+
+    def start_failures(self, fine_tuning: FineTuning) -> list[str]:
+        """Return the reason why a fine-tuned model fails the gate; empty if it passes or could not be compared."""
+        if fine_tuning.drop is None or fine_tuning.drop <= self.max_start_drop:
+            return []
+        lost = f"{fine_tuning.drop * POINTS:.2f} points below {fine_tuning.start}, from which it was fine-tuned"
+        return [f"keras: fire_iou on the official test is {lost}, more than {self.max_start_drop * POINTS:g}"]
 
 
 @dataclass(frozen=True)
@@ -68,12 +77,14 @@ class Report:
     threads: int
     cpu: str
     versions: dict[str, str]
+    fine_tuning: FineTuning | None = None
 
     @property
     def failures(self) -> list[str]:
-        """The reasons why int8 fails the gate; empty if it passes."""
+        """The reasons why int8 or a fine-tuned model fails the gate; empty if both pass."""
         drift = next((row.drift for row in self.models if row.name == "int8"), None)
-        return self.gate.failures("int8", drift.metrics["fire_iou"], drift.agreement) if drift else []
+        reasons = self.gate.start_failures(self.fine_tuning) if self.fine_tuning else []
+        return reasons + (self.gate.failures("int8", drift.metrics["fire_iou"], drift.agreement) if drift else [])
 
     def as_json(self) -> dict[str, Any]:
         """Return report.json, by the schema in docs/architecture.md."""
@@ -85,6 +96,7 @@ class Report:
             "models": [_model_json(row, self.threads) for row in self.models],
             "drift": {row.name: row.drift.rounded(6) for row in self.models if row.drift},
             "gate": {"metric": "fire_iou", **asdict(self.gate), "passed": not reasons, "reasons": reasons},
+            "fine_tuning": self.fine_tuning and asdict(self.fine_tuning),
             "machine": {"cpu": self.cpu, "threads": self.threads},
             "versions": self.versions,
         }
@@ -109,6 +121,8 @@ class Report:
             f"Calibrated on {len(self.calibration.images)} images, seed {self.calibration.seed}, content "
             f"`{self.calibration.sha256[:16]}`: {_coverage(self.calibration)}.",
         ]
+        if self.fine_tuning:
+            paragraphs.append(self._fine_tuned())
         for row in self.models:
             if row.delegation:
                 stranded = ", ".join(row.delegation.stranded) or "none"
@@ -124,6 +138,14 @@ class Report:
                 ]
         paragraphs.append(f"Versions: {', '.join(f'{name} {number}' for name, number in self.versions.items())}.\n")
         return "\n\n".join(paragraphs)
+
+    def _fine_tuned(self) -> str:
+        assert self.fine_tuning is not None
+        start, drop = self.fine_tuning.start, self.fine_tuning.drop
+        if drop is None:
+            return f"Fine-tuned from {start}; not compared with it: its card has no metrics on the same test."
+        change = f"{-drop * POINTS:+.2f} points of fire_iou on the official test"
+        return f"Fine-tuned from {start}: {change}; the gate accepts a loss of {self.gate.max_start_drop * POINTS:g}."
 
     def _measured_on(self) -> str:
         return f"{self.cpu}, threads: {self.threads}; latency in ms per model-sized frame"

@@ -18,7 +18,17 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("edge", "train", "export", "benchmarks")
 """Each may import itself and those before it."""
 HEAVY = {"tensorflow", "keras", "matplotlib", "jax", "flatbuffers"}
-SLOW_TO_LOAD = {"ai_edge_litert", "apprise", "paho", "prometheus_client", "rich", "starlette", "typer", "uvicorn"}
+SLOW_TO_LOAD = {
+    "ai_edge_litert",
+    "apprise",
+    "paho",
+    "prometheus_client",
+    "rich",
+    "starlette",
+    "tomlkit",
+    "typer",
+    "uvicorn",
+}
 """Dependencies of `edge` that the segmenter does without, or loads on demand."""
 
 GROUND = (
@@ -47,6 +57,7 @@ SINKS_MAY_IMPORT = (
 )
 EVALUATION_MAY_IMPORT = (
     *GROUND,
+    "edge.flames",
     "edge.assembly",
     "edge.config",
     "edge.config_tables",
@@ -160,14 +171,15 @@ def test_sinks_import_messages_configuration_and_the_ground_floor_alone(graph: G
     assert {arrow for arrow in used if arrow[1] not in allowed} == set()
 
 
-def test_the_evaluation_imports_what_makes_an_alarm_and_is_imported_by_its_command_alone(graph: Graph) -> None:
+def test_the_evaluation_imports_what_makes_an_alarm_and_is_imported_by_its_commands_alone(graph: Graph) -> None:
     rooms = ("edge.camera", "edge.detection", "edge.model", "edge.evaluation")
     allowed = {name for name in PATHS if any(is_in(name, room) for room in rooms)} | set(EVALUATION_MAY_IMPORT)
     used = {arrow for arrow in arrows(graph) if is_in(arrow[0], "edge.evaluation") and is_in(arrow[1], "edge")}
     assert {arrow for arrow in used if arrow[1] not in allowed} == set()
     users = {arrow[0] for arrow in arrows(graph) if is_in(arrow[1], "edge.evaluation")}
     assert {user for user in users if not is_in(user, "edge.evaluation") and not is_in(user, "benchmarks")} == {
-        "edge.commands.evaluate"
+        "edge.commands.evaluate",
+        "edge.commands.survey",
     }
 
 

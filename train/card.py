@@ -59,7 +59,7 @@ def write_card(
             "train_images": sum(entry.get("images", 0) for entry in sets),
             "sets": sets,
         },
-        "start": start and {"name": start.path.name, "sha256": state.start_sha256},
+        "start": start and {"name": start.path.name, "sha256": state.start_sha256, "metrics": start.metrics},
         "recipe": {
             "model": asdict(recipe.model),
             **{name: value for name, value in asdict(recipe).items() if name not in NETWORK_FIELDS},

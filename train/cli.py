@@ -15,6 +15,7 @@ with training_packages("fireseg-train"):
     from train.commands.evaluate import eval_command
     from train.commands.fit import fit_command
     from train.commands.folds import folds_command
+    from train.commands.import_labels import import_labels_command
     from train.commands.predict import predict_command
 
 SUMMARY = "Train and evaluate a fire segmentation U-Net on FireSeg."
@@ -23,6 +24,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "check": (check_command, "data/fireseg"),
     "fetch": (fetch_command, "--out data/fireseg --from Downloads/fireseg.zip"),
     "synth": (synth_command, "build/synthetic --count 240 --seed 0"),
+    "import-labels": (import_labels_command, "cvat/annotations/instances_default.json corrected --images cvat/images"),
     "fit": (fit_command, "--recipe small --data data/fireseg --out runs/mine"),
     "eval": (eval_command, "models/fireseg-base-int8.tflite --split all --report-dir out"),
     "folds": (folds_command, "runs/fold-0 runs/fold-1 --data data/fireseg"),

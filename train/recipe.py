@@ -61,6 +61,10 @@ class Recipe:
     validation: float = field(
         VALIDATION_SHARE, "Share of training videos that chooses the best epoch; 0 keeps the last.", low=0, high=0.5
     )
+    hold_out: bool = field(True, "Hold out 20 % of the groups of each extra set for testing.")
+    extra_share: float = field(
+        0.0, "Repeat the extra sets' images until they are this share of an epoch; 0 for once each.", low=0, high=0.9
+    )
     mixed_precision: bool = field(False, "Compute in bfloat16, for GPUs; weights stay float32.")
     seed: int = field(0, "Seed of weights, order, augmentation and validation videos.", low=0, high=2**32 - 1)
 

@@ -50,6 +50,8 @@ class TimedFrame:
     """Position in a recording; for cameras, time since the capture began."""
     captured_s: float
     """Capture time on the `time.monotonic` clock; a result's age counts from here."""
+    drill_box: tuple[float, float, float, float] | None = None
+    """Where a fire drill paints a flame: left, top, right and bottom as fractions of the frame."""
 
 
 @dataclass

@@ -23,6 +23,7 @@ NOISE_ROWS = 512
 RISE_PX_PER_S = (170.0, 210.0, 260.0)  # large eddies rise more slowly
 GRAIN_ROWS_PER_S = 70.0
 EDDY_PX = (64, 24, 10)
+MAX_INTENSITY = 1.2
 
 Field = npt.NDArray[np.float32]
 
@@ -71,18 +72,29 @@ class PatternCamera:
         lick = 0.5 * large + 0.3 * middle + 0.2 * small
         body = 1.15 * np.sqrt(np.clip(1 - across * across, 0, 1))
         body -= above * (0.75 + 0.9 * (1 - lick)) + 0.7 * (0.5 - lick)
-        intensity: Field = np.where(above >= 0, np.clip(1.5 * body, 0, 1.2), 0).astype(np.float32)
+        intensity: Field = np.where(above >= 0, np.clip(1.5 * body, 0, MAX_INTENSITY), 0).astype(np.float32)
         return intensity
 
 
+def emitted_light(intensity: Field) -> Field:
+    """Return the linear light of a flame, RGB. Saturation turns orange to yellow and near white."""
+    channels = [2.4 * intensity**1.1, 1.05 * intensity**1.9, 0.3 * intensity**3.5]
+    return cv2.merge(channels).astype(np.float32, copy=False)
+
+
 def add_flame(backdrop: Field, intensity: Field) -> Frame:
-    """Add flames and their glow to linear light. Saturation turns orange to yellow and near white."""
-    emitted = cv2.merge([2.4 * intensity**1.1, 1.05 * intensity**1.9, 0.3 * intensity**3.5])
+    """Add flames and their glow to linear light."""
+    emitted = emitted_light(intensity)
     soft = cv2.resize(emitted, (WIDTH // GLOW_SHRINK, HEIGHT // GLOW_SHRINK), interpolation=cv2.INTER_AREA)
     soft = cv2.GaussianBlur(np.minimum(soft, 2), (0, 0), HEIGHT / 9 / GLOW_SHRINK)
     glow = 0.35 * cv2.resize(soft, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
     soot = np.clip(3 * intensity, 0, 0.85)[..., None]
     light = backdrop * (1 - soot) + emitted + glow * (0.15 + 0.5 * backdrop)
+    return as_shown(light)
+
+
+def as_shown(light: Field) -> Frame:
+    """Return linear light as a sensor shows it: it saturates at 1."""
     shown: Field = np.power(np.clip(light, 0, 1), np.float32(1 / GAMMA)) * 255
     return np.rint(shown).astype(np.uint8)
 

@@ -15,10 +15,11 @@ from typing import Annotated
 
 import typer
 
+from edge.area_actions import AreaActions
 from edge.assembly import Parts, assemble, keep
 from edge.camera import CAMERA_KINDS
 from edge.camera.capture import Replay
-from edge.commands.options import MODEL_HELP
+from edge.commands.options import MODEL_HELP, check_config
 from edge.config import SECTIONS, Config, Overrides, load_config
 from edge.errors import UserError, UserErrors
 from edge.fallback import last_good_of_service
@@ -138,12 +139,18 @@ def run(
         setup = replace(new, config=applied_config(setup.config, new.config))
         log.info("configuration reloaded; the model is %s", new.config.model.path)
 
+    def check(config: Config) -> None:
+        check_config(config)
+        prepare(config, current=setup)
+
+    AreaActions(config_path, options, control, check).register(parts.actions)
     reloader = Reloader(prepare_reload, apply, fallback=fallback)
     try:
         with parts.capture:
             summary = run_loop(
                 parts.capture, parts.detector, parts.sinks, parts.throttle, control,
-                reloader=reloader, actions=parts.actions, max_frames=max_frames,
+                reloader=reloader, actions=parts.actions, drill=parts.drill, arming=parts.arming.status,
+                max_frames=max_frames,
             )  # fmt: skip
     finally:
         parts.close()

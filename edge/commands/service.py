@@ -95,6 +95,9 @@ def install_service_command(
     UNIT.chmod(0o644)
     print(f"{UNIT} written; it runs as {service.user or 'a dynamic user'}. To start it now and at each boot:")
     print(f"  systemctl daemon-reload\n  systemctl enable --now {NAME}")
+    if loaded.web.listen and path and path.resolve().parent not in service.writes:
+        remedy = "put the configuration into a folder of that user with nothing else in it, such as ~/camera"
+        print(f"Zones cannot be drawn on the page, since {path} stays read-only: {remedy}")
 
 
 def plan_service(config: Config, path: Path | None, user: str | None) -> Service:
@@ -105,9 +108,12 @@ def plan_service(config: Config, path: Path | None, user: str | None) -> Service
     if user is None and writes:
         problem = f"{writes[0]} would belong to a user that changes with each start"
         raise UserError(problem, f"choose a folder in {STATE}, or pass --user")
+    program = find_program()
+    if user and path and (folder := config_folder(path, user, program)):
+        writes = (*writes, folder)
     reads = [*([path] if path else []), config.model.file, *config.files("required")]
     return Service(
-        program=find_program(),
+        program=program,
         config=path,
         user=user,
         reads=tuple(file.absolute() for file in reads),
@@ -116,6 +122,22 @@ def plan_service(config: Config, path: Path | None, user: str | None) -> Service
         systemd_version=systemd_version(),
         memory_max_mb=memory_max_mb(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
     )
+
+
+def config_folder(path: Path, user: str, program: Path) -> Path | None:
+    """Return the folder of the configuration if the service may write it, so that zones can be drawn on the page.
+
+    None unless it belongs to the user, and neither programs nor the home directory lie in it: a service that could
+    write those could change what runs outside its sandbox.
+    """
+    folder = path.resolve().parent
+    try:
+        owner, home = folder.owner(), Path(pwd.getpwnam(user).pw_dir)
+    except (KeyError, OSError):  # an owner without a name, a folder that is hidden
+        return None
+    others = (home, program, Path(sys.executable), *Service.code)
+    contains_others = any(other.resolve().is_relative_to(folder) or other.is_relative_to(folder) for other in others)
+    return folder if owner == user and not contains_others else None
 
 
 def watchdog_s(config: Config) -> int:

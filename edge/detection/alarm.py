@@ -156,11 +156,12 @@ def raised_alarms(tracks: Sequence[Track], zones: Mapping[str, Cells]) -> dict[s
     alarms = dict.fromkeys(zones, False)
     for track in tracks:
         if track.confirmed:
-            alarms |= dict.fromkeys(_zones_of(track.region, zones), True)
+            alarms |= dict.fromkeys(zones_of(track.region, zones), True)
     return alarms
 
 
-def _zones_of(region: Region, zones: Mapping[str, Cells]) -> list[str]:
+def zones_of(region: Region, zones: Mapping[str, Cells]) -> list[str]:
+    """Return the names of the zones that a region lies in, by `MIN_PART`."""
     within = {name: region.within(cells) for name, cells in zones.items()}
     part = MIN_PART * region.area
     names = [

@@ -15,21 +15,27 @@ from edge.detection.camera_health import CameraHealth
 from edge.detection.events import EventTracker
 from edge.detection.flicker import RecentFrames
 from edge.detection.infrared import InfraredSwitch
+from edge.detection.memory import PlaceMemory
 from edge.detection.regions import Region, find_regions
+from edge.detection.suggestions import Suggestions
 from edge.detection.tracks import Sighting, Track, follow
 from edge.detection.view_planner import ViewPlanner
 from edge.detection.views import WHOLE, DetectionSettings, Infrared, View, merge, tile_input
 from edge.detection.zones import ZoneMap
+from edge.flames import labelled
 from edge.images import Frame, Map, Mask
-from edge.messages import Box, Event, FineView, FrameResult, TrackStatus
+from edge.messages import Box, Event, FineView, FrameResult, Silence, TrackStatus
 from edge.model.card import FLATBUFFER_SHA256
 from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
+from edge.run_status import QuietStatus
 
 MAX_CANDIDATES = 8
 """Tracks around which tiles are searched first; their tiles overlap, and all others come in turn."""
 MAX_MEASURED, MAX_MEASURED_IN_ALARM = 12, 3
 """Tracks per frame whose flicker is measured: it bounds the time that a frame takes."""
+DRILL_PART = 0.5
+"""A track is the flame that a fire drill paints if at least this part of its box lies where it is painted."""
 
 
 class Detector:
@@ -38,6 +44,7 @@ class Detector:
     Args:
         max_fps: frames per second that a camera would give; tiles use the time that it leaves. 0 for no limit.
         passes_per_frame: fixed number of passes, for a replay that does not depend on the machine; see `ViewPlanner`.
+        memory, suggestions: the quiet places, and the candidates so far; none by default.
 
     Example:
         >>> segmenter = Segmenter("base")
@@ -58,14 +65,22 @@ class Detector:
         max_fps: float = 10.0,
         passes_per_frame: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        memory: PlaceMemory | None = None,
+        suggestions: Suggestions | None = None,
     ) -> None:
         self.events = events
+        self.memory = memory or PlaceMemory(now=events.now)
+        self.suggestions = suggestions or Suggestions(now=events.now)
+        self._quiet: frozenset[int] = frozenset()  # tracks that raise no alarm in the last result
+        self.silence: Callable[[], Silence | None] = lambda: None  # why no fire is told to people now
         self._clock = clock
         self._passes_per_frame = passes_per_frame
         self._health = CameraHealth()
         self._frames = RecentFrames()
         self._infrared = InfraredSwitch()
         self._tracks: tuple[Track, ...] = ()
+        self._drill_box: Box | None = None
+        self._real: set[int] = set()  # confirmed tracks that are not the drill's, by id
         self._rules = rules
         self._ids = itertools.count(1)
         self.reconfigure(segmenter, zones, rules, settings, max_fps=max_fps)
@@ -100,12 +115,27 @@ class Detector:
         """SHA-256 of the network, as its card says; empty if it does not."""
         return str((self._segmenter.card or {}).get(FLATBUFFER_SHA256, ""))
 
+    @property
+    def quiet(self) -> QuietStatus:
+        """Quiet places and suggested ignored areas."""
+        areas = self.suggestions.areas(self._zones.monitored)
+        return QuietStatus(self.memory.statuses(), areas, self.memory.quiet_s)
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """The tracks after the last frame."""
+        return self._tracks
+
     def prepare(self, rgb: Frame) -> Frame:
         """Return the frame at model size, for `TimedFrame.model_rgb`. Thread-safe."""
         return to_model_input(rgb, *self._size)
 
     def process(self, frame: TimedFrame) -> tuple[FrameResult, list[Event]]:
-        """Return the result of a frame and the events it triggers."""
+        """Return the result of a frame and the events it triggers.
+
+        While a fire drill paints a flame, other tracks raise real alarms as ever. What burns in its place when it ends
+        is a new track, and real.
+        """
         started_s = self._clock()
         model_rgb = frame.model_rgb
         if model_rgb is None or model_rgb.shape[:2] != self._size:
@@ -116,7 +146,8 @@ class Detector:
         mask = probability >= self._segmenter.threshold_u8
         self._frames.add(frame.t_s, frame.rgb)
         problem = self._health.update(frame.t_s, model_rgb)
-        infrared = self._infrared.update(frame.t_s, model_rgb)
+        # A painted flame has colour whatever the light.
+        infrared = self._infrared.is_on if frame.drill_box else self._infrared.update(frame.t_s, model_rgb)
         fire = mask.view(np.uint8) & self._zones.monitored
         paused = infrared and self._settings.infrared == Infrared.PAUSE
         if paused:
@@ -124,7 +155,15 @@ class Detector:
         regions = find_regions(probability, fire, rgb=model_rgb, whole=whole)
         if any(frame.t_s < track.seen_s for track in self._tracks):
             self._tracks = ()  # the recording restarted
+        is_drill = frame.drill_box is not None or self._drill_box is not None
+        self._update_drill(frame.drill_box)
         self._tracks = confirm(self._follow(frame.t_s, regions, fine), frame.t_s, self._rules, infrared=infrared)
+        painted = {track.id for track in self._tracks if self._is_painted(track)}
+        self._real = {track.id for track in self._tracks if track.confirmed} - painted
+        real = [track for track in self._tracks if track.id not in painted]
+        self._quiet = self.memory.quiet(real, frame.t_s)
+        loud = [track for track in real if track.id not in self._quiet]
+        alarms = raised_alarms(loud, self._zones.cells)
         result = FrameResult(
             frame=frame.number,
             t_s=frame.t_s,
@@ -132,20 +171,56 @@ class Detector:
             inference_ms=1000 * inference_s,
             fire_share=self._zones.fire_share(mask),
             shares=self._zones.shares(mask),
-            alarms=raised_alarms(self._tracks, self._zones.cells),
-            rgb=frame.rgb,
+            alarms=alarms,
+            # The picture of a real fire must not be taken for that of a drill.
+            rgb=labelled(frame.rgb) if is_drill and not any(alarms.values()) else frame.rgb,
             mask=mask,
             passes=len(views),
             tracks=tuple(
-                TrackStatus(track.id, track.region.box, track.region.share, track.confirmed)
+                TrackStatus(
+                    track.id,
+                    track.region.box,
+                    track.region.share,
+                    track.confirmed,
+                    quiet=track.id in self._quiet,
+                    drill=track.id in painted,
+                )
                 for track in self._tracks
                 if track.seen_s == frame.t_s
             ),
             infrared=infrared,
             paused=paused,
             camera_problem=problem,
+            drill=is_drill,
+            drill_alarms=raised_alarms([track for track in self._tracks if track.id in painted], self._zones.cells)
+            if painted
+            else {},
+            silences=self.events.silences(alarms, self.silence()),
         )
-        return result, self.events.update(result)
+        events = self.events.update(result)
+        self.memory.observe(loud, frame.t_s, self._zones.cells, events)
+        self.suggestions.observe(real, frame.t_s, self._quiet)
+        return result, events
+
+    @property
+    def zones(self) -> ZoneMap:
+        return self._zones
+
+    def _update_drill(self, box: Box | None) -> None:
+        """Note where a drill paints; forget its tracks when it ends, so that its alarm is cleared at once."""
+        if self._drill_box and not box:
+            self._tracks = tuple(track for track in self._tracks if not self._is_painted(track))
+        self._drill_box = box
+
+    def _is_painted(self, track: Track) -> bool:
+        if self._drill_box is None or track.id in self._real:
+            return False
+        left, top, right, bottom = track.region.box
+        sides = [
+            min(right, self._drill_box[2]) - max(left, self._drill_box[0]),
+            min(bottom, self._drill_box[3]) - max(top, self._drill_box[1]),
+        ]
+        return min(sides) > 0 and sides[0] * sides[1] >= DRILL_PART * (right - left) * (bottom - top)
 
     def _predict(self, frame: TimedFrame, model_rgb: Frame, views: Sequence[View]) -> tuple[Map, Map, Mask]:
         """Return the merged probability map, that of the whole frame, and which cells were seen in a tile."""
@@ -169,13 +244,14 @@ class Detector:
             region = track.region
             return not region.needs_tile or bool(fine[region.centre])
 
+        has_alarm = any(track.confirmed and track.id not in self._quiet for track in self._tracks)
         return follow(
             self._tracks,
             t_s,
             regions,
             next_id=lambda: next(self._ids),
             measure=measure,
-            max_measured=MAX_MEASURED_IN_ALARM if any(track.confirmed for track in self._tracks) else MAX_MEASURED,
+            max_measured=MAX_MEASURED_IN_ALARM if has_alarm else MAX_MEASURED,
             is_visible=is_visible,
             keep_s=self._rules.off_after_s,
         )

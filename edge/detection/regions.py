@@ -40,6 +40,8 @@ class Region:
     since the light of a flame adds to that of the sky behind it."""
     needs_tile: bool = False
     """Whether it was seen in a tile alone, not in the whole frame."""
+    colour: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Mean red, green and blue of its cells, in grey levels."""
 
     @property
     def right(self) -> int:
@@ -64,13 +66,13 @@ class Region:
         height, width = self.grid
         return self.left / width, self.top / height, self.right / width, self.bottom / height
 
-    def on_grid(self, grid: tuple[int, int]) -> Region:
-        """Return the region on another grid."""
+    def on_grid(self, grid: tuple[int, int], *, min_part: float = 0.0) -> Region:
+        """Return the region on another grid: the cells of which it covers more than `min_part`, any part by default."""
         if grid == self.grid:
             return self
         cells = np.zeros(self.grid, np.float32)
         cells[self.top : self.bottom, self.left : self.right] = self.cells
-        resized = (cv2.resize(cells, grid[::-1], interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)  # loses no cell
+        resized = (cv2.resize(cells, grid[::-1], interpolation=cv2.INTER_AREA) > min_part).astype(np.uint8)
         left, top, width, height = cv2.boundingRect(resized)
         window = resized[top : top + height, left : left + width].astype(np.uint8)
         return replace(self, left=left, top=top, cells=window, grid=grid, area=cv2.countNonZero(window))
@@ -114,11 +116,12 @@ def _measured(region: Region, probability: Map, fire: Cells, rgb: Frame | None, 
     """Return a region with its probability and colour, and its box without the margin of joining."""
     cells = region.cells
     window = np.s_[region.top : region.bottom, region.left : region.right]
-    reddest = 0.0
+    reddest, (red, green, blue) = 0.0, (0.0, 0.0, 0.0)
     if rgb is not None:
         redness = cv2.subtract(rgb[window][..., 0], rgb[window][..., 2], dtype=cv2.CV_16S)
         background = min(cv2.mean(redness, 1 - fire[window])[0], 0.0)
         reddest = cv2.minMaxLoc(redness, mask=cells)[1] - background
+        red, green, blue, _ = cv2.mean(rgb[window], cells)
     needs_tile = whole is not None and cv2.mean(whole[window], cells)[0] < VISIBLE * probability[window].max()
     x, y, columns, rows = cv2.boundingRect(cells)
     return Region(
@@ -130,4 +133,5 @@ def _measured(region: Region, probability: Map, fire: Cells, rgb: Frame | None, 
         cv2.mean(probability[window], cells)[0] / 256,
         reddest,
         needs_tile,
+        (red, green, blue),
     )

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +13,7 @@ from edge.camera.pattern import HEIGHT, WIDTH, PatternCamera, add_flame
 from edge.errors import UserError
 from edge.evaluation.replay import Frames, Thinning, read_frames
 from edge.files import printable
+from edge.flames import resized
 from edge.images import Frame
 
 BRIGHT = 96
@@ -98,30 +98,6 @@ def bounce(number: int, count: int) -> int:
     return min(number, 2 * count - 2 - number) if count > 1 else 0
 
 
-def resized(image: Frame, height: int) -> Frame:
-    """Return an image at this height, with its shape."""
-    width = max(1, round(image.shape[1] * height / image.shape[0]))
-    method = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LINEAR
-    return cv2.resize(image, (width, height), interpolation=method).astype(np.uint8, copy=False)
-
-
 def shrink_to_height(image: Frame, max_height: int) -> Frame:
     """Return an image at no more than this height."""
     return resized(image, max_height) if image.shape[0] > max_height else image.copy()
-
-
-def lay(scene: Frame, flame: Frame, centre: tuple[float, float]) -> Frame:
-    """Return the scene with a flame as light over it, by screen blending: 255 - (255 - a)(255 - b) / 255.
-
-    Args:
-        centre: of the flame, as fractions of the scene; the flame is moved and cut to lie inside.
-    """
-    height, width = scene.shape[:2]
-    flame = flame[:height, :width]
-    rows, columns = flame.shape[:2]
-    top = min(max(round(centre[1] * height - rows / 2), 0), height - rows)
-    left = min(max(round(centre[0] * width - columns / 2), 0), width - columns)
-    lit = scene.copy()
-    below = lit[top : top + rows, left : left + columns]
-    below[:] = 255 - cv2.multiply(255 - below, 255 - flame, scale=1 / 255)
-    return lit

@@ -12,10 +12,11 @@ from edge.camera.capture import TimedFrame
 from edge.config import Config
 from edge.console import OnStep, no_steps
 from edge.errors import UserError
-from edge.evaluation.flames import Flame, bounce, lay, read_flame, resized, shrink_to_height
+from edge.evaluation.flames import Flame, bounce, read_flame, shrink_to_height
 from edge.evaluation.jobs import run_tasks
 from edge.evaluation.recordings import Label, Recording
 from edge.evaluation.replay import PASSES_PER_FRAME, Frames, MemoSegmenter, Run, Thinning, read_frames
+from edge.flames import lay, resized
 from edge.images import Frame
 
 SIZES = (0.03, 0.04, 0.06, 0.08, 0.12, 0.16)

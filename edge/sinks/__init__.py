@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from edge.config import Config
 from edge.errors import reason_of
 from edge.messages import CameraEvent, Event, FireEvent, FrameResult
-from edge.run_status import ReceiverStatus, RunStatus
+from edge.run_status import Link, ReceiverStatus, RunStatus
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,10 @@ class Sink:
         """Return the state of delivery to each receiver of this sink; called about once a second."""
         return ()
 
+    def links(self) -> Sequence[Link]:
+        """Return what a fire drill checks of this sink; by default, its receivers."""
+        return [Link(status.name, status.problem, status.last_delivered) for status in self.receivers()]
+
     @property
     def lost_files(self) -> int:
         """How many files could not be written."""
@@ -85,8 +89,7 @@ class Sinks:
         self._clock = clock
         self._logged_s: dict[str, float] = {}
         self._unwritten: threading.Event | None = None  # set once a write that took too long is done
-        self.late_writes = 0
-        """Events published before they were on disk."""
+        self.late_writes = 0  # events published before they were on disk
 
     def on_result(self, result: FrameResult) -> None:
         self._call_each(lambda sink: sink.on_result(result))
@@ -112,6 +115,12 @@ class Sinks:
         statuses: list[ReceiverStatus] = []
         self._call_each(lambda sink: statuses.extend(sink.receivers()))
         return tuple(statuses)
+
+    def links(self) -> list[Link]:
+        """Return what a fire drill checks of all sinks."""
+        links: list[Link] = []
+        self._call_each(lambda sink: links.extend(sink.links()))
+        return links
 
     def lost_files(self) -> int:
         """Return how many files could not be written."""

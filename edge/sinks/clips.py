@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -26,9 +26,11 @@ import numpy as np
 from edge.config_tables import ClipsSection
 from edge.errors import counted, reason_of
 from edge.files import replacing
-from edge.images import Frame, encode_jpeg, overlay, shrink
+from edge.images import Frame, Mask, encode_jpeg, overlay, shrink
 from edge.messages import END, RECOVERED, START, CameraEvent, Event, FireEvent, FrameResult
+from edge.run_status import Delivered, Link
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
+from edge.sinks.evidence import MASK_SUFFIX, Evidence, write_frame, write_mask
 from edge.sinks.retention import ABANDONED_AFTER_S, Retention
 from edge.sinks.video import MEMORY_DIR, PRIVATE_FILE, PRIVATE_FOLDER, SCRATCH_PREFIX, VideoWriter
 from edge.threads import Worker
@@ -42,7 +44,7 @@ MAX_WAITING_BYTES = 96 << 20  # for a slow disk; files above it are lost
 MIN_FPS, MAX_FPS = 0.5, 60.0
 PRUNE_INTERVAL_S = 3600.0  # without a fire
 PRUNING = "pruning"
-KINDS = {".jpg": "images", ".mp4": "clips", ".json": "records"}
+KINDS = {".jpg": "images", ".png": "masks", ".mp4": "clips", ".json": "records"}
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ class FileJob:
     size_bytes: int
     """Memory that it takes until then."""
     write: Callable[[Path], object]
+    event: Event | None = None
+    """The event whose picture it is."""
+    made_s: float = field(default_factory=time.monotonic)
 
     @property
     def kind(self) -> str:
@@ -76,8 +81,9 @@ class FileJob:
 
 
 class Clips(Sink):
-    """Writes ID.mp4, ID.json (the last event), and ID-KIND.jpg and ID-KIND-overlay.jpg for start, peak and end.
+    """Writes ID.mp4, ID.json (the last event), and ID-KIND.jpg and ID-KIND-overlay.jpg for each kind of event.
 
+    For training it writes a dozen frames and masks, ID-frame-*.jpg and ID-frame-*-mask.png; see `edge.sinks.evidence`.
     Of a problem of the camera it writes ID-problem.jpg and ID-recovered.jpg.
 
     Args:
@@ -97,7 +103,10 @@ class Clips(Sink):
     ) -> None:
         self._section, self._folder = section, Path(section.folder)
         self._grace_s, self._prune_interval_s = grace_s, prune_interval_s
-        self._retention = Retention(self._folder, section.max_mb * 1e6, section.max_days * 86400, now=now)
+        self._retention = Retention(
+            self._folder, section.max_mb * 1e6, section.max_days * 86400, section.feedback_mb * 1e6, now=now
+        )
+        self._evidence = Evidence(self._keep_for_training) if section.feedback_mb else None
         self._buffer: deque[BufferedFrame] = deque()
         self._buffer_bytes = 0
         self._clips: list[Clip] = []
@@ -108,6 +117,7 @@ class Clips(Sink):
         self._problems: set[str] = set()  # what cannot be written now
         self._reason = ""  # of the last of them
         self._temporary: Path | None = None  # that is being written
+        self._last_written: Delivered | None = None
         self._writer = Worker("clips", self._write_all)
         self._writer.start()
 
@@ -115,7 +125,12 @@ class Clips(Sink):
     def lost_files(self) -> int:
         return self._lost_files
 
+    def links(self) -> Sequence[Link]:
+        return (Link("clips", self._reason, self._last_written),)
+
     def on_result(self, result: FrameResult) -> None:
+        if self._evidence:
+            self._evidence.on_result(result)
         frame = BufferedFrame(result.t_s, encode_jpeg(shrink(result.rgb, MAX_WIDTH_PX)))
         self._buffer.append(frame)
         self._buffer_bytes += len(frame.jpeg)
@@ -137,10 +152,12 @@ class Clips(Sink):
             until_s = event.t_s + self._section.after_s
             self._clips.append(Clip(event.id, until_s, list(self._buffer), self._buffer_bytes))
         name, size_bytes = f"{event.id}-{event.kind}", event.rgb.nbytes
-        self._submit(f"{name}.jpg", size_bytes, lambda path: write_jpeg(path, event.rgb))
+        self._submit(f"{name}.jpg", size_bytes, lambda path: write_jpeg(path, event.rgb), event)
         self._submit(f"{name}-overlay.jpg", size_bytes, lambda path: write_jpeg(path, overlay(event.rgb, event.mask)))
         if event.kind == END:
             self._submit_record(event)
+        if self._evidence:
+            self._evidence.on_event(event)
 
     def on_camera_event(self, event: CameraEvent) -> None:
         self._submit(f"{event.id}-{event.kind}.jpg", event.rgb.nbytes, lambda path: write_jpeg(path, event.rgb))
@@ -165,13 +182,17 @@ class Clips(Sink):
         record = json.dumps(event.as_json(), indent=2, allow_nan=False) + "\n"
         self._submit(f"{event.id}.json", len(record), lambda path: path.write_text(record))
 
+    def _keep_for_training(self, name: str, rgb: Frame, mask: Mask) -> None:
+        self._submit(f"{name}.jpg", rgb.nbytes, lambda path: write_frame(path, rgb))
+        self._submit(f"{name}{MASK_SUFFIX}", mask.nbytes, lambda path: write_mask(path, mask))
+
     def _finish(self, clip: Clip) -> None:
         self._clips.remove(clip)
         if clip.frames:
             self._submit(f"{clip.id}.mp4", clip.size_bytes, lambda path: write_clip(path, clip.frames))
 
-    def _submit(self, name: str, size_bytes: int, write: Callable[[Path], object]) -> None:
-        job = FileJob(name, size_bytes, write)
+    def _submit(self, name: str, size_bytes: int, write: Callable[[Path], object], event: Event | None = None) -> None:
+        job = FileJob(name, size_bytes, write, event)
         with self._lock:
             is_full = self._waiting_bytes + size_bytes > MAX_WAITING_BYTES
             if not is_full:
@@ -220,6 +241,8 @@ class Clips(Sink):
         except Exception as error:  # any kind: the next file may succeed
             self._lose(job, reason_of(error))
             return
+        if job.event:
+            self._last_written = Delivered(job.event.id, job.event.number, 1000 * (time.monotonic() - job.made_s))
         with self._lock:
             is_over = job.kind in self._problems
             self._problems.discard(job.kind)

@@ -37,10 +37,8 @@ class Item:
     size_bytes: int
     data: bytes | None = None  # if it is not on disk
     made_s: float = field(default_factory=time.monotonic)
-    held: bool = False
-    """Not to be sent yet: other receivers still store the same event."""
-    written: threading.Event = field(default_factory=threading.Event)
-    """Set after the first attempt to write it."""
+    held: bool = False  # not to be sent yet: other receivers still store the same event
+    written: threading.Event = field(default_factory=threading.Event)  # set after the first attempt to write it
     failed_reads: int = 0
 
 

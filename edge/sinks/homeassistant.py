@@ -18,7 +18,15 @@ MANUFACTURER = "FireSeg Edge"
 
 
 def discovery(
-    prefix: str, base: str, name: str, zones: Iterable[str], *, version: str, model_sha256: str, snapshots: bool
+    prefix: str,
+    base: str,
+    name: str,
+    zones: Iterable[str],
+    *,
+    version: str,
+    model_sha256: str,
+    snapshots: bool,
+    has_commands: bool,
 ) -> list[tuple[str, str]]:
     """Return the topics and payloads of a camera's discovery messages.
 
@@ -28,6 +36,7 @@ def discovery(
         name: of the device, for people.
         zones: names of the zones.
         snapshots: whether there is a snapshot topic.
+        has_commands: whether there is a command topic.
     """
     online = [{"topic": f"{base}/status"}]
     seeing = [*online, {"topic": f"{base}/camera"}]
@@ -38,9 +47,10 @@ def discovery(
         fire = {
             "name": f"Fire{name_suffix}",
             "device_class": "safety",
-            "value_template": f"{{{{ 'ON' if {value}.alarm else 'OFF' }}}}",
+            "value_template": f"{{{{ 'ON' if {value}.alarm and not {value}.silence else 'OFF' }}}}",
             "json_attributes_topic": f"{base}/state",
-            "json_attributes_template": "{{ {'picture_current': value_json.picture_current} | tojson }}",
+            "json_attributes_template": "{{ {'picture_current': value_json.picture_current, "
+            f"'detected': {value}.alarm, 'silence': {value}.silence}} | tojson }}}}",
         }
         fire_share = _measurement(f"Fire area{name_suffix}", "%", icon="mdi:fire", suggested_display_precision=2) | {
             "value_template": f"{{{{ 100 * {value}.share }}}}"
@@ -66,8 +76,19 @@ def discovery(
     ):
         diagnostic = {"entity_category": "diagnostic", "value_template": f"{{{{ value_json.{key} }}}}"}
         entities.append(("sensor", object_id, config | diagnostic | {"availability": availability}))
+    drill = {
+        "name": "Last drill passed",
+        "device_class": "timestamp",
+        "entity_category": "diagnostic",
+        "value_template": "{{ (value_json.drill or {}).last_passed or None }}",
+        "json_attributes_topic": f"{base}/state",
+        "json_attributes_template": "{{ (value_json.drill or {}) | tojson }}",
+    }
+    entities.append(("sensor", "last_drill", drill | {"availability": online}))
     from_state = {"state_topic": f"{base}/state", "expire_after": EXPIRE_AFTER_S}
     entities = [(kind, object_id, config | from_state) for kind, object_id, config in entities]
+    if has_commands:
+        entities += _controls(base, online)
     if snapshots:
         snapshot = {"name": "Last fire", "topic": f"{base}/snapshot", "availability": online}
         entities.append(("camera", "snapshot", snapshot))
@@ -85,6 +106,36 @@ def discovery(
         payload = {"unique_id": f"{id_}_{object_id}", **config, **shared}
         messages.append((f"{prefix}/{kind}/{id_}/{object_id}/config", json.dumps(payload, ensure_ascii=False)))
     return messages
+
+
+def _controls(base: str, online: list[dict[str, str]]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return a switch and buttons to arm and silence the alarm, and for a fire drill."""
+    shared = {"command_topic": f"{base}/command", "availability": online}
+    switch = shared | {
+        "name": "Armed",
+        "icon": "mdi:shield-home",
+        "payload_on": '{"action": "arm"}',
+        "payload_off": '{"action": "disarm"}',
+        "state_topic": f"{base}/state",
+        "value_template": "{{ 'ON' if value_json.arming.armed else 'OFF' }}",
+        "state_on": "ON",
+        "state_off": "OFF",
+        "json_attributes_topic": f"{base}/state",
+        "json_attributes_template": "{{ value_json.arming | tojson }}",
+    }
+    snooze = shared | {
+        "name": "Snooze 1 h",
+        "icon": "mdi:alarm-snooze",
+        "payload_press": '{"action": "snooze", "minutes": 60}',
+    }
+    acknowledge = shared | {
+        "name": "Acknowledge",
+        "icon": "mdi:check",
+        "payload_press": '{"action": "acknowledge"}',
+    }
+    drill = shared | {"name": "Fire drill", "icon": "mdi:fire-alert", "payload_press": '{"action": "drill"}'}
+    buttons = {"snooze": snooze, "acknowledge": acknowledge, "drill": drill}
+    return [("switch", "armed", switch), *(("button", name, config) for name, config in buttons.items())]
 
 
 def device_id(name: str) -> str:

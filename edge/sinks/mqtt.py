@@ -1,9 +1,9 @@
 """MQTT sink: retained state, events at least once, a snapshot per event, and Home Assistant discovery.
 
-Topics below `fireseg/NAME`: `status` (online, offline), `camera` (online while it delivers frames), `alarm` (ON, OFF),
-`fire_share` (fire area as a fraction of the frame), `state` (JSON), `event` (JSON as in `--log json`) and `snapshot`
-(JPEG). Events use QoS 1: receivers drop a copy by its `id` and `number`. `command` takes actions, such as
-`{"action": "snooze", "minutes": 60}`, and `answer` says what came of each.
+Topics below `fireseg/NAME`: `status` (online, offline), `camera` (online while it delivers frames), `alarm` (ON, OFF;
+OFF while silenced), `fire_share` (fire area as a fraction of the frame), `state` (JSON), `event` (JSON as in
+`--log json`) and `snapshot` (JPEG). Events use QoS 1: receivers drop a copy by its `id` and `number`. `command` takes
+actions, such as `{"action": "snooze", "minutes": 60}`, and `answer` says what came of each.
 """
 
 from __future__ import annotations
@@ -75,11 +75,10 @@ class Mqtt(OutboxSink):
         self._status: RunStatus | None = None
         self._snapshot: bytes | None = None
         self._published: tuple[object, ...] | None = None
-        """Alarms, camera problem and camera state as published last."""
+        """Alarms, silences, camera problem, camera state and fire drill as published last."""
         self._published_s = 0.0
         self._discovered: tuple[object, ...] | None = None  # zones and model as published last
-        self._is_due = threading.Event()
-        """Set to publish everything with the next result or status."""
+        self._is_due = threading.Event()  # set to publish everything with the next result or status
         self._config_topics: set[str] = set()
         """Retained discovery topics of this camera, including those of earlier runs."""
         self._config_lock = threading.Lock()
@@ -133,7 +132,8 @@ class Mqtt(OutboxSink):
             return
         stale_after_s = max(STALE_AFTER_S, 3 / self._max_fps if self._max_fps else 0.0)
         is_seeing = status.camera_state is CameraState.STREAMING and status.last_result_age_s < stale_after_s
-        current = (dict(result.alarms) if result else None, result.camera_problem if result else None, is_seeing)
+        seen = (dict(result.alarms), dict(result.silences), result.camera_problem) if result else None
+        current = (seen, status.arming.silence, is_seeing, status.drill)
         now_s = time.monotonic()
         if self._is_due.is_set():
             self._is_due.clear()
@@ -145,7 +145,7 @@ class Mqtt(OutboxSink):
             self._publish_discovery(result, status)
         self._client.publish(f"{self._base}/camera", ONLINE if is_seeing else OFFLINE)
         if result is not None:
-            self._client.publish(f"{self._base}/alarm", "ON" if result.alarm else "OFF")
+            self._client.publish(f"{self._base}/alarm", "ON" if result.sounds else "OFF")
             self._client.publish(f"{self._base}/fire_share", f"{result.fire_share:.5f}")
             self._client.publish(f"{self._base}/state", json.dumps(_state(result, status)))
 
@@ -158,6 +158,7 @@ class Mqtt(OutboxSink):
         messages = discovery(
             self._prefix, self._base, self._name, result.alarms,
             version=self._version, model_sha256=status.model_sha256, snapshots=self._snapshots,
+            has_commands=self._actions is not None,
         )  # fmt: skip
         topics = {topic for topic, _ in messages}
         with self._config_lock:
@@ -226,6 +227,8 @@ def _state(result: FrameResult, status: RunStatus) -> dict[str, Any]:
         "temperature_c": status.machine.temperature_c,
         "throttled": status.machine.throttling.now if status.machine.throttling else [],
         "fine_view": asdict(status.fine_view) if status.fine_view else None,
+        "drill": asdict(status.drill) if status.drill else None,
+        "arming": asdict(status.arming),
         "source": status.source,
         "camera_state": str(status.camera_state),
         "model_sha256": status.model_sha256,

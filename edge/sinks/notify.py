@@ -28,7 +28,7 @@ from edge.config_tables import NotifySection
 from edge.errors import UserError, UserErrors, counted, reason_of
 from edge.files import read_limited
 from edge.images import Frame, encode_jpeg, overlay, shrink
-from edge.messages import END, PEAK, PROBLEM, START, Event, FireEvent
+from edge.messages import END, PEAK, PROBLEM, START, STILL, Event, FireEvent, FrameResult
 from edge.retry import backoff_s
 from edge.run_status import RunStatus
 from edge.sinks.disk_queue import DiskQueue
@@ -45,6 +45,7 @@ MAX_CHILDREN = 4  # they share the service's memory limit
 PICTURE = "picture"  # key of a stored event: a JPEG in base64
 SEND_TIMEOUT_S = 60.0
 SERVICE_NAMES, SEND = "service_names", "send"  # functions of `edge.notify_child`
+BEGINS = (START, STILL, PROBLEM)  # kinds of events that are urgent, of a fire or of the camera
 LATE_S = 60.0  # a notification later than this says how late it is
 URLS_REMEDY = "expected one Apprise URL per line, such as ntfys://ntfy.sh/my-topic"
 
@@ -117,6 +118,11 @@ class Notify(OutboxSink):
         name = f"notify {service.name}"
         super().__init__(name, Outbox(name, events, self._deliver, wait_s=wait_s))
 
+    def on_result(self, result: FrameResult) -> None:
+        """Drop what waits for the end of the interval and is silenced by now: `STILL` follows if it lasts."""
+        for zone in result.silences.keys() & self._pending.keys():
+            del self._pending[zone]
+
     def on_status(self, status: RunStatus) -> None:
         """Notify fires and camera problems that began within the interval and outlast it."""
         for place, event in list(self._pending.items()):
@@ -129,7 +135,7 @@ class Notify(OutboxSink):
         document = event.as_json()
         if self._muted:
             document["muted"], self._muted = self._muted, 0
-        if self._settings.picture and (self._settings.ends or event.kind in (START, PROBLEM)):
+        if self._settings.picture and (self._settings.ends or event.kind in BEGINS):
             try:
                 picture = base64.b64encode(encode_jpeg(picture_of(event))).decode()
             except (MemoryError, cv2.error) as error:  # the text must go out
@@ -139,11 +145,19 @@ class Notify(OutboxSink):
         return document
 
     def _is_wanted(self, event: Event) -> bool:
-        """Return whether to notify an event: a start, at most one per zone and interval, or the end of such a fire."""
+        """Return whether to notify an event: a start, at most one per zone and interval, or the end of such a fire.
+
+        A silenced fire is not notified; a problem of the camera is, since nobody asked for silence about that.
+        """
         place = event.zone if isinstance(event, FireEvent) else ""  # no zone has an empty name
         if event.kind == PEAK:
             return False
-        if event.kind in (START, PROBLEM):
+        if isinstance(event, FireEvent) and event.drill and event.kind == START:
+            self._open.add(event.id)
+            return True  # whatever was notified before, and without delaying a fire that follows
+        if event.kind in BEGINS:
+            if isinstance(event, FireEvent) and event.silence:
+                return False
             now_s = self._clock()
             if now_s - self._notified_s.get(place, -math.inf) < self._settings.min_interval_s:
                 self._pending[place] = event  # `on_status` sends it if it lasts
@@ -172,7 +186,7 @@ class Notify(OutboxSink):
             jpeg = base64.b64decode(str(event.get(PICTURE, ""))) or None
         except (TypeError, ValueError, OverflowError) as error:
             raise RejectedError(f"not a valid event ({reason_of(error)})") from error
-        urgent = event["kind"] == START
+        urgent = event["kind"] in (START, STILL)
         try:
             send(self._service, title, text, urgent=urgent, jpeg=jpeg)
         except ConnectionError:
@@ -201,6 +215,9 @@ def describe(event: Mapping[str, Any], now: datetime) -> tuple[str, str]:
     if kind == START:
         title = f"Fire: {event.get('zone')}"
         text = f"Fire area {100 * float(event.get('share', 0)):.1f} %. Camera {source}."
+    elif kind == STILL:
+        title = f"The fire goes on: {event.get('zone')}"
+        text = f"No longer silenced. Fire area {100 * float(event.get('share', 0)):.1f} %. Camera {source}."
     elif kind == END:
         title = f"Alarm cleared: {event.get('zone')}"
         text = f"It lasted {duration(event)}, peak fire area {100 * float(event.get('peak_share', 0)):.1f} %."
@@ -217,6 +234,8 @@ def describe(event: Mapping[str, Any], now: datetime) -> tuple[str, str]:
         title, text = "The camera sees again", f"Camera {source} was {event.get('problem')} for {duration(event)}."
     if event.get("muted"):
         text += f" Since the last notification: {counted(int(event['muted']), 'short event')}."
+    if event.get("drill"):
+        title = f"DRILL: {title}"
     try:
         age_s = (now - datetime.fromisoformat(str(event.get("time")))).total_seconds()
     except (ValueError, TypeError):

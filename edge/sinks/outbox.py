@@ -16,9 +16,10 @@ from typing import Any
 from edge.errors import counted, one_line, reason_of
 from edge.messages import CameraEvent, Event, FireEvent
 from edge.retry import backoff_s
-from edge.run_status import ReceiverStatus
+from edge.run_status import Delivered, ReceiverStatus
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
 from edge.sinks.disk_queue import DiskQueue, Item
+from edge.sinks.queue_files import as_event
 from edge.threads import Worker
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Outbox:
         self._wait_s, self._grace_s = wait_s, grace_s
         self._made = self._delivered = self._retries = self._failures = 0
         self._problem = ""
+        self._last_delivered: Delivered | None = None
         self._closing, self._stop = False, threading.Event()
         self._work, self._wake = threading.Event(), threading.Event()  # of the writer, of the sender
         self._writer = Worker(f"{name} outbox writer", self._write_all)
@@ -96,6 +98,7 @@ class Outbox:
             retries=self._retries,
             waiting=len(waiting),
             oldest_age_s=waiting.oldest_age_s,
+            last_delivered=self._last_delivered,
         )
 
     def close(self) -> None:
@@ -166,6 +169,9 @@ class Outbox:
         except Exception as error:  # any kind: the next attempt may succeed
             return self._fail(error)
         self._delivered += 1
+        if event := as_event(document):
+            took_ms = 1000 * (time.monotonic() - item.made_s)
+            self._last_delivered = Delivered(event["id"], event["number"], took_ms)
         self._waiting.remove(item, document)
         if self._problem:
             log.info("%s accepts events again", self._name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, ProcessCollector
@@ -11,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from edge.messages import PROBLEM, THROTTLE_BITS, CameraEvent, CameraProblem, CameraState, FireEvent, FrameResult
-from edge.run_status import FailureCounts, ReceiverStatus, RunStatus
+from edge.run_status import DrillStatus, FailureCounts, ReceiverStatus, RunStatus
 from edge.sinks import Sink
 
 FRAME_AGE_BUCKETS_S = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
@@ -33,7 +34,7 @@ class Prometheus(Sink, Collector):
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
         counter, histogram = partial(Counter, registry=self._registry), partial(Histogram, registry=self._registry)
-        self._events = counter("fireseg_events", "Fire events: start, peak, end.", ["zone", "kind"])
+        self._events = counter("fireseg_events", "Fire events: start, peak, still, end.", ["zone", "kind"])
         self._problems = counter("fireseg_camera_problems", "Times that the camera could not see.", ["kind"])
         for kind in CameraProblem:
             self._problems.labels(kind.value)  # so that the first one is an increase
@@ -50,7 +51,8 @@ class Prometheus(Sink, Collector):
         self._inference.observe(result.inference_ms / 1000)
 
     def on_event(self, event: FireEvent) -> None:
-        self._events.labels(event.zone, event.kind).inc()
+        if not event.drill:
+            self._events.labels(event.zone, event.kind).inc()
 
     def on_camera_event(self, event: CameraEvent) -> None:
         if event.kind == PROBLEM:
@@ -81,6 +83,10 @@ class Prometheus(Sink, Collector):
         yield _gauges("fireseg_camera_problem", "1 while the camera cannot see, by kind.", "kind", problems)
         yield GaugeMetricFamily("fireseg_infrared", "1 while frames have no colour.", float(status.infrared))
         yield GaugeMetricFamily("fireseg_paused", "1 while nothing is detected, as configured.", float(status.paused))
+        arming = status.arming
+        yield GaugeMetricFamily("fireseg_armed", "1 unless disarmed by people or the schedule.", float(arming.armed))
+        snoozed = float(bool(arming.snoozed_until))
+        yield GaugeMetricFamily("fireseg_snoozed", "1 while the alarm is snoozed.", snoozed)
         model = {"sha256": status.model_sha256, "version": self._version}
         yield InfoMetricFamily("fireseg_model", "Hash of the model and version of the program.", model)
         fallback = 1.0 if status.fallback else 0.0
@@ -89,6 +95,11 @@ class Prometheus(Sink, Collector):
             yield GaugeMetricFamily("fireseg_fine_view_zoom", "Tiles in a row and in a column of the frame.", fine.zoom)
             period = "Time in which every tile of the frame is seen."
             yield GaugeMetricFamily("fireseg_fine_view_period_seconds", period, fine.period_s)
+        places = len(status.quiet.places)
+        yield GaugeMetricFamily("fireseg_quiet_places", "Places where a region raises no alarm.", places)
+        quiet = "Time in which a quiet place kept an alarm from being raised."
+        yield CounterMetricFamily("fireseg_quiet_seconds", quiet, status.quiet.quiet_s)
+        yield from _drill(status.drill)
         yield from _failures(status.failures)
         yield from _receivers(status.receivers)
         host = status.machine
@@ -97,6 +108,15 @@ class Prometheus(Sink, Collector):
         if host.throttling is not None:
             reasons = {reason: reason in host.throttling.now for reason in THROTTLE_BITS.values()}
             yield _gauges("fireseg_throttled", "1 while the firmware throttles, by reason.", "reason", reasons)
+
+
+def _drill(drill: DrillStatus | None) -> Iterator[Metric]:
+    if drill and drill.passed is not None:
+        yield GaugeMetricFamily("fireseg_drill_passed", "1 if the last fire drill was passed.", float(drill.passed))
+    if drill and drill.last_passed:
+        passed_s = datetime.fromisoformat(drill.last_passed).timestamp()
+        help_text = "When the last fire drill was passed."
+        yield GaugeMetricFamily("fireseg_drill_last_passed_timestamp_seconds", help_text, passed_s)
 
 
 def _failures(failures: FailureCounts) -> Iterator[Metric]:

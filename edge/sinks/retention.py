@@ -1,4 +1,7 @@
-"""Keep the folder of images and clips within its limits of size and age."""
+"""Keep the folder of images and clips within its limits of size and age.
+
+Fires with a verdict are kept for training: they have a size limit of their own, and no age limit.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.errors import counted
+from edge.sinks.evidence import VERDICT_SUFFIX, event_of
+
 log = logging.getLogger(__name__)
 
-EVENT_FILE = re.compile(r"\d{8}T.*\.(jpg|mp4|json)")
-TEMPORARY_FILE = re.compile(r"\.\d{8}T.*-[0-9a-f]{8}\.(jpg|mp4|json)")
+EVENT_FILE = re.compile(r"\d{8}T.*\.(jpg|png|mp4|json)")
+TEMPORARY_FILE = re.compile(r"\.\d{8}T.*-[0-9a-f]{8}\.(jpg|png|mp4|json)")
 """As `edge.files.replacing` names it; a killed run leaves one."""
 ABANDONED_AFTER_S = 3600.0
 CATCH_UP = 24.0
@@ -36,8 +42,9 @@ class Retention:
     """Deletes the oldest event files of a folder. Files with other names, such as a person's own, are left alone.
 
     Args:
-        max_bytes: limit of all event files together.
+        max_bytes: limit of all event files together, without those of fires with a verdict.
         max_age_s: limit of each file's age.
+        feedback_bytes: limit of the fires with a verdict; the oldest above it count as others do.
         now: wall clock in seconds, as in the files' modification times.
         clock: monotonic seconds.
     """
@@ -47,11 +54,13 @@ class Retention:
         folder: Path,
         max_bytes: float,
         max_age_s: float,
+        feedback_bytes: float = 0.0,
         *,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder, self._max_bytes, self._max_age_s = folder, max_bytes, max_age_s
+        self._feedback_bytes, self._over_limit = feedback_bytes, 0
         self._now, self._clock = now, clock
         self._limit_s: float | None = None
         self._limit_set_s = 0.0
@@ -60,9 +69,11 @@ class Retention:
 
     def apply(self) -> list[Path]:
         """Delete files until the folder is within its limits; return the deleted paths. Logs what cannot be deleted."""
-        files = sorted(self._matching(EVENT_FILE))
-        limit_s, clock_s = self._oldest_allowed_s(files), self._clock()
+        files, clock_s = sorted(self._matching(EVENT_FILE)), self._clock()
         self._seen_s = {file.path: self._seen_s.get(file.path, clock_s) for file in files}
+        kept = self._kept_for_training(files)
+        files = [file for file in files if file.path not in kept]
+        limit_s = self._oldest_allowed_s(files)
         total_bytes = sum(file.size_bytes for file in files)
         deleted = []
         for file in files:
@@ -75,6 +86,28 @@ class Retention:
             if abs(self._now() - file.mtime_s) > ABANDONED_AFTER_S:
                 self._delete(file.path)
         return deleted
+
+    def _kept_for_training(self, files: list[EventFile]) -> set[Path]:
+        """Return the files of fires with a verdict, the newest fires first, until their limit is reached."""
+        names = (file.path.name for file in files)
+        ids = {name.removesuffix(VERDICT_SUFFIX) for name in names if name.endswith(VERDICT_SUFFIX)}
+        fires: dict[str, list[EventFile]] = {}
+        for file in files:
+            if id_ := event_of(file.path.name, ids):
+                fires.setdefault(id_, []).append(file)
+        kept: set[Path] = set()
+        total_bytes, within_limit = 0, 0
+        for _, of_fire in sorted(fires.items(), reverse=True):  # an id begins with its time
+            total_bytes += sum(file.size_bytes for file in of_fire)
+            if total_bytes > self._feedback_bytes:
+                break
+            kept.update(file.path for file in of_fire)
+            within_limit += 1
+        if len(fires) - within_limit > self._over_limit:
+            count, limit_mb = counted(len(fires) - within_limit, "fire"), self._feedback_bytes / 1e6
+            log.info("%s with a verdict, the oldest, may be deleted: [clips] feedback_mb is %g", count, limit_mb)
+        self._over_limit = len(fires) - within_limit
+        return kept
 
     def _oldest_allowed_s(self, files: list[EventFile]) -> float:
         """Return the modification time before which files go. It moves on in small steps, also after a restart."""

@@ -94,6 +94,8 @@ def _camera_summary(status: RunStatus, last: FrameResult | None) -> str:
         return f"{status.camera_state}, no frame for {status.last_result_age_s:.0f} s"
     zones = ", ".join(zone for zone, alarm in last.alarms.items() if alarm)
     fire = f"FIRE in {zones}" if zones else "no alarm"
+    if status.arming.silence:
+        fire += f", {status.arming.silence.upper()}"
     if last.camera_problem:
         fire += f", CAMERA CANNOT SEE: {last.camera_problem}"
     return f"{fire}, {status.fps:.1f} frames/s, {last.age_ms:.0f} ms old"

@@ -6,7 +6,7 @@ import json
 import logging
 from typing import Protocol, TextIO
 
-from edge.messages import END, PEAK, RECOVERED, START, CameraEvent, Event, FineView, FireEvent, FrameResult
+from edge.messages import END, PEAK, RECOVERED, START, STILL, CameraEvent, Event, FineView, FireEvent, FrameResult
 from edge.run_status import RunStatus
 from edge.secrets import RedactingFormatter
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 MAX_QUEUED_EVENTS = 5000  # events are queued up to this number of lines, results up to `MAX_QUEUED`
 CALM_INTERVAL_S = 60.0  # how often plain lines report that there is no fire
-EVENT_WORDS = {START: "FIRE", PEAK: "new peak", END: "cleared"}
+EVENT_WORDS = {START: "FIRE", PEAK: "new peak", STILL: "FIRE goes on", END: "cleared"}
 CLEAR_LINE = "\r\x1b[2K"
 
 
@@ -124,11 +124,14 @@ class LogHandler(logging.StreamHandler[StreamWriter]):
 
 
 def status_text(result: FrameResult) -> str:
-    zones = ", ".join(zone for zone, alarm in result.alarms.items() if alarm)
+    silences = {zone: f" ({silence})" for zone, silence in result.silences.items()}
+    zones = ", ".join(f"{zone}{silences.get(zone, '')}" for zone, alarm in result.alarms.items() if alarm)
+    calm = f"no alarm{next(iter(silences.values()), '')}"
     problem = f"CAMERA PROBLEM: {result.camera_problem}  " if result.camera_problem else ""
+    problem += "FIRE DRILL  " if result.drill else ""
     problem += "PAUSED: infrared  " if result.paused else "infrared  " if result.infrared else ""
     return (
-        f"{clock_time(result.t_s)}  {'FIRE in ' + zones if zones else 'no alarm'}  {problem}"
+        f"{clock_time(result.t_s)}  {'FIRE in ' + zones if zones else calm}  {problem}"
         f"fire area {result.fire_share:.1%}  {result.age_ms:.0f} ms old  {result.inference_ms:.0f} ms inference"
     )
 
@@ -137,7 +140,8 @@ def event_text(event: Event) -> str:
     if isinstance(event, CameraEvent):
         words = "can see again, no longer" if event.kind == RECOVERED else "PROBLEM:"
         return f"{clock_time(event.t_s)}  camera {words} {event.problem}  [{event.id}]"
-    words = EVENT_WORDS[event.kind]
+    words = f"{'DRILL: ' if event.drill else ''}{EVENT_WORDS[event.kind]}"
+    words += f" ({event.silence})" if event.silence else ""
     return f"{clock_time(event.t_s)}  {event.zone}: {words}, fire area {event.share:.1%}  [{event.id}]"
 
 

@@ -34,6 +34,9 @@ def export_command(
     min_agreement: Annotated[
         float, typer.Option(min=0, max=1, help="Gate: lowest IoU of int8's mask with the Keras model's.")
     ] = 0.97,
+    max_start_drop: Annotated[
+        float, typer.Option(min=0, help="Gate: points of fire_iou that a fine-tuned model may lose against its start.")
+    ] = 0.5,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,9 +54,13 @@ def export_command(
     make_folder(out)
     refinement = Refinement(weight_rounding, bias_correction)
     options = ExportOptions(KINDS, calibration_count, calibration_folder, seed, refinement, cores)
+    gate = Gate(max_drop / 100, min_agreement, max_start_drop / 100)
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
-        report = export_all(model, source, parts, options, Gate(max_drop / 100, min_agreement), out, on_step)
+        report = export_all(model, source, parts, options, gate, out, on_step)
+    if report.fine_tuning and report.fine_tuning.drop is None:
+        start = report.fine_tuning.start
+        typer.echo(f"warning: not compared with {start}, its start: no metrics on the same official test", err=True)
     if as_json:
         print(json.dumps(report.as_json(), indent=2))
     else:

@@ -24,10 +24,10 @@ from edge.host.throttle import Throttle
 from edge.loop import run_loop
 from edge.messages import CameraState, FireEvent, FrameResult
 from edge.reload import Reloader, Setup
-from edge.run_status import RunStatus
+from edge.run_status import ArmingStatus, RunStatus
 from edge.signals import RunControl, install_signal_handlers
 from edge.sinks import Sink, Sinks
-from edge.status import StatusReporter
+from edge.status import StatusReporter, Summary
 from tests.support.factories import MODEL_HASH, make_detector
 
 ROOT = Path(__file__).parents[2]
@@ -139,6 +139,29 @@ def test_a_silent_camera_is_reported_again_and_again() -> None:
     assert {(status.results, status.fps) for status in statuses} == {(0, 0.0)}
 
 
+def test_a_silence_is_reported_before_the_next_status_is_due_and_changes_no_rate() -> None:
+    recorder, detector, arming = Recorder(lambda _: None), make_detector(), [ArmingStatus()]
+    throttle = Throttle(0, slow_when_hot=False, read_machine=lambda: MACHINE, run_job=lambda job: job())
+    with Capture(lambda: PatternCamera(fps=10)) as capture:
+        now_s, reloader = [0.0], Reloader(refuse, lambda _: None)
+        reporter = StatusReporter(
+            capture, Sinks([recorder], time.monotonic), throttle, detector, reloader,
+            arming=lambda: arming[0], clock=lambda: now_s[0],
+        )  # fmt: skip
+        for now_s[0], results, arming[0] in (
+            (0.0, 0, ArmingStatus()),
+            (1.0, 10, ArmingStatus()),
+            (1.5, 15, ArmingStatus(armed=False)),
+            (1.6, 16, ArmingStatus(armed=False)),
+        ):
+            reporter.report(Summary(results=results))
+    assert [(status.arming.armed, status.fps) for status in recorder.of(RunStatus)] == [
+        (True, 0),
+        (True, 10),
+        (False, 10),
+    ]
+
+
 class FailingCamera:
     """A recording that fails after its first frame."""
 
@@ -187,13 +210,20 @@ def test_signals_set_flags_and_get_their_handlers_back() -> None:
 def test_only_events_and_ages_of_files_depend_on_the_wall_clock() -> None:
     # A clock that steps, as at boot without a network, must move no alarm and no time-out.
     # queue_files.py ends fires of an earlier run, and compares the times of files; notify.py says how late it is.
+    # arming.py follows a schedule; what people choose ends by the monotonic clock. area_actions.py dates an area,
+    # survey.py its picture.
     wall_clock, paths = re.compile(r"time\.time\(|datetime\.now"), (ROOT / "edge").rglob("*.py")
     assert {path.name for path in paths if wall_clock.search(path.read_text())} == {
+        "arming.py",
         "events.py",
+        "drill.py",
+        "feedback.py",
         "doctor.py",
         "clips.py",
         "queue_files.py",
         "notify.py",
+        "area_actions.py",
+        "survey.py",
     }
 
 

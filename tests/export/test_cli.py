@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from edge.files import sha256, write_json
 from edge.images import write_image
 from edge.model.card import split_model
 from export import cli
@@ -18,7 +20,7 @@ from export.int8.graph import Graph
 from tests.export.interpreting import SHIPPED
 from tests.support.run_export import Run
 from train.data.fireseg import content_hash, load_dataset
-from train.data.splits import split_held_out
+from train.data.splits import make_split, split_held_out
 
 
 @pytest.fixture(scope="session")
@@ -78,13 +80,19 @@ def test_a_whole_export_writes_models_and_report_and_passes_its_gate(
 def test_a_failed_gate_is_exit_1_with_every_file_written(
     run: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
+    out, model = tmp_path / "out", tmp_path / "tuned.keras"
+    shutil.copy(toy_keras, model)
+    official = {"official": {"sha256": make_split(load_dataset(synthetic_dir), "official").sha256, "fire_iou": 0.9999}}
+    start = {"name": "base.keras", "sha256": "ab", "metrics": official}
+    write_json(model.with_suffix(".json"), {"sha256": sha256(model), "start": start})
     ran = run(
-        "all", "--model", toy_keras, "--data", synthetic_dir, "--out", out, "--calibration-count", "4",
+        "all", "--model", model, "--data", synthetic_dir, "--out", out, "--calibration-count", "4",
         "--max-drop", "0", "--min-agreement", "1", "--json",
     )  # fmt: skip
     assert ran.returncode == 1, ran.stderr
-    assert ran.stderr.rstrip().splitlines()[-1].startswith("FAILED: int8")
+    failed = ran.stderr.rstrip().splitlines()[-1]
+    assert re.match(r"FAILED: keras: fire_iou on the official test is \d+\.\d+ points below base\.keras", failed)
+    assert "; int8: " in failed
     assert_quiet(ran)
     printed = json.loads(ran.stdout)
     assert printed["gate"]["passed"] is False

@@ -14,6 +14,7 @@ from edge.model.latency import Latency
 from export.calibration import CalibrationSet, Candidate
 from export.delegation import Delegation
 from export.drift import Drift
+from export.fine_tuning import FineTuning
 from export.int8.refine import LayerEffect
 from export.report import Gate, ModelRow, Report
 
@@ -77,6 +78,19 @@ def test_the_gate_applies_to_int8_alone(report: Report) -> None:
     assert len(replace(report, models=[make_row("keras"), make_row("int8", lost)]).failures) == 2
 
 
+def test_a_report_on_a_fine_tuned_model_says_what_it_lost_and_fails_for_too_much(report: Report) -> None:
+    kept, lost, unknown = (
+        replace(report, fine_tuning=FineTuning("fireseg-base.keras", drop)) for drop in (-0.001, 0.02, None)
+    )
+    assert (kept.failures, unknown.failures) == ([], [])
+    assert "Fine-tuned from fireseg-base.keras: +0.10 points of fire_iou on the official test" in kept.as_markdown()
+    assert "not compared with it" in unknown.as_markdown()
+    assert lost.as_json()["fine_tuning"] == {"start": "fireseg-base.keras", "drop": 0.02}
+    (reason,) = lost.as_json()["gate"]["reasons"]
+    assert reason in lost.as_markdown()
+    assert "2.00 points below fireseg-base.keras" in reason
+
+
 def test_the_json_has_the_documented_sections_and_fields(report: Report) -> None:
     written = json.loads(json.dumps(report.as_json()))
     assert set(written) >= {"data", "calibration", "models", "drift", "gate"}
@@ -93,7 +107,7 @@ def test_the_json_has_the_documented_sections_and_fields(report: Report) -> None
     assert written["drift"]["int8"]["fire_iou"] == -0.0012
     assert written["drift"]["int8"]["agreement"] == 0.985
     assert written["drift"]["int8"]["fire_iou_interval"] == [-0.0032, 0.0008]
-    gate = {"metric": "fire_iou", "max_drop": 0.005, "min_agreement": 0.97}
+    gate = {"metric": "fire_iou", "max_drop": 0.005, "min_agreement": 0.97, "max_start_drop": 0.005}
     assert written["gate"] == {**gate, "passed": True, "reasons": []}
     failed = replace(report, gate=Gate(0.0, 1.0)).as_json()["gate"]
     assert (failed["passed"], len(failed["reasons"])) == (False, 2)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,11 +75,13 @@ class EdgeProcess:
 
 
 @contextmanager
-def edge_process(*arguments: str | Path, cwd: Path = ROOT) -> Iterator[EdgeProcess]:
-    """Start a run, and kill it at the end."""
+def edge_process(
+    *arguments: str | Path, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
+) -> Iterator[EdgeProcess]:
+    """Start a run, with more variables of the environment, and kill it at the end."""
     process = subprocess.Popen(
         [*RUN, *map(str, arguments), "--log", "json"],
-        cwd=cwd, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=cwd, env=ENVIRONMENT | dict(environment or {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     run = EdgeProcess(process)
     with until_killed(process, run._read_stdout, run._read_stderr):

@@ -27,7 +27,7 @@ def fit_command(
         typer.Option(
             is_eager=True,
             callback=options.take_recipe,
-            help="base, small, or a TOML file of the flags below. Command-line flags override it.",
+            help="base, small, adapt (fine-tunes), or a TOML file of the flags below. Command-line flags override it.",
         ),
     ] = None,
     start: Annotated[
@@ -45,7 +45,7 @@ def fit_command(
     from train.data.batches import decode, warn_of_masks
     from train.data.fireseg import content_hash
     from train.data.sources import assert_unseen, open_extra_sets, open_split
-    from train.data.splits import hold_out_videos
+    from train.data.splits import hold_out_videos, repeat
     from train.evaluation.evaluate import evaluate
     from train.evaluation.plots import PREDICTIONS_FILE, draw_losses, draw_predictions
     from train.evaluation.provenance import read_start
@@ -53,6 +53,8 @@ def fit_command(
     from train.model.io import KerasPredictor
 
     check_out(out, resume=resume)
+    if recipe == "adapt" and start is None:
+        raise UserError("recipe adapt fine-tunes a trained model", "pass it as --start")
     if start and start.resolve().parent == out.resolve():
         raise UserError(f"--start {start} lies in --out, which this run overwrites", "pass another --out")
     if start:
@@ -61,11 +63,12 @@ def fit_command(
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
         train_pairs, validation_pairs = hold_out_videos(parts.train, seed=plan.seed, share=plan.validation)
-        extra_sets = open_extra_sets(extra or [], negatives or [])
+        extra_sets = open_extra_sets(extra or [], negatives or [], hold_out=plan.hold_out)
         assert_unseen(extra_sets, [*parts.test, *validation_pairs])
         started = read_start(start, source, [*parts.test, *validation_pairs]) if start else None
         extra_pairs = [pair for extra_set in extra_sets for pair in extra_set.train]
-        train_pairs += extra_pairs
+        repeated = repeat(extra_pairs, plan.extra_share, len(train_pairs))
+        train_pairs += repeated
         training, validation = (
             decode(pairs, height, width_px, on_step(f"reading {name} images", len(pairs)))
             for name, pairs in (("training", train_pairs), ("validation", validation_pairs))
@@ -77,6 +80,8 @@ def fit_command(
     for extra_set in extra_sets:
         held_out = len(extra_set.test)
         print(f"{extra_set.kind} {extra_set.title}: {len(extra_set.train)} training images, {held_out} held out")
+    if len(repeated) > len(extra_pairs):
+        print(f"each of their images {len(repeated) // len(extra_pairs)} times in an epoch")
     digest, verbose = content_hash([*parts.train, *extra_pairs]), 1 if sys.stdout.isatty() else 2
     model = fit(plan, training, validation, out, data_sha256=digest, start=start, resume=resume, verbose=verbose)
     with progress_bars() as on_step:

@@ -102,7 +102,7 @@ def load_dataset(root: Path) -> Dataset:
                 "as FireSeg has them, or images/ and masks/",
             )
         parts = [("all", root / "images", [root / "masks"])]
-    groups = _read_groups(root / GROUPS_FILE)
+    groups = read_groups(root / GROUPS_FILE)
     pairs: list[Pair] = []
     problems: list[str] = []
     numbered_before = 0
@@ -139,7 +139,7 @@ def load_negatives(root: Path) -> Dataset:
     problems: list[str] = []
     images = _by_stem(folder, problems)
     listed = (root.parent if root.name == "images" else root) / GROUPS_FILE
-    groups = _read_groups(listed)
+    groups = read_groups(listed)
     problems += _unknown_names(listed, groups, images)
     if problems:
         raise UserErrors(problems)
@@ -234,7 +234,8 @@ def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
     return images
 
 
-def _read_groups(path: Path) -> dict[str, str]:
+def read_groups(path: Path) -> dict[str, str]:
+    """Return the group of each stem in a groups.csv; empty without the file. Raises `UserError` if it is invalid."""
     if not os.path.lexists(path):
         return {}
     try:

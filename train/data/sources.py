@@ -68,9 +68,13 @@ def open_split(data: Path | None, name: str | None, fold: int, on_step: OnStep) 
     return source, make_split(source.dataset, name, fold=fold)
 
 
-def open_extra_sets(extra: Sequence[Path], negatives: Sequence[Path]) -> list[ExtraSet]:
-    """Load the extra sets, sorted by kind and title, so that the order of the flags does not matter."""
-    sets = [_extra_set("extra", root) for root in extra] + [_extra_set("negatives", root) for root in negatives]
+def open_extra_sets(extra: Sequence[Path], negatives: Sequence[Path], *, hold_out: bool = True) -> list[ExtraSet]:
+    """Load the extra sets, sorted by kind and title, so that the order of the flags does not matter.
+
+    Without `hold_out` all their images are for training.
+    """
+    sets = [_extra_set("extra", root, hold_out) for root in extra]
+    sets += [_extra_set("negatives", root, hold_out) for root in negatives]
     titles = [extra_set.title for extra_set in sets]
     if twice := sorted({title for title in titles if titles.count(title) > 1}):
         raise UserError(f"two extra sets are called {twice[0]}", "pass each once, in a folder with its own name")
@@ -102,9 +106,9 @@ def assert_unseen(extra_sets: Sequence[ExtraSet], test: Sequence[Pair]) -> None:
         )
 
 
-def _extra_set(kind: Literal["extra", "negatives"], root: Path) -> ExtraSet:
+def _extra_set(kind: Literal["extra", "negatives"], root: Path, hold_out: bool) -> ExtraSet:
     pairs = (load_dataset(root) if kind == "extra" else load_negatives(root)).pairs
-    train, test = split_held_out(pairs)
+    train, test = split_held_out(pairs) if hold_out else (list(pairs), [])
     folder = root.resolve()
     title = printable_name((folder.parent if folder.name == "images" else folder).name)
     return ExtraSet(title, kind, tuple(train), tuple(test))

@@ -8,6 +8,7 @@ serves comparisons with published results only.
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import re
 from collections.abc import Iterable, Sequence
@@ -127,6 +128,12 @@ def split_held_out(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
     """
     videos = {pair.video for pair in pairs}
     return _partition(pairs, {v for v in videos if int(hashlib.sha256(v.encode()).hexdigest(), 16) % FOLDS == 0})
+
+
+def repeat(pairs: Sequence[Pair], share: float, others: int) -> list[Pair]:
+    """Return pairs, all equally often, so often that they are at least `share` of an epoch with `others` more."""
+    times = math.ceil(share / (1 - share) * others / len(pairs)) if pairs else 1
+    return list(pairs) * max(1, times)
 
 
 def find_shared(images: Iterable[tuple[str, str]], test: Sequence[Pair]) -> list[str]:

@@ -27,14 +27,19 @@ def learnt_from(model: Path) -> dict[str, Any] | None:
         _, card = split_model(model)
         data = (card or {}).get("learnt_from")
     else:
-        try:
-            card = json.loads(model.with_suffix(".json").read_text())
-            data = card["data"] if card["sha256"] == sha256(model) else None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
+        data = read_keras_card(model).get("data")
     if not isinstance(data, dict) or not isinstance(sets := data.get("sets"), list):
         return None
     return data if all(map(_is_set, sets)) else None
+
+
+def read_keras_card(model: Path) -> dict[str, Any]:
+    """Return the card beside a `.keras` file; empty without one that is valid for that exact file."""
+    try:
+        card = json.loads(model.with_suffix(".json").read_text())
+        return card if card["sha256"] == sha256(model) else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
 
 
 def _is_set(entry: Any) -> bool:
@@ -53,6 +58,8 @@ def train_test_overlap(model: Path, source: DataSource, test: Sequence[Pair]) ->
     if data is None:
         return None
     training_sets = [split_held_out(source.dataset.pairs)[0]]  # as an extra set
+    if any(entry.get("held_out_images") == 0 for entry in data["sets"]):
+        training_sets.append(list(source.dataset.pairs))
     for name in sorted({str(entry.get("split", data.get("split"))) for entry in data["sets"]}):
         with contextlib.suppress(UserError, ValueError):
             training_sets.insert(0, list(split_from_name(source.dataset, name).train))
@@ -65,10 +72,11 @@ def train_test_overlap(model: Path, source: DataSource, test: Sequence[Pair]) ->
 
 @dataclass(frozen=True)
 class Start:
-    """A trained model from which a training starts, and the sets that it was trained on, as its card lists them."""
+    """A trained model from which a training starts, the sets that it was trained on, and its metrics, by its card."""
 
     path: Path
     sets: list[dict[str, Any]]
+    metrics: dict[str, Any]
 
 
 def read_start(model: Path, source: DataSource, held_out: Sequence[Pair]) -> Start:
@@ -88,7 +96,8 @@ def read_start(model: Path, source: DataSource, held_out: Sequence[Pair]) -> Sta
             "pass the --split that it was trained on, and --validation 0",
         )
     split = {"split": str(data.get("split"))}  # older cards name it once, for the set without a kind
-    return Start(model, [entry if "kind" in entry else split | entry for entry in data["sets"]])
+    sets = [entry if "kind" in entry else split | entry for entry in data["sets"]]
+    return Start(model, sets, read_keras_card(model).get("metrics", {}))
 
 
 def _shared_names(training: Sequence[Pair], test: Sequence[Pair]) -> list[str]:

@@ -119,6 +119,7 @@ def make_app(
         route("/api/events", lambda: JSONResponse(history.events())),
         route("/api/areas", lambda: JSONResponse(history.areas())),
         Route("/api/trend", trend_points),
+        route("/api/quiet-places", lambda: JSONResponse(history.quiet_places())),
         Route("/api/token", token),
         Route("/api/{action}", take_action, methods=["POST"]),
         route("/healthz", lambda: health(history.liveness_problem())),

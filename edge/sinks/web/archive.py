@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 EVENT_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]{1,60}-[0-9a-f]{4}")
 EVENT_FILE = re.compile(rf"({EVENT_ID.pattern})((?:-[\w-]+)?\.(?:jpg|png|json|mp4|webm))")
-PICTURES = ("peak", "start", "end", "problem", "recovered")
+PICTURES = ("peak", "still", "start", "end", "problem", "recovered")
 """Kinds of pictures, the one that shows most first."""
 CLIPS = {".mp4": "video/mp4", ".webm": "video/webm"}
 VERDICT = "-verdict.json"

@@ -18,8 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.sinks.web.guesses import GuessLimiter, network_of
 
-SIGNED_IN = "signed_in"
-"""In the state of a request that was allowed; `Connection` keeps such clients first."""
+SIGNED_IN = "signed_in"  # in the state of a request that was allowed; `Connection` keeps such clients first
 COOKIE = "fireseg"  # holds the token that spares a client the wait after wrong passwords of others; allows nothing
 TOKEN = "token"
 """In the state of a request: what a change must send in `TOKEN_HEADER`. Another site can neither read nor send it."""

@@ -25,8 +25,7 @@ class Connection(H11Protocol):
 
     _timer: asyncio.TimerHandle | None = None
     _network = ""
-    _active_s = 0.0
-    """When it last became idle."""
+    _active_s = 0.0  # when it last became idle
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -13,7 +13,7 @@ from typing import Any
 from edge import __version__
 from edge.config import Config
 from edge.messages import END, WHOLE_FRAME, CameraState, FireEvent, FrameResult
-from edge.run_status import OPTIONAL_THREADS, RunStatus
+from edge.run_status import OPTIONAL_THREADS, QuietStatus, RunStatus
 
 MAX_POINTS = 600  # ten minutes: one per status
 NO_POINT = -1.0
@@ -38,9 +38,11 @@ class FireRecord:
     id: str
     zone: str
     time: str
+    drill: bool
     active: bool = True
     duration_s: float = 0.0
     peak_share: float = 0.0
+    silence: str | None = None  # why people were not told of its last event
     pictures: dict[str, bytes] = field(default_factory=dict)  # JPEGs by kind of event; of several peaks the last
 
     def as_json(self) -> dict[str, Any]:
@@ -64,7 +66,7 @@ class History:
             ((NO_POINT, dict.fromkeys(names, 0.0)) for _ in range(MAX_POINTS)), MAX_POINTS
         )
         self._fires: OrderedDict[str, FireRecord] = OrderedDict()
-        self._events_revision = self._config_revision = 0
+        self._events_revision = self._config_revision = self._quiet_revision = 0
 
     def on_result(self, result: FrameResult) -> None:
         as_json = result.as_json()
@@ -75,8 +77,9 @@ class History:
 
     def on_event(self, event: FireEvent) -> None:
         with self._lock:
-            fire = self._fires.setdefault(event.id, FireRecord(event.id, event.zone, event.time))
+            fire = self._fires.setdefault(event.id, FireRecord(event.id, event.zone, event.time, event.drill))
             fire.active = fire.active and event.kind != END
+            fire.silence = event.silence
             fire.duration_s = round(event.t_s - event.started_t_s, 1)
             fire.peak_share = max(fire.peak_share, round(event.peak_share, 5))
             if len(self._fires) > MAX_FIRES:
@@ -85,6 +88,9 @@ class History:
 
     def on_status(self, status: RunStatus) -> None:
         with self._lock:
+            before = self._status.quiet if self._status else QuietStatus()
+            now = status.quiet
+            self._quiet_revision += (before.places, before.suggestions) != (now.places, now.suggestions)
             self._status, self._status_s = status, self._clock()
             shares = {zone: round(share, 5) for zone, share in self._largest.items()}
             self._points.append((round(status.running_s, 1), shares))
@@ -123,6 +129,7 @@ class History:
             "zones": [{"name": zone.name, "polygon": zone.polygon} for zone in config.zones],
             "ignored": config.ignored,
             "whole_frame": WHOLE_FRAME,
+            "revision": config.areas_revision,
         }
 
     def model(self) -> dict[str, Any]:
@@ -134,6 +141,12 @@ class History:
             "flatbuffer_sha256": (status.flatbuffer_sha256 or None) if status else None,
             "version": __version__,
         }
+
+    def quiet_places(self) -> dict[str, Any]:
+        """Return the quiet places and the suggested ignored areas."""
+        with self._lock:
+            quiet = self._status.quiet if self._status else QuietStatus()
+        return asdict(quiet)
 
     def state(self) -> dict[str, Any]:
         """Return the newest result and status."""
@@ -149,6 +162,7 @@ class History:
                 "inference_ms": result["inference_ms"] if result else None,
                 "events_revision": self._events_revision,
                 "config_revision": self._config_revision,
+                "quiet_revision": self._quiet_revision,
                 "point": self._points[-1] if self._points[-1][0] != NO_POINT else None,
                 "stale_after_s": stale_after_s(self._config),
                 "has_archive": bool(self._config.clips.folder),
@@ -175,6 +189,8 @@ class History:
                 "paused": status.paused,
                 "fine_view": asdict(status.fine_view) if status.fine_view else None,
                 "fallback": status.fallback,
+                "drill": asdict(status.drill) if status.drill else None,
+                "arming": asdict(status.arming),
             }
         return state
 

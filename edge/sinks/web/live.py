@@ -21,7 +21,7 @@ from edge.messages import FrameResult, TrackStatus
 
 MAX_WIDTH_PX = 960  # the page shows no more, and a Pi's network fills up soon
 MIN_INTERVAL_S = 0.1
-CANDIDATE_RGB, CONFIRMED_RGB = (255, 221, 0), (255, 32, 16)  # as in the page's legend
+CANDIDATE_RGB, CONFIRMED_RGB, QUIET_RGB = (255, 221, 0), (255, 32, 16), (96, 176, 255)  # as in the page's legend
 
 
 class Notifier:
@@ -150,5 +150,7 @@ def render_jpeg(rgb: Frame, mask: Mask | None, tracks: Sequence[TrackStatus] = (
             round(edge * (size - 1)) for edge, size in zip(track.box, (width, height) * 2, strict=True)
         )
         colour, thickness = (CONFIRMED_RGB, 3) if track.confirmed else (CANDIDATE_RGB, 2)
+        if track.quiet:
+            colour = QUIET_RGB
         cv2.rectangle(drawn, (left, top), (right, bottom), colour, thickness)
     return encode_jpeg(drawn, quality=80)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ from edge.actions import Actions
 from edge.config import Config
 from edge.config_tables import LOOPBACK, Listen, parse_listen
 from edge.errors import UserError
-from edge.messages import CameraEvent, FireEvent, FrameResult
-from edge.run_status import RunStatus
+from edge.messages import CameraEvent, FireEvent, FrameResult, Silence
+from edge.run_status import Delivered, Link, RunStatus
 from edge.secrets import WEB_PASSWORD, read_secret
 from edge.sinks import Sink, log_failure
 from edge.sinks.prometheus import Prometheus
@@ -80,6 +80,8 @@ class WebPage(Sink):
         self._notifier = Notifier()
         self._limiter = GuessLimiter(clock)
         self._has_status = False
+        self._last_shown: Delivered | None = None
+        self._silences: Mapping[str, Silence] = {}
         self._server = Server(listener, self._make_app, idle_s=idle_s)
 
     def _make_app(self) -> ASGIApp:
@@ -95,13 +97,16 @@ class WebPage(Sink):
         self._history.on_result(result)
         if self._trend:
             self._trend.on_result(result)
+        if result.silences != self._silences:  # whoever silences an alarm must see it at once
+            self._silences = result.silences
+            self._notifier.notify()
         self._live.publish(result)
         self._server.start()
 
     def on_event(self, event: FireEvent) -> None:
         self._history.on_event(event)
         self._notifier.notify()
-        self._executor.submit(self._add_snapshot, event).add_done_callback(log_failure)
+        self._executor.submit(self._add_snapshot, event, time.monotonic()).add_done_callback(log_failure)
 
     def on_camera_event(self, event: CameraEvent) -> None:
         self._notifier.notify()
@@ -121,6 +126,9 @@ class WebPage(Sink):
         self._live.stale_after_s = stale_after_s(config)
         self._notifier.notify()
 
+    def links(self) -> Sequence[Link]:
+        return (Link("page", "", self._last_shown),)
+
     def close(self) -> None:
         if self._trend:
             self._trend.close()
@@ -129,10 +137,11 @@ class WebPage(Sink):
         self._server.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _add_snapshot(self, event: FireEvent) -> None:
+    def _add_snapshot(self, event: FireEvent, made_s: float) -> None:
         self._history.add_snapshot(
             event.id, event.kind, render_jpeg(event.rgb, event.mask, max_width_px=EVENT_WIDTH_PX)
         )
+        self._last_shown = Delivered(event.id, event.number, 1000 * (time.monotonic() - made_s))
         self._notifier.notify()
 
 

@@ -181,6 +181,7 @@ def test_a_result_is_one_line_of_json_with_its_age() -> None:
         "fire_share": pytest.approx(result.fire_share, abs=1e-5),
         "infrared": False,
         "paused": False,
+        "drill": False,
         "picture_current": True,
         "camera_problem": None,
         "alarm": False,
@@ -191,6 +192,7 @@ def test_a_result_is_one_line_of_json_with_its_age() -> None:
                 "box": pytest.approx(result.tracks[0].box, abs=1e-4),
                 "share": pytest.approx(result.fire_share, abs=1e-4),
                 "confirmed": False,
+                "quiet": False,
             }
         ],
     }

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import UserError
-from edge.evaluation.flames import MAX_HEIGHT_PX, bounce, bright_region, lay, painted_flames, read_flame, resized
+from edge.evaluation.flames import MAX_HEIGHT_PX, bounce, bright_region, painted_flames, read_flame
+from edge.flames import lay, resized
 from edge.images import Frame
 from tests.support.recordings import write_video
 

@@ -29,7 +29,7 @@ TIMEOUT_S = 20.0
 
 
 def clips(folder: Path, *, after_s: float = 1.0, **options: Any) -> Clips:
-    section = ClipsSection(folder=str(folder), before_s=2.0, after_s=after_s)
+    section = ClipsSection(folder=str(folder), before_s=2.0, after_s=after_s, feedback_mb=0)
     return Clips(section, **{"grace_s": TIMEOUT_S} | options)
 
 

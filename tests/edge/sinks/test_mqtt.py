@@ -17,6 +17,7 @@ import pytest
 from paho.mqtt import publish
 
 from benchmarks.soak.rig import Broker
+from edge.actions import Actions
 from edge.messages import PROBLEM, CameraProblem, CameraState
 from edge.sinks import mqtt_client
 from edge.sinks.homeassistant import discovery
@@ -29,7 +30,10 @@ from tests.support.waiting import TIMEOUT_S, wait_for
 
 def entities(*zones: str) -> dict[str, dict[str, object]]:
     """Discovery messages by topic."""
-    messages = discovery("homeassistant", BASE, "kitchen", zones, version="1", model_sha256=MODEL_HASH, snapshots=True)
+    messages = discovery(
+        "homeassistant", BASE, "kitchen", zones,
+        version="1", model_sha256=MODEL_HASH, snapshots=True, has_commands=True,
+    )  # fmt: skip
     return {topic: json.loads(payload) for topic, payload in messages}
 
 
@@ -44,8 +48,8 @@ def test_home_assistant_gets_a_safety_sensor_that_is_unknown_while_the_camera_is
 
 def test_home_assistants_entities_have_distinct_ids_on_one_device() -> None:
     found = entities("frame", "Stove", "stove")
-    assert len({str(config["unique_id"]) for config in found.values()}) == len(found) == 2 * 3 + 5 + 1
-    assert {topic.split("/")[1] for topic in found} == {"binary_sensor", "sensor", "camera"}
+    assert len({str(config["unique_id"]) for config in found.values()}) == len(found) == 2 * 3 + 6 + 1 + 4
+    assert {topic.split("/")[1] for topic in found} == {"binary_sensor", "sensor", "camera", "switch", "button"}
     assert {config["device"]["name"] for config in found.values()} == {"kitchen"}  # type: ignore[index]
     assert {"Fire", "Fire area", "Fire stove", "Fire area Stove"} < {config["name"] for config in found.values()}
 
@@ -116,7 +120,8 @@ def test_a_camera_with_a_low_rate_is_online_between_its_results(broker: Broker, 
 @pytest.mark.slow
 def test_discovery_is_published_again_after_a_restart_of_home_assistant(broker: Broker, tmp_path: Path) -> None:
     count = len(entities("frame"))
-    with listening(broker) as listener, publishing(kitchen(broker.port), tmp_path / "outbox") as sink:
+    section, options = kitchen(broker.port), {"actions": Actions()}
+    with listening(broker) as listener, publishing(section, tmp_path / "outbox", **options) as sink:
         sink.on_result(result(0, 0.0, on=False))
         publish_until(sink, lambda: len(listener.payloads("/config")) >= count)
         listener.publish("homeassistant/status", "online")

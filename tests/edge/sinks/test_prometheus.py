@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from edge.host.machine import Throttling
 from edge.messages import END, PROBLEM, RECOVERED, START, CameraProblem, CameraState, FineView
-from edge.run_status import FailureCounts, HostStatus, ReceiverStatus
+from edge.run_status import DrillStatus, FailureCounts, HostStatus, ReceiverStatus
 from edge.sinks.prometheus import Prometheus
 from tests.support.factories import MODEL_HASH, camera_event, event, result, run_status
 
@@ -167,3 +168,15 @@ def test_a_camera_that_cannot_see_is_a_gauge_and_counted_once() -> None:
     assert 'fireseg_camera_problem{kind="frozen"} 0.0' in text
     assert 'fireseg_camera_problems_total{kind="out of focus"} 1.0' in text
     assert 'fireseg_camera_problems_total{kind="frozen"} 0.0' in text
+
+
+def test_a_drill_is_a_metric_and_counts_as_no_fire() -> None:
+    metrics = Prometheus()
+    metrics.on_event(replace(event(START), drill=True))
+    metrics.on_status(run_status())
+    assert not any(name.startswith(("fireseg_drill", "fireseg_events_total")) for name in samples(metrics))
+    time = "2026-11-29T10:00:00+01:00"
+    metrics.on_status(run_status(drill=DrillStatus(False, "frame", time, passed=True, last_passed=time)))
+    values = samples(metrics)
+    assert values["fireseg_drill_passed"] == 1
+    assert values["fireseg_drill_last_passed_timestamp_seconds"] == 1_795_942_800

@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge.files import sha256
+from edge.images import write_image
 from tests.support.run_cli import Here, leftovers, refused
 from tests.support.tiny_run import small_network
 from train.data.fireseg import content_hash, load_dataset
@@ -88,12 +90,31 @@ def test_fit_continues_from_a_trained_model_and_its_card_names_the_sets_of_both(
     second = here(*continued)
     assert second.code == 0, second.err
     before, after = (json.loads((tmp_path / run / "best.json").read_text()) for run in ("first", "second"))
-    assert after["start"] == {"name": "best.keras", "sha256": before["sha256"]}
+    assert after["start"] == {"name": "best.keras", "sha256": before["sha256"], "metrics": before["metrics"]}
     assert after["data"]["sets"] == before["data"]["sets"]
     (line,) = refused(here(*begin, "--start", "second/best.keras", "--out", "second", "--resume"))
     assert "--start second/best.keras lies in --out, which this run overwrites" in line
     (line,) = refused(here(*begin, "--out", "second", "--resume"))
     assert "second was started from another model, or from none" in line
+
+
+@pytest.mark.slow
+def test_adapt_trains_on_all_feedback_however_few_fires_it_has(here: Here, synthetic_dir: Path, tmp_path: Path) -> None:
+    begin = ("fit", "--data", synthetic_dir)
+    assert here(*begin, *TINY_FLAGS, "--validation", "0", "--out", "first").code == 0
+    feedback = tmp_path / "feedback/negatives"
+    for number in range(3):
+        write_image(feedback / f"images/fire-frame-0{number}.png", np.full((40, 40, 3), 90 + number, np.uint8))
+    (feedback / "groups.csv").write_text("stem,group\n" + "".join(f"fire-frame-0{n},fire\n" for n in range(3)))
+    flags = ("--start", "first/best.keras", "--size", "32", "--width", "0.35", "--finetune-epochs", "1")
+    done = here(*begin, "--recipe", "adapt", *flags, "--negatives", feedback, "--out", "second")
+    assert done.code == 0, done.err
+    assert "negatives negatives: 3 training images, 0 held out\neach of their images " in done.out
+    card = json.loads((tmp_path / "second/best.json").read_text())
+    assert card["recipe"]["hold_out"] is False
+    assert {"title": "negatives", "kind": "negatives", "images": 3, "held_out_images": 0}.items() <= (
+        card["data"]["sets"][1].items()
+    )
 
 
 def test_fit_does_not_start_from_a_model_that_saw_the_test_images_or_does_not_say(
@@ -137,7 +158,8 @@ def test_fit_refuses_to_train_on_a_test_image(here: Here, synthetic_dir: Path, n
         (("--data", "nowhere"), "data folder nowhere does not exist"),
         (("--extra", "nowhere"), "data folder nowhere does not exist"),
         (("--negatives", "nowhere"), "negatives folder nowhere does not exist"),
-        (("--recipe", "large"), "recipe large does not exist: expected a .toml file, or one of base, small"),
+        (("--recipe", "adapt"), "recipe adapt fine-tunes a trained model: pass it as --start"),
+        (("--recipe", "large"), "recipe large does not exist: expected a .toml file, or one of adapt, base, small"),
     ],
 )
 def test_fit_refuses_what_cannot_be_trained_in_one_line(

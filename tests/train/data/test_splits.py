@@ -15,6 +15,7 @@ from train.data.splits import (
     FOLDS,
     hold_out_videos,
     make_split,
+    repeat,
     split_from_name,
     split_held_out,
     with_clean,
@@ -170,3 +171,18 @@ def test_the_real_fireseg_loses_only_v17_in_its_clean_split(fireseg_dir: Path) -
     assert (len(official.train), len(official.test)) == (500, 100)
     assert (len(clean.train), len(clean.test)) == (500, 90)
     assert {p.name for p in official.test} - {p.name for p in clean.test} == {f"test/img({n})" for n in range(1, 11)}
+
+
+@given(count=st.integers(0, 60), share=st.floats(0, 0.9), others=st.integers(0, 600))
+def test_repeated_pairs_are_their_share_of_an_epoch_and_no_more_than_needed(
+    count: int, share: float, others: int
+) -> None:
+    pairs = [pair("v1", number) for number in range(count)]
+    repeated = repeat(pairs, share, others)
+    assert set(repeated) == set(pairs)
+    if not count:
+        return
+    assert len(repeated) % count == 0
+    assert len(repeated) >= share * (len(repeated) + others) - 1e-6
+    fewer = len(repeated) - count
+    assert fewer == 0 or fewer < share * (fewer + others) + 1e-6

@@ -76,6 +76,18 @@ def test_a_card_with_an_invalid_set_tells_nothing(source: DataSource, tmp_path: 
         read_start(model, source, [])
 
 
+def test_a_set_that_was_trained_on_whole_overlaps_with_what_would_be_held_out(
+    source: DataSource, tmp_path: Path
+) -> None:
+    pairs = source.dataset.pairs
+    model = trained_on(tmp_path, source, "official")
+    card = json.loads(model.with_suffix(".json").read_text())
+    card["data"]["sets"] = [{"title": "mine", "kind": "extra", "sha256": content_hash(pairs), "held_out_images": 0}]
+    model.with_suffix(".json").write_text(json.dumps(card))
+    held_out = split_held_out(pairs)[1]
+    assert train_test_overlap(model, source, held_out) == [pair.name for pair in held_out]
+
+
 def test_a_split_that_does_not_exist_is_unknown(source: DataSource, tmp_path: Path) -> None:
     model = trained_on(tmp_path, source, "official")
     card = json.loads(model.with_suffix(".json").read_text())

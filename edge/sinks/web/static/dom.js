@@ -13,6 +13,13 @@ export const getJson = (path) =>
 
 let token = null;
 
+// Returns whether the page has a password, which actions need; null if the run does not answer.
+export async function canAct() {
+  const answer = await getJson("/api/token");
+  token = answer?.token ?? null;
+  return answer && token !== null;
+}
+
 // Asks the run for an action. Returns its answer; an answer with "error" says in one sentence why it was refused.
 export async function act(action, values = {}) {
   try {

@@ -3,7 +3,7 @@
 import { $, act, duration, element, getJson, percent } from "/dom.js";
 
 const POLL_MS = 10000;  // files follow their event: the clip is written when it ends
-const PICTURES = ["peak", "start", "end", "problem", "recovered"];
+const PICTURES = ["peak", "still", "start", "end", "problem", "recovered"];
 const VERDICTS = { "fire": "Fire", "not a fire": "Not a fire" };
 
 let recent = [];          // fires of this run, from memory
@@ -71,7 +71,7 @@ function eventItem(event) {
   const { id, type, zone, problem, time, active, duration_s, peak_share, pictures, onDisk, drill, silence } = event;
   const item = element("li", active ? "fire" : ""), url = `${onDisk ? "/archive" : "/events"}/${encodeURIComponent(id)}`;
   const isCamera = type === "camera", where = isCamera ? problem : name(zone);
-  const title = (drill ? "Drill: " : "") + (isCamera ? "Camera" : "Fire") + (where ? `: ${where}` : "");
+  const title = (isCamera ? "Camera" : drill ? "Fire drill" : "Fire") + (where ? `: ${where}` : "");
   const kind = PICTURES.find((each) => pictures.includes(each));
   if (kind) {
     const link = element("a"), image = element("img");

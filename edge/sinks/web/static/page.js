@@ -1,8 +1,12 @@
 // Shows the run's state as it arrives. Text from the run is inserted as text, never as markup.
 
+import * as arming from "/arming.js";
 import { $, CLOCK, duration, element, getJson, percent, put } from "/dom.js";
+import * as drill from "/drill.js";
+import { areasChanged } from "/editor.js";
 import { showArchive, showEvents } from "/events.js";
 import { COLOURS, plot } from "/plot.js";
+import * as quiet from "/quiet.js";
 
 const SILENT_MS = 4000;  // the run sends its state every second
 const RETRY_MS = 2000;
@@ -32,6 +36,7 @@ function connect() {
     lost = false;
     if (reconnected) {
       revisions = {};
+      quiet.forgetRevision();
       const history = await getJson("/api/history");
       if (!history) return disconnect();
       points = history;
@@ -43,6 +48,7 @@ function connect() {
     await refresh("events_revision", "/api/events", (events) => showEvents(events, zoneName, state.has_archive));
     await showArchive();
     if ($("span").value && performance.now() - trendAt > TREND_MS) await loadTrend();
+    await quiet.show(state);
   };
   stream.onerror = () => {
     disconnect();
@@ -75,18 +81,23 @@ function show() {
   const stale = !silent && state.frame_age_s > state.stale_after_s / 2;  // before the run calls it stale
   const waiting = !silent && state.frame_age_s === null;
   const alarms = silent ? [] : Object.keys(state.zones).filter((name) => state.zones[name].alarm);
-  const zones = alarms.map(zoneName).filter(Boolean).join(", ");
+  const silence = silent ? "" : arming.silenceText(state);  // known before the next frame, unlike that of the zones
+  const sounding = silence ? [] : alarms.filter((name) => state.zones[name].silence !== "acknowledged");
+  const zones = (sounding.length ? sounding : alarms).map(zoneName).filter(Boolean).join(", ");
 
   let text = "No alarm", kind = "calm", cover = "";
   if (silent) [text, kind, cover] = ["Connection lost", "lost", "Connection lost. The current state is unknown."];
   else if (stale) [text, kind] = [`No frame for ${duration(state.frame_age_s)}`, "lost"];
   else if (waiting) [text, kind, cover] = ["Waiting for a frame", "waiting", "Waiting for a frame …"];
   if (stale) cover = `${text}: the camera is ${state.camera_state}.`;
+  else if (silence) [text, kind] = [`${silence[0].toUpperCase()}${silence.slice(1)}`, "silenced"];
   const problem = silent || stale || waiting ? "" : state.camera_problem ?? "";
   if (!silent && !stale && state.paused) [text, kind] = ["Detection paused: infrared", "lost"];
   if (problem) [text, kind] = [`The camera cannot see: ${problem}`, "lost"];
+  if (!silent && state.drill?.running) [text, kind] = ["Fire drill", "drill"];
   if (alarms.length) {
     [text, kind] = [zones ? `FIRE: ${zones}` : "FIRE", "fire"];
+    if (!sounding.length) text += ` – ${silence || "acknowledged"}`;
     if (problem) text += ` – picture not current, camera ${problem}`;
   }
   if ($("banner").textContent !== text) put("banner", text);
@@ -98,6 +109,8 @@ function show() {
   if (silent) return;
   if (state.camera_state) showStatus();  // the first status may come after the first frame
   showZones();
+  arming.show(state);
+  drill.show(state, zoneName);
   showPlot();
 }
 
@@ -148,8 +161,6 @@ function showStatus() {
   put("model", `${state.model}, ${state.model_sha256.slice(0, 12)}`);
   $("model").title = `SHA-256 of the file ${state.model_sha256}, of the network ${state.flatbuffer_sha256 ?? "unknown"}`;
   put("version", state.version);
-  $("last-drill").hidden = !state.drill?.last_passed;
-  if (state.drill?.last_passed) $("last-drill").lastElementChild.textContent = new Date(state.drill.last_passed).toLocaleString();
   showDelivery(state.receivers);
   showFailures(state.failures, state.fallback);
 }
@@ -201,9 +212,9 @@ function showFailures(failures, fallback) {
 }
 
 function showZones() {
-  const rows = Object.entries(state.zones).map(([name, { share, alarm }], index) => {
+  const rows = Object.entries(state.zones).map(([name, { share, alarm, silence }], index) => {
     const row = element("tr", alarm ? "fire" : "");
-    const texts = [zoneName(name) || "Whole frame", percent(share), alarm ? "FIRE" : "no alarm"];
+    const texts = [zoneName(name) || "Whole frame", percent(share), alarm ? `FIRE${silence ? ` (${silence})` : ""}` : "no alarm"];
     row.append(...texts.map((text) => element("td", "", text)));
     row.firstChild.prepend(element("i", `z${index % COLOURS}`));
     return row;
@@ -217,6 +228,7 @@ function showZones() {
 
 function showAreas(newAreas) {
   areas = newAreas;
+  areasChanged(areas.revision);
   const polygon = (corners, kind, zone) => {
     const drawn = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
     drawn.setAttribute("points", corners.map((corner) => corner.join(",")).join(" "));

@@ -8,7 +8,7 @@ import json
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from edge import __version__
 from edge.config import load_config
 from edge.host.machine import Throttling
 from edge.messages import END, PEAK, START, CameraProblem, CameraState, FineView
-from edge.run_status import FailureCounts, HostStatus, ReceiverStatus
+from edge.run_status import ArmingStatus, FailureCounts, HostStatus, ReceiverStatus
 from edge.sinks.web import history
 from edge.sinks.web.app import MAX_VIEWERS
 from edge.sinks.web.sink import WebPage
@@ -104,6 +104,7 @@ def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
         "inference_ms": 5.7,
         "events_revision": 0,
         "config_revision": 0,
+        "quiet_revision": 0,
         "point": [12.3, {"stove": 0.25}],
         "source": "test",
         "camera_state": "stalled",
@@ -134,6 +135,8 @@ def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
         "paused": False,
         "fine_view": {"zoom": 3, "period_s": 0.5},
         "fallback": "",
+        "drill": None,
+        "arming": asdict(ArmingStatus()),
         "camera_problem": None,
         "camera_problem_for_s": 0.0,
         "picture_current": True,
@@ -166,9 +169,11 @@ def test_an_event_is_listed_with_its_snapshot_in_which_fire_is_tinted(page: WebP
             "id": FIRE,
             "zone": "frame",
             "time": start.time,
+            "drill": False,
             "active": True,
             "duration_s": 2.0,
             "peak_share": 0.2,
+            "silence": None,
             "pictures": ["start", "peak"],
         }
     ]
@@ -209,11 +214,13 @@ def test_areas_are_the_configured_polygons(tmp_path: Path) -> None:
         '[[zones]]\nname = "<b>stove"\npolygon = [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9]]\n'
         "[[ignored]]\npolygon = [[0, 0], [0.1, 0], [0.1, 0.1]]\n"
     )
-    with serving(load_config(path)) as page:
+    config = load_config(path)
+    with serving(config) as page:
         assert get_json(page, "/api/areas") == {
             "zones": [{"name": "<b>stove", "polygon": [[0.1, 0.4], [0.5, 0.4], [0.5, 0.9]]}],
             "ignored": [[[0, 0], [0.1, 0], [0.1, 0.1]]],
             "whole_frame": "frame",
+            "revision": config.areas_revision,
         }
 
 

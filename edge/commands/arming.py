@@ -1,0 +1,63 @@
+"""`fireseg-edge arm`, `disarm`, `snooze` and `acknowledge`: tell a run of this machine when to notify people."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge.action_client import act
+from edge.config import load_config
+from edge.secrets import load_service_secrets
+
+ConfigOption = Annotated[Path | None, typer.Option(help="The configuration of the run, with [web] listen.")]
+
+
+def arm_command(config: ConfigOption = None) -> None:
+    """Arm the alarm: end disarming and a snooze. In a window of the schedule, until the window ends."""
+    print_state(ask(config, "arm"))
+
+
+def disarm_command(
+    config: ConfigOption = None,
+    hours: Annotated[float | None, typer.Option(help="For how long; [arming] disarm_h by default.")] = None,
+) -> None:
+    """Disarm the alarm for some hours: fires are recorded and shown, and nobody is notified."""
+    print_state(ask(config, "disarm", hours=hours))
+
+
+def snooze_command(
+    config: ConfigOption = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="For how long; 0 ends a snooze; [arming] snooze_min by default.")
+    ] = None,
+) -> None:
+    """Silence the alarm for some minutes."""
+    print_state(ask(config, "snooze", minutes=minutes))
+
+
+def acknowledge_command(
+    config: ConfigOption = None,
+    zone: Annotated[str | None, typer.Option(help="Only the fire in this zone.")] = None,
+) -> None:
+    """Silence the fires that are raised now until they end, or grow to more than twice their area."""
+    print(f"acknowledged: {', '.join(ask(config, 'acknowledge', zone=zone)['zones'])}")
+
+
+def ask(config: Path | None, action: str, **arguments: float | str | None) -> dict[str, Any]:
+    """Return the run's answer to an action; arguments that are None are left out. Raises `UserError`."""
+    load_service_secrets()  # the page's password
+    return act(load_config(config), action, {name: value for name, value in arguments.items() if value is not None})
+
+
+def print_state(answer: dict[str, Any]) -> None:
+    """Print until when the alarm is silenced, in local time."""
+    times = {"disarmed": answer["disarmed_until"], "snoozed": answer["snoozed_until"]}
+    silences = [f"{word} until {local_time(time)}" for word, time in times.items() if time]
+    print(", ".join(silences) or "armed")
+
+
+def local_time(time: str) -> str:
+    return f"{datetime.fromisoformat(time).astimezone():%a %Y-%m-%d %H:%M}"

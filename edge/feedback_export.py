@@ -1,0 +1,149 @@
+"""Write the frames of fires with a verdict as training takes them.
+
+OUT/negatives has images/ and groups.csv; OUT/fires also masks/, the predicted masks as a first draft, and coco.json,
+the same masks as polygons for annotation tools. A later export into the same folder adds and removes frames, and
+leaves those that are there as they are: their masks may have been corrected.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import UserError, reason_of
+from edge.feedback import JudgedFire, Verdict, list_fires
+from edge.files import printable, write_private
+from edge.images import list_images, read_gray_or_colour, read_rgb
+from edge.sinks.evidence import FRAME, MASK_SUFFIX
+
+EXPORT_FILE = "feedback.json"  # marks a folder as an export
+FOLDERS = {Verdict.NOT_A_FIRE: "negatives", Verdict.FIRE: "fires"}
+PRIVATE_FOLDER = 0o700
+
+
+@dataclass(frozen=True)
+class ExportedSet:
+    """How much is in one set of an export."""
+
+    name: str
+    images: int
+    fires: int
+
+
+def export_feedback(folder: Path, out: Path) -> list[ExportedSet]:
+    """Write the frames of a folder of clips into `out` and return what is there. Raises `UserError`.
+
+    Example:
+        >>> export_feedback(Path("events"), Path("feedback"))
+        [ExportedSet('negatives', 12, 1), ExportedSet('fires', 24, 2)]
+    """
+    check_out(out)
+    fires = list_fires(folder)
+    if not any(fire.verdict for fire in fires) and not (out / EXPORT_FILE).exists():
+        raise UserError(f"no fire in {folder} has a verdict", "give some on the live page")
+    try:
+        parts = out / "negatives/images", out / "fires/images", out / "fires/masks"
+        for each in (out, *(out / name for name in FOLDERS.values()), *parts):
+            each.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
+        write_private(out / EXPORT_FILE, json.dumps({"fires": [fire.as_json() for fire in fires]}, indent=2).encode())
+        for fire in fires:
+            for verdict, name in FOLDERS.items():
+                if verdict == fire.verdict:
+                    copy_frames(folder, fire, out / name)
+                else:
+                    remove_frames(fire, out / name)
+        return [write_lists(out / name) for name in FOLDERS.values()]
+    except OSError as error:
+        raise UserError(f"{out} could not be written ({reason_of(error)})", "choose a writable folder") from error
+
+
+def check_out(out: Path) -> None:
+    """Raise `UserError` if a folder holds anything but an earlier export."""
+    try:
+        if out.exists() and any(out.iterdir()) and not (out / EXPORT_FILE).is_file():
+            raise UserError(f"{out} is not empty, and not an earlier export", "pass a new folder")
+    except OSError as error:
+        raise UserError(f"{out} could not be read ({reason_of(error)})", "pass a new folder") from error
+
+
+def copy_frames(folder: Path, fire: JudgedFire, target: Path) -> None:
+    """Copy the frames of a fire that the target lacks, with their masks if it takes masks; warn of damaged ones."""
+    for mask_path in sorted(folder.glob(f"{fire.id}{FRAME}*{MASK_SUFFIX}")):
+        stem = mask_path.name.removesuffix(MASK_SUFFIX)
+        image_path, copied = folder / f"{stem}.jpg", target / "images" / f"{stem}.jpg"
+        if copied.exists() or not image_path.exists():
+            continue
+        try:
+            (height, width), mask = read_rgb(image_path).shape[:2], read_gray_or_colour(mask_path)
+        except UserError as error:
+            warnings.warn(f"left out: {error}", stacklevel=2)
+            continue
+        if (masks := target / "masks").is_dir():
+            smooth = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
+            _, png = cv2.imencode(".png", np.where(smooth >= 128, 255, 0).astype(np.uint8))
+            write_private(masks / f"{stem}.png", png.tobytes())
+        write_private(copied, image_path.read_bytes())
+
+
+def remove_frames(fire: JudgedFire, target: Path) -> None:
+    """Delete what an earlier export wrote for a fire under another verdict."""
+    for part in ("images", "masks"):
+        for path in (target / part).glob(f"{fire.id}{FRAME}*"):
+            path.unlink()
+
+
+def write_lists(target: Path) -> ExportedSet:
+    """Write groups.csv, and coco.json if there are masks; return how much is there."""
+    images = list_images(target / "images")
+    groups = [(path.stem, path.stem.rpartition(FRAME)[0] or path.stem) for path in images]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("stem", "group"), *groups])
+    write_private(target / "groups.csv", text.getvalue().encode())
+    if (target / "masks").is_dir():
+        write_private(target / "coco.json", json.dumps(coco(images, target / "masks"), indent=1).encode())
+    return ExportedSet(target.name, len(images), len({group for _, group in groups}))
+
+
+def coco(images: list[Path], masks: Path) -> dict[str, Any]:
+    """Return the masks as COCO instance segmentation, one polygon for each connected region; holes are filled."""
+    listed: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image_id, path in enumerate(images, 1):
+        mask = read_gray_or_colour(masks / f"{path.stem}.png")
+        height, width = mask.shape[:2]
+        listed.append({"id": image_id, "file_name": printable(path.name), "width": width, "height": height})
+        for polygon in polygons(mask if mask.ndim == 2 else mask.max(axis=2)):
+            x, y, box_width, box_height = cv2.boundingRect(polygon)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "segmentation": [polygon.ravel().tolist()],
+                    "area": float(cv2.contourArea(polygon)),
+                    "bbox": [x, y, box_width, box_height],
+                    "iscrowd": 0,
+                }
+            )
+    category = {"id": 1, "name": "fire", "supercategory": ""}
+    return {"info": {}, "licenses": [], "images": listed, "annotations": annotations, "categories": [category]}
+
+
+def polygons(mask: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.int32]]:
+    """Yield the outline of each connected region, N x 2 pixels with at least three corners."""
+    contours, _ = cv2.findContours((mask > 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    for contour in contours:
+        if len(contour) < 3:  # a pixel or a line, which no tool takes as a polygon
+            x, y, width, height = cv2.boundingRect(contour)
+            contour = np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)], np.int32)
+        yield contour.reshape(-1, 2).astype(np.int32)

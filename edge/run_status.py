@@ -180,6 +180,7 @@ class RunStatus:
     """Seconds since the last result, or since the loop started if there is none."""
     machine: HostStatus
     model_sha256: str
+    """Of the whole file."""
     receivers: tuple[ReceiverStatus, ...] = ()
     failures: FailureCounts = FailureCounts()
     camera_problem: CameraProblem | None = None
@@ -192,6 +193,8 @@ class RunStatus:
     arming: ArmingStatus = ArmingStatus()
     fallback: str = ""
     """Why the run uses the last configuration and model that worked; empty while it uses those asked for."""
+    flatbuffer_sha256: str = ""
+    """Of the network in the model file, as its card says; empty if it does not."""
     quiet: QuietStatus = QuietStatus()
     drill: DrillStatus | None = None
     """None if there was no fire drill yet."""

@@ -124,6 +124,7 @@ class StatusReporter:
             camera_problem_for_s=now_s - self._problem_since_s if self._problem else 0.0,
             arming=arming,
             fallback=self.reloader.fallback,
+            flatbuffer_sha256=self.detector.flatbuffer_sha256,
             quiet=self.detector.quiet,
             drill=self.drill.status if self.drill else None,
         )

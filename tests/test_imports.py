@@ -37,6 +37,7 @@ GROUND = (
     "edge.errors",
     "edge.files",
     "edge.http_deadline",
+    "edge.image_header",
     "edge.images",
     "edge.secrets",
     "edge.retry",

@@ -25,6 +25,7 @@ from edge.detection.zones import ZoneMap
 from edge.flames import labelled
 from edge.images import Frame, Map, Mask
 from edge.messages import Box, Event, FineView, FrameResult, Silence, TrackStatus
+from edge.model.card import FLATBUFFER_SHA256
 from edge.model.preprocess import to_model_input
 from edge.model.segmenter import Segmenter
 from edge.run_status import QuietStatus
@@ -108,6 +109,11 @@ class Detector:
     def fine_view(self) -> FineView | None:
         """How the frame is covered in tiles; None while only the whole frame is seen."""
         return self.planner.fine_view
+
+    @property
+    def flatbuffer_sha256(self) -> str:
+        """SHA-256 of the network, as its card says; empty if it does not."""
+        return str((self._segmenter.card or {}).get(FLATBUFFER_SHA256, ""))
 
     @property
     def quiet(self) -> QuietStatus:

@@ -13,7 +13,7 @@ from pathlib import Path
 from edge.actions import Actions
 from edge.config import Config
 from edge.errors import UserError
-from edge.files import check_writable, service_folder
+from edge.files import check_writable, service_folder, state_folder
 from edge.run_status import ReceiverStatus
 from edge.secrets import WEBHOOK_SECRET, read_secret
 from edge.sinks import Sink
@@ -66,7 +66,8 @@ def _build(config: Config, as_json: bool, record: Path | None, version: str, act
 
         metrics = Prometheus(version)
         yield metrics
-        yield WebPage(config, metrics, actions)
+        camera = hashlib.sha256(config.source.address.encode()).hexdigest()[:12]  # the address may hold a password
+        yield WebPage(config, metrics, actions, trend_path=state_folder() / f"trend-{camera}.bin")
     yield from build_notifiers(config, version, actions)
     if os.environ.get("NOTIFY_SOCKET"):
         from edge.sinks import systemd

@@ -27,7 +27,7 @@ MODEL_HASH = "ab" * 32
 class RedIsFire:
     """The interface of a segmenter without a network: fire is where red saturates."""
 
-    height, width, threshold_u8 = 112, 112, 128
+    height, width, threshold_u8, card = 112, 112, 128, None
 
     def __call__(self, frame: Frame) -> Map:
         assert frame.shape == (self.height, self.width, 3)

@@ -5,47 +5,32 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from edge.actions import Actions, Answer
 from edge.errors import UserError
+from edge.sinks.web.archive import Archive
+from edge.sinks.web.archive_routes import archive_routes
 from edge.sinks.web.auth import TOKEN, client_name
 from edge.sinks.web.history import MAX_FIRES, History
 from edge.sinks.web.live import LiveFrames, Notifier
+from edge.sinks.web.streams import MJPEG, Stream, mjpeg
+from edge.sinks.web.trend import RINGS, Trend
 
 MAX_VIEWERS = 32  # of frames, and as many of the state
 ACTION_TIMEOUT_S = 20.0
 MAX_BODY_BYTES = 1 << 18
-MJPEG = "multipart/x-mixed-replace; boundary=frame"
-BOUNDARY = b"--frame\r\n"
 STATIC = Path(__file__).parent / "static"
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 PAGE = "page.html"
-
-
-class Stream(StreamingResponse):
-    """Streams a generator and closes it at once when the client leaves, so that viewers are counted right.
-
-    Starlette leaves the generator to the garbage collector if the client stopped reading, and streams to HEAD too.
-    """
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] == "HEAD":
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await send({"type": "http.response.body"})
-            return
-        assert isinstance(self.body_iterator, AsyncGenerator)
-        async with aclosing(self.body_iterator):
-            await super().__call__(scope, receive, send)
 
 
 def make_app(
@@ -54,6 +39,8 @@ def make_app(
     notifier: Notifier,
     scrape: Callable[[str], tuple[bytes, str]],
     actions: Actions,
+    archive: Archive | None = None,
+    trend: Trend | None = None,
 ) -> ASGIApp:
     """Return the ASGI app of the page. It trusts every request: put `auth.Guard` before it.
 
@@ -62,6 +49,8 @@ def make_app(
         notifier: notified when `/state` changes.
         scrape: returns the metrics and their content type for a request's Accept header.
         actions: what a POST to /api/ACTION asks of the run.
+        archive: the events on disk; None without a folder of clips.
+        trend: the plot of a day and a week; None if it is not kept.
     """
     state_viewers = 0
 
@@ -107,6 +96,12 @@ def make_app(
     async def token(request: Request) -> Response:
         return JSONResponse({"token": request.scope["state"].get(TOKEN)})
 
+    async def trend_points(request: Request) -> Response:
+        span = request.query_params.get("span", "day")
+        if trend is None or span not in RINGS:
+            raise HTTPException(404, f"span must be one of {', '.join(RINGS)}.")
+        return JSONResponse(trend.points(span))
+
     def route(path: str, respond: Callable[[], Response]) -> Route:
         async def endpoint(_: Request) -> Response:
             return respond()
@@ -123,25 +118,19 @@ def make_app(
         route("/api/history", lambda: JSONResponse(history.points())),
         route("/api/events", lambda: JSONResponse(history.events())),
         route("/api/areas", lambda: JSONResponse(history.areas())),
+        Route("/api/trend", trend_points),
         route("/api/quiet-places", lambda: JSONResponse(history.quiet_places())),
         Route("/api/token", token),
         Route("/api/{action}", take_action, methods=["POST"]),
         route("/healthz", lambda: health(history.liveness_problem())),
         route("/readyz", lambda: health(history.readiness_problem())),
     ]
+    if archive:
+        routes += archive_routes(archive, history.model)
     for file in STATIC.iterdir():
         content = Response(file.read_bytes(), media_type=MEDIA_TYPES[file.suffix])
         routes.append(Route("/" if file.name == PAGE else f"/{file.name}", content))
     return ExceptionMiddleware(Router(routes, redirect_slashes=False))
-
-
-async def mjpeg(jpegs: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Frame JPEGs as multipart. Each part ends with the next boundary: browsers wait for it to show the part."""
-    yield BOUNDARY
-    async with aclosing(jpegs):
-        async for jpeg in jpegs:
-            head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
-            yield head + jpeg + b"\r\n" + BOUNDARY
 
 
 async def json_body(request: Request) -> dict[str, Any]:

@@ -7,8 +7,10 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from edge import __version__
 from edge.config import Config
 from edge.messages import END, WHOLE_FRAME, CameraState, FireEvent, FrameResult
 from edge.run_status import OPTIONAL_THREADS, QuietStatus, RunStatus
@@ -130,6 +132,16 @@ class History:
             "revision": config.areas_revision,
         }
 
+    def model(self) -> dict[str, Any]:
+        """Return the model that runs, by name and hashes, and the version of this program."""
+        status = self._status
+        return {
+            "model": Path(self._config.model.path).name,
+            "model_sha256": status.model_sha256 if status else None,
+            "flatbuffer_sha256": (status.flatbuffer_sha256 or None) if status else None,
+            "version": __version__,
+        }
+
     def quiet_places(self) -> dict[str, Any]:
         """Return the quiet places and the suggested ignored areas."""
         with self._lock:
@@ -153,6 +165,8 @@ class History:
                 "quiet_revision": self._quiet_revision,
                 "point": self._points[-1] if self._points[-1][0] != NO_POINT else None,
                 "stale_after_s": stale_after_s(self._config),
+                "has_archive": bool(self._config.clips.folder),
+                "version": __version__,
             }
         if status:
             throttling = status.machine.throttling
@@ -168,7 +182,7 @@ class History:
                 "temperature_c": status.machine.temperature_c,
                 "throttled": throttling.now if throttling else None,
                 "load": status.machine.load,
-                "model_sha256": status.model_sha256,
+                **self.model(),
                 "receivers": [asdict(receiver) for receiver in status.receivers],
                 "failures": asdict(status.failures),
                 "infrared": status.infrared,

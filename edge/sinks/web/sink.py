@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.actions import Actions
@@ -17,10 +18,12 @@ from edge.run_status import Delivered, Link, RunStatus
 from edge.secrets import WEB_PASSWORD, read_secret
 from edge.sinks import Sink, log_failure
 from edge.sinks.prometheus import Prometheus
+from edge.sinks.web.archive import Archive
 from edge.sinks.web.guesses import GuessLimiter
 from edge.sinks.web.history import History, stale_after_s
 from edge.sinks.web.live import LiveFrames, Notifier, render_jpeg
 from edge.sinks.web.server import IDLE_S, Server, open_socket
+from edge.sinks.web.trend import Trend
 
 if TYPE_CHECKING:  # loaded in the server's thread
     from starlette.types import ASGIApp
@@ -40,9 +43,10 @@ class WebPage(Sink):
     Raises `UserError` if the address cannot be bound, or would be open without a password or with a short one.
 
     Args:
-        config: `[web]`, `[[zones]]`, `[[ignored]]`, `[alarm]`, `[loop]` and `[source]` are used.
+        config: `[web]`, `[clips]`, `[[zones]]`, `[[ignored]]`, `[alarm]`, `[loop]`, `[model]` and `[source]` are used.
         metrics: answers `/metrics`.
         actions: what the page may ask of the run.
+        trend_path: where the plot of a day and a week is kept; None to keep none.
         idle_s: as for `Server`.
         clock: monotonic seconds.
     """
@@ -53,6 +57,7 @@ class WebPage(Sink):
         metrics: Prometheus,
         actions: Actions | None = None,
         *,
+        trend_path: Path | None = None,
         idle_s: float = IDLE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -70,6 +75,8 @@ class WebPage(Sink):
         self._executor = ThreadPoolExecutor(1, "web-jpegs")
         self._live = LiveFrames(self._executor, stale_after_s(config), clock)
         self._history = History(config, clock)
+        self._archive = Archive(Path(config.clips.folder), clock) if config.clips.folder else None
+        self._trend = Trend(trend_path) if trend_path else None
         self._notifier = Notifier()
         self._limiter = GuessLimiter(clock)
         self._has_status = False
@@ -81,11 +88,15 @@ class WebPage(Sink):
         from edge.sinks.web.app import make_app
         from edge.sinks.web.auth import Guard
 
-        app = make_app(self._live, self._history, self._notifier, self._metrics.scrape, self._actions)
+        app = make_app(
+            self._live, self._history, self._notifier, self._metrics.scrape, self._actions, self._archive, self._trend
+        )
         return Guard(app, password=self._password, host=self._host, limiter=self._limiter)
 
     def on_result(self, result: FrameResult) -> None:
         self._history.on_result(result)
+        if self._trend:
+            self._trend.on_result(result)
         if result.silences != self._silences:  # whoever silences an alarm must see it at once
             self._silences = result.silences
             self._notifier.notify()
@@ -102,6 +113,8 @@ class WebPage(Sink):
 
     def on_status(self, status: RunStatus) -> None:
         self._history.on_status(status)
+        if self._trend:
+            self._trend.poll()
         self._notifier.notify()
         self._limiter.poll()
         if self._has_status:
@@ -117,6 +130,8 @@ class WebPage(Sink):
         return (Link("page", "", self._last_shown),)
 
     def close(self) -> None:
+        if self._trend:
+            self._trend.close()
         self._live.close()
         self._notifier.close()
         self._server.close()

@@ -4,16 +4,19 @@ import * as arming from "/arming.js";
 import { $, CLOCK, duration, element, getJson, percent, put } from "/dom.js";
 import * as drill from "/drill.js";
 import { areasChanged } from "/editor.js";
-import { showEvents } from "/events.js";
+import { showArchive, showEvents } from "/events.js";
 import { COLOURS, plot } from "/plot.js";
 import * as quiet from "/quiet.js";
 
 const SILENT_MS = 4000;  // the run sends its state every second
 const RETRY_MS = 2000;
 const MAX_POINTS = 600;
+const TREND_MS = 60000;  // as often as it changes
 
 let areas = { zones: [], ignored: [] };
 let points = [];
+let trend = { step_s: 0, points: [] };  // of a day or a week, where that is chosen
+let trendAt = -Infinity;
 let state = null;
 let revisions = {};
 let receivedAt = 0;
@@ -42,7 +45,9 @@ function connect() {
     }
     show();
     await refresh("config_revision", "/api/areas", showAreas);
-    await refresh("events_revision", "/api/events", (events) => showEvents(events, zoneName));
+    await refresh("events_revision", "/api/events", (events) => showEvents(events, zoneName, state.has_archive));
+    await showArchive();
+    if ($("span").value && performance.now() - trendAt > TREND_MS) await loadTrend();
     await quiet.show(state);
   };
   stream.onerror = () => {
@@ -106,7 +111,21 @@ function show() {
   showZones();
   arming.show(state);
   drill.show(state, zoneName);
-  plot($("plot"), points, Object.keys(state.zones));
+  showPlot();
+}
+
+function showPlot() {
+  const span = $("span").value, names = Object.keys(state?.zones ?? {});
+  $("tracks-note").hidden = !span;
+  plot($("plot"), span ? trend.points : points, names, span ? trend.step_s : 0);
+}
+
+async function loadTrend() {
+  trendAt = performance.now();
+  const span = $("span").value, loaded = span && await getJson(`/api/trend?span=${span}`);
+  if (span !== $("span").value) return;  // another one was chosen meanwhile
+  trend = loaded || { step_s: 0, points: [] };
+  showPlot();
 }
 
 function showLive(url) {
@@ -139,8 +158,9 @@ function showStatus() {
   if (state.load !== null) host.push(`load ${state.load.toFixed(1)}`);
   put("host", host.join(", ") || "–");
   put("uptime", duration(state.running_s));
-  put("model", state.model_sha256.slice(0, 12));
-  $("model").title = `SHA-256 ${state.model_sha256}`;
+  put("model", `${state.model}, ${state.model_sha256.slice(0, 12)}`);
+  $("model").title = `SHA-256 of the file ${state.model_sha256}, of the network ${state.flatbuffer_sha256 ?? "unknown"}`;
+  put("version", state.version);
   showDelivery(state.receivers);
   showFailures(state.failures, state.fallback);
 }
@@ -227,6 +247,7 @@ function showAreas(newAreas) {
 
 $("overlay").addEventListener("change", show);
 $("show-areas").addEventListener("change", () => $("areas").toggleAttribute("hidden", !$("show-areas").checked));
+$("span").addEventListener("change", loadTrend);
 $("live").addEventListener("error", () => {
   if (!liveUrl) return;
   liveUrl = "";

@@ -17,13 +17,15 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
 from starlette.types import Message
 
+from edge import __version__
 from edge.config import load_config
 from edge.host.machine import Throttling
 from edge.messages import END, PEAK, START, CameraProblem, CameraState, FineView
 from edge.run_status import ArmingStatus, FailureCounts, HostStatus, ReceiverStatus
 from edge.sinks.web import history
-from edge.sinks.web.app import MAX_VIEWERS, Stream
+from edge.sinks.web.app import MAX_VIEWERS
 from edge.sinks.web.sink import WebPage
+from edge.sinks.web.streams import Stream
 from tests.support.factories import event, result, run_status
 from tests.support.waiting import wait_for
 from tests.support.web_client import Clock, Viewer, config, decode, get, get_json, gray, serving
@@ -114,7 +116,11 @@ def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
         "temperature_c": 55.0,
         "throttled": ["under-voltage"],
         "load": 0.1,
+        "model": "base",
         "model_sha256": "ab" * 32,
+        "flatbuffer_sha256": None,
+        "version": __version__,
+        "has_archive": False,
         "stale_after_s": 10.0,
         "receivers": [],
         "failures": {

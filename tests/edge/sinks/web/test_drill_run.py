@@ -26,7 +26,7 @@ from tests.support.run_cli import Done, fireseg_edge
 from tests.support.waiting import wait_for
 
 PASSWORD = "a long password"
-ROOM_S = 150.0  # of the recording: three drills, on a machine that is busy
+ROOM_S = 240.0  # of the recording: three drills, on a machine that is busy
 CONFIG = """
 [source]
 address = "room.avi"
@@ -129,10 +129,11 @@ def test_the_button_of_the_page_starts_a_drill_and_shows_its_table(browser: Any,
     browser.execute_cdp_cmd("Network.enable", {})
     browser.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {"Authorization": f"Basic {login}"}})
     browser.get(rig.url)
-    wait_for(lambda: text(browser, "drill-result").startswith("Failed"))
+    wait_for(lambda: text(browser, "banner") == "No alarm")
     browser.find_element("id", "drill-start").click()
     wait_for(lambda: text(browser, "banner") == "Fire drill")
-    wait_for(lambda: text(browser, "drill-result").startswith("Passed"))
+    wait_for(lambda: text(browser, "banner") == "No alarm")
+    assert text(browser, "drill-result").startswith("Passed"), [*rig.run.log, text(browser, "drill-steps")]
     names = each(browser, "#drill-steps th", "innerText")
     assert sorted(names) == ["alarm", "clips", "mqtt", "page", "seen by the model", "webhook"]
     assert all(value.endswith((" s", " ms")) for value in each(browser, "#drill-steps td", "innerText"))

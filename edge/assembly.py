@@ -10,27 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge import __version__
-from edge.actions import Actions
-from edge.arming import Arming
 from edge.camera import Camera, CameraSettings, build_camera
 from edge.camera.capture import Capture, Replay
 from edge.config import Config
+from edge.control.actions import Actions
+from edge.control.arming import Arming
+from edge.control.drill import Drill
+from edge.control.feedback import register_verdict
+from edge.control.saved_state import SavedState, state_path
 from edge.detection.detector import Detector
 from edge.detection.events import EventTracker
 from edge.detection.memory import PlaceMemory
 from edge.detection.suggestions import Suggestions
 from edge.detection.zones import ZoneMap
-from edge.drill import Drill
 from edge.errors import UserError
 from edge.fallback import LastGood
-from edge.feedback import register_verdict
 from edge.files import check_writable, state_folder
 from edge.host.throttle import Throttle
 from edge.model.proof import prove_in_fork
 from edge.model.segmenter import Segmenter
 from edge.model.self_test import check_kernels
 from edge.reload import Setup, describe, prepare
-from edge.saved_state import SavedState, state_path
 from edge.signals import RunControl
 from edge.sinks import Sink, Sinks
 from edge.sinks.factory import build_sinks

@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from edge.actions import Actions
 from edge.camera.capture import Capture
+from edge.control.actions import Actions
+from edge.control.drill import Drill
 from edge.detection.detector import Detector
-from edge.drill import Drill
 from edge.host.throttle import Throttle
 from edge.messages import START, FireEvent
 from edge.reload import Reloader

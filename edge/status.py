@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from edge import threads
 from edge.camera.capture import Capture
+from edge.control.drill import Drill
 from edge.detection.detector import Detector
-from edge.drill import Drill
 from edge.errors import counted
 from edge.host.throttle import Throttle
 from edge.messages import CameraProblem, FrameResult, Silence

@@ -48,7 +48,7 @@ GROUND = (
 """What any module of `edge` may import; `edge` itself is for the version."""
 SINKS_MAY_IMPORT = (
     *GROUND,
-    "edge.actions",
+    "edge.control.actions",
     "edge.messages",
     "edge.run_status",
     "edge.config",

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from edge.action_client import act
 from edge.config import load_config
+from edge.control.client import act
 from edge.secrets import load_service_secrets
 
 ConfigOption = Annotated[Path | None, typer.Option(help="The configuration of the run, with [web] listen.")]

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edge.action_client import act, get_state
 from edge.config import load_config
-from edge.drill import DELIVERY_S, PAINT_S, step_text
+from edge.control.client import act, get_state
+from edge.control.drill import DELIVERY_S, PAINT_S, step_text
 from edge.errors import UserError
 from edge.run_status import DrillStep
 

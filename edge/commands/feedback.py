@@ -11,9 +11,9 @@ from rich.table import Table
 
 from edge.config import load_config
 from edge.console import JsonOption, print_table
+from edge.control.feedback import list_fires
+from edge.control.feedback_export import export_feedback
 from edge.errors import UserError, counted
-from edge.feedback import list_fires
-from edge.feedback_export import export_feedback
 
 ConfigOption = Annotated[Path | None, typer.Option(help="The configuration, with [clips] folder.")]
 ClipsOption = Annotated[Path | None, typer.Option(help="The folder of clips, instead.")]

@@ -15,12 +15,12 @@ from typing import Annotated
 
 import typer
 
-from edge.area_actions import AreaActions
 from edge.assembly import Parts, assemble, keep
 from edge.camera import CAMERA_KINDS
 from edge.camera.capture import Replay
 from edge.commands.options import MODEL_HELP, check_config
 from edge.config import SECTIONS, Config, Overrides, load_config
+from edge.control.area_actions import AreaActions
 from edge.errors import UserError, UserErrors
 from edge.fallback import last_good_of_service
 from edge.loop import run_loop

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from edge.actions import Actions, Answer, Arguments, text_argument
+from edge.control.actions import Actions, Answer, Arguments, text_argument
 from edge.detection.alarm import zones_of
 from edge.detection.place import Place, PlaceRecorder, last_regions, place_from_json
 from edge.detection.regions import Region

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge.actions import Actions, Answer, Arguments, text_argument
+from edge.control.actions import Actions, Answer, Arguments, text_argument
 from edge.detection.memory import Storage, read_saved
 from edge.detection.regions import Region
 from edge.detection.tracks import Track

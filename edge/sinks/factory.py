@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from edge.actions import Actions
 from edge.config import Config
+from edge.control.actions import Actions
 from edge.errors import UserError
 from edge.files import check_writable, service_folder, state_folder
 from edge.run_status import ReceiverStatus

@@ -18,9 +18,9 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from edge.actions import Actions, Answer
 from edge.config import Config
 from edge.config_tables import MqttSection
+from edge.control.actions import Actions, Answer
 from edge.errors import UserError, one_line
 from edge.images import encode_jpeg, overlay
 from edge.messages import CameraState, FireEvent, FrameResult

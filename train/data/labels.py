@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from edge.control.feedback import FIRE_ID
 from edge.errors import UserError, UserErrors, one_line
-from edge.feedback import FIRE_ID
 from edge.files import make_folder, printable
 from edge.images import IMAGE_SUFFIXES, Frame, Mask, list_images, read_rgb, write_image
 from train.data.coco import CocoImage, draw, read_coco

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
-from edge.actions import Actions, Answer
+from edge.control.actions import Actions, Answer
 from edge.errors import UserError
 from edge.sinks.web.archive import Archive
 from edge.sinks.web.archive_routes import archive_routes

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.actions import Actions
 from edge.config import Config
 from edge.config_tables import LOOPBACK, Listen, parse_listen
+from edge.control.actions import Actions
 from edge.errors import UserError
 from edge.messages import CameraEvent, FireEvent, FrameResult, Silence
 from edge.run_status import Delivered, Link, RunStatus

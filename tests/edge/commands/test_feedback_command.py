@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.feedback import give_verdict, list_fires
-from edge.feedback_export import export_feedback
+from edge.control.feedback import give_verdict, list_fires
+from edge.control.feedback_export import export_feedback
 from edge.images import read_gray_or_colour
 from tests.support.run_cli import Done, fireseg_edge, refused
 

@@ -20,7 +20,7 @@ PR_SET_MDWE = 65
 SAVE = """
 import sys
 from pathlib import Path
-from edge.area_actions import AreaActions
+from edge.control.area_actions import AreaActions
 from edge.signals import RunControl
 AreaActions(Path(sys.argv[1]), {}, RunControl(), lambda _: None).ignore({"polygon": [[0, 0], [0.1, 0], [0.1, 0.1]]})
 """

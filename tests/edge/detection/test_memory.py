@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge.actions import Actions
+from edge.control.actions import Actions
 from edge.detection.memory import HOURS, MAX_PLACES, PlaceMemory, Storage
 from edge.detection.place import MAX_GROWTH, MAX_TOLERANCE, MIN_WITHIN
 from edge.detection.regions import Region

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.actions import Actions
+from edge.control.actions import Actions
 from edge.detection.regions import Region
 from edge.detection.suggestions import GRID as COARSE
 from edge.detection.suggestions import KEEP_HOURS, MIN_CANDIDATES, MIN_HOURS, SAVE_INTERVAL_S, Suggestions

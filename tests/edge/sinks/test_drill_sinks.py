@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.soak.rig import Broker
-from edge.actions import Actions
 from edge.config_tables import ClipsSection, NotifySection
+from edge.control.actions import Actions
 from edge.messages import END, PEAK, START, FireEvent
 from edge.run_status import DrillStatus, Link
 from edge.sinks.clips import Clips

@@ -17,7 +17,7 @@ import pytest
 from paho.mqtt import publish
 
 from benchmarks.soak.rig import Broker
-from edge.actions import Actions
+from edge.control.actions import Actions
 from edge.messages import PROBLEM, CameraProblem, CameraState
 from edge.sinks import mqtt_client
 from edge.sinks.homeassistant import discovery

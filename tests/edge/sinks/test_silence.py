@@ -14,12 +14,12 @@ import pytest
 from paho.mqtt import publish
 
 from benchmarks.soak.rig import Broker
-from edge.actions import Actions
-from edge.arming import Arming
 from edge.config_tables import ArmingSection, ClipsSection, NotifySection
+from edge.control.actions import Actions
+from edge.control.arming import Arming
+from edge.control.saved_state import SavedState
 from edge.messages import END, PROBLEM, START, STILL, CameraEvent, FireEvent, Silence
 from edge.run_status import ArmingStatus
-from edge.saved_state import SavedState
 from edge.sinks.clips import Clips
 from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.homeassistant import discovery

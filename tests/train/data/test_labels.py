@@ -112,7 +112,7 @@ def test_rle_gives_the_mask_that_was_encoded(cells: list[bool], height: int, is_
 
 @given(mask=st.binary(min_size=35, max_size=35))
 def test_polygons_of_a_masks_regions_draw_at_least_the_mask(mask: bytes) -> None:
-    from edge.feedback_export import polygons
+    from edge.control.feedback_export import polygons
 
     cells = (np.frombuffer(mask, np.uint8) > 127).reshape(5, 7).astype(np.uint8)
     large = np.kron(cells, np.ones((10, 10), np.uint8))

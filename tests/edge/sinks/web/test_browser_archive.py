@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.actions import Actions, Answer, Arguments
+from edge.control.actions import Actions, Answer, Arguments
 from edge.messages import START
 from edge.sinks.web.sink import WebPage
 from tests.edge.sinks.web.test_archive import CAMERA, FIRE, write_events

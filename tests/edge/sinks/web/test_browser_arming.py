@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from edge.action_client import act
 from edge.config import load_config
+from edge.control.client import act
 from edge.secrets import WEB_PASSWORD
 from tests.support.browser import NEEDS_BROWSER, SCREENSHOT, text
 from tests.support.edge_process import EdgeProcess, edge_process

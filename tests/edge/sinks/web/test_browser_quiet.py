@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge.actions import Actions
+from edge.control.actions import Actions
 from edge.errors import UserError
 from edge.run_status import QuietPlaceStatus, QuietStatus, SuggestedArea
 from edge.secrets import WEB_PASSWORD

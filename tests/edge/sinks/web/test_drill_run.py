@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from benchmarks.soak.rig import Listener
-from edge.action_client import get_state
 from edge.config import Config, load_config
+from edge.control.client import get_state
 from edge.images import read_rgb
 from tests.support.browser import NEEDS_BROWSER, each, text
 from tests.support.edge_process import EdgeProcess, edge_process

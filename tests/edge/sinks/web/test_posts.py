@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edge.actions import Actions, number_argument
+from edge.control.actions import Actions, number_argument
 from edge.secrets import WEB_PASSWORD
 from edge.sinks.web.app import MAX_BODY_BYTES
 from edge.sinks.web.sink import WebPage

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from edge.action_client import act
-from edge.actions import Actions
-from edge.arming import Arming
 from edge.config import Config
 from edge.config_tables import ArmingSection
+from edge.control.actions import Actions
+from edge.control.arming import Arming
+from edge.control.client import act
+from edge.control.saved_state import SavedState
 from edge.errors import UserError
-from edge.saved_state import SavedState
 from edge.secrets import WEB_PASSWORD
 from edge.sinks.web.sink import WebPage
 from tests.support.run_cli import fireseg_edge, refused

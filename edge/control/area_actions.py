@@ -14,10 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from edge.actions import Actions, Answer, Arguments, text_argument
-from edge.area_editor import rounded, with_areas
 from edge.config import Config, Overrides, load_config, read_areas
 from edge.config_schema import read_data
+from edge.control.actions import Actions, Answer, Arguments, text_argument
+from edge.control.area_editor import rounded, with_areas
 from edge.detection.zones import Point, Polygon, Zone
 from edge.errors import UserError, UserErrors
 from edge.files import replacing

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from edge.actions import Actions, Answer, Arguments, number_argument, text_argument
 from edge.config_tables import MAX_DISARM_H, MAX_SNOOZE_MIN, ArmingSection
+from edge.control.actions import Actions, Answer, Arguments, number_argument, text_argument
+from edge.control.saved_state import SavedState
+from edge.control.schedule import Schedule
 from edge.errors import UserError, one_line
 from edge.messages import Silence
 from edge.run_status import ArmingStatus
-from edge.saved_state import SavedState
-from edge.schedule import Schedule
 
 log = logging.getLogger(__name__)
 

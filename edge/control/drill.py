@@ -15,15 +15,15 @@ from datetime import datetime, timedelta
 import cv2
 import numpy as np
 
-from edge.actions import Answer, Arguments
 from edge.camera.capture import TimedFrame
+from edge.control.actions import Answer, Arguments
+from edge.control.saved_state import SavedState
+from edge.control.weekly import last_moment, parse_weekly
 from edge.detection.zones import Cells
 from edge.errors import UserError, one_line
 from edge.flames import PaintedFlame, box_around, lay, resized
 from edge.messages import START, Event, FireEvent, FrameResult
 from edge.run_status import DrillStatus, DrillStep, Link
-from edge.saved_state import SavedState
-from edge.weekly import last_moment, parse_weekly
 
 log = logging.getLogger(__name__)
 

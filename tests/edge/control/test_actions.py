@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.actions import MAX_WAITING, Actions, Arguments, number_argument, text_argument
+from edge.control.actions import MAX_WAITING, Actions, Arguments, number_argument, text_argument
 from edge.errors import UserError
 from tests.support.waiting import TIMEOUT_S
 

@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.control.feedback import JudgedFire, Verdict, list_fires
 from edge.errors import UserError, reason_of
-from edge.feedback import JudgedFire, Verdict, list_fires
 from edge.files import printable, write_private
 from edge.images import list_images, read_gray_or_colour, read_rgb
 from edge.sinks.evidence import FRAME, MASK_SUFFIX

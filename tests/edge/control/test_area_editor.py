@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.area_editor import BOM, rounded, with_areas
 from edge.commands.config import documented_config
 from edge.config import MAX_NAME, read_areas
+from edge.control.area_editor import BOM, rounded, with_areas
 from edge.detection.zones import Point, Zone
 
 Polygon = tuple[Point, ...]

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 
 from edge.camera.pattern import FLAMES_TO_S, PatternCamera
+from edge.control.drill import DELIVERY_S, LATE, PAINT_S, STALE_S, Drill, deepest_point, step_text
+from edge.control.saved_state import SavedState
+from edge.control.weekly import WEEK
 from edge.detection.alarm import AlarmRules
 from edge.detection.views import DetectionSettings
 from edge.detection.zones import Zone, ZoneMap
-from edge.drill import DELIVERY_S, LATE, PAINT_S, STALE_S, Drill, deepest_point, step_text
 from edge.errors import UserError
 from edge.flames import PaintedFlame, lay, resized
 from edge.images import Frame, Map
 from edge.messages import END, START, CameraProblem, FireEvent, FrameResult, Silence
 from edge.model.segmenter import Segmenter
 from edge.run_status import Delivered, DrillStep, Link
-from edge.saved_state import SavedState
-from edge.weekly import WEEK
 from tests.support.factories import RedIsFire, frame, make_detector, result
 
 FPS = 10

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from edge.actions import Actions, Answer, Arguments, text_argument
+from edge.control.actions import Actions, Answer, Arguments, text_argument
 from edge.errors import UserError, one_line, reason_of
 from edge.files import read_limited, write_private
 from edge.sinks.evidence import FRAME, MASK_SUFFIX, VERDICT_SUFFIX, event_of

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.actions import Actions
-from edge.arming import Arming
 from edge.config import load_config
 from edge.config_tables import ArmingSection
+from edge.control.actions import Actions
+from edge.control.arming import Arming
+from edge.control.saved_state import SavedState
+from edge.control.schedule import WEEK_MIN, Schedule
 from edge.errors import UserError
 from edge.messages import Silence
-from edge.saved_state import SavedState
-from edge.schedule import WEEK_MIN, Schedule
 
 BERLIN = ZoneInfo("Europe/Berlin")
 THURSDAY = datetime(2026, 11, 26, 12, tzinfo=BERLIN)

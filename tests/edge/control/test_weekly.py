@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.control.weekly import DAYS, WEEK, last_moment, parse_weekly
 from edge.errors import UserError
-from edge.weekly import DAYS, WEEK, last_moment, parse_weekly
 
 
 @given(now=st.datetimes(min_value=datetime(2000, 1, 10)), day=st.sampled_from(DAYS), minute=st.integers(0, 1439))

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.actions import Actions, Answer
 from edge.config_tables import ClipsSection
+from edge.control.actions import Actions, Answer
+from edge.control.feedback import Verdict, list_fires, register_verdict
 from edge.errors import UserError
-from edge.feedback import Verdict, list_fires, register_verdict
 from edge.images import read_gray_or_colour, read_rgb
 from edge.messages import END, PEAK, START
 from edge.sinks.clips import Clips

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.saved_state import MAX_BYTES, SavedState, state_path
+from edge.control.saved_state import MAX_BYTES, SavedState, state_path
 from tests.support.waiting import wait_for
 
 

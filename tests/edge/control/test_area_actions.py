@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from edge.actions import Actions, Answer
-from edge.area_actions import AreaActions
 from edge.config import Config, load_config
 from edge.config_schema import MAX_BYTES
+from edge.control.actions import Actions, Answer
+from edge.control.area_actions import AreaActions
 from edge.errors import UserError
 from edge.signals import RunControl
 from tests.support.run_cli import leftovers

@@ -17,6 +17,7 @@ from edge.control.actions import Actions
 from edge.control.arming import Arming
 from edge.control.drill import Drill
 from edge.control.feedback import register_verdict
+from edge.control.quiet_actions import register_quiet_actions
 from edge.control.saved_state import SavedState, state_path
 from edge.detection.detector import Detector
 from edge.detection.events import EventTracker
@@ -118,8 +119,7 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
     detector = build_detector(
         config, setup.segmenter, setup.zones, setup.model_sha256, camera.name, clock=time.monotonic, saved=saved
     )
-    detector.memory.offer(actions)
-    detector.suggestions.offer(actions)
+    register_quiet_actions(actions, detector.memory, detector.suggestions)
     max_fps = 0 if every_frame else config.loop.max_fps
     throttle = Throttle(max_fps, slow_when_hot=config.loop.slow_when_hot and not every_frame)
     capture = Capture(

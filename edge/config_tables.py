@@ -16,8 +16,7 @@ from edge.addresses import add_login, check_host, check_source, check_topic, che
 from edge.camera import CAMERA_KINDS, CAMERA_NAMES
 from edge.camera.capture import Replay
 from edge.config_schema import field
-from edge.control.schedule import Schedule
-from edge.control.weekly import parse_weekly
+from edge.control.schedule import Schedule, parse_weekly
 from edge.errors import UserError
 from edge.model.shipped import DEFAULT_MODEL, SHIPPED, find_model
 from edge.secrets import MQTT_PASSWORD, MQTT_USER, SOURCE_LOGIN, WEB_PASSWORD, WEBHOOK_LOGIN, WEBHOOK_SECRET

@@ -18,7 +18,7 @@ import numpy as np
 from edge.camera.capture import TimedFrame
 from edge.control.actions import Answer, Arguments
 from edge.control.saved_state import SavedState
-from edge.control.weekly import last_moment, parse_weekly
+from edge.control.schedule import last_moment, parse_weekly
 from edge.detection.zones import Cells
 from edge.errors import UserError, one_line
 from edge.flames import PaintedFlame, box_around, lay, resized

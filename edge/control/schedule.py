@@ -1,4 +1,4 @@
-"""The weekly schedule of `[arming] disarmed`: windows in local time, such as "Mon-Fri 17:00-19:00"."""
+"""Windows and moments of the week in local time, such as "Mon-Fri 17:00-19:00" and "Sun 10:00"."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from edge.errors import UserError, one_line
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_MIN = 24 * 60
 WEEK_MIN = len(DAYS) * DAY_MIN
+WEEK = timedelta(weeks=1)
 EXPECTED = 'expected days and times, such as "Mon-Fri 17:00-19:00", "Sat,Sun 11:00-13:30" or "Fri 22:00-02:00"'
 _WINDOW = re.compile(r"([a-z, -]+?) +([0-9]{1,2}):([0-9]{2}) *- *([0-9]{1,2}):([0-9]{2})")
+_MOMENT = re.compile(rf"({'|'.join(DAYS)}) ([01]?[0-9]|2[0-3]):([0-5][0-9])")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The minutes of the week in which the alarm is disarmed.
+    """The minutes of the week in which the alarm is disarmed: `[arming] disarmed`.
 
     Example:
         >>> Schedule.parse(["Fri 22:00-02:00"]).is_disarmed(datetime(2026, 11, 27, 23, tzinfo=UTC))
@@ -84,3 +86,23 @@ def _parse_days(text: str) -> list[int]:
         begin, end = DAYS.index(first), DAYS.index(last or first)
         days += [(begin + offset) % len(DAYS) for offset in range((end - begin) % len(DAYS) + 1)]
     return days
+
+
+def parse_weekly(text: str) -> timedelta:
+    """Return a moment of the week as the time since Monday 00:00. Raises `UserError`."""
+    match = _MOMENT.fullmatch(text.strip().lower())
+    if match is None:
+        raise UserError(f'weekly = "{text}"', 'expected a day and a time, such as "Sun 10:00"')
+    return timedelta(days=DAYS.index(match[1]), hours=int(match[2]), minutes=int(match[3]))
+
+
+def last_moment(since_monday: timedelta, now: datetime) -> datetime:
+    """Return the last time, `now` included, at which a weekly moment came.
+
+    Args:
+        since_monday: as returned by `parse_weekly`.
+        now: local time without a time zone.
+    """
+    monday = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=now.weekday())
+    moment = monday + since_monday
+    return moment if moment <= now else moment - WEEK

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from edge.control.actions import Actions, Answer, Arguments, text_argument
 from edge.detection.alarm import zones_of
 from edge.detection.place import Place, PlaceRecorder, last_regions, place_from_json
 from edge.detection.regions import Region
@@ -104,20 +103,6 @@ class PlaceMemory:
         self._seen_s: float | None = None  # time of the last result with a quiet track
         self.quiet_s = 0.0
         """Seconds in which an alarm was not raised because of a quiet place, since the run began."""
-
-    def offer(self, actions: Actions) -> None:
-        """Offer "remember" and "forget" to people."""
-
-        def remember(arguments: Arguments) -> Answer:
-            place = self.remember(text_argument(arguments, "id"))
-            return {"id": place.id, "zone": place.zone, "repeats": place.repeats, "expires": place.expires}
-
-        def forget(arguments: Arguments) -> Answer:
-            self.forget(text_argument(arguments, "id"))
-            return {}
-
-        actions.register("remember", remember)
-        actions.register("forget", forget)
 
     def statuses(self) -> tuple[QuietPlaceStatus, ...]:
         """Return the places that are quiet now."""

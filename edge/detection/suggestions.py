@@ -14,7 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge.control.actions import Actions, Answer, Arguments, text_argument
 from edge.detection.memory import Storage, read_saved
 from edge.detection.regions import Region
 from edge.detection.tracks import Track
@@ -103,15 +102,6 @@ class Suggestions:
         self._saved_s = clock()
         self._suggested: tuple[tuple[CellBox, SuggestedArea], ...] | None = None
         self._monitored: Cells | None = None
-
-    def offer(self, actions: Actions) -> None:
-        """Offer "dismiss" to people."""
-
-        def dismiss(arguments: Arguments) -> Answer:
-            self.dismiss(text_argument(arguments, "id"))
-            return {}
-
-        actions.register("dismiss", dismiss)
 
     def observe(self, tracks: Sequence[Track], t_s: float, quiet: frozenset[int]) -> None:
         """Count the candidates of a result. Where a fire is confirmed, earlier candidates no longer count.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
@@ -13,13 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.config import load_config
 from edge.config_tables import ArmingSection
 from edge.control.actions import Actions
 from edge.control.arming import Arming
 from edge.control.saved_state import SavedState
-from edge.control.schedule import WEEK_MIN, Schedule
-from edge.errors import UserError
 from edge.messages import Silence
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -207,47 +203,3 @@ def test_a_clock_that_is_set_back_again_and_again_does_not_stretch_a_window() ->
         silences.append(world.wait(0.5))
         world.now -= timedelta(minutes=20)
     assert silences == [Silence.DISARMED] * 3 + [None] * 2
-
-
-def test_a_schedule_is_read_and_repeats_each_week() -> None:
-    schedule = Schedule.parse(["Sat-Mon 08:00-9:30", "fri 22:00-02:00", "Sun 23:00 - 24:00"], UTC)
-    monday = datetime(2026, 11, 23, tzinfo=UTC)
-    disarmed = [minute for minute in range(WEEK_MIN) if schedule.is_disarmed(monday + timedelta(minutes=minute))]
-    assert len(disarmed) == 3 * 90 + 240 + 60
-    assert schedule.is_disarmed(monday + timedelta(days=5, hours=1.9, weeks=7))
-    assert schedule.next_change(monday + timedelta(days=6, hours=23)) == monday + timedelta(days=7)
-    assert Schedule.parse([]).next_change(monday) is None
-
-
-def test_a_window_has_its_local_times_when_the_clocks_change() -> None:
-    schedule = Schedule.parse(["Sun 01:00-06:00"], BERLIN)
-    for sunday, hours in ((datetime(2026, 3, 29, 1, tzinfo=BERLIN), 4), (datetime(2026, 10, 25, 1, tzinfo=BERLIN), 6)):
-        end = schedule.next_change(sunday)
-        assert end is not None
-        assert end - sunday.astimezone(UTC) == timedelta(hours=hours)
-
-
-EXPECTED = r"expected days and times, such as \"Mon-Fri 17:00-19:00\""
-
-
-@pytest.mark.parametrize(
-    ("disarmed", "expected"),
-    [
-        ('["Mon 17-19"]', f"{EXPECTED}.*, not 'Mon 17-19'"),
-        ('["Mon-Fry 17:00-19:00"]', EXPECTED),
-        ('["Mon 17:00-17:00"]', EXPECTED),
-        ('["Mon 25:00-26:00"]', EXPECTED),
-        ('["Mon 1:00-2:60"]', EXPECTED),
-        ('["17:00-19:00"]', EXPECTED),
-        ('["Mon-Sun 00:00-24:00"]', "it never arms: expected windows that leave some time out"),
-        ('["Mon-Sun 07:00-19:00", "Mon-Sun 19:00-07:00"]', "it never arms"),
-        ('"Mon 17:00-19:00"', "expected a list of at most 100 texts"),
-        ("[17]", "expected texts in quotes, such as .*, not 17"),
-    ],
-)
-def test_a_wrong_schedule_is_one_sentence(disarmed: str, expected: str, tmp_path: Path) -> None:
-    path = tmp_path / "fireseg.toml"
-    path.write_text(f"[arming]\ndisarmed = {disarmed}\n")
-    with pytest.raises(UserError, match=rf"\[arming\] disarmed = .*: {expected}") as raised:
-        load_config(path)
-    assert len(raised.value.lines) == 1

@@ -15,7 +15,7 @@ import pytest
 from edge.camera.pattern import FLAMES_TO_S, PatternCamera
 from edge.control.drill import DELIVERY_S, LATE, PAINT_S, STALE_S, Drill, deepest_point, step_text
 from edge.control.saved_state import SavedState
-from edge.control.weekly import WEEK
+from edge.control.schedule import WEEK
 from edge.detection.alarm import AlarmRules
 from edge.detection.views import DetectionSettings
 from edge.detection.zones import Zone, ZoneMap

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge.control.actions import Actions
 from edge.detection.memory import HOURS, MAX_PLACES, PlaceMemory, Storage
 from edge.detection.place import MAX_GROWTH, MAX_TOLERANCE, MIN_WITHIN
 from edge.detection.regions import Region
@@ -195,22 +194,16 @@ def test_a_place_on_a_coarser_and_a_finer_grid_covers_no_more_than_before() -> N
 
 
 def test_a_place_can_be_removed_and_an_unknown_fire_is_refused() -> None:
-    places, actions = memory(Clocks()), Actions()
-    places.offer(actions)
+    places = memory(Clocks())
     burn(places, "ongoing", region(), until="")
-
-    def ask(name: str, fire_id: str) -> Any:
-        answer = actions.submit(name, {"id": fire_id}, origin="test")
-        actions.poll()
-        return answer.result()
-
-    assert ask("remember", "ongoing")["expires"] == "2026-11-22T13:00:00+00:00"
+    assert places.remember("ongoing").expires == "2026-11-22T13:00:00+00:00"
     assert is_quiet(places, region())
-    assert ask("forget", "ongoing") == {}
+    places.forget("ongoing")
     assert not is_quiet(places, region())
-    for name, message in (("remember", "the place of fire 'gone' is not known"), ("forget", "no quiet place 'gone'")):
-        with pytest.raises(UserError, match=message):
-            ask(name, "gone")
+    with pytest.raises(UserError, match="the place of fire 'gone' is not known"):
+        places.remember("gone")
+    with pytest.raises(UserError, match="no quiet place 'gone'"):
+        places.forget("gone")
 
 
 def test_places_and_fires_survive_a_restart_bounded_and_damaged_ones_are_left_out(

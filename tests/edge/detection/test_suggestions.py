@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.control.actions import Actions
 from edge.detection.regions import Region
 from edge.detection.suggestions import GRID as COARSE
 from edge.detection.suggestions import KEEP_HOURS, MIN_CANDIDATES, MIN_HOURS, SAVE_INTERVAL_S, Suggestions
@@ -94,13 +93,9 @@ def test_a_dismissed_or_ignored_area_is_not_suggested_again_and_counts_survive_a
     scene.show_hourly(LAMP)
     first, second = scene.areas()
     assert first.candidates > second.candidates == 21
-    actions = Actions()
-    scene.suggestions.offer(actions)
-    answers = [actions.submit("dismiss", {"id": area}, origin="test") for area in (first.id, "gone")]
-    actions.poll()
-    assert answers[0].result() == {}
+    scene.suggestions.dismiss(first.id)
     with pytest.raises(UserError, match="'gone' is not suggested any more"):
-        answers[1].result()
+        scene.suggestions.dismiss("gone")
     scene.show_hourly(LAMP)
     assert scene.areas() == (second,)
     assert scene.suggestions.areas(1 - cells_inside(second.polygon, *GRID).astype(np.uint8)) == ()

@@ -47,18 +47,27 @@ def write_private(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write the file atomically and flush it to disk, so that it survives a power cut."""
+def write_durably(path: Path, data: bytes, *, like: Path | None = None) -> None:
+    """Write the file atomically and flush it to disk, so that it survives a power cut.
+
+    Args:
+        like: a file whose mode and owner it gets.
+    """
     with replacing(path) as temporary, temporary.open("wb") as file:
+        if like:
+            status, own = like.stat(), os.fstat(file.fileno())
+            if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid):
+                os.fchown(file.fileno(), status.st_uid, status.st_gid)
+            os.fchmod(file.fileno(), stat.S_IMODE(status.st_mode))
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with suppress(OSError):  # not supported by every file system
+    with suppress(OSError):  # not supported by every file system
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
             os.fsync(folder)
-    finally:
-        os.close(folder)
+        finally:
+            os.close(folder)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge.errors import one_line
-from export import SHIPPED_MODEL
 from train.data.splits import Split
 from train.evaluation.provenance import read_keras_card
 
@@ -36,7 +34,7 @@ def compare_with_start(model: Path, split: Split, fire_iou: float) -> FineTuning
     start = card.get("start")
     if not isinstance(start, dict):
         return None
-    before = _official(start) or _official(_shipped_card(start.get("sha256")))
+    before = _official(start)
     after = {"sha256": split.sha256, "fire_iou": fire_iou} if before.get("sha256") == split.sha256 else _official(card)
     drop = None
     if before and before.get("sha256") == after.get("sha256"):
@@ -50,12 +48,3 @@ def _official(card: dict[str, Any]) -> dict[str, Any]:
     official = metrics.get(TEST) if isinstance(metrics, dict) else None
     is_measured = isinstance(official, dict) and isinstance(official.get("fire_iou"), float)
     return official if is_measured else {}  # type: ignore[return-value]
-
-
-def _shipped_card(sha256: Any) -> dict[str, Any]:
-    """Return the card of the shipped model with this hash: a card of an older training lacks its start's metrics."""
-    for path in SHIPPED_MODEL.parent.glob("*.json"):
-        card: dict[str, Any] = json.loads(path.read_text())
-        if card.get("sha256") == sha256:
-            return card
-    return {}

@@ -7,7 +7,6 @@ owner, and what it held before is kept beside it, as a `.bak`.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -20,7 +19,7 @@ from edge.control.actions import Actions, Answer, Arguments, text_argument
 from edge.control.area_editor import rounded, with_areas
 from edge.detection.zones import Point, Polygon, Zone
 from edge.errors import UserError, UserErrors
-from edge.files import replacing
+from edge.files import write_durably
 from edge.signals import RunControl
 
 
@@ -102,8 +101,8 @@ class AreaActions:
         self._check(config)
         if after != before:
             target = path.resolve()
-            _replace(target.with_name(f"{target.name}.bak"), before, like=target)
-            _replace(target, after, like=target)
+            write_durably(target.with_name(f"{target.name}.bak"), before, like=target)
+            write_durably(target, after, like=target)
             self._control.reload = True
         return {"revision": config.areas_revision}
 
@@ -122,16 +121,3 @@ def _as_written(zones: Sequence[Zone], ignored: Sequence[Polygon]) -> tuple[list
     """Return the areas in an order that does not depend on where they stand."""
     named = [replace(zone, polygon=rounded(zone.polygon)) for zone in zones]
     return sorted(named, key=lambda zone: zone.name), sorted(map(rounded, ignored))
-
-
-def _replace(path: Path, data: bytes, *, like: Path) -> None:
-    """Write a file durably, with the mode and owner of another. Raises `UserError`."""
-    status = like.stat()
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        own = os.fstat(file.fileno())
-        if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid):
-            os.fchown(file.fileno(), status.st_uid, status.st_gid)
-        os.fchmod(file.fileno(), stat.S_IMODE(status.st_mode))
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -16,7 +16,7 @@ from edge.detection.infrared import HOLD_S, is_colourless
 from edge.detection.view_planner import FPS_WITHOUT_LIMIT
 from edge.detection.zones import ZoneMap
 from edge.evaluation.flames import Flame, bounce
-from edge.flames import lay, resized
+from edge.flames import box_around, lay, resized
 from edge.images import Frame
 from edge.messages import Box
 from edge.model.segmenter import Segmenter
@@ -76,14 +76,10 @@ class Scene:
         return rgb
 
     def box(self, flame: LaidFlame) -> Box:
-        """Return where a flame lies: `lay` moves it into the frame."""
-        rows, columns = self.flame.at(0).shape[:2]
-        frame_rows, frame_columns = self.frames[0].shape[:2]
-        height = min(flame.size, 1.0)
-        width = min(height * columns / rows * frame_rows / frame_columns, 1.0)
-        left = min(max(flame.centre[0] - width / 2, 0.0), 1 - width)
-        top = min(max(flame.centre[1] - height / 2, 0.0), 1 - height)
-        return left, top, left + width, top + height
+        """Return where a flame lies."""
+        image, frame = self.flame.at(0), self.frames[0]
+        aspect = image.shape[1] / image.shape[0] * frame.shape[0] / frame.shape[1]
+        return box_around(flame.centre, flame.size * aspect, flame.size)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,7 @@ from export.report import Gate
 from train.data.splits import Split
 from train.evaluation.provenance import read_keras_card
 
-ROOT = Path(__file__).parents[2]
-SHIPPED = json.loads((ROOT / "models/fireseg-base.json").read_text())
-TEST = SHIPPED["metrics"]["official"]["sha256"]
+TEST = "0f" * 32
 
 
 class Official(Split):
@@ -60,16 +57,6 @@ def test_on_the_official_test_the_measured_figure_counts_elsewhere_that_of_the_c
         compared = compare_with_start(model, split, 0.70)
         assert compared is not None and compared.start == "fireseg-base.keras"
         assert compared.drop == pytest.approx(drop)
-
-
-def test_a_card_without_its_starts_figures_is_compared_with_the_shipped_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ROOT)
-    model = fine_tuned(tmp_path, {"name": "fireseg-base.keras", "sha256": SHIPPED["sha256"]})
-    compared = compare_with_start(model, OFFICIAL, 0.70)
-    assert compared is not None
-    assert compared.drop == pytest.approx(SHIPPED["metrics"]["official"]["fire_iou"] - 0.70)
 
 
 @pytest.mark.parametrize(

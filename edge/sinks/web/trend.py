@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import UserError, counted, reason_of
-from edge.files import read_limited, replacing
+from edge.files import read_limited, write_private
 from edge.messages import FrameResult
 from edge.threads import Worker
 
@@ -150,7 +150,7 @@ class Trend:
     # The writer thread.
 
     def _run(self) -> None:
-        if not self._is_loaded:
+        if not self._is_loaded:  # a thread that failed is started again
             self._load()
             self._is_loaded = True
         while True:
@@ -190,9 +190,7 @@ class Trend:
             rings = {span: ring.copy() for span, ring in self._rings.items()}
         try:
             if is_rewritten or self._path.stat().st_size != SIZE_BYTES:
-                with replacing(self._path) as temporary:
-                    temporary.chmod(0o600)
-                    temporary.write_bytes(header.ljust(HEADER_BYTES) + b"".join(map(bytes, rings.values())))
+                write_private(self._path, header.ljust(HEADER_BYTES) + b"".join(map(bytes, rings.values())))
             else:
                 self._write_newest(rings, now_s)
         except (OSError, UserError) as error:

@@ -35,6 +35,7 @@ GROUND = (
     "edge",
     "edge.child",
     "edge.errors",
+    "edge.event_files",
     "edge.files",
     "edge.http_deadline",
     "edge.image_header",
@@ -68,9 +69,19 @@ EVALUATION_MAY_IMPORT = (
 FORBIDDEN = (
     *((f"edge.{room}", "edge.sinks") for room in ("camera", "model", "detection", "host", "evaluation")),
     *((f"edge.{room}", "edge.loop") for room in ("camera", "model", "detection", "host", "sinks", "evaluation")),
+    *(("edge.control", f"edge.{module}") for module in ("sinks", "assembly", "loop", "status", "evaluation")),
     ("train.data", "train.model"),
 )
 """Packages, and what their modules never import."""
+CONTROL_USERS = {
+    "edge.assembly": "edge.control",
+    "edge.commands": "edge.control",
+    "edge.config_tables": "edge.control.schedule",
+    "edge.loop": "edge.control",
+    "edge.sinks": "edge.control.actions",
+    "edge.status": "edge.control.drill",
+}
+"""Who imports `edge.control`, and which part of it."""
 
 IMPORT_EVERY_MODULE = """
 import importlib, json, pkgutil, sys
@@ -169,6 +180,16 @@ def test_sinks_import_messages_configuration_and_the_ground_floor_alone(graph: G
     allowed = {name for name in PATHS if is_in(name, "edge.sinks")} | set(SINKS_MAY_IMPORT)
     used = {arrow for arrow in arrows(graph) if is_in(arrow[0], "edge.sinks") and is_in(arrow[1], "edge")}
     assert {arrow for arrow in used if arrow[1] not in allowed} == set()
+
+
+def test_control_is_imported_by_what_runs_it_and_sinks_see_its_actions_alone(graph: Graph) -> None:
+    used = {arrow for arrow in arrows(graph) if is_in(arrow[1], "edge.control")}
+    used -= {arrow for arrow in used if is_in(arrow[0], "edge.control")}
+    for user, part in CONTROL_USERS.items():
+        allowed = {arrow for arrow in used if is_in(arrow[0], user) and is_in(arrow[1], part)}
+        assert allowed, f"{user} uses nothing of {part}: forbid it"
+        used -= allowed
+    assert used == set()
 
 
 def test_the_evaluation_imports_what_makes_an_alarm_and_is_imported_by_its_commands_alone(graph: Graph) -> None:

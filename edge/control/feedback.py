@@ -13,10 +13,9 @@ from typing import Any
 
 from edge.control.actions import Actions, Answer, Arguments, text_argument
 from edge.errors import UserError, one_line, reason_of
+from edge.event_files import EVENT_ID, FRAME, MASK_SUFFIX, VERDICT_SUFFIX, event_of
 from edge.files import read_limited, write_private
-from edge.sinks.evidence import FRAME, MASK_SUFFIX, VERDICT_SUFFIX, event_of
 
-FIRE_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]{1,40}-[0-9a-f]{4}")
 FIRE_FILE = re.compile(r"-(start|peak|end|frame-\w+)(-overlay|-mask)?\.(jpg|png)|\.(mp4|webm)")
 """What follows the id in the name of a fire's file; problems of the camera have others."""
 MAX_BYTES = 4096  # of a verdict's file
@@ -69,7 +68,7 @@ def register_verdict(
 
 def give_verdict(folder: Path, id_: str, verdict: Any, time: datetime) -> Verdict | None:
     """Write the verdict on a fire, or remove it if the verdict is empty; return the one before. Raises `UserError`."""
-    if not FIRE_ID.fullmatch(id_):
+    if not EVENT_ID.fullmatch(id_):
         raise UserError(f"id is {one_line(repr(id_))}", "expected that of a fire, such as 20261122T224100Z-stove-3f9a")
     if verdict not in (*Verdict, ""):
         expected = f'expected "{Verdict.FIRE}", "{Verdict.NOT_A_FIRE}", or "" to take it back'
@@ -104,7 +103,7 @@ def list_fires(folder: Path) -> list[JudgedFire]:
     except OSError as error:
         problem = f"{folder} could not be read ({reason_of(error)})"
         raise UserError(problem, "run it as the service's user, or root") from error
-    ids = {match[0] for name in sizes_bytes if (match := re.match(f"{FIRE_ID.pattern}(?=[.-])", name))}
+    ids = {match[0] for name in sizes_bytes if (match := re.match(f"{EVENT_ID.pattern}(?=[.-])", name))}
     files: dict[str, list[str]] = {}
     for name in sizes_bytes:
         if id_ := event_of(name, ids):

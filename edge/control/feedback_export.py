@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from edge.control.feedback import JudgedFire, Verdict, list_fires
 from edge.errors import UserError, reason_of
+from edge.event_files import FRAME, MASK_SUFFIX
 from edge.files import printable, write_private
 from edge.images import list_images, read_gray_or_colour, read_rgb
-from edge.sinks.evidence import FRAME, MASK_SUFFIX
 
 EXPORT_FILE = "feedback.json"  # marks a folder as an export
 FOLDERS = {Verdict.NOT_A_FIRE: "negatives", Verdict.FIRE: "fires"}

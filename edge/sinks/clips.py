@@ -25,12 +25,13 @@ import numpy as np
 
 from edge.config_tables import ClipsSection
 from edge.errors import counted, reason_of
+from edge.event_files import MASK_SUFFIX
 from edge.files import replacing
 from edge.images import Frame, Mask, encode_jpeg, overlay, shrink
 from edge.messages import END, RECOVERED, START, CameraEvent, Event, FireEvent, FrameResult
 from edge.run_status import Delivered, Link
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
-from edge.sinks.evidence import MASK_SUFFIX, Evidence, write_frame, write_mask
+from edge.sinks.evidence import Evidence, write_frame, write_mask
 from edge.sinks.retention import ABANDONED_AFTER_S, Retention
 from edge.sinks.video import MEMORY_DIR, PRIVATE_FILE, PRIVATE_FOLDER, SCRATCH_PREFIX, VideoWriter
 from edge.threads import Worker

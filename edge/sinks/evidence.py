@@ -5,13 +5,14 @@ The first frames matter most, so the time between two of them grows; a fire leav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from edge.event_files import FRAME
 from edge.images import Frame, Mask, encode_jpeg
 from edge.messages import END, PEAK, START, FireEvent, FrameResult
 
@@ -19,7 +20,6 @@ MAX_SIDE_PX = 672  # three tiles of 224 px: training crops from it, and one fram
 JPEG_QUALITY = 95
 SPREAD_FRAMES = 11  # of a fire, beside its peak: they reach to its 57th second
 FIRST_STEP_S, STEP_GROWTH = 0.5, 1.5
-FRAME, MASK_SUFFIX, VERDICT_SUFFIX = "-frame-", "-mask.png", "-verdict.json"
 
 Keep = Callable[[str, Frame, Mask], None]
 """Keeps a frame and its mask under a name."""
@@ -74,16 +74,3 @@ def write_mask(path: Path, mask: Mask) -> None:
     """Write a mask at its own size, as 0 and 255."""
     _, data = cv2.imencode(".png", mask.astype(np.uint8) * 255)
     path.write_bytes(data.tobytes())
-
-
-def event_of(file_name: str, ids: Collection[str]) -> str | None:
-    """Return which of the ids a file belongs to; None if to none.
-
-    Example:
-        >>> event_of("20261122T224100Z-stove-3f9a-start.jpg", {"20261122T224100Z-stove-3f9a"})
-        '20261122T224100Z-stove-3f9a'
-    """
-    stem = file_name.partition(".")[0]
-    while stem and stem not in ids:
-        stem = stem.rpartition("-")[0]
-    return stem or None

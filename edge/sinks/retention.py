@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.errors import counted
-from edge.sinks.evidence import VERDICT_SUFFIX, event_of
+from edge.event_files import VERDICT_SUFFIX, event_of
 
 log = logging.getLogger(__name__)
 

@@ -15,15 +15,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from edge.control.feedback import FIRE_ID
 from edge.errors import UserError, UserErrors, one_line
+from edge.event_files import EVENT_ID, FRAME
 from edge.files import make_folder, printable
 from edge.images import IMAGE_SUFFIXES, Frame, Mask, list_images, read_rgb, write_image
 from train.data.coco import CocoImage, draw, read_coco
 from train.data.fireseg import GROUPS_FILE, read_groups
 from train.data.masks import orientation, read_aligned_mask
 
-EVENT = re.compile(rf"({FIRE_ID.pattern})-frame-")
+EVENT = re.compile(rf"({EVENT_ID.pattern}){FRAME}")
 """In the names of exported frames; annotation tools may put letters before them."""
 
 ReadMask = Callable[[Path, Frame], Mask]

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 from edge.errors import UserError, reason_of
+from edge.event_files import EVENT_ID, VERDICT_SUFFIX
 from edge.files import read_limited
 from edge.image_header import read_header
 from edge.images import encode_jpeg, shrink, to_rgb
@@ -31,12 +32,10 @@ from edge.sinks.video import ascii_link
 
 log = logging.getLogger(__name__)
 
-EVENT_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]{1,60}-[0-9a-f]{4}")
 EVENT_FILE = re.compile(rf"({EVENT_ID.pattern})((?:-[\w-]+)?\.(?:jpg|png|json|mp4|webm))")
 PICTURES = ("peak", "still", "start", "end", "problem", "recovered")
 """Kinds of pictures, the one that shows most first."""
 CLIPS = {".mp4": "video/mp4", ".webm": "video/webm"}
-VERDICT = "-verdict.json"
 MAX_FILES = 50_000  # of the newest events; their names take ten megabytes
 MAX_LISTED = 200  # events of a day
 MAX_RECORD_BYTES = 1 << 16
@@ -157,7 +156,7 @@ class Archive:
 
     def _entry(self, id_: str, suffixes: Suffixes) -> dict[str, Any]:
         record = self._json(f"{id_}.json") if ".json" in suffixes else {}
-        verdict = self._json(f"{id_}{VERDICT}").get("verdict") if VERDICT in suffixes else ""
+        verdict = self._json(f"{id_}{VERDICT_SUFFIX}").get("verdict") if VERDICT_SUFFIX in suffixes else ""
 
         def number(key: str) -> float | None:
             value = record.get(key)

@@ -22,10 +22,11 @@ from edge.config_tables import ClipsSection
 from edge.control.actions import Actions, Answer
 from edge.control.feedback import Verdict, list_fires, register_verdict
 from edge.errors import UserError
+from edge.event_files import event_of
 from edge.images import read_gray_or_colour, read_rgb
 from edge.messages import END, PEAK, START
 from edge.sinks.clips import Clips
-from edge.sinks.evidence import MAX_SIDE_PX, SPREAD_FRAMES, Evidence, event_of, write_frame
+from edge.sinks.evidence import MAX_SIDE_PX, SPREAD_FRAMES, Evidence, write_frame
 from edge.sinks.retention import Retention
 from tests.support.factories import event, result
 from tests.support.waiting import wait_for

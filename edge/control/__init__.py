@@ -1,1 +1,1 @@
-"""What people ask of a run while it runs: actions, and the parts that carry them out."""
+"""Actions on a running camera, such as a snooze or a fire drill, and the parts that carry them out."""

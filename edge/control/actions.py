@@ -1,7 +1,7 @@
-"""Actions that people take on a run: from the page, over MQTT, or from the command line.
+"""Actions on a run, from the page, MQTT or the command line.
 
-Any thread submits an action; the loop's thread carries it out between two frames, so that no part of a run needs a lock
-for it. Actions that read or write a disk run in another thread.
+Any thread may submit an action. The loop's thread carries it out between two frames, so that no part of a run needs a
+lock for it. Actions that read or write a disk run in another thread.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from edge.threads import Worker
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 32  # of each kind: whoever submits faster than the run takes them is refused
+MAX_WAITING = 32  # in each of the two queues; more are refused
 
 Arguments = Mapping[str, Any]
 Answer = dict[str, Any]
 Handler = Callable[[Arguments], Answer]
-"""Carries out an action and returns what to answer. Raises `UserError`, also for wrong arguments."""
+"""Carries out an action and returns its answer. Raises `UserError`, also for wrong arguments."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class Actions:
             self._worker.start()
 
     def submit(self, name: str, arguments: Arguments, *, origin: str) -> Future[Answer]:
-        """Ask for an action; thread-safe, never blocks.
+        """Submit an action; thread-safe, never blocks.
 
         Args:
-            origin: who asks, for the log, such as "page 192.168.1.7".
+            origin: the source of the action, for the log, such as "page 192.168.1.7".
         Returns:
-            The answer to come. Its exception is always a `UserError`.
+            A future for the answer. Its exception is always a `UserError`.
         """
         answer: Future[Answer] = Future()
         handler = self._handlers.get(name)
@@ -85,11 +85,11 @@ class Actions:
         try:
             handler[1].put_nowait(Request(name, arguments, origin, answer))
         except queue.Full:
-            answer.set_exception(UserError(f"{MAX_WAITING} actions wait already", "try again in a moment"))
+            answer.set_exception(UserError(f"{MAX_WAITING} actions are waiting already", "try again in a moment"))
         return answer
 
     def poll(self) -> None:
-        """Carry out what waits for the loop's thread."""
+        """Carry out the actions that wait for the loop's thread."""
         with suppress(queue.Empty):
             while request := self._waiting.get_nowait():
                 self._carry_out(request)
@@ -106,7 +106,7 @@ class Actions:
             self._carry_out(request)
 
     def _carry_out(self, request: Request) -> None:
-        if not request.answer.set_running_or_notify_cancel():  # whoever asked has given up
+        if not request.answer.set_running_or_notify_cancel():  # its sender no longer waits
             return
         try:
             answer = self._handlers[request.name][0](request.arguments)

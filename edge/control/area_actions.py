@@ -1,7 +1,7 @@
 """Actions that change zones and ignored areas in the configuration file, from which the run then reloads them.
 
-Nothing is written unless the new text passes what `fireseg-edge config check` checks. The file keeps its mode and
-owner, and what it held before is kept beside it, as a `.bak`.
+Nothing is written unless the new text passes the checks of `fireseg-edge config check`. The file keeps its mode and
+owner, and the previous text is kept beside it, as a `.bak`.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class AreaActions:
         config = load_config(path, self._overrides, data=after)
         if _as_written(config.zones, config.ignored) != _as_written(zones, ignored):
             raise UserError(
-                f"the areas in {path} are written in an unusual way", "write each as a table, or edit the file"
+                f"the areas in {path} are written in an unsupported way", "write each as a table, or edit the file"
             )
         self._check(config)
         if after != before:
@@ -118,6 +118,6 @@ def _areas(zones: Any, polygons: Any) -> tuple[Sequence[Zone], Sequence[Polygon]
 
 
 def _as_written(zones: Sequence[Zone], ignored: Sequence[Polygon]) -> tuple[list[Zone], list[tuple[Point, ...]]]:
-    """Return the areas in an order that does not depend on where they stand."""
+    """Return the areas in an order that does not depend on their order in the file."""
     named = [replace(zone, polygon=rounded(zone.polygon)) for zone in zones]
     return sorted(named, key=lambda zone: zone.name), sorted(map(rounded, ignored))

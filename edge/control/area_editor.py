@@ -1,4 +1,4 @@
-"""Write zones and ignored areas into the text of a configuration, and leave everything else in it as it is.
+"""Write zones and ignored areas into the text of a configuration, and leave the rest unchanged.
 
 The text is cut at its table headers. Only [[zones]] and [[ignored]] tables that differ are edited, each by tomlkit,
 which keeps its comments; all others keep every byte. tomlkit alone would reorder tables, and take the comment before
@@ -32,9 +32,9 @@ class Area:
 def with_areas(text: str, zones: Sequence[Zone], ignored: Sequence[Polygon], *, comment: str = "") -> str:
     """Return the text of a configuration with these zones and ignored areas, corners rounded to three decimals.
 
-    A table that is there already is recognised by its name, or by half of its corners, and keeps its place, its
-    comments and whatever is equal. New tables follow the last one of their kind, else they end the text. Areas given as
-    an inline array, `zones = […]`, become tables when one of them changes.
+    An existing table is recognised by its name, or by half of its corners, and keeps its place, its comments and its
+    unchanged values. New tables follow the last one of their kind, or end the text. Areas in an inline array,
+    `zones = […]`, become tables when one of them changes.
 
     Args:
         text: a valid configuration.
@@ -58,7 +58,7 @@ def with_areas(text: str, zones: Sequence[Zone], ignored: Sequence[Polygon], *, 
 
 
 def rounded(polygon: Polygon) -> tuple[Point, ...]:
-    """Return the corners as they are written."""
+    """Return the corners with the decimals that are written."""
     return tuple((round(float(x), DECIMALS) + 0.0, round(float(y), DECIMALS) + 0.0) for x, y in polygon)  # no -0.0
 
 
@@ -115,7 +115,7 @@ def _area(table: dict[str, Any]) -> Area:
 
 
 def _matches(existing: dict[int, Area], wanted: Sequence[Area]) -> dict[int, int]:
-    """Return which wanted area each existing table becomes; those that are missing are removed."""
+    """Return the index of the wanted area for each existing table; tables without one are removed."""
     likeness: list[tuple[bool, int, int, int]] = []
     for at, old in existing.items():
         corners = set(old.polygon)

@@ -1,7 +1,7 @@
-"""Arm, disarm and snooze the alarm: by people, and by the weekly schedule. Fires are detected and recorded regardless.
+"""Arm, disarm and snooze the alarm, by actions and by the weekly schedule. Fires are detected and recorded regardless.
 
-What people choose runs on the monotonic clock and survives a restart. No clock that steps or stands, and no restart,
-silences the alarm for longer than the time chosen: a Raspberry Pi without a network does not know the time.
+A chosen silence runs on the monotonic clock and survives a restart. Neither a wall clock that steps or stops nor a
+restart prolongs it: a Raspberry Pi without a network does not know the time.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from edge.run_status import ArmingStatus
 log = logging.getLogger(__name__)
 
 SAVED_STEPS = 60
-"""A silence is saved this often, each time with a step less: what a kill loses ends the silence earlier."""
-ARMED_UNTIL = "armed_until"  # key: the end of a window of the schedule in which somebody armed
+"""A silence is saved this many times, each time with one step less, so that a killed run ends it early, never late."""
+ARMED_UNTIL = "armed_until"  # key: the end of the window of the schedule in which the alarm was armed
 Now = Callable[[], datetime]
 
 
 class Countdown:
-    """A time that somebody chose, in seconds of the monotonic clock, continued after a restart.
+    """The time left of a chosen silence, in seconds of the monotonic clock, continued after a restart.
 
     Args:
         key: of the saved state.
@@ -49,7 +49,7 @@ class Countdown:
             self.stop()
 
     def start(self, duration_s: float) -> None:
-        """Begin again with this duration; 0 stops."""
+        """Restart with this duration; 0 stops."""
         if duration_s <= 0:
             self.stop()
             return
@@ -62,7 +62,7 @@ class Countdown:
         self._saved[self._key] = None
 
     def left_s(self) -> float:
-        """Return the seconds that are left; 0 once they are over."""
+        """Return the seconds left; 0 at the end."""
         if not self._runs:
             return 0.0
         left_s = self._ends_s - self._clock()
@@ -74,7 +74,7 @@ class Countdown:
         return left_s
 
     def close(self) -> None:
-        """Save what is left to the second, for a run that ends in order."""
+        """Save the seconds left, for a run that ends in order."""
         if left_s := self.left_s():
             self._save(left_s)
 
@@ -85,7 +85,7 @@ class Countdown:
         self._saved[self._key] = value if left_s >= 1 else None
 
     def _restored_s(self) -> float:
-        """Return the seconds left of an earlier run: the lesser by the wall clock and by what had not passed."""
+        """Return the seconds left of an earlier run: the smaller of those by the wall clock and those saved."""
         saved = self._saved.get(self._key)
         try:
             until_s = (datetime.fromisoformat(saved["until"]) - self._now()).total_seconds()
@@ -95,11 +95,11 @@ class Countdown:
 
 
 class Arming:
-    """Whether a fire is told to people now. For the loop's thread alone.
+    """Whether fires are notified now. For the loop's thread alone.
 
     Args:
         section: of the configuration.
-        saved: where choices are kept for the next run.
+        saved: keeps silences for the next run.
         clock: monotonic seconds.
         now: the wall clock, in UTC.
         zone: of the schedule; None for the time zone of the machine.
@@ -175,7 +175,7 @@ class Arming:
         return asdict(self.status())
 
     def silence(self) -> Silence | None:
-        """Return why no fire is told to people now; None while fires are told."""
+        """Return why fires are silenced now; None while they are not."""
         return self.status().silence
 
     def status(self) -> ArmingStatus:
@@ -201,14 +201,14 @@ class Arming:
         return status
 
     def close(self) -> None:
-        """Save what is left of a silence."""
+        """Save the time left of a silence."""
         self._disarmed.close()
         self._snoozed.close()
 
     def _window_left_s(self, now: datetime) -> float:
-        """Return for how long the schedule still disarms; 0 outside its windows, and once somebody has armed.
+        """Return for how many seconds the schedule still disarms; 0 outside its windows, and after arming in one.
 
-        A window is left by the wall clock, and at the latest after its length by the monotonic clock.
+        A window ends by the wall clock, or after its length by the monotonic clock, whichever is first.
         """
         end = self._schedule.next_change(now)
         if end is None or not self._schedule.is_disarmed(now):

@@ -1,4 +1,4 @@
-"""Take an action on a run of this machine from the command line, through the address of its live page."""
+"""Send actions to a run on this machine from the command line, through its live page."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ TIMEOUT_S = 30.0
 TOKEN_HEADER = "X-FireSeg-Token"
 
 Ask = Callable[..., dict[str, Any]]
-"""Takes method, path, and optionally headers and body of a request; returns the JSON object of the answer."""
+"""Sends a request with method, path, and optionally headers and body; returns the JSON object of the response."""
 
 
 def act(config: Config, action: str, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Ask the run that serves `[web] listen` for an action and return its answer. Raises `UserError`.
+    """Send an action to the run that serves `[web] listen` and return its answer. Raises `UserError`.
 
     Example:
         >>> act(load_config(Path("fireseg.toml")), "snooze", {"minutes": 60})
@@ -41,9 +41,9 @@ def get_state(config: Config) -> dict[str, Any]:
 
 @contextmanager
 def _run_of(config: Config) -> Iterator[Ask]:
-    """Yield how to ask the run of a configuration. Raises `UserError`, also for failures inside the block."""
+    """Yield a function that sends requests to a run. Raises `UserError`, also for failures inside the block."""
     if not config.web.listen:
-        raise UserError("the run has no live page to take actions", "set [web] listen and password_file")
+        raise UserError("the run has no live page, which takes its actions", "set [web] listen and password_file")
     password = read_secret(WEB_PASSWORD, config.web.password_file)
     if password is None:
         raise UserError("actions need the page's password", f"set {WEB_PASSWORD} or [web] password_file")

@@ -1,7 +1,7 @@
-"""The fire drill: a painted flame in the camera's own frames tries every link from the model to the receivers.
+"""The fire drill: a painted flame in the camera's own frames tests every link from the model to the receivers.
 
-The flame is laid as light over the frames before the detector sees them. Its alarm and events are marked as those of a
-drill and take their usual way; the drill notes when each link had them, or why it did not.
+The flame is laid as light over the frames before the detector processes them. Its alarm and events are marked as a
+drill's and take their usual way; the drill records when each link received them, or why it did not.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ log = logging.getLogger(__name__)
 PAINT_S = 10.0
 """The flame is painted for at most this long; an alarm usually takes one to four seconds."""
 DELIVERY_S = 10.0
-"""Receivers have this long from the alarm on."""
+"""Receivers must have the event within this time of the alarm."""
 HEIGHTS, GROW_S = (0.06, 0.25), 3.0
-"""Height of the flame as a fraction of the frame's, at first and after it has grown."""
+"""Height of the flame as a fraction of the frame's, at first and after it has grown for `GROW_S`."""
 SOOT = 0.85
 MARGIN = 0.03
 """A region may reach this far beyond the flame, as a fraction of the frame: the model's cells are coarse."""
 STALE_S = 10.0
-"""No drill begins without a frame for this long."""
+"""No drill begins if the last frame is older."""
 LATE = timedelta(minutes=5)
-"""A weekly drill does not begin later than this, as after the clock was set."""
+"""A weekly drill that is later than this, such as after the clock was set, is skipped."""
 SEEN, ALARM = "seen", "alarm"
-KEY = "drill"  # in what a restart survives
+KEY = "drill"  # of the saved state
 
 
 @dataclass
 class _Course:
-    """A drill that runs."""
+    """A drill in progress."""
 
     zone: str
     centre: tuple[float, float]
@@ -56,7 +56,7 @@ class _Course:
     painted_s: float | None = None
     """When the flame was painted for the first time."""
     after_ms: dict[str, float] = field(default_factory=dict)
-    """When each link had it, by its name."""
+    """When each link received it, by its name."""
     event: FireEvent | None = None
     alarm_s: float = 0.0
 
@@ -100,13 +100,13 @@ class Drill:
 
     @property
     def status(self) -> DrillStatus | None:
-        """The drill that runs, or the last one."""
+        """The current drill, or the last one."""
         if (course := self._course) is None:
             return self._last
         return DrillStatus(True, course.zone, course.started, self._steps(course), last_passed=self._last_passed)
 
     def start(self, arguments: Arguments) -> Answer:
-        """Begin a drill in `zone`, by default in the first one. Raises `UserError` if there can be none now."""
+        """Begin a drill in `zone`, by default the first. Raises `UserError` if none can begin now."""
         zones = self._zones()
         zone = arguments.get("zone") or next(iter(zones))
         if not isinstance(zone, str) or zone not in zones:
@@ -132,7 +132,7 @@ class Drill:
         return replace(frame, rgb=lay(frame.rgb, flame, course.centre, soot=SOOT), model_rgb=None, drill_box=box)
 
     def observe(self, result: FrameResult, events: Sequence[Event]) -> None:
-        """Note what the detector made of a frame, after the sinks have received it."""
+        """Record the result of a frame, after the sinks have received it."""
         self._result, self._result_s = result, self._clock()
         course = self._course
         if course is None or course.painted_s is None:
@@ -151,7 +151,7 @@ class Drill:
                 course.after_ms[ALARM] = after_ms
 
     def poll(self) -> None:
-        """Begin the weekly drill when it is due; note deliveries, and end the drill when all are in or time is up."""
+        """Begin a weekly drill that is due, record deliveries, and end the drill after the last one or in time."""
         self._poll_weekly()
         course, now_s = self._course, self._clock()
         if course is None:
@@ -168,10 +168,10 @@ class Drill:
             self._finish(course)
 
     def _obstacle(self) -> str:
-        """Return why there can be no drill now; empty if there can."""
+        """Return why no drill can begin now; empty if one can."""
         result = self._result
         if self._course:
-            return "one runs already"
+            return "one is in progress"
         if result is None or self._clock() - self._result_s >= STALE_S:
             return "no frame arrives"
         if result.alarm:
@@ -231,7 +231,7 @@ class Drill:
 
 
 def step_text(step: DrillStep) -> str:
-    """Return one link in words, such as "alarm after 1.6 s" or "webhook: connection refused"."""
+    """Return one link as text, such as "alarm after 1.6 s" or "webhook: connection refused"."""
     if step.problem:
         return f"{step.name}: {step.problem}"
     if step.after_ms is None:

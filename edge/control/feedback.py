@@ -17,13 +17,13 @@ from edge.event_files import EVENT_ID, FRAME, MASK_SUFFIX, VERDICT_SUFFIX, event
 from edge.files import read_limited, write_private
 
 FIRE_FILE = re.compile(r"-(start|peak|end|frame-\w+)(-overlay|-mask)?\.(jpg|png)|\.(mp4|webm)")
-"""What follows the id in the name of a fire's file; problems of the camera have others."""
+"""What follows the id in the name of a fire's file; files of camera problems end differently."""
 MAX_BYTES = 4096  # of a verdict's file
-REMEMBER, FORGET = "remember", "forget"  # actions of a run that keeps quiet what it is told is not a fire
+REMEMBER, FORGET = "remember", "forget"  # the actions of quiet places
 
 
 class Verdict(StrEnum):
-    """What a person says an event was."""
+    """A person's judgement of an event."""
 
     FIRE = "fire"
     NOT_A_FIRE = "not a fire"
@@ -38,7 +38,7 @@ class JudgedFire:
     time: str
     """When the verdict was given, UTC, ISO 8601; empty without one."""
     frames: int
-    """How many frames are kept for training."""
+    """Number of frames kept for training."""
     size_bytes: int
     """Of all its files."""
 
@@ -51,7 +51,7 @@ def register_verdict(
 ) -> None:
     """Offer the action "verdict" on the fires in a folder.
 
-    A run that can keep a place quiet is asked to do so for what is not a fire.
+    "Not a fire" also makes the place of the fire quiet; taking it back ends that.
     """
 
     def handle(arguments: Arguments) -> Answer:

@@ -1,8 +1,8 @@
-"""Write the frames of fires with a verdict as training takes them.
+"""Export the frames of fires with a verdict in the layout of a training set.
 
 OUT/negatives has images/ and groups.csv; OUT/fires also masks/, the predicted masks as a first draft, and coco.json,
-the same masks as polygons for annotation tools. A later export into the same folder adds and removes frames, and
-leaves those that are there as they are: their masks may have been corrected.
+the same masks as polygons for annotation tools. A later export into the same folder adds and removes frames, and does
+not change existing ones: their masks may have been corrected.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PRIVATE_FOLDER = 0o700
 
 @dataclass(frozen=True)
 class ExportedSet:
-    """How much is in one set of an export."""
+    """The size of one set of an export."""
 
     name: str
     images: int
@@ -41,7 +41,7 @@ class ExportedSet:
 
 
 def export_feedback(folder: Path, out: Path) -> list[ExportedSet]:
-    """Write the frames of a folder of clips into `out` and return what is there. Raises `UserError`.
+    """Export the frames of a folder of clips to `out` and return its sets. Raises `UserError`.
 
     Example:
         >>> export_feedback(Path("events"), Path("feedback"))
@@ -96,14 +96,14 @@ def copy_frames(folder: Path, fire: JudgedFire, target: Path) -> None:
 
 
 def remove_frames(fire: JudgedFire, target: Path) -> None:
-    """Delete what an earlier export wrote for a fire under another verdict."""
+    """Delete the files of a fire that an earlier export wrote under another verdict."""
     for part in ("images", "masks"):
         for path in (target / part).glob(f"{fire.id}{FRAME}*"):
             path.unlink()
 
 
 def write_lists(target: Path) -> ExportedSet:
-    """Write groups.csv, and coco.json if there are masks; return how much is there."""
+    """Write groups.csv, and coco.json if there are masks; return the size of the set."""
     images = list_images(target / "images")
     groups = [(path.stem, path.stem.rpartition(FRAME)[0] or path.stem) for path in images]
     text = io.StringIO()
@@ -143,7 +143,7 @@ def polygons(mask: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.int32]]:
     """Yield the outline of each connected region, N x 2 pixels with at least three corners."""
     contours, _ = cv2.findContours((mask > 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     for contour in contours:
-        if len(contour) < 3:  # a pixel or a line, which no tool takes as a polygon
+        if len(contour) < 3:  # a pixel or a line is not a valid polygon
             x, y, width, height = cv2.boundingRect(contour)
             contour = np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)], np.int32)
         yield contour.reshape(-1, 2).astype(np.int32)

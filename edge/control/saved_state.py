@@ -1,6 +1,6 @@
-"""What a run must remember after a restart: a small JSON object on disk, written in another thread.
+"""State that survives a restart: a small JSON object on disk for each camera, written in another thread.
 
-One file for each camera: it says what people asked for, such as a snooze, and never holds pictures.
+It holds settings made by actions, such as a snooze, and never pictures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CLOSE_S = 0.5
 class SavedState:
     """Values by key, read once and written whenever one changes.
 
-    A file that cannot be read is logged and counts as empty; one that cannot be written is logged once and tried again.
+    A file that cannot be read is logged and counts as empty; one that cannot be written is logged once and retried.
 
     Args:
         path: of the file; its folder is created with the first value.
@@ -54,7 +54,7 @@ class SavedState:
             return self._values.get(key, default)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        """Keep a value that JSON can hold; None removes it. Never waits for the disk."""
+        """Set a value that JSON can represent; None removes it. Never waits for the disk."""
         with self._lock:
             if self._values.get(key) == value:
                 return
@@ -67,7 +67,7 @@ class SavedState:
             self._worker.start()
 
     def close(self) -> None:
-        """Write what has changed, within half a second."""
+        """Write pending changes, within half a second."""
         self._closing = True
         self._changed.set()
         if self._worker:
@@ -89,7 +89,7 @@ class SavedState:
             write_durably(self._path, f"{text}\n".encode())
         except (UserError, OSError) as error:
             if not self.problem:
-                log.error("what was set is lost with a restart: %s", reason_of(error))
+                log.error("arming, quiet places and drills will be lost with a restart: %s", reason_of(error))
             self.problem = reason_of(error)
             return
         if self.problem:
@@ -110,6 +110,8 @@ def _read(path: Path) -> dict[str, Any]:
         if not isinstance(values, dict):
             raise ValueError("not a JSON object")
     except (UserError, ValueError, RecursionError) as error:
-        log.error("%s is ignored (%s): what was set before this start is lost", path, reason_of(error))
+        log.error(
+            "%s is ignored (%s): arming, quiet places and drills so far are lost", path, reason_of(error)
+        )
         return {}
     return values

@@ -35,7 +35,7 @@ MAX_CANDIDATES = 8
 MAX_MEASURED, MAX_MEASURED_IN_ALARM = 12, 3
 """Tracks per frame whose flicker is measured: it bounds the time that a frame takes."""
 DRILL_PART = 0.5
-"""A track is the flame that a fire drill paints if at least this part of its box lies where it is painted."""
+"""A track belongs to a fire drill if at least this part of its box lies where the flame is painted."""
 
 
 class Detector:
@@ -72,7 +72,7 @@ class Detector:
         self.memory = memory or PlaceMemory(now=events.now)
         self.suggestions = suggestions or Suggestions(now=events.now)
         self._quiet: frozenset[int] = frozenset()  # tracks that raise no alarm in the last result
-        self.silence: Callable[[], Silence | None] = lambda: None  # why no fire is told to people now
+        self.silence: Callable[[], Silence | None] = lambda: None  # why fires are silenced now
         self._clock = clock
         self._passes_per_frame = passes_per_frame
         self._health = CameraHealth()
@@ -133,8 +133,8 @@ class Detector:
     def process(self, frame: TimedFrame) -> tuple[FrameResult, list[Event]]:
         """Return the result of a frame and the events it triggers.
 
-        While a fire drill paints a flame, other tracks raise real alarms as ever. What burns in its place when it ends
-        is a new track, and real.
+        During a fire drill, tracks outside the painted flame raise real alarms. A fire in its place after the drill is
+        a new track, and real.
         """
         started_s = self._clock()
         model_rgb = frame.model_rgb
@@ -172,7 +172,7 @@ class Detector:
             fire_share=self._zones.fire_share(mask),
             shares=self._zones.shares(mask),
             alarms=alarms,
-            # The picture of a real fire must not be taken for that of a drill.
+            # Without the label on a real fire, even during a drill.
             rgb=labelled(frame.rgb) if is_drill and not any(alarms.values()) else frame.rgb,
             mask=mask,
             passes=len(views),

@@ -1,8 +1,8 @@
 """Fire events: start, peak and end of an alarm, for messages and clips.
 
 "start" is published at once, "end" when the alarm is cleared. A "peak" follows when the largest fire area has stood for
-some seconds, and again after considerable growth. Each fire has at least one peak before its end. "still" says that a
-fire goes on which is no longer silenced.
+some seconds, and again after considerable growth. Each fire has at least one peak before its end. "still" is published
+when a silence ends and the fire goes on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edge.messages import END, PEAK, START, STILL, Event, FireEvent, FrameResult
 
 PEAK_HOLD_S = 3.0  # a largest area is a peak after this long without a larger one
 GROWTH = 1.5  # least factor from one published peak to the next
-ACKNOWLEDGED_GROWTH = 2.0  # an acknowledged fire that grows by more than this factor is told again
+ACKNOWLEDGED_GROWTH = 2.0  # an acknowledged fire that grows by more than this factor is silent no longer
 AREA_WINDOW_S = 3.0  # the area of a fire is the largest of this time: flames flicker
 
 
@@ -46,14 +46,14 @@ class ActiveFire:
     published_share: float = 0.0
     """The largest published peak."""
     silence: Silence | None = None
-    """Why people are not told of it, as of the last result."""
+    """Why it is silenced, as of the last result; None if it is not."""
     acknowledged_share: float | None = None
-    """Its area when it was acknowledged; None if it was not, or has grown since."""
+    """Its area when it was acknowledged; None if it was not acknowledged, or has grown since."""
     recent: deque[tuple[float, float]] = field(default_factory=deque)
     """Source time in seconds and area fraction of the last results."""
 
     def add(self, result: FrameResult) -> None:
-        """Note the area in a result; an acknowledged fire that has grown is acknowledged no longer."""
+        """Record the area in a result. Growth ends an acknowledgement."""
         share = result.shares[self.zone]
         if share > self.peak_share:
             self.peak = result

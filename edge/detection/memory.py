@@ -1,4 +1,4 @@
-"""Quiet places: where something was not a fire, the same place and look raise no alarm for a time.
+"""Quiet places: after an alarm that was not a fire, the same look at the same place raises no alarm for a time.
 
 The time grows with each repetition. A place never covers more than the region did, and a region that grows to more than
 twice its size, reaches out of it or looks different raises an alarm. See `edge.detection.place`.
@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 HOURS = (1, 4, 16, 64, 168)
 """How long a place stays quiet, by the number of times that it was not a fire."""
 KEEP = timedelta(days=7)
-"""A place is remembered this long after its time, so that the next time is longer."""
+"""A place is kept this long after its quiet time, so that the next one is longer."""
 MAX_FIRES = MAX_PLACES = 50
 MAX_SAVED_LETTERS = 250_000  # of each of the two lists
-LOG_INTERVAL_S = 600.0  # a place that raises no alarm again is logged after this long without
-MAX_GAP_S = 10.0  # between two results that count as one time
+LOG_INTERVAL_S = 600.0  # a place is logged again after this long without use
+MAX_GAP_S = 10.0  # between two results that count as continuous
 FIRES, PLACES = "fire_places", "quiet_places"
 Value = TypeVar("Value")
 
@@ -73,10 +73,10 @@ class QuietPlace:
 class PlaceMemory:
     """The quiet places of a run, and the places of its last fires.
 
-    A time ends by the monotonic or by the wall clock, whichever is first: a wall clock that steps cannot prolong it.
+    The quiet time ends by the monotonic or the wall clock, whichever is first: a clock that steps cannot prolong it.
 
     Args:
-        saved: where they survive a restart.
+        saved: keeps them for the next run.
         now: the wall clock.
 
     Example:
@@ -102,7 +102,7 @@ class PlaceMemory:
         self._used_s: dict[str, float] = {}
         self._seen_s: float | None = None  # time of the last result with a quiet track
         self.quiet_s = 0.0
-        """Seconds in which an alarm was not raised because of a quiet place, since the run began."""
+        """Seconds in which a quiet place kept an alarm from being raised, since the run began."""
 
     def statuses(self) -> tuple[QuietPlaceStatus, ...]:
         """Return the places that are quiet now."""
@@ -149,7 +149,7 @@ class PlaceMemory:
         return frozenset(quiet)
 
     def observe(self, tracks: Sequence[Track], t_s: float, zones: Mapping[str, Cells], events: Sequence[Event]) -> None:
-        """Collect the places of the fires that last, and keep those of the last fires.
+        """Record the places of fires in progress, and keep those of the last fires.
 
         Args:
             tracks: those that raise alarms.
@@ -171,7 +171,7 @@ class PlaceMemory:
         changed = [event for event in events if isinstance(event, FireEvent) and event.id in self._recorders]
         for event in changed:
             if event.kind != START and (place := self._recorders[event.id].place()):
-                self._fires.pop(event.id, None)  # so that it is the newest
+                self._fires.pop(event.id, None)  # moves it to the end
                 self._fires[event.id] = place
             if event.kind == END:
                 del self._recorders[event.id]
@@ -214,7 +214,7 @@ class PlaceMemory:
         used_s = self._used_s.get(place.id)
         if used_s is None or not 0 <= t_s - used_s <= LOG_INTERVAL_S:
             until = self._statuses[place.id].expires
-            log.info("no alarm at a quiet place in %s (fire %s was none), until %s", place.zone, place.id, until)
+            log.info("no alarm at a quiet place in %s until %s: %s was not a fire", place.zone, until, place.id)
         self._used_s[place.id] = t_s
 
 
@@ -239,5 +239,5 @@ def read_saved(saved: Storage, key: str, parse: Callable[[Any], Value]) -> list[
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
             damaged += 1
     if damaged:
-        log.error("%d of the saved %s are damaged: they are forgotten", damaged, key.replace("_", " "))
+        log.error("%d of the saved %s are damaged and ignored", damaged, key.replace("_", " "))
     return values

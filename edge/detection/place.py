@@ -1,4 +1,4 @@
-"""Places: where something raised an alarm and how it looked. Values and pure functions.
+"""Places: where a fire or false alarm was, and how it looked. Values and pure functions.
 
 A place has a spot for each region with its own look, such as a lamp and its reflection. A spot is compared with a
 region, never widened: cells that the region did not have are not part of it.
@@ -20,9 +20,9 @@ from edge.detection.tracks import Track, shared_cells
 from edge.messages import Polygon
 
 MIN_WITHIN = 0.8
-"""A region is at a spot if at least this part of its cells lies there."""
+"""A region is at a spot if at least this part of its cells lies in it."""
 MAX_GROWTH = 2.0
-"""A region that is larger than the spot's largest by more than this factor is something else."""
+"""A region larger than the spot's largest by more than this factor is something else."""
 MIN_OFTEN = 0.1
 """A cell belongs to a spot if it was part of the region in at least this part of the frames. A spot that was seen in
 fewer of the fire's frames does not belong to its place."""
@@ -33,7 +33,7 @@ MAX_FRAMES = 10_000  # counted frames; older ones then count half
 COLOUR_TOLERANCE, SPREAD_WEIGHT, MAX_TOLERANCE = 20.0, 2.0, 45.0
 """How far the mean colour may differ, in grey levels: a fixed part, and more if it varied before."""
 LOOK_S, MAX_LOOKS = 1.0, 5
-"""A track is judged by its last sightings, since one that flickers changes its outline with every frame."""
+"""Several sightings of a track are compared, since one that flickers changes its outline with every frame."""
 MAX_SIDE = 4096  # of a saved grid, in cells
 MAX_POLYGONS = 8
 CONTOUR_SCALE = 3  # contours pass through the middle of pixels: of a third of a cell, they follow its edges
@@ -64,7 +64,7 @@ class Spot:
         )
 
     def has(self, region: Region) -> bool:
-        """Return whether a region on the same grid lies here, is not much larger, and looks like it."""
+        """Return whether a region on the same grid lies in the spot, is not much larger, and looks the same."""
         if region.grid != self.region.grid or region.share > MAX_GROWTH * self.share:
             return False
         if not (self.region.left < region.right and region.left < self.region.right and self.looks_like(region)):
@@ -72,13 +72,13 @@ class Spot:
         return shared_cells(region, self.region) >= MIN_WITHIN * region.area
 
     def is_again(self, other: Spot) -> bool:
-        """Return whether another spot is this one again: they share half of their cells, and look alike."""
+        """Return whether another spot is the same: they share half of their cells, and look alike."""
         there = other.on_grid(self.region.grid).region
         shared = shared_cells(there, self.region)
         return shared >= MIN_SHARED * max(there.area, self.region.area) and self.looks_like(other.region)
 
     def joined(self, earlier: Spot) -> Spot:
-        """Return this spot with an earlier one that it is again: a region may look like either."""
+        """Return this spot merged with an earlier one: a region may look like either."""
         there = earlier.on_grid(self.region.grid).region
         left, top = min(self.region.left, there.left), min(self.region.top, there.top)
         right, bottom = max(self.region.right, there.right), max(self.region.bottom, there.bottom)
@@ -93,7 +93,7 @@ class Spot:
         return replace(self, region=region, share=max(self.share, earlier.share), spread=_rgb(spread))
 
     def polygons(self) -> tuple[Polygon, ...]:
-        """Return the outlines of its largest parts, as fractions of the frame, for people to see."""
+        """Return the outlines of its largest parts, as fractions of the frame, for the page."""
         fine = self.region.cells.repeat(CONTOUR_SCALE, axis=0).repeat(CONTOUR_SCALE, axis=1)
         contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         height, width = self.region.grid
@@ -141,7 +141,7 @@ class Place:
         return replace(self, spots=tuple(spot.on_grid(grid) for spot in self.spots))
 
     def is_of(self, regions: Sequence[Region]) -> bool:
-        """Return whether most of a track's `last_regions` were here."""
+        """Return whether most of a track's `last_regions` lie in the place."""
         misses = 0
         for region in regions:
             misses += not any(spot.has(region) for spot in self.spots)
@@ -150,11 +150,11 @@ class Place:
         return bool(regions)
 
     def is_again(self, other: Place) -> bool:
-        """Return whether another place has a spot of this one."""
+        """Return whether another place shares a spot with this one."""
         return any(spot.is_again(there) for spot in self.spots for there in other.spots)
 
     def joined(self, earlier: Place) -> Place:
-        """Return this place with what an earlier one adds."""
+        """Return this place merged with an earlier one."""
         spots = list(self.spots)
         for there in earlier.spots:
             same = next((index for index, spot in enumerate(spots) if spot.is_again(there)), None)
@@ -165,7 +165,7 @@ class Place:
         return replace(self, spots=tuple(spots[:MAX_SPOTS]))
 
     def polygons(self) -> tuple[Polygon, ...]:
-        """Return its outlines, as fractions of the frame, for people to see."""
+        """Return its outlines, as fractions of the frame, for the page."""
         return tuple(polygon for spot in self.spots for polygon in spot.polygons())
 
     def as_json(self) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class Place:
 
 
 def last_regions(track: Track) -> list[Region]:
-    """Return the last regions of a track, by which it is judged, the newest first."""
+    """Return the last regions of a track, which are compared with places, the newest first."""
     seen = (sighting for sighting in reversed(track.sightings) if sighting.region)
     last = itertools.islice(seen, MAX_LOOKS)
     return [each.region for each in last if each.region and each.t_s >= track.seen_s - LOOK_S]
@@ -228,7 +228,7 @@ class PlaceRecorder:
             spot = next((spot for spot in self._spots if spot.fits(region)), None)
             if spot is None:
                 if len(self._spots) >= MAX_SPOTS:
-                    continue  # more than the place of one thing: it raises an alarm again
+                    continue  # too many for one place: the next such region raises an alarm
                 spot = SpotRecorder(region.grid)
                 self._spots.append(spot)
             spot.add(region)
@@ -253,7 +253,7 @@ class SpotRecorder:
         self._share = 0.0
 
     def fits(self, region: Region) -> bool:
-        """Return whether a region continues it: it was here for the greater part, and looks about the same."""
+        """Return whether a region belongs to it: at least half lies in it, and it looks about the same."""
         mean = self._colour / self.regions
         if max(abs(was - now) for was, now in zip(mean, region.colour, strict=True)) > MAX_TOLERANCE:
             return False

@@ -1,6 +1,7 @@
 """Suggested ignored areas: parts of the frame that show possible fire again and again, and never a fire.
 
-Each candidate track is counted once, by the hour and its box on a coarse grid. Nothing is ignored until people say so.
+Each candidate track is counted once, by the hour and its box on a coarse grid. Nothing is ignored unless a person
+accepts it.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ MIN_SEEN_S = 3.0
 MIN_CANDIDATES, MIN_HOURS = 20, 3
 """An area is suggested with this many candidates, in this many different hours."""
 MAX_SHARE = 0.25
-"""Larger areas are not suggested: rain and headlights are everywhere, and fires may be, too."""
+"""Larger areas are not suggested: candidates all over the frame, such as rain, say nothing about a place."""
 KEEP_HOURS = 7 * 24
 MAX_COUNTS = 300  # of an hour and a box; less than 10 kB in the file
 MAX_DISMISSED = 50
-MIN_SAME = 0.5  # of two boxes, or of an area and what was dismissed: the same place
+MIN_SAME = 0.5  # overlap of two boxes, or of an area and a dismissed one, that makes them the same
 SAVE_INTERVAL_S = 600.0  # an SD card wears out
 COUNTS, DISMISSED = "candidates", "dismissed_areas"
 
@@ -81,7 +82,7 @@ class Suggestions:
     """Counts the candidates of a run, and suggests areas.
 
     Args:
-        saved: where the counts survive a restart; they are written every ten minutes.
+        saved: keeps the counts for the next run; they are written every ten minutes.
         now: the wall clock.
         clock: monotonic seconds.
     """
@@ -97,7 +98,7 @@ class Suggestions:
         self._now, self._clock = now, clock
         self._counts = read_saved(self._saved, COUNTS, _count_from_json)[-MAX_COUNTS:]
         self._dismissed = read_saved(self._saved, DISMISSED, _box_from_json)[-MAX_DISMISSED:]
-        self._done: set[int] = set()  # tracks that were counted, or confirmed
+        self._done: set[int] = set()  # tracks that were counted
         self._is_new = False  # whether a count is not saved yet
         self._saved_s = clock()
         self._suggested: tuple[tuple[CellBox, SuggestedArea], ...] | None = None
@@ -122,7 +123,7 @@ class Suggestions:
             self.save()
 
     def save(self) -> None:
-        """Keep the counts, such as at the end of a run."""
+        """Save the counts, such as at the end of a run."""
         self._is_new, self._saved_s = False, self._clock()
         self._saved[COUNTS] = [count.as_json() for count in self._counts]
 
@@ -147,7 +148,7 @@ class Suggestions:
         """Do not suggest an area again. Raises `UserError` if it is not suggested."""
         box = next((box for box, area in self._suggested or () if area.id == area_id), None)
         if box is None:
-            raise UserError(f"the area {one_line(area_id)!r} is not suggested any more", "reload the page")
+            raise UserError(f"the area {one_line(area_id)!r} is no longer suggested", "reload the page")
         self._dismissed = [*self._dismissed, box][-MAX_DISMISSED:]
         self._saved[DISMISSED] = [each.as_json() for each in self._dismissed]
         self._suggested = None
@@ -169,7 +170,7 @@ class Suggestions:
 
 
 def find_areas(counts: Sequence[CandidateCount], monitored: Cells) -> list[tuple[CellBox, SuggestedArea]]:
-    """Return where candidates were frequent, with the bounding box, the one with most candidates first.
+    """Return the areas with frequent candidates and their bounding boxes, the one with most candidates first.
 
     Args:
         monitored: cells of the coarse grid, 0 or 1.

@@ -67,7 +67,7 @@ def test_too_many_actions_are_refused_until_the_loop_has_carried_some_out() -> N
     actions = Actions()
     actions.register("where", thread_name)
     asked = [actions.submit("where", {}, origin="test") for _ in range(MAX_WAITING + 1)]
-    assert str(asked[-1].exception()) == f"{MAX_WAITING} actions wait already: try again in a moment"
+    assert str(asked[-1].exception()) == f"{MAX_WAITING} actions are waiting already: try again in a moment"
     actions.poll()
     assert all(each.result() for each in asked[:-1])
 

@@ -214,7 +214,7 @@ def test_no_drill_begins_while_one_runs_a_fire_burns_or_the_camera_is_blind(rehe
     with pytest.raises(UserError, match="there is no zone 'attic': expected one of frame"):
         rehearsal.drill.start({"zone": "attic"})
     rehearsal.drill.start({})
-    with pytest.raises(UserError, match="one runs already"):
+    with pytest.raises(UserError, match="one is in progress"):
         rehearsal.drill.start({})
     rehearsal.run(2)
     rehearsal.time_s += STALE_S

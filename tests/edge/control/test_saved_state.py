@@ -71,7 +71,7 @@ def test_a_disk_that_cannot_be_written_is_logged_once_and_tried_again(
         wait_for(lambda: not state.problem and content(blocker / "camera.json") == {"a": 1, "b": 2})
     messages = [record.message for record in caplog.records]
     assert len(messages) == 2
-    assert messages[0].startswith("what was set is lost with a restart: ")
+    assert messages[0].startswith("arming, quiet places and drills will be lost with a restart: ")
     assert messages[1].endswith("camera.json is written again")
 
 

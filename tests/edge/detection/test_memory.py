@@ -231,4 +231,4 @@ def test_places_and_fires_survive_a_restart_bounded_and_damaged_ones_are_left_ou
     ]
     saved["quiet_places"] = [7, *(entries[0] | change for change in changes), entries[1]]
     assert [each.id for each in memory(clocks, saved).statuses()] == [entries[1]["id"]]
-    assert "7 of the saved quiet places are damaged" in caplog.text
+    assert "7 of the saved quiet places are damaged and ignored" in caplog.text

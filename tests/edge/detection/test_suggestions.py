@@ -94,7 +94,7 @@ def test_a_dismissed_or_ignored_area_is_not_suggested_again_and_counts_survive_a
     first, second = scene.areas()
     assert first.candidates > second.candidates == 21
     scene.suggestions.dismiss(first.id)
-    with pytest.raises(UserError, match="'gone' is not suggested any more"):
+    with pytest.raises(UserError, match="'gone' is no longer suggested"):
         scene.suggestions.dismiss("gone")
     scene.show_hourly(LAMP)
     assert scene.areas() == (second,)

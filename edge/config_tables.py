@@ -1,6 +1,6 @@
-"""The tables of the configuration that have no room of their own: each key with default, bounds and description.
+"""The tables of the configuration: each key with default, bounds and description.
 
-[alarm] and [detection] are in `edge.detection`, `alarm.py` and `views.py`.
+[alarm] and [detection] are in `edge/detection/alarm.py` and `views.py`.
 """
 
 from __future__ import annotations
@@ -112,11 +112,11 @@ class ArmingSection:
     disarmed: tuple[str, ...] = field(
         (),
         'When the alarm is disarmed each week, in local time, such as ["Mon-Fri 17:00-19:00", "Fri 22:00-02:00"]. '
-        "Fires are recorded and shown, and nobody is notified.",
+        "Fires are recorded and shown, but not notified.",
         check=Schedule.parse,
     )
-    disarm_h: float = field(12.0, "For how many hours disarm lasts, if not said.", low=0.01, high=MAX_DISARM_H)
-    snooze_min: float = field(60.0, "For how many minutes a snooze lasts, if not said.", low=1, high=MAX_SNOOZE_MIN)
+    disarm_h: float = field(12.0, "Hours that disarming lasts by default.", low=0.01, high=MAX_DISARM_H)
+    snooze_min: float = field(60.0, "Minutes that a snooze lasts by default.", low=1, high=MAX_SNOOZE_MIN)
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ class ClipsSection:
     max_days: float = field(30.0, "Age limit of images and clips in days.", low=0.01, high=36_500)
     feedback_mb: float = field(
         200.0,
-        "Size limit of fires with a verdict, in megabytes: they are kept for training, without an age limit; 0 keeps "
-        "none, and no frames for training.",
+        "Size limit of fires with a verdict, in megabytes; they have no age limit. 0 keeps neither them nor frames for "
+        "training.",
         low=0,
         high=1e6,
     )
@@ -170,7 +170,7 @@ class MqttSection:
     )
     snapshots: bool = field(True, "Send an image with each event.")
     commands: bool = field(
-        True, "Take actions from NAME/command, such as a snooze. Whoever may publish there can silence the camera."
+        True, "Accept actions from NAME/command, such as a snooze. Anyone who may publish there can silence the camera."
     )
 
 

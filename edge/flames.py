@@ -49,7 +49,7 @@ def lay(scene: Frame, flame: Frame, centre: tuple[float, float], *, soot: float 
 
     Args:
         centre: of the flame, as fractions of the scene; the flame is moved and cut to lie inside.
-        soot: how much of the scene its brightest parts hide, 0..1; without, a flame before a white wall is invisible.
+        soot: how much of the scene its brightest parts hide, 0..1; with 0, a flame before a white wall is invisible.
     """
     height, width = scene.shape[:2]
     flame = flame[:height, :width]

@@ -42,7 +42,7 @@ class CameraProblem(StrEnum):
 
 
 class Silence(StrEnum):
-    """Why an alarm is raised without telling people: it is recorded, shown and published all the same."""
+    """Why an alarm is silenced: it is recorded, shown and published, but not notified."""
 
     DISARMED = "disarmed"
     SNOOZED = "snoozed"
@@ -60,7 +60,7 @@ class TrackStatus:
     confirmed: bool
     """Whether it counts as fire: seen often enough, for long enough, flickering and in place."""
     quiet: bool = False
-    """Whether it raises no alarm, since it is at a quiet place."""
+    """Whether it is at a quiet place, and therefore raises no alarm."""
     drill: bool = False
     """Whether it is the flame that a fire drill paints."""
 
@@ -113,11 +113,11 @@ class FrameResult:
     """Whether regions and alarms are suspended because the frame has no colour; mask and shares are the model's."""
     camera_problem: CameraProblem | None = None
     silences: Mapping[str, Silence] = field(default_factory=dict)
-    """Why each zone is silent, by its name; a zone that would sound is missing."""
+    """Why each zone is silenced, by its name; zones that are not are missing."""
     drill: bool = False
     """Whether a fire drill paints a flame into the frame, or has just ended."""
     drill_alarms: Mapping[str, bool] = field(default_factory=dict)
-    """Whether the painted flame raises the alarm of each zone; `alarms` are raised by real fires alone."""
+    """Whether the painted flame raises the alarm of each zone; only real fires raise those of `alarms`."""
 
     @property
     def alarm(self) -> bool:
@@ -182,7 +182,7 @@ class FireEvent:
     paused: bool = False
     """Whether detection is paused under infrared light: an alarm that ends then may have ended because of that."""
     silence: Silence | None = None
-    """Why people are not told of it; None while they are."""
+    """Why it is silenced; None if it is not."""
     drill: bool = False
     """Whether the flame was painted into the frame by a fire drill."""
 

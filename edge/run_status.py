@@ -1,4 +1,4 @@
-"""What a run says about itself once a second, to every sink: camera, machine, deliveries, failures."""
+"""The status of a run, published to every sink once a second: camera, machine, deliveries, failures, actions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OPTIONAL_THREADS = {"host status", "reload", "stdout writer", "stderr writer"}
 
 @dataclass(frozen=True)
 class Delivered:
-    """An event that has arrived."""
+    """An event that a receiver has."""
 
     id: str
     number: int
@@ -23,29 +23,29 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Link:
-    """The last link of the chain from a fire to people: a receiver, the page, or the folder of clips."""
+    """A link that a fire drill checks: a receiver, the page, or the folder of clips."""
 
     name: str
     problem: str
-    """Why events do not arrive at the moment; empty while they do."""
+    """Why events do not arrive now; empty while they do."""
     last: Delivered | None
     """The last event that arrived."""
 
 
 @dataclass(frozen=True)
 class DrillStep:
-    """One link of the chain, as a fire drill found it."""
+    """The result of a fire drill for one link: the model, the alarm, or one of `Link`."""
 
     name: str
     after_ms: float | None = None
-    """Since the flame was painted or, for receivers, since the alarm; None if it was not reached yet or failed."""
+    """Since the flame was painted or, for receivers, since the alarm; None while it waits, and after a failure."""
     problem: str = ""
     """Why it failed; empty if it has not."""
 
 
 @dataclass(frozen=True)
 class DrillStatus:
-    """The fire drill that runs, or the last one; survives a restart."""
+    """The current fire drill, or the last one; survives a restart."""
 
     running: bool
     zone: str
@@ -53,9 +53,9 @@ class DrillStatus:
     """Local time, ISO 8601."""
     steps: tuple[DrillStep, ...] = ()
     passed: bool | None = None
-    """None while it runs, and for one that did not take place."""
+    """None while it runs, and if it was stopped or skipped."""
     problem: str = ""
-    """Why it was stopped or did not take place."""
+    """Why it was stopped or skipped."""
     last_passed: str = ""
     """When the last drill was passed, ISO 8601; empty if none was."""
 
@@ -102,7 +102,7 @@ class FailureCounts:
 
 @dataclass(frozen=True)
 class QuietPlaceStatus:
-    """A place where a region raises no alarm, since it was not a fire."""
+    """A place where a region raises no alarm for a time, after one that was not a fire."""
 
     id: str
     """That of the fire."""
@@ -111,7 +111,7 @@ class QuietPlaceStatus:
     share: float
     """Its area, as a fraction of the frame; a region of more than twice this raises an alarm."""
     repeats: int
-    """How often it was not a fire."""
+    """Number of alarms there that were not a fire."""
     expires: str
     """UTC, ISO 8601."""
 
@@ -125,7 +125,7 @@ class SuggestedArea:
     candidates: int
     """Tracks that were possible fire and never confirmed."""
     days: int
-    """In how many days."""
+    """Number of days over which they were counted."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class QuietStatus:
 
 @dataclass(frozen=True)
 class ArmingStatus:
-    """Whether fires are told to people now. Times are UTC in ISO 8601."""
+    """Whether fires are notified now. Times are UTC in ISO 8601."""
 
     armed: bool = True
     disarmed_until: str | None = None
@@ -150,7 +150,7 @@ class ArmingStatus:
     next_change: str | None = None
     """When the window of the weekly schedule ends or the next one begins; None without a schedule."""
     disarm_h: float = 12.0
-    """For how long disarm and snooze last, unless somebody says otherwise."""
+    """Hours that disarming lasts by default, and minutes of a snooze."""
     snooze_min: float = 60.0
 
     @property
@@ -192,9 +192,9 @@ class RunStatus:
     """None while only the whole frame is seen, at model size."""
     arming: ArmingStatus = ArmingStatus()
     fallback: str = ""
-    """Why the run uses the last configuration and model that worked; empty while it uses those asked for."""
+    """Why the run uses the last configuration and model that worked; empty while it uses the configured ones."""
     flatbuffer_sha256: str = ""
     """Of the network in the model file, as its card says; empty if it does not."""
     quiet: QuietStatus = QuietStatus()
     drill: DrillStatus | None = None
-    """None if there was no fire drill yet."""
+    """None before the first fire drill."""

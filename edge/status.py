@@ -87,7 +87,7 @@ class StatusReporter:
         self._infrared, self._paused = result.infrared, result.paused
 
     def report(self, summary: Summary) -> None:
-        """Send a status, if one is due, or at once if somebody armed or silenced the alarm."""
+        """Send a status if one is due, or at once after the alarm was armed or silenced."""
         now_s = self.clock()
         elapsed_s = float("inf") if self._reported_s is None else now_s - self._reported_s
         arming = self.arming()

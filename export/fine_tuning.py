@@ -1,4 +1,4 @@
-"""What a fine-tuned model lost against the model that its training started from, on FireSeg's official test."""
+"""Compare a fine-tuned model with the model that its training started from, on FireSeg's official test."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class FineTuning:
     start: str
     """File name of the model that the training started from."""
     drop: float | None
-    """What the model lost in fire_iou; negative if it gained."""
+    """Loss in fire_iou; negative for a gain."""
 
 
 def compare_with_start(model: Path, split: Split, fire_iou: float) -> FineTuning | None:
-    """Return what a model lost against its start; None if it was not fine-tuned, by its card.
+    """Return the loss of a model against its start; None if its card names no start.
 
     Args:
         split: the test that the export measured.

@@ -43,7 +43,7 @@ def get_state(config: Config) -> dict[str, Any]:
 def _run_of(config: Config) -> Iterator[Ask]:
     """Yield a function that sends requests to a run. Raises `UserError`, also for failures inside the block."""
     if not config.web.listen:
-        raise UserError("the run has no live page, which takes its actions", "set [web] listen and password_file")
+        raise UserError("the run has no live page to take actions", "set [web] listen and password_file")
     password = read_secret(WEB_PASSWORD, config.web.password_file)
     if password is None:
         raise UserError("actions need the page's password", f"set {WEB_PASSWORD} or [web] password_file")

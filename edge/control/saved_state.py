@@ -110,8 +110,6 @@ def _read(path: Path) -> dict[str, Any]:
         if not isinstance(values, dict):
             raise ValueError("not a JSON object")
     except (UserError, ValueError, RecursionError) as error:
-        log.error(
-            "%s is ignored (%s): arming, quiet places and drills so far are lost", path, reason_of(error)
-        )
+        log.error("%s is ignored (%s): arming, quiet places and drills so far are lost", path, reason_of(error))
         return {}
     return values

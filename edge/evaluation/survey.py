@@ -1,8 +1,8 @@
 """The smallest flame that raises an alarm in each part of a camera's view: flames laid over its present frames.
 
-The view is divided into cells. The detector of a run looks at flames in several cells at once, far enough apart to be
-tracks of their own, and each cell searches its smallest size by bisection. So 12 x 8 cells and six sizes take about as
-many runs of the model as a minute and a half of monitoring at 5 runs per frame.
+The view is divided into cells. A detector processes flames in several cells at once, far enough apart to be separate
+tracks, and the smallest size of each cell is found by bisection. 12 x 8 cells and six sizes take about as many runs of
+the model as a minute and a half of monitoring at 5 runs per frame.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ SIZES = (0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
 """Heights of the flame as fractions of the frame's height."""
 COLUMNS, ROWS = 12, 8
 GAP, MIN_SPACING = 0.6, 0.3
-"""Two flames in one trial have at least this multiple of the largest size between them. Their middles are this fraction
-of the frame's height apart, which leaves about twelve in a frame: the detector measures the flicker of as many."""
+"""Least gap between two flames of a trial, as a multiple of the largest size, and least distance of their centres, as a
+fraction of the frame's height: about twelve fit a frame, and the detector measures the flicker of as many tracks."""
 MIN_WATCHED = 0.5
-"""A cell of which less than this lies in zones and outside ignored areas is not watched."""
+"""A cell is not watched if less than this part of it lies in zones and outside ignored areas."""
 PHASE_S = 0.37  # between the flames in two cells, so that they differ
 ROUNDING = 1e-9
 
@@ -41,7 +41,7 @@ Place = tuple[int, int]
 
 
 class State(StrEnum):
-    """What is known about a cell."""
+    """The outcome for a cell."""
 
     ALARMS = "alarms"
     NONE = "none"
@@ -74,7 +74,7 @@ class Survey:
 
     @property
     def blind(self) -> int:
-        """How many cells raise no alarm at any size."""
+        """Number of cells that raise no alarm at any size."""
         return sum(cell.state is State.NONE for cell in self.watched)
 
     @property
@@ -97,7 +97,7 @@ def survey(
 
     Args:
         segmenters: the same model several times; each is used by one thread.
-        sizes: ascending fractions of the frame's height. A cell is expected to see all those above one that it sees.
+        sizes: ascending fractions of the frame's height. If a size raises an alarm, all larger ones are assumed to.
         grid: columns and rows.
     """
     trials = [Trials(scene, segmenter) for segmenter in segmenters]
@@ -166,7 +166,7 @@ def smallest_sizes(
 
 
 def groups(places: Sequence[Place], grid: tuple[int, int], steps: tuple[int, int]) -> Iterator[list[Place]]:
-    """Yield groups of cells that are some columns or rows apart; together they are all of them."""
+    """Yield groups of cells that are `steps` columns or rows apart; each cell is in one group."""
     for row in range(min(steps[1], grid[1])):
         for column in range(min(steps[0], grid[0])):
             group = [place for place in places if (place[0] - column) % steps[0] == (place[1] - row) % steps[1] == 0]

@@ -1,7 +1,7 @@
 """The picture of a survey: the view under its cells, each with the smallest flame that raises an alarm.
 
-Several surveys of one camera, such as by day and by night, are side by side in one PNG. Their results are in a text
-chunk of it, by which the next survey recognises the picture.
+Several surveys of one camera, such as by day and by night, are side by side in one PNG. Its text chunk holds their
+results, by which the next survey recognises the picture.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def panel(
 
 
 def _legend(frame: Frame, result: Survey, measure: Measure | None) -> Frame:
-    """Return what the colours mean: the smallest flame, in per cent of the frame's height."""
+    """Return the legend: the colour of each size, in per cent of the frame's height."""
     entries: list[tuple[Colour, str]] = []
     for size in result.sizes:
         real = f" = {100 * measure.height_m(size, frame):.0f} cm" if measure else ""
@@ -191,7 +191,7 @@ def _read_text(data: bytes) -> bytes | None:
 
 
 def side_by_side(left: Frame | None, right: Frame) -> Frame:
-    """Return two pictures beside each other, with white below the shorter one; the right one without another."""
+    """Return two pictures side by side, with white below the shorter one; without a left one, the right one."""
     if left is None:
         return right
     height = max(left.shape[0], right.shape[0])

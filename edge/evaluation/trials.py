@@ -1,4 +1,4 @@
-"""Flames laid over the frames of a view, and which of them raise an alarm: trials before the detector of a run."""
+"""Trials: which flames laid over the frames of a view raise an alarm in the detector of a run."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Trials:
         detector = build_detector(scene.config, self.segmenter, self.zones, "", "", lambda: t_s, ALL_TILES)
         boxes: set[Box] = set()
         start_s = 0.0
-        if is_colourless(scene.frames[0]):  # the detector takes a moment to recognise infrared light
+        if is_colourless(scene.frames[0]):  # the detector recognises infrared light after `HOLD_S`
             start_s = HOLD_S + 1 / scene.fps
             for number, t_s in enumerate((0.0, HOLD_S)):
                 self.passes += detector.process(TimedFrame(number, scene.frames[0], None, t_s, t_s))[0].passes
@@ -113,7 +113,7 @@ class Trials:
                 alarming = [track for track in confirmed if any(raised_alarms((track,), self.zones.cells).values())]
                 boxes |= {track.region.box for track in alarming}
             missing = [flame for flame in flames if not self.is_seen(flame, boxes)]
-            if number >= scene.trial_frames // 2:  # a flame that no track shows until now will not alarm
+            if number >= scene.trial_frames // 2:  # a flame without a track by now will not raise an alarm
                 tracks = [track.region.box for track in detector.tracks]
                 missing = [flame for flame in missing if self.is_seen(flame, tracks)]
             if flames and not missing:

@@ -1,6 +1,6 @@
-"""Frames of a fire for training, with the predicted masks: kept beside its clip, so that a verdict can be trained on.
+"""Frames of a fire with the predicted masks, kept beside its clip for training on the verdict.
 
-The first frames matter most, so the time between two of them grows; a fire leaves a dozen, however long it lasts.
+The first frames matter most, so the intervals grow: a fire leaves at most a dozen, however long it lasts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edge.messages import END, PEAK, START, FireEvent, FrameResult
 
 MAX_SIDE_PX = 672  # three tiles of 224 px: training crops from it, and one frame takes about 100 kB
 JPEG_QUALITY = 95
-SPREAD_FRAMES = 11  # of a fire, beside its peak: they reach to its 57th second
+SPREAD_FRAMES = 11  # of a fire, besides its peak; the last is of its 57th second
 FIRST_STEP_S, STEP_GROWTH = 0.5, 1.5
 
 Keep = Callable[[str, Frame, Mask], None]
@@ -61,7 +61,7 @@ class Evidence:
 
 
 def write_frame(path: Path, rgb: Frame) -> None:
-    """Write a frame at the size that training takes."""
+    """Write a frame as a JPEG of at most `MAX_SIDE_PX`."""
     height, width = rgb.shape[:2]
     scale = MAX_SIDE_PX / max(height, width)
     if scale < 1:
@@ -71,6 +71,6 @@ def write_frame(path: Path, rgb: Frame) -> None:
 
 
 def write_mask(path: Path, mask: Mask) -> None:
-    """Write a mask at its own size, as 0 and 255."""
+    """Write a mask as a PNG of 0 and 255."""
     _, data = cv2.imencode(".png", mask.astype(np.uint8) * 255)
     path.write_bytes(data.tobytes())

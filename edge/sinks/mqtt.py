@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 STATE_INTERVAL_S = 5.0  # how often the state is published while nothing changes
 STALE_AFTER_S = 15.0  # a camera without a result for this long is offline, whatever its state
 COMMANDS = ("arm", "disarm", "snooze", "acknowledge", "verdict", "drill")
-"""Actions that a command may ask for. All others, such as changes of the configuration, need the page's password."""
+"""Actions that a command may take. All others, such as changes of the configuration, need the page's password."""
 COMMAND, ANSWER = "command", "answer"  # topics below the camera's
 BIRTH = b"online"  # Home Assistant's birth message
 MAX_CONFIG_TOPICS = 1000  # of our device at the broker; more are not ours
@@ -53,7 +53,7 @@ class Mqtt(OutboxSink):
         events: events still to be published.
         max_fps: results per second at most; 0 for no limit.
         version: of this program, shown by Home Assistant.
-        actions: what a command may ask of the run.
+        actions: of the run; commands take those of `COMMANDS`.
         grace_s: how long `close` waits for events to be published.
     """
 
@@ -192,14 +192,14 @@ class Mqtt(OutboxSink):
             arguments = json.loads(payload)
             name = arguments.pop("action")
         except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
-            log.warning('MQTT: a command is not understood: expected such as {"action": "snooze", "minutes": 60}')
+            log.warning('MQTT: invalid command: expected JSON such as {"action": "snooze", "minutes": 60}')
             return
         assert self._actions is not None
         if name in COMMANDS:
             asked = self._actions.submit(name, arguments, origin="MQTT")
         else:
             asked = Future()
-            problem = f"{one_line(repr(name))} cannot be asked by MQTT"
+            problem = f"{one_line(repr(name))} is not possible over MQTT"
             asked.set_exception(UserError(problem, f"expected one of {', '.join(COMMANDS)}"))
         asked.add_done_callback(partial(self._publish_answer, str(name)))
 

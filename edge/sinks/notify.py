@@ -119,7 +119,7 @@ class Notify(OutboxSink):
         super().__init__(name, Outbox(name, events, self._deliver, wait_s=wait_s))
 
     def on_result(self, result: FrameResult) -> None:
-        """Drop what waits for the end of the interval and is silenced by now: `STILL` follows if it lasts."""
+        """Drop delayed starts of zones that are silenced by now: `STILL` follows if the fire outlasts the silence."""
         for zone in result.silences.keys() & self._pending.keys():
             del self._pending[zone]
 
@@ -147,14 +147,14 @@ class Notify(OutboxSink):
     def _is_wanted(self, event: Event) -> bool:
         """Return whether to notify an event: a start, at most one per zone and interval, or the end of such a fire.
 
-        A silenced fire is not notified; a problem of the camera is, since nobody asked for silence about that.
+        A silenced fire is not notified. Camera problems cannot be silenced.
         """
         place = event.zone if isinstance(event, FireEvent) else ""  # no zone has an empty name
         if event.kind == PEAK:
             return False
         if isinstance(event, FireEvent) and event.drill and event.kind == START:
             self._open.add(event.id)
-            return True  # whatever was notified before, and without delaying a fire that follows
+            return True  # regardless of the interval, and without delaying a fire that follows
         if event.kind in BEGINS:
             if isinstance(event, FireEvent) and event.silence:
                 return False

@@ -44,7 +44,7 @@ class Retention:
     Args:
         max_bytes: limit of all event files together, without those of fires with a verdict.
         max_age_s: limit of each file's age.
-        feedback_bytes: limit of the fires with a verdict; the oldest above it count as others do.
+        feedback_bytes: limit of the fires with a verdict; the oldest above it fall under the other limits.
         now: wall clock in seconds, as in the files' modification times.
         clock: monotonic seconds.
     """

@@ -75,7 +75,7 @@ def find_coco(path: Path, folder: Path) -> dict[Path, ReadMask]:
     found: dict[Path, ReadMask] = {}
     missing = []
     for entry in read_coco(path):
-        name = PurePosixPath(entry.file_name.replace("\\", "/")).name  # folders differ after an export
+        name = PurePosixPath(entry.file_name.replace("\\", "/")).name  # annotation tools change the folder
         if name in by_name:
             found[by_name[name]] = partial(_draw, entry)
         else:
@@ -126,7 +126,7 @@ def write_pair(image: Path, read: ReadMask, out: Path) -> None:
 
 
 def write_groups(folder: Path, images: list[Path], out: Path) -> None:
-    """Write groups.csv: by event, else as beside the images' folder, else each image for itself."""
+    """Write groups.csv: by event, else as in the images' own groups.csv, else each image is a group."""
     known = read_groups(folder.parent / GROUPS_FILE) | read_groups(folder / GROUPS_FILE)
     with (out / GROUPS_FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -131,7 +131,7 @@ def split_held_out(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
 
 
 def repeat(pairs: Sequence[Pair], share: float, others: int) -> list[Pair]:
-    """Return pairs, all equally often, so often that they are at least `share` of an epoch with `others` more."""
+    """Return the pairs, each repeated so that together they are at least `share` of an epoch with `others` more."""
     times = math.ceil(share / (1 - share) * others / len(pairs)) if pairs else 1
     return list(pairs) * max(1, times)
 

@@ -48,7 +48,7 @@ def make_app(
         live, history: filled by the sink.
         notifier: notified when `/state` changes.
         scrape: returns the metrics and their content type for a request's Accept header.
-        actions: what a POST to /api/ACTION asks of the run.
+        actions: of the run, taken by POST to /api/ACTION.
         archive: the events on disk; None without a folder of clips.
         trend: the plot of a day and a week; None if it is not kept.
     """
@@ -90,7 +90,7 @@ def make_app(
         except UserError as error:
             return JSONResponse({"error": str(error)}, 400)
         except TimeoutError:
-            return JSONResponse({"error": f"no answer within {ACTION_TIMEOUT_S:g} s: the run hangs"}, 504)
+            return JSONResponse({"error": f"no answer within {ACTION_TIMEOUT_S:g} s: the run does not respond"}, 504)
         return JSONResponse(answer)
 
     async def token(request: Request) -> Response:
@@ -145,7 +145,7 @@ async def json_body(request: Request) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise UserError("the body is not a JSON object", 'expected such as {"minutes": 60}')
+        raise UserError("the body is not a JSON object", 'expected JSON such as {"minutes": 60}')
     return value
 
 

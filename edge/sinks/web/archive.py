@@ -1,6 +1,6 @@
-"""Fires and camera problems in the folder of clips, also those of earlier runs. Only reads; may wait for the disk.
+"""Fires and camera problems in the folder of clips, including those of earlier runs. Only reads; may wait for the disk.
 
-An event is what its files say: their names begin with its id. Nothing but regular files with such names is reached.
+An event is known by its files, whose names begin with its id. Only regular files with such names are read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 EVENT_FILE = re.compile(rf"({EVENT_ID.pattern})((?:-[\w-]+)?\.(?:jpg|png|json|mp4|webm))")
 PICTURES = ("peak", "still", "start", "end", "problem", "recovered")
-"""Kinds of pictures, the one that shows most first."""
+"""Kinds of pictures, the most informative first."""
 CLIPS = {".mp4": "video/mp4", ".webm": "video/webm"}
 MAX_FILES = 50_000  # of the newest events; their names take ten megabytes
 MAX_LISTED = 200  # events of a day
@@ -132,7 +132,7 @@ class Archive:
         return _zip(files, f"{json.dumps({'id': id_, **model}, indent=2)}\n")
 
     def _scan(self) -> None:
-        """List the folder, if it has changed since."""
+        """List the folder if it has changed."""
         try:
             mtime_ns, now_s = self._folder.stat().st_mtime_ns, self._clock()
             if mtime_ns != self._mtime_ns:
@@ -216,7 +216,7 @@ def clip_frames(path: Path) -> Iterator[tuple[float, bytes]]:
 
 
 class _Chunk:
-    """What `zipfile` has written and nobody has taken."""
+    """A file for `zipfile` that keeps what was written until it is taken."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -229,7 +229,7 @@ class _Chunk:
         """Do nothing: the data is taken, not written."""
 
     def close(self) -> None:
-        """Do nothing; what `zipfile` asks of a file."""
+        """Do nothing: `zipfile` needs the method."""
 
     def take(self) -> bytes:
         data, self._data = bytes(self._data), bytearray()

@@ -19,7 +19,7 @@ from edge.sinks.web.streams import MJPEG, Stream, mjpeg
 
 MAX_AT_ONCE = 2  # threads that read the disk for lists and thumbnails
 MAX_STREAMS = 4  # clips that are decoded and downloads that are made
-GONE = "Not found: it was deleted, or is not written yet."
+GONE = "Not found: it was deleted, or has not been written yet."
 
 Value = TypeVar("Value")
 
@@ -98,13 +98,13 @@ async def in_time(path: Path) -> AsyncGenerator[bytes, None]:
 
 
 async def iterated(chunks: Any) -> AsyncGenerator[bytes, None]:
-    """Yield what an iterator gives in other threads."""
+    """Yield the items of an iterator that runs in other threads."""
     async for chunk in iterate_in_threadpool(chunks):
         yield chunk
 
 
 def checked(value: Value | None) -> Value:
-    """Return what was found; a 404 otherwise."""
+    """Return the value. Raises a 404 if it is None."""
     if value is None:
         raise HTTPException(404, GONE)
     return value

@@ -21,7 +21,7 @@ from edge.sinks.web.guesses import GuessLimiter, network_of
 SIGNED_IN = "signed_in"  # in the state of a request that was allowed; `Connection` keeps such clients first
 COOKIE = "fireseg"  # holds the token that spares a client the wait after wrong passwords of others; allows nothing
 TOKEN = "token"
-"""In the state of a request: what a change must send in `TOKEN_HEADER`. Another site can neither read nor send it."""
+"""In the state of a request: what a change must send in `TOKEN_HEADER`. Other sites can neither read nor send it."""
 TOKEN_HEADER = "x-fireseg-token"
 OPEN_PATHS = ("/healthz", "/readyz")  # probes have no password
 HEADERS = {
@@ -93,7 +93,7 @@ class Guard:
         return self._change_refusal(request) if is_change else None
 
     def _change_refusal(self, request: HTTPConnection) -> ASGIApp | None:
-        """Return the response to a change that nobody with the password asked for on our own page."""
+        """Return the refusal of a change without a password or the page's token; None if both are valid."""
         if self._password is None:
             return PlainTextResponse("Changes need a password: set [web] password_file.\n", 403)
         if not secrets.compare_digest(request.headers.get(TOKEN_HEADER, "").encode(), self._token.encode()):

@@ -42,7 +42,7 @@ class FireRecord:
     active: bool = True
     duration_s: float = 0.0
     peak_share: float = 0.0
-    silence: str | None = None  # why people were not told of its last event
+    silence: str | None = None  # why its last event was silenced
     pictures: dict[str, bytes] = field(default_factory=dict)  # JPEGs by kind of event; of several peaks the last
 
     def as_json(self) -> dict[str, Any]:

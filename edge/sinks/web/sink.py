@@ -45,7 +45,7 @@ class WebPage(Sink):
     Args:
         config: `[web]`, `[clips]`, `[[zones]]`, `[[ignored]]`, `[alarm]`, `[loop]`, `[model]` and `[source]` are used.
         metrics: answers `/metrics`.
-        actions: what the page may ask of the run.
+        actions: of the run; the page takes all of them.
         trend_path: where the plot of a day and a week is kept; None to keep none.
         idle_s: as for `Server`.
         clock: monotonic seconds.
@@ -97,7 +97,7 @@ class WebPage(Sink):
         self._history.on_result(result)
         if self._trend:
             self._trend.on_result(result)
-        if result.silences != self._silences:  # whoever silences an alarm must see it at once
+        if result.silences != self._silences:  # a silence is shown at once
             self._silences = result.silences
             self._notifier.notify()
         self._live.publish(result)

@@ -1,4 +1,4 @@
-"""Responses that last: frames as multipart JPEGs, and files that are made while they are sent."""
+"""Streamed responses: frames as multipart JPEGs, and files that are generated while they are sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fire areas and possible fires over a day and a week: two rings of fixed size in a file, written once a minute.
+"""Fire areas and possible fires over a day and a week: two ring buffers of fixed size in a file, written every minute.
 
 A ring has a record for each period; a new one replaces the oldest. Each record has a checksum: a power cut while it is
 written costs at most that record.
@@ -42,7 +42,7 @@ Ring = npt.NDArray[Any]
 
 
 class Trend:
-    """Collects results in the loop's thread, and keeps what a page plots. Never waits for the disk.
+    """Collects results in the loop's thread, and keeps the points of the plot. Never waits for the disk.
 
     A damaged file or record is logged and counts as empty; a file that cannot be written is logged once, and the plot
     is then lost with a restart.
@@ -80,7 +80,7 @@ class Trend:
         self._tracks = max(self._tracks, sum(not track.confirmed for track in result.tracks))
 
     def poll(self) -> None:
-        """Add what was noted to the rings; about once a second. Once a minute, let the file be written."""
+        """Add the noted results to the rings, about once a second; start a write of the file once a minute."""
         now_s = self._now()
         with self._lock:
             if self._largest:
@@ -162,14 +162,14 @@ class Trend:
                 return
 
     def _load(self) -> None:
-        """Take over the file of an earlier run."""
+        """Read the file of an earlier run."""
         if not self._path.exists():
             return
         try:
             zones, rings, damaged = parse(read_limited(self._path, SIZE_BYTES, "delete it"))
         except (UserError, ValueError, RecursionError) as error:
             reason = reason_of(error) if isinstance(error, UserError) else "damaged"
-            log.error("%s is ignored (%s): the plot of the day and the week begins again", self._path, reason)
+            log.error("%s is ignored (%s): the plot of the day and the week starts empty", self._path, reason)
             return
         if damaged:
             log.warning("%s: %s damaged and ignored", self._path, counted(damaged, "record"))
@@ -195,7 +195,7 @@ class Trend:
                 self._write_newest(rings, now_s)
         except (OSError, UserError) as error:
             if not self._problem:
-                log.error("the plot of the day and the week is lost with a restart: %s", reason_of(error))
+                log.error("the plot of the day and the week will be lost with a restart: %s", reason_of(error))
             self._problem = reason_of(error)
             return
         self._written_s = now_s

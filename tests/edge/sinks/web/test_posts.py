@@ -83,7 +83,7 @@ def test_a_page_without_a_password_changes_nothing(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        ("[]", 'the body is not a JSON object: expected such as {"minutes": 60}'),
+        ("[]", 'the body is not a JSON object: expected JSON such as {"minutes": 60}'),
         ("{", "the body is not a JSON object"),
         (b"\xff", "the body is not a JSON object"),
         ("[" * 100_000, "the body is not a JSON object"),

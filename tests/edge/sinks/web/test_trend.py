@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_written_is_logged_once(tmp_path: Path, caplog: py
         wait_for(lambda: caplog.records)
         assert len(trend.points("day")["points"]) == 3
     assert [record.getMessage()[:51] for record in caplog.records] == [
-        "the plot of the day and the week is lost with a res"
+        "the plot of the day and the week will be lost with "
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ def list_command(config: ConfigOption = None, clips: ClipsOption = None, as_json
     folder = clips_folder(config, clips)
     fires = list_fires(folder)
     if as_json:
-        print(json.dumps([fire.as_json() for fire in fires], indent=2))
+        print(json.dumps([asdict(fire) for fire in fires], indent=2))
         return
     table = Table("fire", "verdict", "given", "frames for training", "size MB", title=str(folder))
     for fire in fires:

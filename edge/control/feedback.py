@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from edge.control.actions import Actions, Answer, Arguments, text_argument
+from edge.control.quiet_actions import FORGET, REMEMBER
 from edge.errors import UserError, one_line, reason_of
 from edge.event_files import EVENT_ID, FRAME, MASK_SUFFIX, VERDICT_SUFFIX, event_of
 from edge.files import read_limited, write_private
@@ -19,7 +20,6 @@ from edge.files import read_limited, write_private
 FIRE_FILE = re.compile(r"-(start|peak|end|frame-\w+)(-overlay|-mask)?\.(jpg|png)|\.(mp4|webm)")
 """What follows the id in the name of a fire's file; files of camera problems end differently."""
 MAX_BYTES = 4096  # of a verdict's file
-REMEMBER, FORGET = "remember", "forget"  # the actions of quiet places
 
 
 class Verdict(StrEnum):
@@ -41,9 +41,6 @@ class JudgedFire:
     """Number of frames kept for training."""
     size_bytes: int
     """Of all its files."""
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def register_verdict(

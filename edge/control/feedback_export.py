@@ -12,7 +12,7 @@ import io
 import json
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def export_feedback(folder: Path, out: Path) -> list[ExportedSet]:
         parts = out / "negatives/images", out / "fires/images", out / "fires/masks"
         for each in (out, *(out / name for name in FOLDERS.values()), *parts):
             each.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
-        write_private(out / EXPORT_FILE, json.dumps({"fires": [fire.as_json() for fire in fires]}, indent=2).encode())
+        write_private(out / EXPORT_FILE, json.dumps({"fires": [asdict(fire) for fire in fires]}, indent=2).encode())
         for fire in fires:
             for verdict, name in FOLDERS.items():
                 if verdict == fire.verdict:

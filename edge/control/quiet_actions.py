@@ -6,6 +6,8 @@ from edge.control.actions import Actions, Answer, Arguments, text_argument
 from edge.detection.memory import PlaceMemory
 from edge.detection.suggestions import Suggestions
 
+REMEMBER, FORGET, DISMISS = "remember", "forget", "dismiss"
+
 
 def register_quiet_actions(actions: Actions, memory: PlaceMemory, suggestions: Suggestions) -> None:
     """Offer the actions. Each takes the `id` of a fire or of an area."""
@@ -22,6 +24,6 @@ def register_quiet_actions(actions: Actions, memory: PlaceMemory, suggestions: S
         suggestions.dismiss(text_argument(arguments, "id"))
         return {}
 
-    actions.register("remember", remember)
-    actions.register("forget", forget)
-    actions.register("dismiss", dismiss)
+    actions.register(REMEMBER, remember)
+    actions.register(FORGET, forget)
+    actions.register(DISMISS, dismiss)

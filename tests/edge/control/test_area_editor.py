@@ -150,10 +150,3 @@ def test_areas_in_an_inline_array_become_tables() -> None:
     assert edited.startswith(text.removeprefix("zones = []\n") + "\n\n[[zones]]\nname")
     assert read(edited) == ({STOVE}, [((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))])
     assert "ignored" not in with_areas(text, [], [])
-
-
-def test_a_file_with_windows_line_ends_keeps_them() -> None:
-    edited = with_areas(BOM + TEXT.replace("\n", "\r\n"), [STOVE], [])
-    assert edited.count("\n") == edited.count("\r\n")
-    assert edited.startswith(f"{BOM}# My kitchen.\r\n")
-    assert edited.replace("\r\n", "\n") == BOM + with_areas(TEXT, [STOVE], [])

@@ -88,9 +88,7 @@ def test_a_page_without_a_password_changes_nothing(monkeypatch: pytest.MonkeyPat
         (b"\xff", "the body is not a JSON object"),
         ("[" * 100_000, "the body is not a JSON object"),
         (" " * (MAX_BODY_BYTES + 1), "the body has more than 256 KiB: expected a small JSON object"),
-        ('{"minutes": "60"}', "minutes is '60': expected a number from 0 to 1440"),
         ('{"minutes": NaN}', "minutes is nan"),
-        ('{"minutes": 1e999}', "minutes is inf"),
         ('{"minutes": [1, {"a": "b\\nc"}]}', "minutes is [1, {'a': 'b"),
     ],
 )
@@ -99,10 +97,3 @@ def test_a_wrong_body_is_one_sentence(body: bytes | str, expected: str, page: We
     error = json.loads(answer)["error"]
     assert (code, error[: len(expected)], error.count("\n")) == (400, expected, 0)
     assert asked == []
-
-
-def test_an_unknown_action_is_one_sentence(page: WebPage) -> None:
-    assert post(page, path="/api/explode") == (
-        400,
-        '{"error":"there is no action \'explode\': expected one of snooze"}',
-    )

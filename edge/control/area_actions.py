@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -99,6 +100,8 @@ class AreaActions:
             raise UserError(
                 f"the areas in {path} are written in an unusual way", "write each as a table, or edit the file"
             )
+        if _others(before) != _others(after):
+            raise UserError(f"the areas in {path} could not be changed alone", "edit the file")
         self._check(config)
         if after != before:
             target = path.resolve()
@@ -116,6 +119,12 @@ def _areas(zones: Any, polygons: Any) -> tuple[Sequence[Zone], Sequence[Polygon]
     if errors:
         raise UserErrors(errors)
     return areas
+
+
+def _others(data: bytes) -> str:
+    """Return all of a configuration but its areas, to compare it."""
+    tables = tomllib.loads(data.decode("utf-8-sig"))
+    return repr({key: value for key, value in tables.items() if key not in ("zones", "ignored")})
 
 
 def _as_written(zones: Sequence[Zone], ignored: Sequence[Polygon]) -> tuple[list[Zone], list[tuple[Point, ...]]]:

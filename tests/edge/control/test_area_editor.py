@@ -157,3 +157,9 @@ def test_a_file_with_windows_line_ends_keeps_them() -> None:
     assert edited.count("\n") == edited.count("\r\n")
     assert edited.startswith(f"{BOM}# My kitchen.\r\n")
     assert edited.replace("\r\n", "\n") == BOM + with_areas(TEXT, [STOVE], [])
+
+
+def test_a_header_with_another_line_end_than_the_rest_is_a_header() -> None:
+    text = "[[ignored]]\npolygon = [[0, 0], [1, 0], [0, 1]]\n[web]\nlisten = 1\n"
+    text += "[[ignored]]\r\npolygon = [[0, 0], [0.5, 0], [0, 0.25]]\r\n"
+    assert tomllib.loads(with_areas(text, [], []).replace("\r", "")) == {"web": {"listen": 1}}

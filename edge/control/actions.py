@@ -89,10 +89,11 @@ class Actions:
         return answer
 
     def poll(self) -> None:
-        """Carry out the actions that wait for the loop's thread."""
+        """Carry out the actions that wait for the loop's thread; later ones wait for the next frame."""
         with suppress(queue.Empty):
-            while request := self._waiting.get_nowait():
-                self._carry_out(request)
+            for _ in range(MAX_WAITING):
+                if request := self._waiting.get_nowait():
+                    self._carry_out(request)
 
     def close(self) -> None:
         """End the thread of slow actions, within a second."""
@@ -109,6 +110,8 @@ class Actions:
         if not request.answer.set_running_or_notify_cancel():  # its sender no longer waits
             return
         try:
+            # Before, since this fails for arguments that are nested too deep.
+            shown = ", ".join(f"{name} {value}" for name, value in request.arguments.items())
             answer = self._handlers[request.name][0](request.arguments)
         except UserError as error:
             log.warning("%s: %s refused: %s", request.origin, request.name, error)
@@ -118,7 +121,6 @@ class Actions:
             log.debug("traceback", exc_info=error)
             request.answer.set_exception(UserError(f"{request.name} failed ({reason_of(error)})", "see the log"))
         else:
-            shown = ", ".join(f"{name} {value}" for name, value in request.arguments.items())
             log.info("%s: %s", request.origin, one_line(f"{request.name} {shown}".strip()))
             request.answer.set_result(answer)
 
@@ -138,3 +140,9 @@ def number_argument(arguments: Arguments, name: str, default: float | None, *, l
     if not is_number or not low <= value <= high:
         raise UserError(f"{name} is {one_line(repr(value))}", f"expected a number from {low:g} to {high:g}")
     return float(value)
+
+
+def allow_only(arguments: Arguments, *names: str) -> None:
+    """Raise `UserError` for an argument that the action does not have: a misspelt one must not choose the default."""
+    if unknown := [name for name in arguments if name not in names]:
+        raise UserError(f"there is no argument {one_line(unknown[0])!r}", f"expected {', '.join(names) or 'none'}")

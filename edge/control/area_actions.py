@@ -7,6 +7,7 @@ owner, and the previous text is kept beside it, as a `.bak`.
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -98,6 +99,8 @@ class AreaActions:
             raise UserError(
                 f"the areas in {path} are written in an unsupported way", "write each as a table, or edit the file"
             )
+        if _others(before) != _others(after):
+            raise UserError(f"the areas in {path} could not be changed alone", "edit the file")
         self._check(config)
         if after != before:
             target = path.resolve()
@@ -115,6 +118,12 @@ def _areas(zones: Any, polygons: Any) -> tuple[Sequence[Zone], Sequence[Polygon]
     if errors:
         raise UserErrors(errors)
     return areas
+
+
+def _others(data: bytes) -> str:
+    """Return all of a configuration but its areas, to compare it."""
+    tables = tomllib.loads(data.decode("utf-8-sig"))
+    return repr({key: value for key, value in tables.items() if key not in ("zones", "ignored")})
 
 
 def _as_written(zones: Sequence[Zone], ignored: Sequence[Polygon]) -> tuple[list[Zone], list[tuple[Point, ...]]]:

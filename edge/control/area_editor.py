@@ -17,7 +17,7 @@ from edge.detection.zones import Point, Polygon, Zone
 
 DECIMALS = 3  # of a corner: a pixel of a frame 1000 pixels wide
 BOM = "\ufeff"
-HEADER = re.compile(r"^[ \t]*\[\[?[^,\n\]#]*\]\]?[ \t]*(?:#.*)?$", re.MULTILINE)
+HEADER = re.compile(r"^[ \t]*\[\[?[^,\n\]#]*\]\]?[ \t\r]*(?:#.*)?$", re.MULTILINE)
 """A line that may be a table header; `[0.1]` in an array of several lines looks like one, too."""
 
 

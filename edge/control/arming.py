@@ -13,10 +13,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from edge.config_tables import MAX_DISARM_H, MAX_SNOOZE_MIN, ArmingSection
-from edge.control.actions import Actions, Answer, Arguments, number_argument, text_argument
+from edge.control.actions import Actions, Answer, Arguments, allow_only, number_argument, text_argument
 from edge.control.saved_state import SavedState
 from edge.control.schedule import Schedule
-from edge.errors import UserError, one_line
 from edge.messages import Silence
 from edge.run_status import ArmingStatus
 
@@ -141,7 +140,7 @@ class Arming:
         """
 
         def acknowledge_fires(arguments: Arguments) -> Answer:
-            _allow_only(arguments, "zone")
+            allow_only(arguments, "zone")
             return {"zones": acknowledge(text_argument(arguments, "zone") if "zone" in arguments else None)}
 
         actions.register("arm", self.arm)
@@ -151,7 +150,7 @@ class Arming:
 
     def arm(self, arguments: Arguments) -> Answer:
         """End disarming and snooze; in a window of the schedule, until the window ends."""
-        _allow_only(arguments)
+        allow_only(arguments)
         self._disarmed.stop()
         self._snoozed.stop()
         now = self._now()
@@ -162,14 +161,14 @@ class Arming:
 
     def disarm(self, arguments: Arguments) -> Answer:
         """Disarm for `hours`."""
-        _allow_only(arguments, "hours")
+        allow_only(arguments, "hours")
         hours = number_argument(arguments, "hours", self._section.disarm_h, low=0.01, high=MAX_DISARM_H)
         self._disarmed.start(hours * 3600)
         return asdict(self.status())
 
     def snooze(self, arguments: Arguments) -> Answer:
         """Snooze for `minutes`; 0 ends it."""
-        _allow_only(arguments, "minutes")
+        allow_only(arguments, "minutes")
         minutes = number_argument(arguments, "minutes", self._section.snooze_min, low=0, high=MAX_SNOOZE_MIN)
         self._snoozed.start(minutes * 60)
         return asdict(self.status())
@@ -228,9 +227,3 @@ class Arming:
 
 def _until(now: datetime, left_s: float) -> str | None:
     return (now + timedelta(seconds=left_s + 0.5)).isoformat(timespec="seconds") if left_s else None
-
-
-def _allow_only(arguments: Arguments, *names: str) -> None:
-    """Raise `UserError` for an argument that the action does not have: a misspelt one must not choose the default."""
-    if unknown := [name for name in arguments if name not in names]:
-        raise UserError(f"there is no argument {one_line(unknown[0])!r}", f"expected {', '.join(names) or 'none'}")

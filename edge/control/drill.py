@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from edge.camera.capture import TimedFrame
-from edge.control.actions import Answer, Arguments
+from edge.control.actions import Answer, Arguments, allow_only
 from edge.control.saved_state import SavedState
 from edge.control.schedule import last_moment, parse_weekly
 from edge.detection.zones import Cells
@@ -107,6 +107,7 @@ class Drill:
 
     def start(self, arguments: Arguments) -> Answer:
         """Begin a drill in `zone`, by default the first. Raises `UserError` if none can begin now."""
+        allow_only(arguments, "zone")
         zones = self._zones()
         zone = arguments.get("zone") or next(iter(zones))
         if not isinstance(zone, str) or zone not in zones:
@@ -256,8 +257,13 @@ def _read(saved: SavedState) -> DrillStatus | None:
         values = dict(saved.get(KEY))
         steps = tuple(DrillStep(**step) for step in values.pop("steps"))
         status = DrillStatus(steps=steps, **values)
+        texts = [status.zone, status.started, status.problem, status.last_passed]
+        texts += [text for step in steps for text in (step.name, step.problem)]
+        is_valid = all(isinstance(text, str) for text in texts) and isinstance(status.passed, bool | None)
+        numbers = (step.after_ms for step in steps if step.after_ms is not None)
+        is_valid = is_valid and all(isinstance(number, int | float) and 0 <= number < 1e6 for number in numbers)
         if status.last_passed:
-            datetime.fromisoformat(status.last_passed)
-    except (TypeError, ValueError, KeyError):
+            is_valid = is_valid and datetime.fromisoformat(status.last_passed).timestamp() >= 0
+    except (TypeError, ValueError, KeyError, OverflowError):
         return None
-    return status
+    return replace(status, running=False) if is_valid else None

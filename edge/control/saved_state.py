@@ -103,13 +103,13 @@ def state_path(folder: Path, source_address: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
     try:
+        if not path.exists():
+            return {}
         values = json.loads(read_limited(path, MAX_BYTES, "delete it"))
         if not isinstance(values, dict):
             raise ValueError("not a JSON object")
-    except (UserError, ValueError, RecursionError) as error:
+    except (OSError, UserError, ValueError, RecursionError) as error:
         log.error("%s is ignored (%s): arming, quiet places and drills so far are lost", path, reason_of(error))
         return {}
     return values

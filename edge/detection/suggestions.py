@@ -30,6 +30,7 @@ MIN_CANDIDATES, MIN_HOURS = 20, 3
 MAX_SHARE = 0.25
 """Larger areas are not suggested: candidates all over the frame, such as rain, say nothing about a place."""
 KEEP_HOURS = 7 * 24
+MAX_SAVED = 1_000_000  # hours since 1970 or candidates; a saved number above it is damaged
 MAX_COUNTS = 300  # of an hour and a box; less than 10 kB in the file
 MAX_DISMISSED = 50
 MIN_SAME = 0.5  # overlap of two boxes, or of an area and a dismissed one, that makes them the same
@@ -200,8 +201,10 @@ def find_areas(counts: Sequence[CandidateCount], monitored: Cells) -> list[tuple
             for right in (0, 1)
             for below in (0, 1)
         ]
-        hull = cv2.convexHull(np.array(corners, np.int32))[:, 0].tolist()
-        polygon = tuple((round(x / GRID, 3), round(y / GRID, 3)) for x, y in hull)
+        hull = cv2.convexHull(np.array(corners, np.int32))
+        if cv2.contourArea(hull) > MAX_SHARE * GRID**2:  # of a bent area, such as a frame around the picture
+            continue
+        polygon = tuple((round(x / GRID, 3), round(y / GRID, 3)) for x, y in hull[:, 0].tolist())
         area_id = "-".join(map(str, box.as_json()))
         candidates = sum(each.tracks for each in here)
         found.append((box, SuggestedArea(area_id, polygon, candidates, -(-span_hours // 24))))
@@ -222,5 +225,7 @@ def _box_from_json(saved: Any) -> CellBox:
 
 
 def _count_from_json(saved: Any) -> CandidateCount:
-    hour, *box, tracks = saved
-    return CandidateCount(int(hour), _box_from_json(box), max(1, int(tracks)))
+    hour, *box, tracks = (int(value) for value in saved)
+    if not (0 <= hour < MAX_SAVED and 0 < tracks < MAX_SAVED):
+        raise ValueError("a count is not possible")
+    return CandidateCount(hour, _box_from_json(box), tracks)

@@ -191,6 +191,8 @@ class Mqtt(OutboxSink):
         try:
             arguments = json.loads(payload)
             name = arguments.pop("action")
+            if not isinstance(name, str):
+                raise TypeError("the action is not a text")
         except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
             log.warning('MQTT: invalid command: expected JSON such as {"action": "snooze", "minutes": 60}')
             return
@@ -201,7 +203,7 @@ class Mqtt(OutboxSink):
             asked = Future()
             problem = f"{one_line(repr(name))} is not possible over MQTT"
             asked.set_exception(UserError(problem, f"expected one of {', '.join(COMMANDS)}"))
-        asked.add_done_callback(partial(self._publish_answer, str(name)))
+        asked.add_done_callback(partial(self._publish_answer, one_line(name)))
 
     def _publish_answer(self, name: str, asked: Future[Answer]) -> None:
         error = asked.exception()

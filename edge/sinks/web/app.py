@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
@@ -136,10 +136,13 @@ def make_app(
 async def json_body(request: Request) -> dict[str, Any]:
     """Return the JSON object that was posted; an empty body counts as one. Raises `UserError`."""
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise UserError(f"the body has more than {MAX_BODY_BYTES >> 10} KiB", "expected a small JSON object")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_BODY_BYTES:
+                raise UserError(f"the body has more than {MAX_BODY_BYTES >> 10} KiB", "expected a small JSON object")
+    except ClientDisconnect as error:
+        raise UserError("the body is cut short", "send it again") from error
     try:
         value = json.loads(body or b"{}")
     except (ValueError, RecursionError):

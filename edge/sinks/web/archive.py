@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import json
 import logging
+import math
 import os
 import re
 import stat
@@ -23,11 +24,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge.errors import UserError, reason_of
+from edge.errors import UserError, one_line, reason_of
 from edge.event_files import EVENT_ID, VERDICT_SUFFIX
 from edge.files import read_limited
 from edge.image_header import read_header
-from edge.images import encode_jpeg, shrink, to_rgb
+from edge.images import MAX_PIXELS, encode_jpeg, shrink, to_rgb
 from edge.sinks.video import ascii_link
 
 log = logging.getLogger(__name__)
@@ -104,9 +105,10 @@ class Archive:
         except UserError:
             return None
         header = read_header(data)
-        width = header.width if header else 0
+        if header is None or header.width * header.height > MAX_PIXELS:
+            return None
         # A JPEG is decoded at a fraction of its size in less time and memory.
-        flags = next((flag for flag, scale in _REDUCED if width >= scale * THUMBNAIL_WIDTH_PX), cv2.IMREAD_COLOR)
+        flags = next((flag for flag, scale in _REDUCED if header.width >= scale * THUMBNAIL_WIDTH_PX), cv2.IMREAD_COLOR)
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         return None if image is None else encode_jpeg(shrink(to_rgb(image), THUMBNAIL_WIDTH_PX), quality=75)
 
@@ -147,35 +149,42 @@ class Archive:
             self._problem, self._days, self._entries, self._mtime_ns = reason_of(error), {}, {}, -1
             return
         self._problem, self._days, self._entries, self._scanned_s = "", {}, {}, now_s
+        suffixes: dict[str, Suffixes] = {}
         for name in found:
             match = EVENT_FILE.fullmatch(name)
             assert match
+            suffixes.setdefault(match[1], set()).add(match[2])
+        for id_, of_event in suffixes.items():
             with suppress(ValueError):  # such as a 32nd of a month
-                day = f"{_began(match[1]).astimezone():%Y-%m-%d}"
-                self._days.setdefault(day, {}).setdefault(match[1], set()).add(match[2])
+                self._days.setdefault(f"{_began(id_).astimezone():%Y-%m-%d}", {})[id_] = of_event
 
     def _entry(self, id_: str, suffixes: Suffixes) -> dict[str, Any]:
         record = self._json(f"{id_}.json") if ".json" in suffixes else {}
-        verdict = self._json(f"{id_}{VERDICT_SUFFIX}").get("verdict") if VERDICT_SUFFIX in suffixes else ""
+        judged = self._json(f"{id_}{VERDICT_SUFFIX}") if VERDICT_SUFFIX in suffixes else {}
+
+        # A damaged file must not cost the list: what JSON or UTF-8 cannot hold is left out.
+        def text(values: Mapping[str, Any], key: str, default: str = "") -> str:
+            value = values.get(key)
+            return one_line(value) if isinstance(value, str) else default
 
         def number(key: str) -> float | None:
             value = record.get(key)
-            return value if isinstance(value, int | float) else None
+            return value if isinstance(value, int | float) and math.isfinite(value) else None
 
         is_camera, slug = _is_camera(id_, suffixes), id_.partition("-")[2].rpartition("-")[0]
         return {
             "id": id_,
             "type": "camera" if is_camera else "fire",
             "time": _began(id_).isoformat(),
-            "zone": str(record.get("zone", slug)),
-            "problem": str(record.get("problem", slug.removeprefix("camera-").replace("-", " "))) if is_camera else "",
+            "zone": text(record, "zone", slug),
+            "problem": text(record, "problem", slug.removeprefix("camera-").replace("-", " ")) if is_camera else "",
             "duration_s": number("duration_s"),
             "peak_share": number("peak_share"),
-            "silence": record.get("silence"),
+            "silence": text(record, "silence") or None,
             "drill": record.get("drill") is True,
             "pictures": [kind for kind in PICTURES if f"-{kind}.jpg" in suffixes],
             "clip": not suffixes.isdisjoint(CLIPS),
-            "verdict": str(verdict or ""),
+            "verdict": text(judged, "verdict"),
         }
 
     def _file(self, id_: str, suffix: str) -> Path | None:

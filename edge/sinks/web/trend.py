@@ -163,12 +163,12 @@ class Trend:
 
     def _load(self) -> None:
         """Read the file of an earlier run."""
-        if not self._path.exists():
-            return
         try:
+            if not self._path.exists():
+                return
             zones, rings, damaged = parse(read_limited(self._path, SIZE_BYTES, "delete it"))
-        except (UserError, ValueError, RecursionError) as error:
-            reason = reason_of(error) if isinstance(error, UserError) else "damaged"
+        except (OSError, UserError, ValueError, RecursionError) as error:
+            reason = reason_of(error) if isinstance(error, OSError | UserError) else "damaged"
             log.error("%s is ignored (%s): the plot of the day and the week starts empty", self._path, reason)
             return
         if damaged:

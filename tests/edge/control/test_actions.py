@@ -72,6 +72,30 @@ def test_too_many_actions_are_refused_until_the_loop_has_carried_some_out() -> N
     assert all(each.result() for each in asked[:-1])
 
 
+def test_arguments_nested_too_deep_for_the_loops_thread_do_not_end_it() -> None:
+    actions = Actions()
+    actions.register("where", thread_name)
+    deep: Any = []
+    for _ in range(2000):
+        deep = [deep]
+    refused, done = (actions.submit("where", {"x": x}, origin="MQTT") for x in (deep, 1))
+    actions.poll()
+    assert str(refused.exception()).startswith("where failed (RecursionError")
+    assert done.result()
+
+
+def test_actions_that_come_while_some_are_carried_out_do_not_hold_up_the_loop() -> None:
+    actions = Actions()
+
+    def again(_: Arguments) -> dict[str, Any]:
+        actions.submit("again", {}, origin="test")
+        return {}
+
+    actions.register("again", again)
+    actions.submit("again", {}, origin="test")
+    actions.poll()  # returns
+
+
 def test_an_action_that_nobody_waits_for_any_more_is_not_carried_out() -> None:
     actions, done = Actions(), list[int]()
 

@@ -12,6 +12,7 @@ import pytest
 
 from edge.config import Config, load_config
 from edge.config_schema import MAX_BYTES
+from edge.control import area_actions
 from edge.control.actions import Actions, Answer
 from edge.control.area_actions import AreaActions
 from edge.errors import UserError
@@ -203,4 +204,11 @@ def test_a_full_disk_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.M
     with pytest.raises(UserError, match=r"No space left on device.*free some space"):
         Run(path).save(WINDOW)
     assert [each.name for each in path.parent.iterdir()] == ["fireseg.toml"]
+    assert path.read_text() == TEXT
+
+
+def test_nothing_is_written_if_another_table_would_change(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(area_actions, "with_areas", lambda *_, **__: "[loop]\nmax_fps = 3\n")
+    with pytest.raises(UserError, match="could not be changed alone: edit the file"):
+        Run(path).save()
     assert path.read_text() == TEXT

@@ -150,3 +150,9 @@ def test_areas_in_an_inline_array_become_tables() -> None:
     assert edited.startswith(text.removeprefix("zones = []\n") + "\n\n[[zones]]\nname")
     assert read(edited) == ({STOVE}, [((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))])
     assert "ignored" not in with_areas(text, [], [])
+
+
+def test_a_header_with_another_line_end_than_the_rest_is_a_header() -> None:
+    text = "[[ignored]]\npolygon = [[0, 0], [1, 0], [0, 1]]\n[web]\nlisten = 1\n"
+    text += "[[ignored]]\r\npolygon = [[0, 0], [0.5, 0], [0, 0.25]]\r\n"
+    assert tomllib.loads(with_areas(text, [], []).replace("\r", "")) == {"web": {"listen": 1}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -213,6 +213,8 @@ def test_no_drill_begins_while_one_runs_a_fire_burns_or_the_camera_is_blind(rehe
     rehearsal.drill.observe(calm, [])
     with pytest.raises(UserError, match="there is no zone 'attic': expected one of frame"):
         rehearsal.drill.start({"zone": "attic"})
+    with pytest.raises(UserError, match="there is no argument 'zones'"):
+        rehearsal.drill.start({"zones": "frame"})
     rehearsal.drill.start({})
     with pytest.raises(UserError, match="one is in progress"):
         rehearsal.drill.start({})
@@ -231,6 +233,10 @@ def test_the_last_drill_survives_a_restart_and_a_damaged_file_does_not_matter(tm
     assert Rehearsal(tmp_path).drill.status == first.drill.status
     first.saved["drill"] = {"steps": [{"name": "seen", "after": 3}]}
     assert Drill(dict, list, first.saved).status is None
+    whole = asdict(first.drill.status)
+    for damage in ({"passed": "yes"}, {"zone": 5}, {"last_passed": "0001-01-01T00:00:00"}):
+        first.saved["drill"] = whole | damage
+        assert Drill(dict, list, first.saved).status is None
 
 
 def test_a_weekly_drill_begins_once_and_is_reported_if_it_cannot(tmp_path: Path) -> None:

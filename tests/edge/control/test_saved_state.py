@@ -56,6 +56,14 @@ def test_a_damaged_file_is_logged_and_counts_as_empty(
         wait_for(lambda: content(path) == {"a": 1})
 
 
+def test_a_folder_that_cannot_be_reached_does_not_keep_a_run_from_starting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(SavedState(tmp_path / ("x" * 300) / "camera.json")) as state:
+        assert state.get("snoozed") is None
+    assert "is ignored (File name too long)" in caplog.text
+
+
 def test_a_disk_that_cannot_be_written_is_logged_once_and_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -113,3 +113,18 @@ def test_old_counts_vanish_and_what_is_saved_stays_small() -> None:
     scene.now += timedelta(hours=KEEP_HOURS)
     scene.show(LAMP)
     assert len(scene.suggestions._counts) == 1
+
+
+@pytest.mark.parametrize("count", [[10**40, 0, 0, 3, 3, 5], [480_000, 0, 0, 3, 3, 2**31], [480_000, 0, 0, 3, 3, 0]])
+def test_saved_counts_that_are_not_possible_are_forgotten(count: list[int], caplog: pytest.LogCaptureFixture) -> None:
+    assert Scene({"candidates": [count] * MIN_HOURS}).areas() == ()
+    assert "3 of the saved candidates are damaged: they are forgotten" in caplog.text
+
+
+def test_a_border_around_the_frame_is_not_suggested_since_its_outline_covers_the_frame() -> None:
+    scene, (height, width) = Scene(), GRID
+    for side in (
+        (0, 0, width, 8), (0, height - 8, width, 8), (0, 0, 8, height), (width - 8, 0, 8, height),
+    ):  # fmt: skip
+        scene.show_hourly(region(*side), count=10)
+    assert scene.areas() == ()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -226,3 +227,20 @@ def test_of_a_full_folder_the_newest_events_are_listed(folder: Path, monkeypatch
         (folder / f"{FIRE.replace('T12', f'T{hour}')}-start.jpg").touch()
     events = Archive(folder).events(DAY)
     assert [each["id"][9:11] for each in events] == ["17", "16", "15"], "the newest"
+
+
+@pytest.mark.parametrize(
+    "record",
+    ['{"duration_s": NaN, "peak_share": 1e400}', '{"silence": NaN, "zone": "\\ud800"}', '{"zone": [1]}', "[" * 9999],
+)
+def test_a_damaged_record_does_not_cost_the_list_of_its_day(page: WebPage, folder: Path, record: str) -> None:
+    (folder / f"{FIRE}.json").write_text(record)
+    (folder / f"{FIRE}-verdict.json").write_text('{"verdict": "\\ud800"}')
+    listed = {event["id"]: event for event in get_json(page, f"/api/archive?day={DAY}")}
+    assert listed[FIRE]["duration_s"] is None and listed[FIRE]["silence"] is None
+
+
+def test_a_picture_that_would_fill_the_memory_has_no_thumbnail(folder: Path) -> None:
+    bomb = cv2.imencode(".png", np.zeros((8000, 8000), np.uint8))[1]
+    (folder / f"{FIRE}-peak-overlay.jpg").write_bytes(bomb.tobytes())
+    assert Archive(folder).thumbnail(FIRE, "peak") is None

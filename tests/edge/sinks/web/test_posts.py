@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -97,3 +98,15 @@ def test_a_wrong_body_is_one_sentence(body: bytes | str, expected: str, page: We
     error = json.loads(answer)["error"]
     assert (code, error[: len(expected)], error.count("\n")) == (400, expected, 0)
     assert asked == []
+
+
+def test_a_client_that_leaves_within_its_body_leaves_no_traceback(
+    page: WebPage, asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    headers = SIGNED_IN | {"X-FireSeg-Token": token(page), "Host": "localhost", "Content-Length": "100"}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    with closing(socket.create_connection(("127.0.0.1", page.port))) as client:
+        client.sendall(f"POST /api/snooze HTTP/1.1\r\n{lines}\r\n{{".encode())
+        get(page, "/healthz")  # the body has been waited for since
+    get(page, "/healthz")
+    assert not asked and "Traceback" not in capsys.readouterr().err

@@ -27,8 +27,8 @@ function showQuiet({ places, suggestions }) {
     );
   }));
   $("suggestions").replaceChildren(...suggestions.map(({ id, polygon, candidates, days }) => item(
-    "Ignore this area?",
-    `${candidates} candidates in ${days === 1 ? "one day" : `${days} days`}, never confirmed as fire.`,
+    "Ignore the area with the dotted yellow outline?",
+    `${candidates} possible fires in ${days === 1 ? "one day" : `${days} days`}, never confirmed as fire.`,
     [["Ignore this area", () => act("ignore", { polygon })], ["Dismiss", () => act("dismiss", { id })]],
   )));
   $("quiet-areas").replaceChildren(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edge.config import load_config
+from edge.commands.options import RunConfigOption, RunWebOption, load_run_config
 from edge.control.client import act, get_state
 from edge.control.drill import DELIVERY_S, PAINT_S, step_text
 from edge.errors import UserError
@@ -20,16 +19,16 @@ LIMIT_S = PAINT_S + DELIVERY_S + 15.0  # and as long as a run may be held up
 
 
 def drill_command(
-    config: Annotated[Path | None, typer.Option(help="The configuration of the run.")] = None,
+    config: RunConfigOption = None,
     zone: Annotated[str | None, typer.Option(help="Paint the flame in this zone; the first one by default.")] = None,
-    web: Annotated[str | None, typer.Option(help="Where the run serves its page, if not in --config.")] = None,
+    web: RunWebOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Hold a fire drill: a painted flame in the camera's frames, and a table of who was told of it how fast.
 
     Every event is marked as a drill. Exit code 1 if a link is broken, or if a real alarm stopped the drill.
     """
-    settings = load_config(config, {"web": {"listen": web}})
+    settings = load_run_config(config, web)
     started = act(settings, "drill", {"zone": zone} if zone else {})["time"]
     deadline_s = time.monotonic() + LIMIT_S
     while (drill := get_state(settings).get("drill") or {}).get("running", True) or drill["started"] < started:

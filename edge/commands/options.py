@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edge.camera import CameraSettings, build_camera
-from edge.config import Config
+from edge.config import Config, load_config
 from edge.config_tables import parse_listen
 from edge.errors import UserError, UserErrors
 from edge.files import check_writable
@@ -117,3 +117,16 @@ def check_notify(config: Config) -> str:
 
 def _readable(*files: str) -> bool:
     return all(not file or os.access(file, os.R_OK) for file in files)
+
+
+RunConfigOption = Annotated[Path | None, typer.Option(help="The configuration of the run.")]
+RunWebOption = Annotated[str | None, typer.Option(help="Where the run serves its page, if not in --config.")]
+
+
+def load_run_config(config: Path | None, web: str | None) -> Config:
+    """Return the configuration of a run that a command asks through its page. Raises `UserError`."""
+    if config is None and web is None:
+        raise UserError(
+            "no run is named", "pass --config with its configuration, or --web with the address of its page"
+        )
+    return load_config(config, {"web": {"listen": web}})

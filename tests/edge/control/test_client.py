@@ -88,6 +88,11 @@ def test_the_commands_say_until_when_the_alarm_is_silent(page: WebPage, tmp_path
     assert run("disarm", "--hours", 2).startswith("disarmed until ")
     assert run("disarm").count(" until ") == 2
     assert run("arm") == "armed"
+    done = fireseg_edge("snooze", "--minutes", 0, "--web", f"127.0.0.1:{page.port}", cwd=tmp_path)
+    assert (done.code, done.out.strip()) == (0, "armed"), done
+    assert refused(fireseg_edge("arm", cwd=tmp_path)) == [
+        "no run is named: pass --config with its configuration, or --web with the address of its page"
+    ]
     assert run("acknowledge") == "acknowledged: frame"
     assert run("acknowledge", "--zone", "stove") == "acknowledged: stove"
     assert refused(fireseg_edge("snooze", "--minutes", -1, "--config", "fireseg.toml", cwd=tmp_path)) == [

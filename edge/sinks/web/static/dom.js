@@ -8,8 +8,11 @@ export const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)}
 export const element = (tag, className = "", textContent = "") =>
   Object.assign(document.createElement(tag), { className, textContent });
 
+// Without the user and password that a page's address may contain: fetch refuses those.
+const request = (path, options) => fetch(location.origin + path, options);
+
 export const getJson = (path) =>
-  fetch(path).then((response) => (response.ok ? response.json() : null)).catch(() => null);
+  request(path).then((response) => (response.ok ? response.json() : null)).catch(() => null);
 
 let token = null;
 
@@ -24,7 +27,7 @@ export async function canAct() {
 export async function act(action, values = {}) {
   try {
     token ??= (await getJson("/api/token"))?.token ?? null;
-    const response = await fetch(`/api/${action}`, {
+    const response = await request(`/api/${action}`, {
       method: "POST",
       headers: { "Content-Type": "application/json", "X-FireSeg-Token": token ?? "" },
       body: JSON.stringify(values),

@@ -2,7 +2,10 @@
 
 import { $, act, element, put } from "/dom.js";
 
-let error = "";
+let error = "";  // why the last click was refused, until another drill begins
+let started = "";  // when the drill that is shown began
+
+const NAMES = { seen: "Seen by the model", alarm: "Alarm raised", clips: "Pictures saved", page: "This page" };
 
 export function show(state, zoneName) {
   const zones = Object.keys(state.zones);
@@ -12,6 +15,7 @@ export function show(state, zoneName) {
   }
   $("drill-zones").hidden = zones.length < 2;
   const { drill } = state;
+  if ((drill?.started ?? "") !== started) [started, error] = [drill?.started ?? "", ""];
   $("drill-start").disabled = Boolean(drill?.running);
   const result = error || (drill ? outcome(drill, zoneName) : "No drill yet.");
   if ($("drill-result").textContent !== result) put("drill-result", result);  // a screen reader says it once
@@ -25,11 +29,12 @@ function outcome({ running, zone, started, passed, problem, last_passed }, zoneN
   if (running) return `A drill${place} is running …`;
   if (passed) return `Passed${place}, ${time(started)}.`;
   const last = last_passed ? `Last passed ${time(last_passed)}.` : "No drill was passed yet.";
-  return `${problem ? `Stopped: ${problem}` : "Failed"}${place}, ${time(started)}. ${last}`;
+  const reason = problem ? `: ${problem}` : "";
+  return `${problem ? "Stopped" : "Failed"}${place}, ${time(started)}${reason}. ${last}`;
 }
 
 function row({ name, after_ms, problem }) {
-  const line = element("tr"), head = element("th", "", name === "seen" ? "seen by the model" : name);
+  const line = element("tr"), head = element("th", "", NAMES[name] ?? name);
   head.scope = "row";
   const isSlow = name === "seen" || name === "alarm";
   const time = after_ms === null ? "…" : isSlow ? `${(after_ms / 1000).toFixed(1)} s` : `${after_ms.toFixed(0)} ms`;

@@ -48,7 +48,7 @@ function connect() {
     await refresh("events_revision", "/api/events", (events) => showEvents(events, zoneName, state.has_archive));
     await showArchive();
     if ($("span").value && performance.now() - trendAt > TREND_MS) await loadTrend();
-    await quiet.show(state);
+    await quiet.show(state, zoneName);
   };
   stream.onerror = () => {
     disconnect();
@@ -74,7 +74,10 @@ function disconnect() {
 // Showing.
 
 // Without configured zones, the whole frame is the only one and needs no name.
-const zoneName = (name) => (name === areas.whole_frame && !areas.zones.length ? "" : name);
+const zoneName = (name) => {
+  if (name !== areas.whole_frame || areas.zones.some((zone) => zone.name === name)) return name;
+  return areas.zones.length ? "whole frame" : "";  // as in events from before the zones were drawn
+};
 
 function show() {
   const silent = lost || !state;

@@ -5,30 +5,30 @@ import { $, act, element, getJson, percent, put } from "/dom.js";
 let revision = null;
 
 // Asks for the places when they have changed, and after a reconnection.
-export async function show(state) {
+export async function show(state, zoneName) {
   if (state.quiet_revision === revision) return;
   const asked = revision = state.quiet_revision;
   const quiet = await getJson("/api/quiet-places");
   if (!quiet) return forgetRevision();
-  if (asked === revision) showQuiet(quiet);
+  if (asked === revision) showQuiet(quiet, zoneName);
 }
 
 export function forgetRevision() { revision = null; }
 
-function showQuiet({ places, suggestions }) {
+function showQuiet({ places, suggestions }, zoneName) {
   $("quiet-section").hidden = !places.length && !suggestions.length;
   $("quiet-places").replaceChildren(...places.map(({ id, zone, share, repeats, expires }) => {
     const until = new Date(expires).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
     const times = repeats > 1 ? `, not a fire ${repeats} times` : "";
     return item(
-      `${zone}: no alarm until ${until}`,
+      `${zoneName(zone) || "Whole frame"}: quiet inside the dashed blue outline until ${until}`,
       `An alarm above ${percent(2 * share)} of the frame, or if it moves or looks different${times}.`,
       [["Remove", () => act("forget", { id })]],
     );
   }));
   $("suggestions").replaceChildren(...suggestions.map(({ id, polygon, candidates, days }) => item(
-    "Ignore this area?",
-    `${candidates} candidates in ${days === 1 ? "one day" : `${days} days`}, never confirmed as fire.`,
+    "Ignore the area with the dotted yellow outline?",
+    `${candidates} possible fires in ${days === 1 ? "one day" : `${days} days`}, never confirmed as fire.`,
     [["Ignore this area", () => act("ignore", { polygon })], ["Dismiss", () => act("dismiss", { id })]],
   )));
   $("quiet-areas").replaceChildren(

@@ -54,9 +54,9 @@ def test_a_quiet_place_is_shown_and_removed_and_a_suggestion_is_accepted(browser
                 button,
             )
 
-        wait(lambda: "stove: no alarm until" in text(browser, "quiet-section"))
+        wait(lambda: "stove: quiet inside the dashed blue outline until" in text(browser, "quiet-section"))
         assert "An alarm above 8.0 % of the frame" in text(browser, "quiet-section")
-        assert "34 candidates in 3 days, never confirmed as fire." in text(browser, "quiet-section")
+        assert "34 possible fires in 3 days, never confirmed as fire." in text(browser, "quiet-section")
         assert each(browser, "#quiet-areas polygon", "className.baseVal") == ["quiet", "suggested"]
         click("Remove")
         wait(lambda: asked == [{"id": "fire-1"}])

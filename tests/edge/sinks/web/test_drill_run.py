@@ -135,7 +135,7 @@ def test_the_button_of_the_page_starts_a_drill_and_shows_its_table(browser: Any,
     wait_for(lambda: text(browser, "banner") == "No alarm")
     assert text(browser, "drill-result").startswith("Passed"), [*rig.run.log, text(browser, "drill-steps")]
     names = each(browser, "#drill-steps th", "innerText")
-    assert sorted(names) == ["alarm", "clips", "mqtt", "page", "seen by the model", "webhook"]
+    assert sorted(names) == ["Alarm raised", "Pictures saved", "Seen by the model", "This page", "mqtt", "webhook"]
     assert all(value.endswith((" s", " ms")) for value in each(browser, "#drill-steps td", "innerText"))
     wait_for(lambda: "Fire drill, " in text(browser, "events"))
     assert browser.find_element("id", "drill-start").is_enabled()

@@ -10,7 +10,6 @@ import typer
 
 from edge.commands.options import RunConfigOption, RunWebOption, load_run_config
 from edge.control.client import act
-from edge.secrets import load_service_secrets
 
 
 def arm_command(config: RunConfigOption = None, web: RunWebOption = None) -> None:
@@ -49,7 +48,6 @@ def acknowledge_command(
 
 def ask(config: Path | None, web: str | None, action: str, **arguments: float | str | None) -> dict[str, Any]:
     """Return the run's answer to an action; arguments that are None are left out. Raises `UserError`."""
-    load_service_secrets()  # the page's password
     given = {name: value for name, value in arguments.items() if value is not None}
     return act(load_run_config(config, web), action, given)
 

@@ -24,7 +24,7 @@ def drill_command(
     web: RunWebOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Hold a fire drill: a painted flame in the camera's frames, and a table of who was told of it how fast.
+    """Hold a fire drill: a painted flame in the camera's frames, and a table of how fast each receiver had it.
 
     Every event is marked as a drill. Exit code 1 if a link is broken, or if a real alarm stopped the drill.
     """

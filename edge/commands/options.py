@@ -129,4 +129,5 @@ def load_run_config(config: Path | None, web: str | None) -> Config:
         raise UserError(
             "no run is named", "pass --config with its configuration, or --web with the address of its page"
         )
+    load_service_secrets()  # the page's password
     return load_config(config, {"web": {"listen": web}})

@@ -7,7 +7,7 @@ const HALF_DAY_S = 43200;
 let state = null;
 let hasPassword = null;  // null until it is known
 
-// Until when everything is silenced, such as "snoozed until 18:05"; empty while fires are told.
+// Until when everything is silenced, such as "snoozed until 18:05"; empty while people are notified.
 export function silenceText({ arming }) {
   if (!arming) return "";
   if (!arming.armed) return `disarmed until ${clock(arming.disarmed_until, arming.disarmed_left_s)}`;

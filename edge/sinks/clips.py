@@ -31,7 +31,7 @@ from edge.images import Frame, Mask, encode_jpeg, overlay, shrink
 from edge.messages import END, RECOVERED, START, CameraEvent, Event, FireEvent, FrameResult
 from edge.run_status import Delivered, Link
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
-from edge.sinks.evidence import Evidence, write_frame, write_mask
+from edge.sinks.evidence import Evidence, for_training, write_frame, write_mask
 from edge.sinks.retention import ABANDONED_AFTER_S, Retention
 from edge.sinks.video import MEMORY_DIR, PRIVATE_FILE, PRIVATE_FOLDER, SCRATCH_PREFIX, VideoWriter
 from edge.threads import Worker
@@ -184,7 +184,8 @@ class Clips(Sink):
         self._submit(f"{event.id}.json", len(record), lambda path: path.write_text(record))
 
     def _keep_for_training(self, name: str, rgb: Frame, mask: Mask) -> None:
-        self._submit(f"{name}.jpg", rgb.nbytes, lambda path: write_frame(path, rgb))
+        small = for_training(rgb)
+        self._submit(f"{name}.jpg", small.nbytes, lambda path: write_frame(path, small))
         self._submit(f"{name}{MASK_SUFFIX}", mask.nbytes, lambda path: write_mask(path, mask))
 
     def _finish(self, clip: Clip) -> None:

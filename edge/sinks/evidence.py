@@ -60,13 +60,18 @@ class Evidence:
             self._fires.pop(event.id, None)
 
 
-def write_frame(path: Path, rgb: Frame) -> None:
-    """Write a frame as a JPEG of at most `MAX_SIDE_PX`."""
+def for_training(rgb: Frame) -> Frame:
+    """Return a frame with sides of at most `MAX_SIDE_PX`: a full one would take megabytes until it is written."""
     height, width = rgb.shape[:2]
     scale = MAX_SIDE_PX / max(height, width)
-    if scale < 1:
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    if scale >= 1:
+        return rgb
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def write_frame(path: Path, rgb: Frame) -> None:
+    """Write a frame as a JPEG."""
     path.write_bytes(encode_jpeg(rgb, JPEG_QUALITY))
 
 

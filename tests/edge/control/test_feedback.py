@@ -26,7 +26,7 @@ from edge.event_files import event_of
 from edge.images import read_gray_or_colour, read_rgb
 from edge.messages import END, PEAK, START
 from edge.sinks.clips import Clips
-from edge.sinks.evidence import MAX_SIDE_PX, SPREAD_FRAMES, Evidence, write_frame
+from edge.sinks.evidence import MAX_SIDE_PX, SPREAD_FRAMES, Evidence, for_training
 from edge.sinks.retention import Retention
 from tests.support.factories import event, result
 from tests.support.waiting import wait_for
@@ -97,9 +97,9 @@ def test_however_long_a_fire_lasts_a_bounded_number_of_frames_is_spread_over_it(
     assert all(later >= earlier - 1 / fps for earlier, later in pairwise(gaps_s))
 
 
-def test_frames_of_a_large_camera_are_scaled_to_what_training_crops_from(tmp_path: Path) -> None:
-    write_frame(tmp_path / "frame.jpg", np.zeros((720, 1280, 3), np.uint8))
-    assert read_rgb(tmp_path / "frame.jpg").shape == (378, MAX_SIDE_PX, 3)
+def test_frames_of_a_large_camera_are_scaled_to_what_training_crops_from() -> None:
+    assert for_training(np.zeros((720, 1280, 3), np.uint8)).shape == (378, MAX_SIDE_PX, 3)
+    assert for_training(small := np.zeros((48, 64, 3), np.uint8)) is small
 
 
 def test_without_room_for_feedback_and_of_a_drill_no_frames_are_kept(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_only_the_user_can_read_what_a_run_writes(run_folder: Path, tmp_path: Pa
     arguments = ("--config", "eager.toml", "--record", tmp_path / "seen.mp4", "--clips", tmp_path / "events")
     assert fireseg_edge("run", *RECORDING, *arguments, cwd=run_folder).code == 0
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {path.suffix for path in written} == {".mp4", ".jpg"}
+    assert {path.suffix for path in written} == {".mp4", ".jpg", ".png"}  # masks for training
     assert {oct(path.stat().st_mode & 0o777) for path in written} == {"0o600"}
     assert (tmp_path / "events").stat().st_mode & 0o777 == 0o700
     assert os.umask(before) == before, "other commands are not affected"

@@ -118,7 +118,7 @@ def test_old_counts_vanish_and_what_is_saved_stays_small() -> None:
 @pytest.mark.parametrize("count", [[10**40, 0, 0, 3, 3, 5], [480_000, 0, 0, 3, 3, 2**31], [480_000, 0, 0, 3, 3, 0]])
 def test_saved_counts_that_are_not_possible_are_forgotten(count: list[int], caplog: pytest.LogCaptureFixture) -> None:
     assert Scene({"candidates": [count] * MIN_HOURS}).areas() == ()
-    assert "3 of the saved candidates are damaged: they are forgotten" in caplog.text
+    assert "3 of the saved candidates are damaged and ignored" in caplog.text
 
 
 def test_a_border_around_the_frame_is_not_suggested_since_its_outline_covers_the_frame() -> None:

@@ -1,8 +1,9 @@
 """Export the frames of fires with a verdict in the layout of a training set.
 
-OUT/negatives has images/ and groups.csv; OUT/fires also masks/, the predicted masks as a first draft, and coco.json,
-the same masks as polygons for annotation tools. A later export into the same folder adds and removes frames, and does
-not change existing ones: their masks may have been corrected.
+OUT/negatives has images/ and groups.csv, each frame also as the tiles in which the detector sees the place. OUT/fires
+also has masks/, the predicted masks as a first draft, and coco.json, the same masks as polygons for annotation tools. A
+later export into the same folder adds and removes frames, and does not change existing ones: their masks may have been
+corrected.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ from edge.control.feedback import JudgedFire, Verdict, list_fires
 from edge.errors import UserError, reason_of
 from edge.event_files import FRAME, MASK_SUFFIX
 from edge.files import printable, write_private
-from edge.images import list_images, read_gray_or_colour, read_rgb
+from edge.images import Frame, Map, encode_jpeg, list_images, read_gray_or_colour, read_rgb
 
 EXPORT_FILE = "feedback.json"  # marks a folder as an export
 FOLDERS = {Verdict.NOT_A_FIRE: "negatives", Verdict.FIRE: "fires"}
 PRIVATE_FOLDER = 0o700
+TILE_ZOOMS = (2, 3)
+"""Zooms at which a detector with two tiles in a row or three sees a part of the frame; see `edge.detection.views`."""
+JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
@@ -84,15 +88,36 @@ def copy_frames(folder: Path, fire: JudgedFire, target: Path) -> None:
         if copied.exists() or not image_path.exists():
             continue
         try:
-            (height, width), mask = read_rgb(image_path).shape[:2], read_gray_or_colour(mask_path)
+            frame, mask = read_rgb(image_path), read_gray_or_colour(mask_path)
         except UserError as error:
             warnings.warn(f"left out: {error}", stacklevel=2)
             continue
         if (masks := target / "masks").is_dir():
-            smooth = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
+            smooth = cv2.resize(mask, frame.shape[1::-1], interpolation=cv2.INTER_LINEAR)
             _, png = cv2.imencode(".png", np.where(smooth >= 128, 255, 0).astype(np.uint8))
             write_private(masks / f"{stem}.png", png.tobytes())
+        else:
+            for zoom, tile in tiles_around(frame, mask):
+                write_private(target / "images" / f"{stem}-{zoom}x.jpg", encode_jpeg(tile, JPEG_QUALITY))
         write_private(copied, image_path.read_bytes())
+
+
+def tiles_around(frame: Frame, mask: Frame | Map) -> Iterator[tuple[int, Frame]]:
+    """Yield each of `TILE_ZOOMS` with the tile whose middle is nearest to that of the predicted fire, if there is any.
+
+    What raises a false alarm in a tile is a few pixels at model size, where training sees whole frames.
+    """
+    rows, columns = np.nonzero(mask)[:2]
+    if not len(rows):
+        return
+    middle = (rows.min() + rows.max() + 1) / 2 / mask.shape[0], (columns.min() + columns.max() + 1) / 2 / mask.shape[1]
+    for zoom in TILE_ZOOMS:
+        sides = [max(1, side // zoom) for side in frame.shape[:2]]
+        top, left = (
+            round(min(max(part * whole - side / 2, 0), whole - side))
+            for part, whole, side in zip(middle, frame.shape, sides, strict=False)
+        )
+        yield zoom, frame[top : top + sides[0], left : left + sides[1]]
 
 
 def remove_frames(fire: JudgedFire, target: Path) -> None:

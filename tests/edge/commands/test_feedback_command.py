@@ -13,9 +13,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge.control.feedback import give_verdict, list_fires
-from edge.control.feedback_export import export_feedback
+from edge.control.feedback_export import export_feedback, tiles_around
 from edge.images import read_gray_or_colour
 from tests.support.run_cli import Done, fireseg_edge, refused
 
@@ -67,14 +69,31 @@ def test_what_is_not_a_fire_is_exported_as_negatives_that_training_takes(clips: 
     id_ = judge(clips, "not a fire")
     done = export(clips)
     assert done.code == 0, done.err
-    frames = len(list(clips.glob("*-mask.png")))
-    assert f"out/negatives: {frames} images of 1 event\n" in done.out
+    masks = sorted(clips.glob("*-mask.png"))
+    tiles = 2 * sum(bool(read_gray_or_colour(path).any()) for path in masks)
+    assert f"out/negatives: {len(masks) + tiles} images of 1 event\n" in done.out
     assert "out/fires: 0 images of 0 events\n" in done.out
     negatives = loaders.load_negatives(clips.parent / "out/negatives")
     assert {(pair.video, pair.mask) for pair in negatives.pairs} == {(id_, None)}
-    assert len(negatives.pairs) == frames >= 2
-    for pair in negatives.pairs:
-        assert pair.image.read_bytes() == (clips / pair.image.name).read_bytes()
+    frames = [pair.image for pair in negatives.pairs if not pair.image.stem.endswith("x")]
+    assert [path.name for path in frames] == [path.name.replace("-mask.png", ".jpg") for path in masks]
+    assert len(negatives.pairs) == len(masks) + tiles > len(masks) >= 2
+    for path in frames:
+        assert path.read_bytes() == (clips / path.name).read_bytes()
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_a_tile_lies_in_the_frame_around_what_was_predicted(height: int, width: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    frame = random.integers(0, 255, (height, width, 3), np.uint8)
+    mask = np.zeros((24, 24), np.uint8)
+    assert not list(tiles_around(frame, mask))
+    row, column = random.integers(0, 24, 2)
+    mask[row, column] = 255
+    for zoom, tile in tiles_around(frame, mask):
+        assert tile.shape == (max(1, height // zoom), max(1, width // zoom), 3)
+        y, x = int((row + 0.5) / 24 * height), int((column + 0.5) / 24 * width)
+        assert (tile == frame[y, x]).all(axis=2).any()
 
 
 def test_a_fire_is_exported_with_masks_that_training_takes_and_polygons_that_draw_them(

@@ -69,10 +69,8 @@ def configuration(rng: Random, without: Collection[str] = ()) -> bytes:
 
     lines = []
     for name, kind in rng.sample(sorted(item for item in SECTIONS.items() if item[0] not in without), 3):
-        lines += [
-            f"[{name}]",
-            *(f"{key.name} = {value(json.dumps(key.default))}" for key in rng.sample(fields(kind), 2)),
-        ]
+        keys = rng.sample(fields(kind), min(2, len(fields(kind))))
+        lines += [f"[{name}]", *(f"{key.name} = {value(json.dumps(key.default))}" for key in keys)]
     if rng.random() < 0.5:
         lines += ["[[zones]]", f"name = {value(ZONE)}", f"polygon = {value(POLYGON)}"]
     data = "\n".join(lines).encode(errors="replace")

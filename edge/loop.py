@@ -34,6 +34,7 @@ def run_loop(
     actions: Actions | None = None,
     drill: Drill | None = None,
     arming: Callable[[], ArmingStatus] = ArmingStatus,
+    failed_saves: Callable[[], int] = lambda: 0,
     max_frames: int | None = None,
     reporter: StatusReporter | None = None,
 ) -> Summary:
@@ -43,7 +44,9 @@ def run_loop(
     """
     summary, started_s = Summary(), time.monotonic()
     actions = actions or Actions()
-    reporter = reporter or StatusReporter(capture, sinks, throttle, detector, reloader, arming, drill=drill)
+    reporter = reporter or StatusReporter(
+        capture, sinks, throttle, detector, reloader, arming, drill=drill, failed_saves=failed_saves
+    )
     while not control.stop and not capture.ended and (max_frames is None or summary.results < max_frames):
         reloader.poll(control)
         actions.poll()

@@ -93,7 +93,7 @@ class FailureCounts:
     missing_threads: tuple[str, ...] = ()
     """Threads that should run and do not, now."""
     lost_files: int = 0
-    """Images, clips and recordings that could not be written."""
+    """Images, clips, recordings, saved states and plots that could not be written."""
     broken_frames: int = 0
     """Frames that could not be decoded."""
     late_writes: int = 0

@@ -63,6 +63,8 @@ class StatusReporter:
     clock: Callable[[], float] = time.monotonic
     interval_s: float = 1.0
     drill: Drill | None = None
+    failed_saves: Callable[[], int] = lambda: 0
+    """Returns how often what people chose could not be saved."""
 
     def __post_init__(self) -> None:
         self._started_s = self._last_result_s = self.clock()
@@ -113,7 +115,7 @@ class StatusReporter:
                 reloads=self.reloader.failed,
                 thread_restarts=threads.restarts() - self._restarts_before,
                 missing_threads=tuple(threads.missing()),
-                lost_files=self.sinks.lost_files(),
+                lost_files=self.sinks.lost_files() + self.failed_saves(),
                 broken_frames=self.capture.broken_frames,
                 late_writes=self.sinks.late_writes,
             ),

@@ -150,7 +150,7 @@ def run(
             summary = run_loop(
                 parts.capture, parts.detector, parts.sinks, parts.throttle, control,
                 reloader=reloader, actions=parts.actions, drill=parts.drill, arming=parts.arming.status,
-                max_frames=max_frames,
+                failed_saves=lambda: parts.saved.failures, max_frames=max_frames,
             )  # fmt: skip
     finally:
         parts.close()

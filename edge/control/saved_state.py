@@ -47,6 +47,8 @@ class SavedState:
         self._worker: Worker | None = None
         self.problem = ""
         """Why the file could not be written; empty once it is."""
+        self.failures = 0
+        """How often writing began to fail."""
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return a value, as JSON holds it."""
@@ -89,6 +91,7 @@ class SavedState:
             write_durably(self._path, f"{text}\n".encode())
         except (UserError, OSError) as error:
             if not self.problem:
+                self.failures += 1
                 log.error("arming, quiet places and drills will be lost with a restart: %s", reason_of(error))
             self.problem = reason_of(error)
             return

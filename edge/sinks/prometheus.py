@@ -124,7 +124,9 @@ def _failures(failures: FailureCounts) -> Iterator[Metric]:
     yield CounterMetricFamily("fireseg_thread_restarts", "Restarts of threads that failed.", failures.thread_restarts)
     missing = len(failures.missing_threads)
     yield GaugeMetricFamily("fireseg_threads_missing", "Threads that should run and do not.", missing)
-    yield CounterMetricFamily("fireseg_lost_files", "Images, clips and recordings not written.", failures.lost_files)
+    yield CounterMetricFamily(
+        "fireseg_lost_files", "Images, clips, recordings, saved states and plots not written.", failures.lost_files
+    )
     late = failures.late_writes
     yield CounterMetricFamily("fireseg_late_writes", "Events published before they were on disk.", late)
     yield CounterMetricFamily("fireseg_broken_frames", "Frames that were not decodable.", failures.broken_frames)

@@ -155,3 +155,9 @@ def test_infrared_light_and_a_paused_detection_are_in_the_status_and_logged_once
         "infrared: frames have no colour; detection is paused",
         "frames have colour again",
     ]
+
+
+def test_choices_that_could_not_be_saved_count_as_lost_files() -> None:
+    run = Reporting()
+    run.reporter.failed_saves = lambda: 2
+    assert run.after(1).failures.lost_files == 2

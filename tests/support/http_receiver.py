@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from tests.support.waiting import wait_for
 
@@ -61,3 +62,10 @@ def serving(receiver: Receiver) -> Iterator[Receiver]:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield receiver
         server.shutdown()
+
+
+def urls(folder: Path, *lines: str) -> Path:
+    """A file of Apprise URLs, after a comment and an empty line."""
+    file = folder / "urls"
+    file.write_text("\n".join(("# people", "", *lines)))
+    return file

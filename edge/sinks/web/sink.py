@@ -129,6 +129,10 @@ class WebPage(Sink):
     def links(self) -> Sequence[Link]:
         return (Link("page", "", self._last_shown),)
 
+    @property
+    def lost_files(self) -> int:
+        return self._trend.failures if self._trend else 0
+
     def close(self) -> None:
         if self._trend:
             self._trend.close()

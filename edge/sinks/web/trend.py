@@ -70,6 +70,7 @@ class Trend:
         self._is_rewritten = True  # the next time: the file is missing, or its columns have changed
         self._written_s = 0.0
         self._problem = ""
+        self.failures = 0  # how often writing began to fail
         self._worker = Worker("trend", self._run)
         self._worker.start()
 
@@ -195,6 +196,7 @@ class Trend:
                 self._write_newest(rings, now_s)
         except (OSError, UserError) as error:
             if not self._problem:
+                self.failures += 1
                 log.error("the plot of the day and the week will be lost with a restart: %s", reason_of(error))
             self._problem = reason_of(error)
             return

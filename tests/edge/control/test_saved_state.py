@@ -75,6 +75,7 @@ def test_a_disk_that_cannot_be_written_is_logged_once_and_tried_again(
         wait_for(lambda: state.problem)
         state["b"] = 2
         assert (state.get("a"), state.get("b")) == (1, 2)
+        assert state.failures == 1
         blocker.unlink()
         wait_for(lambda: not state.problem and content(blocker / "camera.json") == {"a": 1, "b": 2})
     messages = [record.message for record in caplog.records]

@@ -1,4 +1,4 @@
-"""Quiet places: what was not a fire raises no alarm there for a time, and everything else does."""
+"""Quiet places: a false alarm is not raised again there for a time, and everything else is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An MQTT broker and a served page for the tests that need one."""
+"""An MQTT broker, an HTTP receiver and a served page for the tests that need one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks.soak.rig import Broker
 from edge.sinks.web.sink import WebPage
+from tests.support import http_receiver
+from tests.support.http_receiver import Receiver
 from tests.support.mqtt_fixtures import mosquitto
 from tests.support.web_client import serving
 
@@ -23,3 +25,9 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 def page() -> Iterator[WebPage]:
     with serving() as page:
         yield page
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with http_receiver.serving(Receiver()) as receiver:
+        yield receiver

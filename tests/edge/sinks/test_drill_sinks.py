@@ -1,4 +1,4 @@
-"""What receivers make of a fire drill: it is told as one, counts as no fire, and its delivery is timed."""
+"""What receivers make of a fire drill: it is marked, is not counted as a fire, and its delivery is timed."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ import email.policy
 import json
 import math
 import socket
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,22 +24,10 @@ from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.factory import build_notifiers
 from edge.sinks.notify import Notify, describe, read_services
 from tests.support.factories import camera_event, event, run_status
-from tests.support.http_receiver import Receiver, serving
+from tests.support.http_receiver import Receiver, urls
 from tests.support.waiting import wait_for
 
 apprise = pytest.importorskip("apprise", reason="apprise is not installed: pip install apprise to test notifications")
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with serving(Receiver()) as receiver:
-        yield receiver
-
-
-def urls(folder: Path, *lines: str) -> Path:
-    file = folder / "urls"
-    file.write_text("\n".join(("# people", "", *lines)))
-    return file
 
 
 def notifying(folder: Path, url: str, settings: NotifySection | None = None, **options: Any) -> closing[Notify]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,10 @@ from edge.config import load_config
 from edge.errors import UserError, UserErrors
 from edge.sinks.factory import build_notifiers
 from edge.sinks.notify import ask, read_services, without_url
-from tests.support.http_receiver import Receiver, serving
+from tests.support.http_receiver import Receiver, urls
 from tests.support.run_cli import fireseg_edge, refused
 
 apprise = pytest.importorskip("apprise", reason="apprise is not installed: pip install apprise to test notifications")
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with serving(Receiver()) as receiver:
-        yield receiver
-
-
-def urls(folder: Path, *lines: str) -> Path:
-    file = folder / "urls"
-    file.write_text("\n".join(("# people", "", *lines)))
-    return file
 
 
 def posted(receiver: Receiver, count: int) -> list[dict[str, Any]]:

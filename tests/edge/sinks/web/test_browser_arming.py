@@ -1,4 +1,4 @@
-"""Arm, snooze and acknowledge in Chromium, beside a real run whose test pattern burns ten seconds of every thirty."""
+"""Arm, snooze and acknowledge in Chromium, beside a real run on the test pattern."""
 
 from __future__ import annotations
 

@@ -157,6 +157,7 @@ def test_a_file_that_cannot_be_written_is_logged_once(tmp_path: Path, caplog: py
             note(trend, clock, 60 * minute, {"stove": 0.5})
         wait_for(lambda: caplog.records)
         assert len(trend.points("day")["points"]) == 3
+    assert trend.failures == 1
     assert [record.getMessage()[:51] for record in caplog.records] == [
         "the plot of the day and the week will be lost with "
     ]

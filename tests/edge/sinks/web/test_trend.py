@@ -181,3 +181,11 @@ def test_the_page_serves_it_for_a_day_and_a_week(tmp_path: Path) -> None:
             trend = get_json(page, f"/api/trend?span={span}")
             assert (trend["step_s"], [point[1] for point in trend["points"]]) == (step_s, [{"frame": 0.25}])
         assert get(page, "/api/trend?span=year")[0] == 404
+
+
+def test_a_plot_that_cannot_be_written_counts_as_a_lost_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with serving(trend_path=tmp_path / "file" / "trend.bin") as page:
+        page.on_result(result(0.0, 0.5, on=True))
+        page.on_status(run_status())
+    assert page.lost_files == 1

@@ -61,8 +61,16 @@ class Parts:
         self.sinks = Sinks(self.built_sinks, time.monotonic)
         weekly = self.setup.config.drill.weekly
         self.drill = Drill(lambda: self.detector.zones.cells, self.sinks.links, self.saved, weekly=weekly)
-        self.actions.register("drill", self.drill.start)
+        self._register_actions()
         self._every_frame = self.setup.config.source.replay == Replay.EVERY_FRAME
+
+    def _register_actions(self) -> None:
+        """Offer what the run can do to the page, the command line and MQTT."""
+        register_quiet_actions(self.actions, self.detector.memory, self.detector.suggestions)
+        self.arming.register(self.actions, self.detector.events.acknowledge)
+        self.actions.register("drill", self.drill.start)
+        if folder := self.setup.config.clips.folder:
+            register_verdict(self.actions, Path(folder))
 
     def connect(self, control: RunControl) -> None:
         """Let the sinks on stdout stop the run, or wait until it stops."""
@@ -119,7 +127,6 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
     detector = build_detector(
         config, setup.segmenter, setup.zones, setup.model_sha256, camera.name, clock=time.monotonic, saved=saved
     )
-    register_quiet_actions(actions, detector.memory, detector.suggestions)
     max_fps = 0 if every_frame else config.loop.max_fps
     throttle = Throttle(max_fps, slow_when_hot=config.loop.slow_when_hot and not every_frame)
     capture = Capture(
@@ -130,10 +137,7 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
         prepare=detector.prepare,
     )
     arming = Arming(config.arming, saved)
-    arming.register(actions, detector.events.acknowledge)
     detector.silence = arming.silence
-    if config.clips.folder:
-        register_verdict(actions, Path(config.clips.folder))
     sinks = build_sinks(config, as_json=as_json, record=record, version=__version__, actions=actions)
     keep(last_good, config, setup, model)
     return Parts(setup, camera, capture, detector, throttle, sinks, actions, saved, arming)

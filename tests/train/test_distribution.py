@@ -21,6 +21,8 @@ from train.data.batches import Batches
 from train.data.devices import Devices
 
 ROOT = Path(__file__).parents[2]
+# JAX spends nearly all of these tests in LLVM's optimization of code that runs once.
+QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 TOLERANCE = 1e-4
 """Relative, of losses: the order of additions differs between one device and several."""
 
@@ -51,13 +53,15 @@ fitting.fit(
 """
 
 
+def flags(devices: int) -> str:
+    return f"--xla_force_host_platform_device_count={devices} {QUICK_COMPILATION}"
+
+
 def start(devices: int, *arguments: object, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *map(str, arguments)],
         cwd=ROOT,
-        env=os.environ
-        | {"KERAS_BACKEND": "jax", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-        | (environment or {}),
+        env=os.environ | {"KERAS_BACKEND": "jax", "XLA_FLAGS": flags(devices)} | (environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -66,7 +70,7 @@ def start(devices: int, *arguments: object, environment: dict[str, str] | None =
 
 def finish(*processes: subprocess.Popen[str]) -> None:
     for process in processes:
-        _, errors = process.communicate(timeout=600)
+        _, errors = process.communicate(timeout=1800)
         assert process.returncode == 0, errors
 
 
@@ -147,13 +151,11 @@ def refused(devices: int, batch_size: int, backend: str = "jax", **hosts: str) -
     done = subprocess.run(
         [*command, "--batch-size", str(batch_size)],
         cwd=ROOT,
-        env=os.environ
-        | {"KERAS_BACKEND": backend, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-        | hosts,
+        env=os.environ | {"KERAS_BACKEND": backend, "XLA_FLAGS": flags(devices)} | hosts,
         check=False,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1800,
     )
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""

@@ -105,7 +105,7 @@ def test_workers_with_other_versions_or_another_model_are_refused(models: dict[s
     own = description(models["int8"])
     check_workers({"tcp://10.0.0.6:1": own}, own)
     for name in own:
-        with pytest.raises(UserError, match="tcp://10.0.0.6:1 has .*: expected .*, as on this machine"):
+        with pytest.raises(UserError, match=r"tcp://10.0.0.6:1 has .*: expected .*, as on this machine"):
             check_workers({"tcp://10.0.0.6:1": own | {name: "0.0"}}, own)
     with pytest.raises(UserError, match="the scheduler has no workers"):
         check_workers({}, own)

@@ -107,10 +107,11 @@ def tiles_around(frame: Frame, mask: Frame | Map) -> Iterator[tuple[int, Frame]]
 
     What raises a false alarm in a tile is a few pixels at model size, where training sees whole frames.
     """
-    rows, columns = np.nonzero(mask)[:2]
-    if not len(rows):
+    fire = np.ascontiguousarray(mask if mask.ndim == 2 else mask.max(axis=2))
+    x, y, width, height = cv2.boundingRect(fire)  # np.nonzero takes 16 bytes a pixel
+    if not width:
         return
-    middle = (rows.min() + rows.max() + 1) / 2 / mask.shape[0], (columns.min() + columns.max() + 1) / 2 / mask.shape[1]
+    middle = (y + height / 2) / mask.shape[0], (x + width / 2) / mask.shape[1]
     for zoom in TILE_ZOOMS:
         sides = [max(1, side // zoom) for side in frame.shape[:2]]
         top, left = (

@@ -124,7 +124,7 @@ function buttons({ id, type, clip, verdict }, item, url, title) {
     return choice;
   }) : [];
   const download = Object.assign(element("a", "", "Download"), { href: `${url}.zip`, download: "" });
-  download.addEventListener("click", async () => say((await refusal(`${url}/data.json`))?.reason ?? ""));
+  download.addEventListener("click", async () => say((await refusal(`${url}.zip`))?.reason ?? ""));
   row.append(...(clip ? [button("Play clip", () => play(item, url, title, say))] : []), ...choices, download, problem);
   return row;
 }

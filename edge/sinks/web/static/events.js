@@ -87,7 +87,7 @@ function eventItem(event) {
   if (kind) {
     const href = `${url}/${kind}.jpg`, src = onDisk ? `${href}?thumbnail=1` : href;
     const link = Object.assign(element("a"), { href });
-    link.append(image({ src, loading: "lazy", width: 320, height: 240, alt: title }, () => link.replaceWith(gone())));
+    link.append(image({ src, loading: "lazy", width: 320, height: 240, alt: title }, () => link.replaceWith(missing())));
     item.append(link);
   }
   const course = [active ? "ongoing" : duration_s === null ? "" : `lasted ${duration(duration_s)}`];
@@ -101,7 +101,7 @@ function eventItem(event) {
   return item;
 }
 
-const gone = (text = "The picture was deleted.") => element("p", "note", text);
+const missing = () => element("p", "note", "The picture cannot be loaded.");
 
 function image(values, onerror) {
   const made = element("img");

@@ -70,7 +70,7 @@ def test_deliveries_and_failures_are_tables_in_which_losses_are_marked(browser: 
         assert row("Delivered") == ["Delivered", "12", "5"]
         assert row("Oldest waiting") == ["Oldest waiting", "0 s", "3 min 5 s"]
         assert each(browser, "#delivery .bad", "innerText") == ["<b>connection refused", "2", "1"]
-        assert text(browser, "delivery-note") == "mqtt: <b>connection refused, 3 events lost, 40 waiting"
+        assert text(browser, "delivery-note") == "mqtt: <b>connection refused, 3 events lost, 4 waiting"
         assert text(browser, "undelivered") == "Not delivered to mqtt: <b>connection refused"
         assert text(browser, "degraded") == "Fallback in use: damaged. Missing threads: clips"
         assert each(browser, "#failures th", "innerText") == [

@@ -146,7 +146,7 @@ def _run_phases(
                 # the validation loss fluctuates more than the network changes.
                 initial = _load(out / (state.last if previous.patience is None else BEST_FILE), compiled=False)
             model = fuse_batchnorm(initial, "mixed_bfloat16" if recipe.mixed_precision else "float32")
-            compile_phase(model, phase, steps=phase.epochs * len(batches))
+            compile_phase(model, phase, steps=phase.epochs * len(batches), negative_weight=recipe.negative_weight)
         epochs_done = len(state.history)
         model.fit(
             batches,
@@ -172,7 +172,7 @@ def build_initial(recipe: Recipe, start: Path | None) -> keras.Model:
     return network
 
 
-def compile_phase(model: keras.Model, phase: Phase, steps: int) -> None:
+def compile_phase(model: keras.Model, phase: Phase, steps: int, negative_weight: float = 0.0) -> None:
     """Freeze layers and set the loss, the optimizer and the learning rate of the phase over `steps` steps."""
     set_trainable(model, encoder=phase.encoder, batchnorm=phase.batchnorm)
     lr = phase.lr
@@ -184,7 +184,7 @@ def compile_phase(model: keras.Model, phase: Phase, steps: int) -> None:
         )
     model.compile(
         optimizer=keras.optimizers.Adam(lr),
-        loss=BCEDice(),
+        loss=BCEDice(negative_weight=negative_weight),
         metrics=[keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.5, name="fire_iou")],
     )
 

@@ -20,7 +20,8 @@ if ! make --dry-run deb >/dev/null 2>&1; then
 elif ! make --no-print-directory deb; then
   missing+=("the Debian packages: make deb failed, see above")
 fi
-(cd dist && find . -type f ! -name SHA256SUMS -printf '%P\0' | sort -z | xargs -0 sha256sum >SHA256SUMS)
+sums=$(cd dist && find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum)
+echo "$sums" >dist/SHA256SUMS
 
 echo
 echo "dist/ holds version $version of $(git describe --always --dirty):"

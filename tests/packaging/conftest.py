@@ -1,4 +1,4 @@
-"""What the tests of packaging share: the release's tools and the wheel, and commands without this environment's settings."""
+"""What the tests of packaging share: the release's tools, the wheel, and commands without inherited settings."""
 
 from __future__ import annotations
 

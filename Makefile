@@ -2,6 +2,9 @@
 # The commands read FIRESEG_DIR (data set) and MODEL (.keras or .tflite model) from the environment. ARGS adds flags.
 
 PYTHON ?= python3
+ifneq ($(filter 3%,$(PYTHON)),)
+$(error PYTHON=$(PYTHON) is not an interpreter of this machine, such as python$(PYTHON); for the Python of a wheelhouse write TARGET_PYTHON=$(PYTHON))
+endif
 BIN := .venv/bin
 PARALLEL := -n auto --dist loadfile
 PRODUCT := --ignore tests/benchmarks --ignore tests/packaging
@@ -62,9 +65,7 @@ demo: .venv/.bench  ## Segment the test pattern, or VIDEO=, into build/demo.mp4 
 dist: build/release/.installed  ## Build wheel and source archive into dist/, the same bytes from the same commit
 	@release/build.sh dist
 
-# PYTHON is this machine's interpreter; the other machine's is TARGET_PYTHON.
 wheelhouse: dist  ## Collect all wheels for a machine without a network (DEBIAN=trixie|bookworm ARCH=aarch64|x86_64 TARGET_PYTHON=)
-	@$(if $(filter 3%,$(PYTHON)),echo "error: PYTHON=$(PYTHON) names this machine's interpreter: write TARGET_PYTHON=$(PYTHON)" >&2; exit 2)
 	@build/release/bin/python -m release.wheelhouse $(if $(ARCH),--arch "$(ARCH)") $(if $(DEBIAN),--debian "$(DEBIAN)") \
 	  $(if $(TARGET_PYTHON),--python "$(TARGET_PYTHON)") "$$(ls -t dist/*.whl | head -1)"
 

@@ -68,18 +68,7 @@ def test_a_wheelhouse_installs_without_a_network(wheel: Path, tools: Path, tmp_p
     python = tmp_path / "fireseg/bin/python"
     checked(sys.executable, "-m", "venv", python.parents[1])
     clean = {"PIP_CONFIG_FILE": "/dev/null", "PIP_FIND_LINKS": "", "PIP_NO_CACHE_DIR": "1"}
-    install = (
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "-I",
-        "--no-index",
-        "--find-links",
-        folder,
-        "-r",
-        folder / "requirements.txt",
-    )
+    install = [*"-m pip install -q -I --no-index --find-links".split(), folder, "-r", folder / "requirements.txt"]
     checked(*offline, python, *install, **clean)
     (tmp_path / "empty").mkdir()
     tried(python.with_name("fireseg-edge"), tmp_path / "empty", *offline)
@@ -104,7 +93,7 @@ def test_an_impossible_wheelhouse_is_one_line_that_names_the_possible(
     assert refused(execute(*wheelhouse(tools, *arguments, wheel), cwd=ROOT)) == [expected]
 
 
-def test_make_wheelhouse_does_not_take_the_interpreter_for_the_other_machines_python(tools: Path) -> None:
-    done = execute("make", "--no-print-directory", "-o", "dist", "wheelhouse", "PYTHON=3.13", cwd=ROOT)
-    assert done.code == 2
+def test_the_other_machines_python_is_not_taken_for_this_ones() -> None:
+    done = execute("make", "wheelhouse", "PYTHON=3.13", cwd=ROOT)
+    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
     assert "write TARGET_PYTHON=3.13" in done.err

@@ -165,7 +165,7 @@ function showStatus() {
   $("model").title = `SHA-256 of the file ${state.model_sha256}, of the network ${state.flatbuffer_sha256 ?? "unknown"}`;
   put("version", state.version);
   showDelivery(state.receivers);
-  showFailures(state.failures, state.fallback);
+  showFailures(state.failures, state.fallback, state.update?.problem);
 }
 
 // One column per receiver. What was lost, or is not delivered now, is marked.
@@ -197,9 +197,10 @@ function showDelivery(receivers) {
   );
 }
 
-function showFailures(failures, fallback) {
+function showFailures(failures, fallback, update) {
   const counts = {
     ...(fallback && { "Fallback in use": fallback }),
+    ...(update && { "Model update": update }),
     "Rejected reloads": failures.reloads,
     "Thread restarts": failures.thread_restarts,
     "Missing threads": failures.missing_threads.join(", ") || 0,

@@ -29,7 +29,7 @@ from edge.secrets import redact
 from edge.signals import RunControl, install_signal_handlers
 from edge.sinks.stream_writer import print_last_line
 from edge.sinks.terminal import LogHandler
-from edge.update.store import TRIAL
+from edge.update.store import TRIAL, model_files
 
 log = logging.getLogger(__name__)
 
@@ -130,8 +130,9 @@ def run(
     parts.connect(control)
 
     def prepare_reload() -> Setup:
-        new, model = prepare(load_config(config_path, options), current=setup)
-        if new.segmenter.path.stem != TRIAL:  # only what is adopted is good
+        config = load_config(config_path, options)
+        new, model = prepare(config, current=setup)
+        if model_files(config, on_reload=True)[0].stem != TRIAL:  # only what is adopted is good
             keep(last_good, applied_config(setup.config, new.config), new, model)
         return new
 

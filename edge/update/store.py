@@ -29,6 +29,7 @@ FRAMES_WANTED, FRAMES = "frames.wanted", "frames"
 class Outcome(StrEnum):
     """How the trial of a model ended."""
 
+    WAITING = "waiting"
     RUNNING = "running"
     ADOPTED = "adopted"
     ROLLED_BACK = "rolled back"
@@ -71,7 +72,7 @@ class ModelStore:
     def sha256(self, name: str) -> str:
         """Return the SHA-256 of the model that a link names; empty without the link."""
         try:
-            return Path(os.readlink(self.link(name))).stem
+            return self.link(name).readlink().stem
         except OSError:
             return ""
 
@@ -202,4 +203,3 @@ def describe_model(config: Config, sha256: str) -> str:
 def unwritable(folder: Path, error: OSError) -> UserError:
     """Return the error for a folder in which a model could not be kept."""
     return UserError(f"{folder} could not be written ({reason_of(error)})", "free some space, or set [update] folder")
-

@@ -26,7 +26,7 @@ from edge.update.trial import Observation, objection
 
 log = logging.getLogger(__name__)
 
-POLL_S = 1.0
+POLL_S, RETRY_S = 1.0, 10.0
 LOAD_TIMEOUT_S = 360.0  # longer than a reload may take
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 CRASHED = "the run ended while it was tried"
@@ -86,10 +86,18 @@ class ModelWatch(Sink):
             self._end(Outcome.INTERRUPTED, "the run was stopped", reload=False)
 
     def _run(self) -> None:
-        with self._store.lock("run", owner="run"):
-            self._recover()
-            while not self._closing.wait(POLL_S):
-                self.poll()
+        logged = ""
+        while not self._closing.is_set():
+            try:
+                with self._store.lock("run", owner="run"):
+                    self._recover()
+                    while not self._closing.wait(POLL_S):
+                        self.poll()
+            except (OSError, UserError) as error:  # such as a full disk: the links are as they were
+                if (text := reason_of(error)) != logged:
+                    log.error("model updates wait: %s", text)
+                logged = text
+                self._closing.wait(RETRY_S)
 
     def poll(self) -> None:
         """Begin, judge or end a trial, and follow the link `current`; about once a second."""
@@ -107,7 +115,7 @@ class ModelWatch(Sink):
     def _recover(self) -> None:
         """End a trial that an earlier run began: in the same boot it crashed or was killed."""
         last, sha256 = self._store.read_trial(), self._store.sha256(TRIAL)
-        if not last or last.outcome is not Outcome.RUNNING:
+        if self._trial or not last or last.outcome is not Outcome.RUNNING:
             return
         if last.sha256 == self._store.sha256(CURRENT):  # the power was cut while it was adopted
             self._trial = last

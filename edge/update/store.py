@@ -91,7 +91,7 @@ class ModelStore:
     def adopt_trial(self) -> None:
         """Use the tried model from now on. Raises OSError. Each step may be the last before a power cut."""
         trial, current = self.sha256(TRIAL), self.sha256(CURRENT)
-        if current != trial:
+        if trial and current != trial:
             if current:
                 self.point(PREVIOUS, current)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 from collections.abc import Iterator
@@ -69,7 +70,7 @@ def run(machine: Machine) -> Iterator[EdgeProcess]:
 def gaps_s(run: EdgeProcess) -> list[float]:
     """Return the times between results, in order."""
     times_s = [result["t_s"] + result["age_ms"] / 1000 for result in run.results]
-    return [later - earlier for earlier, later in zip(times_s, times_s[1:], strict=False)]
+    return [later - earlier for earlier, later in itertools.pairwise(times_s)]
 
 
 def test_a_model_of_the_same_size_is_swapped_without_a_pause(

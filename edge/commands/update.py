@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -30,12 +32,22 @@ def update_command(
     """
     if check + rollback + retry > 1:
         raise UserError("--check, --rollback and --retry exclude each other", "pass one of them")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # of a timer that is stopped: clean up
     update = Update(load_config(config))
-    report = update.check() if check else update.roll_back() if rollback else update.run(retry=retry)
+    with ended_by_sigterm():
+        report = update.check() if check else update.roll_back() if rollback else update.run(retry=retry)
     print(json.dumps(report.as_json(), indent=2) if as_json else text_of(report))
     if not report.is_good:
         raise typer.Exit(1)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, as of a timer that is stopped, end the block like Ctrl-C: the images for the comparison go."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def text_of(report: Report) -> str:

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -110,7 +111,8 @@ class ModelStore:
         return current
 
     def delete_unused(self) -> None:
-        """Delete files that no link names, such as those that a killed update left."""
+        """Delete files that no link names, and images, such as those that a killed update left."""
+        shutil.rmtree(self.folder / FRAMES, ignore_errors=True)
         used = {self.sha256(name) for name in (CURRENT, PREVIOUS, TRIAL)}
         for path in [*self.folder.glob("*.tflite"), *self.folder.glob(".*")]:
             if (path.suffix == ".tflite" and not path.is_symlink() and path.stem not in used) or path.name[0] == ".":

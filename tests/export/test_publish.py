@@ -112,4 +112,4 @@ def test_the_command_publishes_and_refuses_in_one_line(run_here: Run) -> None:
     assert (again.returncode, again.stderr.count("\n")) == (2, 1)
     assert "already exists" in again.stderr
     assert "there is no key 'x'" in run_here("publish", "rotate", "x").stderr
-    assert "check --repository" in run_here("publish", "refresh", "--repository", "nowhere").stderr
+    assert "make one with" in run_here("publish", "refresh", "--repository", "nowhere").stderr

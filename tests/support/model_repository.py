@@ -23,6 +23,7 @@ from edge.model.shipped import SHIPPED
 from edge.reload import prepare
 from edge.run_status import FailureCounts
 from edge.signals import RunControl
+from edge.update import comparison
 from edge.update.store import ModelStore, open_store
 from edge.update.update import Report, Update
 from edge.update.watch import ModelWatch
@@ -31,6 +32,7 @@ from tests.support import factories
 from tests.support.waiting import wait_for
 
 INSTALLED = SHIPPED["small"]
+AT_FULL_PRIORITY = f"import os; os.nice = lambda _: 0; {comparison.CHILD}"
 
 
 def edited(model: Path, folder: Path, name: str, **changes: Any) -> Path:

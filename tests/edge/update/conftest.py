@@ -10,7 +10,13 @@ import pytest
 pytest.importorskip("tuf", reason="tuf is not installed: pip install '.[update,publish]'")
 pytest.importorskip("cryptography", reason="cryptography is not installed: pip install '.[publish]'")
 
-from tests.support.model_repository import INSTALLED, Machine, Site, edited, serve
+from tests.support.model_repository import AT_FULL_PRIORITY, INSTALLED, Machine, Site, edited, serve
+
+
+@pytest.fixture(autouse=True)
+def _at_full_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the comparison run at the priority of the tests: beside other load it takes minutes at a low one."""
+    monkeypatch.setattr("edge.update.comparison.CHILD", AT_FULL_PRIORITY)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from edge.files import sha256
 from edge.reload import prepare
 from edge.update.store import CURRENT, PREVIOUS, TRIAL, ModelStore, Outcome, Trial, model_files
 from edge.update.watch import ModelWatch, boot_id
-from tests.support.model_repository import INSTALLED, Machine, Site, edited
+from tests.support.model_repository import AT_FULL_PRIORITY, INSTALLED, Machine, Site, edited
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,9 @@ UPDATER = """
 import os, sys
 from pathlib import Path
 from edge.config import load_config
+from edge.update import comparison
 from edge.update.update import Update
+comparison.CHILD = sys.argv[3]
 def step(name):
     print(name, flush=True)
     if name == sys.argv[2]:
@@ -69,7 +71,7 @@ def used_after_a_restart(machine: Machine) -> str:
 def test_an_updater_that_is_killed_at_a_step(step: str, site: Site, machine: Machine, newer: Path) -> None:
     published = site.repository().add(newer, "base")
     with machine.run():
-        updater = start(UPDATER, machine.path, step)
+        updater = start(UPDATER, machine.path, step, AT_FULL_PRIORITY)
         assert updater.wait(300) == -signal.SIGKILL
         assert used_after_a_restart(machine) in (sha256(INSTALLED), published)
         assert machine.update().result in ("adopted", "up to date")
@@ -81,7 +83,7 @@ def test_an_updater_that_is_killed_in_the_middle_of_a_download(site: Site, machi
     site.repository().add(newer, "base")
     site.cut_models = "hang"
     with machine.run():
-        updater = start(UPDATER, machine.path, "none")
+        updater = start(UPDATER, machine.path, "none", AT_FULL_PRIORITY)
         assert site.half_sent.wait(300)
         updater.kill()
         updater.wait()

@@ -118,9 +118,9 @@ def _compare(old_path: Path, new_path: Path, folder: Path) -> Comparison:
         count += 1
         for index, segmenter in enumerate((old, new)):
             marked[index] += bool(segmenter.mask(frame).mean() >= MARKED_SHARE)
-    medians = [statistics.median(column) for column in zip(*times_ms, strict=True)]
-    flames = [int(segmenter.mask(probe.flames).sum()) for segmenter in (old, new)]
-    return Comparison(*medians, count, *marked, self_test, *flames)
+    old_ms, new_ms = (statistics.median(column) for column in zip(*times_ms, strict=True))
+    old_flames, new_flames = (int(segmenter.mask(probe.flames).sum()) for segmenter in (old, new))
+    return Comparison(old_ms, new_ms, count, marked[0], marked[1], self_test, old_flames, new_flames)
 
 
 def _time_ms(segmenter: Segmenter, frame: Frame) -> float:

@@ -70,6 +70,7 @@ Started = tuple[ModelStore, ModelWatch, RunControl, Clock, str]
 @pytest.fixture
 def started(tmp_path: Path) -> Started:
     """A run with a new model at the link `trial`; nothing runs in the background."""
+    (tmp_path / "r").touch()
     (tmp_path / "fireseg.toml").write_text(
         f'[model]\npath = "{INSTALLED}"\n[update]\nurl = "http://h"\nroot = "r"\nmodel = "base"\nfolder = "m"\n'
     )
@@ -114,7 +115,7 @@ def tried(started: Started) -> Callable[[list[FrameResult]], None]:
 
 
 def test_a_model_that_is_slower_in_the_run_is_rolled_back(started: Started) -> None:
-    store, watch, control, _, model = started
+    store, watch, control, _, _ = started
     tried(started)(quiet_seconds(20, ms=16))
     last = store.read_trial()
     assert last
@@ -133,7 +134,7 @@ def test_a_good_model_is_adopted_after_the_time_and_without_another_reload(start
 
 
 def test_a_model_that_the_run_refuses_to_load_is_rolled_back(started: Started) -> None:
-    store, watch, control, clock, _ = started
+    store, watch, _, clock, _ = started
     feed(watch, clock, quiet_seconds(20))
     watch.on_status(run_status(failures=replace(run_status().failures, reloads=1)))
     feed(watch, clock, [quiet()])

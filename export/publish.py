@@ -6,6 +6,7 @@ that renews them each week. Without the keys of root and targets nobody can publ
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Sequence
@@ -132,7 +133,7 @@ class ModelRepository:
         if not roles:
             raise UserError(f"there is no key {name!r}", f"expected one of {', '.join(dict.fromkeys(KEY_OF.values()))}")
         root = self._load("root")
-        before = Root.from_dict(root.signed.to_dict())
+        before = copy.deepcopy(root.signed)
         old = next((path for path in self._key_files(name) if self._signs(path, roles[0], before)), None)
         old_id = self._read_key(old).public_key.keyid if old else before.roles[roles[0]].keyids[0]
         signers = self._signers("root", before)

@@ -125,6 +125,7 @@ class Repository:
     def _explained(self) -> Iterator[None]:
         """Turn what TUF, the network and the disk report into one line."""
         from tuf.api import exceptions as tuf
+        from urllib3.exceptions import HTTPError  # of a body that breaks off, which tuf lets through
 
         url = redact(self._url)
         try:
@@ -136,7 +137,7 @@ class Repository:
             raise UserError(
                 f"{url} sent more than was signed ({error})", "try again later, or ask its owner"
             ) from error
-        except tuf.DownloadError as error:
+        except (tuf.DownloadError, HTTPError) as error:
             cause = error.__cause__ or error
             reason = getattr(cause, "reason", None) or cause  # urllib3 wraps the cause
             text = "no answer" if isinstance(error, tuf.SlowRetrievalError) else _connection_problem(reason)

@@ -149,7 +149,7 @@ class ModelStore:
     @contextmanager
     def lock(self, name: str, *, owner: str) -> Iterator[None]:
         """Hold a lock, which ends with the process. Raises `UserError` if another process holds it."""
-        with self._lock_file(name).open("a") as file:
+        with (make_folder(self.folder) / f"{name}.lock").open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -160,16 +160,13 @@ class ModelStore:
     def is_locked(self, name: str) -> bool:
         """Return whether another process holds a lock."""
         try:
-            with self._lock_file(name).open("a") as file:
+            with (self.folder / f"{name}.lock").open("a") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         except OSError:
             return False
         return False
-
-    def _lock_file(self, name: str) -> Path:
-        return make_folder(self.folder) / f"{name}.lock"
 
 
 def model_name(config: Config) -> str:

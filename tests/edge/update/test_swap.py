@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -73,6 +74,12 @@ def gaps_s(run: EdgeProcess) -> list[float]:
     return [later - earlier for earlier, later in itertools.pairwise(times_s)]
 
 
+def skip_on_a_busy_machine() -> None:
+    """Skip the bound, after all else was checked: other programs pause the run for longer than a swap does."""
+    if os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
+        pytest.skip(f"the gap is not judged at a load of {os.getloadavg()[0]:.0f}")
+
+
 def test_a_model_of_the_same_size_is_swapped_without_a_pause(
     site: Site, machine: Machine, newer: Path, run: EdgeProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,9 +91,10 @@ def test_a_model_of_the_same_size_is_swapped_without_a_pause(
         print(
             f"\nlongest time between results: before {max(swap[:count]):.2f} s, with the swap {max(swap[count:]):.2f} s"
         )
-    assert max(swap[count:]) - max(swap[:count]) < SAME_SIZE_S
     run.wait_for_log("is adopted")
     assert run.stop() == 0
+    skip_on_a_busy_machine()
+    assert max(swap[count:]) - max(swap[:count]) < SAME_SIZE_S
 
 
 def test_a_model_of_another_size_is_swapped_and_rolled_back_with_short_pauses(
@@ -110,6 +118,7 @@ def test_a_model_of_another_size_is_swapped_and_rolled_back_with_short_pauses(
     swaps = gaps_s(run)
     with capsys.disabled():
         print(f"\n{HEIGHT}x{WIDTH} px: before {max(swaps[:count]):.2f} s, with two swaps {max(swaps[count:]):.2f} s")
+    skip_on_a_busy_machine()
     assert max(swaps[count:]) - max(swaps[:count]) < OTHER_SIZE_S
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from edge import __version__
 from edge.config import Config
-from edge.errors import UserError, one_line, reason_of
+from edge.errors import UserError, one_line
 from edge.files import make_folder, read_limited, sync_folder
 from edge.model.card import FLATBUFFER_SHA256, MAX_MODEL_BYTES, check_card, split_model
 from edge.secrets import redact
@@ -140,7 +140,7 @@ class Repository:
         except (tuf.DownloadError, HTTPError) as error:
             cause = error.__cause__ or error
             reason = getattr(cause, "reason", None) or cause  # urllib3 wraps the cause
-            text = "no answer" if isinstance(error, tuf.SlowRetrievalError) else _connection_problem(reason)
+            text = _connection_problem(reason, isinstance(error, tuf.SlowRetrievalError))
             remedy = "check the network and [update] url; the next call tries again"
             raise UserError(f"{url} could not be read ({text})", remedy) from error
         except tuf.ExpiredMetadataError as error:
@@ -189,9 +189,9 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d{1,9}", version)[:3])
 
 
-def _connection_problem(reason: BaseException) -> str:
-    text = reason_of(reason) if isinstance(reason, Exception) else str(reason)
+def _connection_problem(reason: BaseException | str, is_slow: bool) -> str:
+    text = str(reason)
     for known in ("Connection refused", "Name or service not known", "Temporary failure in name resolution"):
         if known in text:
             return known.lower()
-    return one_line(redact(text), 120)
+    return "no answer" if is_slow else one_line(redact(text), 120)

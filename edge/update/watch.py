@@ -22,7 +22,7 @@ from edge.sinks import Sink
 from edge.threads import Worker
 from edge.update.frames import QuietFrames
 from edge.update.store import CURRENT, TRIAL, ModelStore, Outcome, Trial
-from edge.update.trial import Observation, objection
+from edge.update.trial import MIN_RESULTS, Observation, objection
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ class ModelWatch(Sink):
             problem, results = objection(self._seen, self._before, self._limits), self._seen.results
         if problem:
             self._end(Outcome.ROLLED_BACK, problem)
-        elif self._clock() - self._watched_since_s >= self._limits.watch_s and results:
+        elif self._clock() - self._watched_since_s >= self._limits.watch_s and results >= MIN_RESULTS:
             self._end(Outcome.ADOPTED, "")
 
     def _end(self, outcome: Outcome, problem: str, *, reload: bool = True) -> None:

@@ -6,13 +6,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import numpy as np
 
 from edge.config import Config, load_config
 from edge.errors import UserError
@@ -32,6 +34,8 @@ from tests.support import factories
 from tests.support.waiting import wait_for
 
 INSTALLED = SHIPPED["small"]
+RED_WALL = np.full((48, 64, 3), (200, 60, 30), np.uint8)
+"""No fire for a shipped model, at a probability that is not zero."""
 AT_FULL_PRIORITY = f"import os; os.nice = lambda _: 0; {comparison.CHILD}"
 
 
@@ -193,4 +197,4 @@ class Machine:
 
     def _result(self, card: dict[str, Any] | None) -> FrameResult:
         share = 0.2 if card and card["threshold"] < 0.01 else self.share
-        return factories.result(1.0, share, on=False)
+        return replace(factories.result(1.0, share, on=False), rgb=RED_WALL)

@@ -159,14 +159,17 @@ class Update:
 
     def _nothing_to_do(self, published: Published) -> Report | None:
         name = self._name(published.sha256)
-        if published.sha256 == self._in_use():
+        if published.sha256 == sha256(self._model_in_use()):
             return Report("up to date", name)
         if not published.is_for_this_machine:
             return Report("not rolled out yet", name)
         return None
 
-    def _in_use(self) -> str:
-        return self._store.sha256(CURRENT) or sha256(self._config.model.file)
+    def _model_in_use(self) -> Path:
+        """Return the file of the current model, or the installed one if that is missing or damaged."""
+        current = self._store.sha256(CURRENT)
+        path = self._store.model(current)
+        return path if path.is_file() and sha256(path) == current else self._config.model.file
 
     def _refuse_rolled_back(self, published: str) -> None:
         last = self._store.read_trial()
@@ -184,8 +187,7 @@ class Update:
         try:
             wanted.touch(mode=0o600)
             wait(lambda: not wanted.exists(), FRAMES_WAIT_S, self._clock)
-            current = self._store.link(CURRENT)
-            return compare(current if current.is_file() else self._config.model.file, path, frames)
+            return compare(self._model_in_use(), path, frames)
         except OSError as error:
             raise UserError(f"{wanted} could not be written ({error.strerror})", "free some space") from error
         finally:

@@ -65,6 +65,17 @@ def test_a_second_update_keeps_the_first_model_to_roll_back_to(site: Site, machi
     assert refused(fireseg_edge("update", "--rollback", "--check", "--config", machine.path, cwd=tmp_path))
 
 
+def test_a_model_that_was_damaged_on_disk_is_downloaded_again(site: Site, machine: Machine, newer: Path) -> None:
+    published = publish(site, newer)
+    with machine.run():
+        machine.update()
+        machine.store.model(published).write_bytes(b"damaged")
+    with machine.run():
+        assert machine.loaded[-1] == sha256(INSTALLED)
+        assert machine.update().result == "adopted"
+        assert machine.loaded[-1] == sha256(machine.store.link(CURRENT)) == published
+
+
 def test_check_says_what_there_is_and_downloads_no_model(site: Site, machine: Machine, newer: Path) -> None:
     publish(site, newer)
     done = fireseg_edge("update", "--check", "--json", "--config", machine.path, cwd=machine.folder)

@@ -36,6 +36,8 @@ from edge.signals import RunControl
 from edge.sinks import Sink, Sinks
 from edge.sinks.factory import build_sinks
 from edge.sinks.terminal import Terminal
+from edge.update.store import open_store
+from edge.update.watch import ModelWatch
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class Parts:
     actions: Actions
     saved: SavedState
     arming: Arming
+    update: ModelWatch | None = None
 
     def __post_init__(self) -> None:
         self.sinks = Sinks(self.built_sinks, time.monotonic)
@@ -73,7 +76,9 @@ class Parts:
             register_verdict(self.actions, Path(folder))
 
     def connect(self, control: RunControl) -> None:
-        """Let the sinks on stdout stop the run, or wait until it stops."""
+        """Let the sinks on stdout stop the run, or wait until it stops, and that of model updates reload it."""
+        if self.update:
+            self.update.connect(control)
         for sink in self.built_sinks:
             if isinstance(sink, Terminal):
                 lossless = self._every_frame and not self.camera.live
@@ -114,9 +119,9 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
         check_kernels(setup.segmenter)
     except UserError as error:
         log.warning("%s", error)
-    log.info("%s: %s", config.model.file, setup.self_test)
+    log.info("%s: %s", setup.segmenter.path, setup.self_test)
     if not setup.flame_pixels:
-        log.warning("%s detects no fire in the test pattern's flames: check the model", config.model.file)
+        log.warning("%s detects no fire in the test pattern's flames: check the model", setup.segmenter.path)
 
     def open_camera() -> Camera:
         return build_camera(config.source.address_with_login(), camera_settings(config, setup.segmenter))
@@ -139,8 +144,11 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
     arming = Arming(config.arming, saved)
     detector.silence = arming.silence
     sinks = build_sinks(config, as_json=as_json, record=record, version=__version__, actions=actions)
+    update = ModelWatch(store, config) if (store := open_store(config)) else None
+    if update:
+        sinks.insert(0, update)
     keep(last_good, config, setup, model)
-    return Parts(setup, camera, capture, detector, throttle, sinks, actions, saved, arming)
+    return Parts(setup, camera, capture, detector, throttle, sinks, actions, saved, arming, update)
 
 
 def build_detector(

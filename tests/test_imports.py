@@ -26,7 +26,9 @@ SLOW_TO_LOAD = {
     "rich",
     "starlette",
     "tomlkit",
+    "tuf",
     "typer",
+    "urllib3",
     "uvicorn",
 }
 """Dependencies of `edge` that the segmenter does without, or loads on demand."""
@@ -70,6 +72,8 @@ FORBIDDEN = (
     *((f"edge.{room}", "edge.sinks") for room in ("camera", "model", "detection", "host", "evaluation")),
     *((f"edge.{room}", "edge.loop") for room in ("camera", "model", "detection", "host", "sinks", "evaluation")),
     *(("edge.control", f"edge.{module}") for module in ("sinks", "assembly", "loop", "status", "evaluation")),
+    *((f"edge.{room}", "edge.update") for room in ("camera", "model", "detection", "host", "sinks", "control")),
+    *(("edge.update", f"edge.{module}") for module in ("control", "detection", "assembly", "loop", "status")),
     ("train.data", "train.model"),
     *(("release", room) for room in ("train", "export")),
 )

@@ -21,7 +21,7 @@ from edge.errors import UserError
 DEPLOY = ROOT / "deploy" / "fleet"
 HOST = "127.0.0.1"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-QUERY_TIMEOUT_S = 30.0
+QUERY_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)

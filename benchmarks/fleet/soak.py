@@ -30,7 +30,7 @@ from edge.errors import UserError
 
 PRELOAD = ["benchmarks.fleet.camera", "edge.sinks.mqtt", "edge.sinks.web.app", "edge.sinks.web.auth", "uvicorn"]
 """Loaded once; the cameras are forked from this process and share its memory."""
-START_WAIT_S, DELIVERY_S = 180.0, 180.0
+START_WAIT_S, DELIVERY_S = 300.0, 300.0
 BROKER_DOWN_S, CAMERA_DOWN_S = 3.0, (2.0, 10.0)
 EVENT = "event"
 
@@ -92,12 +92,15 @@ class FleetListener(Listener):
         self.counts: Counter[str] = Counter()
         self.sizes: Counter[str] = Counter()
         self.delivery_s: list[float] = []
-        super().__init__(site.port, name="fleet", login=("dashboard", site.password("dashboard")), ca_file=site.ca_file)
+        self.cameras: set[str] = set()
+        login = "dashboard", site.password("dashboard")
+        super().__init__(site.port, name="fleet", login=login, ca_file=site.ca_file, qos=1)
 
     def record(self, message: paho.MQTTMessage) -> None:
         if message.retain:  # kept by the broker, sent again after a reconnection
             return
-        kind = message.topic.rpartition("/")[2]
+        _, camera, kind = message.topic.split("/")
+        self.cameras.add(camera)
         self.counts[kind] += 1
         self.sizes[kind] += len(message.topic) + len(message.payload)
         if kind == EVENT:
@@ -148,10 +151,20 @@ def run_fleet(folder: Path, plan: Plan, on_step: OnStep) -> FleetRun:
             camera.start()
             stack.callback(camera.kill)
             step()
-        count = f"count(up{{job='fireseg'}} == 1)"
-        if not wait_until(lambda: server.value(count) == plan.cameras and listener.counts["camera"] > 0, START_WAIT_S):
-            raise UserError("the simulated cameras did not start", f"see the logs of the cameras in {folder}")
+        wait_for_start(plan, server, listener)
         return measure(plan, cameras, broker, server, listener, on_step)
+
+
+def wait_for_start(plan: Plan, server: PrometheusServer, listener: FleetListener) -> None:
+    """Wait until each camera was scraped and published its state. Raises `UserError` after five minutes."""
+    deadline_s = time.monotonic() + START_WAIT_S
+    while (scraped := server.value("count(max_over_time(up{job='fireseg'}[10m]) == 1)")) < plan.cameras or (
+        len(listener.cameras) < plan.cameras
+    ):
+        if time.monotonic() > deadline_s:
+            problem = f"of {plan.cameras} cameras {scraped:.0f} were scraped and {len(listener.cameras)} published"
+            raise UserError(problem, "the machine is too slow or too busy: try fewer cameras")
+        time.sleep(1)
 
 
 def make_cameras(site: Site, plan: Plan, step: Callable[[], None]) -> Iterator[CameraProcess]:

@@ -142,7 +142,13 @@ class Listener:
     """Records every message, in order, in a session that survives both ends' restarts."""
 
     def __init__(
-        self, port: int, *, name: str = "listener", login: tuple[str, str] | None = None, ca_file: str = ""
+        self,
+        port: int,
+        *,
+        name: str = "listener",
+        login: tuple[str, str] | None = None,
+        ca_file: str = "",
+        qos: int = 2,
     ) -> None:
         self.messages: list[tuple[str, bytes]] = []
         """Topics and payloads."""
@@ -154,7 +160,7 @@ class Listener:
             self._client.tls_set(ca_certs=ca_file)
         self._subscribed = threading.Event()
         self._client.on_disconnect = lambda *_: self._subscribed.clear()
-        self._client.on_connect = lambda client, *_: client.subscribe("#", qos=2)
+        self._client.on_connect = lambda client, *_: client.subscribe("#", qos=qos)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = lambda _, __, message: self.record(message)
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ PRODUCT := --ignore tests/benchmarks --ignore tests/packaging
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak fuzz demo drift events ledger lock clean
+.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak soak-fleet fuzz dashboard demo drift events ledger lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ bench-pi: .venv/.train  ## Count instructions on an emulated Pi 4 and Pi 5 and c
 soak: .venv/.dev  ## Run the camera loop for twenty minutes under load and faults (needs mosquitto and cc; as root for a full disk)
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
+soak-fleet: .venv/.dev  ## Run 50 simulated cameras for ten minutes and kill broker and cameras (needs mosquitto and prometheus)
+	@$(BIN)/python -m benchmarks.fleet $(ARGS)
+
 fuzz: .venv/.dev  ## Give damaged models, pictures, streams and files to the edge for five minutes (ARGS="--minutes 1 --only models")
 	@$(BIN)/python -m benchmarks.fuzz $(ARGS)
 
@@ -58,6 +61,9 @@ demo: .venv/.bench  ## Segment the test pattern, or VIDEO=, into build/demo.mp4 
 	@$(BIN)/python -c 'from edge.cli import run; run()' run --model "$${MODEL:-base}" \
 	  --source "$${VIDEO:-test-pattern}" --replay every-frame $(if $(VIDEO),,--max-frames 200) --record build/demo.mp4
 	@echo "build/demo.mp4 shows the predicted fire"
+
+dashboard: build/dashboard/.installed  ## Build Grafana's dashboard of a fleet again: deploy/fleet/dashboard.json
+	@build/dashboard/bin/python deploy/fleet/make_dashboard.py
 
 drift: .venv/.dev  ## Evaluate the shipped models against their floats and add the result to the ledger (FIRESEG_DIR=)
 	$(BIN)/python -m pytest benchmarks/test_iou_drift.py --show-capture=no $(ARGS)
@@ -78,6 +84,7 @@ lock: .venv/.dev  ## Pin every dependency again, from pyproject.toml
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-header requirements/tflite-runtime.in -o requirements/tflite-runtime.lock
 	$(BIN)/uv pip compile -q --no-build --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/peers/litert.in -o requirements/peers/litert.lock
 	$(BIN)/uv pip compile -q --no-build --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/peers/keras.in -o requirements/peers/keras.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements/dashboard.in -o requirements/dashboard.lock
 	for peer in onnxruntime openvino ncnn opencv; do $(BIN)/uv pip compile -q --no-build --universal --python-version 3.11 --generate-hashes --no-header requirements/peers/$$peer.in -o requirements/peers/$$peer.lock || exit 1; done
 	$(BIN)/uv pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-header requirements/peers/pnnx.in -o requirements/peers/pnnx.lock
 
@@ -104,6 +111,12 @@ clean:  ## Remove build/ and .venv; runs/ and data/ stay
 	@$(PIP) --require-hashes -r requirements/dev.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch .venv/.train .venv/.bench $@
+
+build/dashboard/.installed: requirements/dashboard.lock
+	@rm -rf build/dashboard
+	@$(PYTHON) -m venv build/dashboard
+	@build/dashboard/bin/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements/dashboard.lock
+	@touch $@
 
 # With Python 3.11, the oldest: newer ones have no wheels of the lowest versions.
 build/lowest/.installed: requirements/lowest.lock

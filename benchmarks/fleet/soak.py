@@ -5,6 +5,7 @@ What the cameras made is compared with what a dashboard's client received, and w
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import random
@@ -13,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -276,7 +277,7 @@ def scrape_gaps(targets: list[dict[str, Any]]) -> tuple[int, float]:
     for target in targets:
         failed += sum(value == "0" for _, value in target["values"])
         at_s = [float(at) for at, value in target["values"] if value == "1"]
-        gap_s = max([gap_s, *(after - before for before, after in zip(at_s, at_s[1:], strict=False))])
+        gap_s = max([gap_s, *(after - before for before, after in itertools.pairwise(at_s))])
     return failed, gap_s
 
 

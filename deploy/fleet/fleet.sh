@@ -74,7 +74,8 @@ init() {
 }
 
 check_name() {
-  [[ $1 =~ ^[a-z0-9_]([a-z0-9_-]{0,38}[a-z0-9_])?$ ]] || fail "\"$1\" is not a name: expected a-z, 0-9, - and _, such as kitchen"
+  [[ $1 =~ ^[a-z0-9_]([a-z0-9_-]{0,38}[a-z0-9_])?$ ]] ||
+    fail "\"$1\" is not a name: expected a-z, 0-9, - and _, such as kitchen"
   case $1 in homeassistant | dashboard) fail "$1 is a user of the broker: expected another name" ;; esac
   [ -e "$FLEET_DIR/passwords" ] || fail "$FLEET_DIR has no fleet: run fleet.sh init BROKER, or set FLEET_DIR"
 }

@@ -19,7 +19,7 @@ from edge.control.actions import Actions
 from edge.detection.events import EventTracker
 from edge.host.machine import HostStatus, Throttling
 from edge.messages import WHOLE_FRAME, CameraState, Event, FineView, FireEvent, FrameResult
-from edge.run_status import DrillStatus, RunStatus
+from edge.run_status import DrillStatus, FailureCounts, RunStatus
 from edge.sinks import Sink, Sinks
 from edge.sinks.factory import build_notifiers
 from edge.sinks.prometheus import Prometheus
@@ -119,5 +119,6 @@ def _status(name: str, running_s: float, results: int, sinks: Sinks) -> RunStatu
     return RunStatus(
         source=name, camera_state=CameraState.STREAMING, connects=1, running_s=running_s, results=results, dropped=0,
         fps=FPS, last_result_age_s=1 / FPS, machine=HOST_STATUS, model_sha256="ab" * 32, receivers=sinks.receivers(),
+        failures=FailureCounts(late_writes=sinks.late_writes),
         fine_view=FineView(3, 0.5), drill=DRILL,
     )  # fmt: skip

@@ -23,6 +23,7 @@ def figures(plan: Plan, run: FleetRun) -> list[Figure]:
         Figure("events that arrived twice, with the same id and number", str(run.repeated), "any", True),
         Figure("events whose copies differ", str(run.altered), "0", not run.altered),
         Figure("events of each camera in order", "yes" if run.in_order else "no", "yes", run.in_order),
+        _shown("events published before they were on disk", f"{run.late_writes:.0f}"),
         _shown("broker killed, cameras killed", f"{plan.broker_kills}, {plan.camera_kills} of {plan.cameras}"),
         _shown("event to its arrival", delivery),
         _shown("all had arrived after the last fire", f"{run.settle_s:.1f} s"),

@@ -63,7 +63,7 @@ class Site:
 
     def run_script(self, *arguments: str) -> None:
         """Run `fleet.sh`. Raises `UserError` with its error."""
-        command = [DEPLOY / "fleet.sh", *arguments]
+        command = [str(DEPLOY / "fleet.sh"), *arguments]
         environment = os.environ | {"FLEET_DIR": str(self.etc)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -21,7 +21,7 @@ RUN = FleetRun(
     delivery_s={"median": 0.1, "p99": 1.0, "max": 2.0}, settle_s=1.0, messages={"state": 0.2, "event": 0.1},
     message_bytes={"state": 100.0, "event": 50.0}, broker=Usage(1.0, 10**7, 10**6), prometheus=Usage(2.0, 10**8, 0),
     samples=300.0, series=1000.0, scrape_bytes=10_000, scrapes_failed=3, scrape_gap_s=30.0,
-    queries_answered=22, queries=22,
+    late_writes=0.0, queries_answered=22, queries=22,
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ PRODUCT := --ignore tests/benchmarks --ignore tests/packaging
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak fuzz demo dist wheelhouse release drift events ledger lock clean
+.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak soak-fleet fuzz demo dist wheelhouse release dashboard drift events ledger lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,9 @@ bench-pi: .venv/.train  ## Count instructions on an emulated Pi 4 and Pi 5 and c
 soak: .venv/.dev  ## Run the camera loop for twenty minutes under load and faults (needs mosquitto and cc; as root for a full disk)
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
+soak-fleet: .venv/.dev  ## Run 50 simulated cameras for ten minutes and kill broker and cameras (needs mosquitto and prometheus)
+	@$(BIN)/python -m benchmarks.fleet $(ARGS)
+
 fuzz: .venv/.dev  ## Give damaged models, pictures, streams and files to the edge for five minutes (ARGS="--minutes 1 --only models")
 	@$(BIN)/python -m benchmarks.fuzz $(ARGS)
 
@@ -71,6 +74,9 @@ wheelhouse: dist  ## Collect all wheels for a machine without a network (DEBIAN=
 
 release: build/release/.installed  ## Make a release in dist/: wheel, source archive, SBOM, Debian packages, checksums
 	@release/release.sh
+
+dashboard: build/dashboard/.installed  ## Build Grafana's dashboard of a fleet again: deploy/fleet/dashboard.json
+	@build/dashboard/bin/python deploy/fleet/make_dashboard.py
 
 drift: .venv/.dev  ## Evaluate the shipped models against their floats and add the result to the ledger (FIRESEG_DIR=)
 	$(BIN)/python -m pytest benchmarks/test_iou_drift.py --show-capture=no $(ARGS)
@@ -92,6 +98,7 @@ lock: .venv/.dev  ## Pin every dependency again, from pyproject.toml
 	$(BIN)/uv pip compile -q --no-build --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/peers/litert.in -o requirements/peers/litert.lock
 	$(BIN)/uv pip compile -q --no-build --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/peers/keras.in -o requirements/peers/keras.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/release.in -o requirements/release.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements/dashboard.in -o requirements/dashboard.lock
 	for peer in onnxruntime openvino ncnn opencv; do $(BIN)/uv pip compile -q --no-build --universal --python-version 3.11 --generate-hashes --no-header requirements/peers/$$peer.in -o requirements/peers/$$peer.lock || exit 1; done
 	$(BIN)/uv pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-header requirements/peers/pnnx.in -o requirements/peers/pnnx.lock
 
@@ -118,6 +125,12 @@ clean:  ## Remove build/, dist/ and .venv; runs/ and data/ stay
 	@$(PIP) --require-hashes -r requirements/dev.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch .venv/.train .venv/.bench $@
+
+build/dashboard/.installed: requirements/dashboard.lock
+	@rm -rf build/dashboard
+	@$(PYTHON) -m venv build/dashboard
+	@build/dashboard/bin/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements/dashboard.lock
+	@touch $@
 
 # With Python 3.11, the oldest: newer ones have no wheels of the lowest versions.
 build/lowest/.installed: requirements/lowest.lock

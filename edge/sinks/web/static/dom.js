@@ -8,8 +8,12 @@ export const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)}
 export const element = (tag, className = "", textContent = "") =>
   Object.assign(document.createElement(tag), { className, textContent });
 
+const FOLDER = location.pathname.replace(/\/$/, "");  // not empty behind Home Assistant's ingress
+// Its proxy drops the boundary of multipart streams, so that no browser can show them.
+export const canStream = !FOLDER;
+
 // Without the user and password that a page's address may contain: fetch refuses those.
-const request = (path, options) => fetch(location.origin + path, options);
+const request = (path, options) => fetch(location.origin + FOLDER + path, options);
 
 export const getJson = (path) =>
   request(path).then((response) => (response.ok ? response.json() : null)).catch(() => null);

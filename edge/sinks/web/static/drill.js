@@ -1,6 +1,6 @@
 // Starts a fire drill, and shows the last one: each link of the chain with its time, or why it broke.
 
-import { $, act, element, put } from "/dom.js";
+import { $, act, element, put } from "./dom.js";
 
 let error = "";  // why the last click was refused, until another drill begins
 let started = "";  // when the drill that is shown began

@@ -1,7 +1,7 @@
 // Draws zones and ignored areas over the live picture and saves them into the run's configuration file.
 // Coordinates are fractions of the frame. By pointer: tap corners, drag them. By keyboard: each corner is a button.
 
-import { $, act, element } from "/dom.js";
+import { $, act, element } from "./dom.js";
 
 const STEP = 0.01, LARGE_STEP = 0.05, NEXT_CORNER = 0.1;
 const MIN_CORNERS = 3;

@@ -1,6 +1,6 @@
 // Fires and camera problems: those of this run, and those on disk by day, with picture, clip, verdict and download.
 
-import { $, act, duration, element, getJson, percent } from "/dom.js";
+import { $, act, canStream, duration, element, getJson, percent } from "./dom.js";
 
 const POLL_MS = 10000;  // files follow their event: the clip is written when it ends
 const PICTURES = ["peak", "still", "start", "end", "problem", "recovered"];
@@ -69,7 +69,7 @@ const live = (fire) => fire && { active: fire.active, duration_s: fire.duration_
 
 function eventItem(event) {
   const { id, type, zone, problem, time, active, duration_s, peak_share, pictures, onDisk, drill, silence } = event;
-  const item = element("li", active ? "fire" : ""), url = `${onDisk ? "/archive" : "/events"}/${encodeURIComponent(id)}`;
+  const item = element("li", active ? "fire" : ""), url = `${onDisk ? "archive" : "events"}/${encodeURIComponent(id)}`;
   const isCamera = type === "camera", where = isCamera ? problem : name(zone);
   const title = (isCamera ? "Camera" : drill ? "Fire drill" : "Fire") + (where ? `: ${where}` : "");
   const kind = PICTURES.find((each) => pictures.includes(each));
@@ -120,6 +120,7 @@ function buttons({ id, type, clip, verdict }, item, url, title) {
 function play(item, url, title) {
   const video = Object.assign(element("video", "clip"), { controls: true, autoplay: true, muted: true, src: `${url}/clip` });
   video.addEventListener("error", () => {
+    if (!canStream) return video.replaceWith(element("p", "clip bad", "This browser cannot play the clip here: download it."));
     const frames = element("img", "clip");
     Object.assign(frames, { alt: `Clip: ${title}`, src: `${url}/clip.mjpeg?try=${Date.now()}` });
     video.replaceWith(frames);

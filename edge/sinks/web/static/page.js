@@ -1,16 +1,17 @@
 // Shows the run's state as it arrives. Text from the run is inserted as text, never as markup.
 
-import * as arming from "/arming.js";
-import { $, CLOCK, duration, element, getJson, percent, put } from "/dom.js";
-import * as drill from "/drill.js";
-import { areasChanged } from "/editor.js";
-import { showArchive, showEvents } from "/events.js";
-import { COLOURS, plot } from "/plot.js";
-import * as quiet from "/quiet.js";
+import * as arming from "./arming.js";
+import { $, CLOCK, canStream, duration, element, getJson, percent, put } from "./dom.js";
+import * as drill from "./drill.js";
+import { areasChanged } from "./editor.js";
+import { showArchive, showEvents } from "./events.js";
+import { COLOURS, plot } from "./plot.js";
+import * as quiet from "./quiet.js";
 
 const SILENT_MS = 4000;  // the run sends its state every second
 const RETRY_MS = 2000;
 const MAX_POINTS = 600;
+const SNAPSHOT_MS = 150;  // between single frames, where no stream can be shown
 const TREND_MS = 60000;  // as often as it changes
 
 let areas = { zones: [], ignored: [] };
@@ -23,12 +24,13 @@ let receivedAt = 0;
 let lost = true;
 let stream = null;
 let liveUrl = "";
+let nextLive = 0;
 
 // Receiving.
 
 function connect() {
   stream?.close();
-  stream = new EventSource("/state");
+  stream = new EventSource("state");
   stream.onmessage = async (message) => {
     const reconnected = lost;
     state = JSON.parse(message.data);
@@ -108,7 +110,7 @@ function show() {
   document.title = kind === "calm" ? "FireSeg Edge" : `${text} – FireSeg Edge`;
   $("cover").hidden = !cover;
   put("cover", cover);
-  showLive(lost || document.hidden ? "" : `/live.mjpeg?overlay=${$("overlay").checked ? 1 : 0}`);
+  showLive(lost || document.hidden ? "" : `${canStream ? "live.mjpeg" : "snapshot.jpg"}?overlay=${$("overlay").checked ? 1 : 0}`);
   if (silent) return;
   if (state.camera_state) showStatus();  // the first status may come after the first frame
   showZones();
@@ -134,9 +136,14 @@ async function loadTrend() {
 function showLive(url) {
   if (url === liveUrl) return;
   liveUrl = url;
-  // Removing src ends the connection; the time makes the browser open a new one.
-  if (url) $("live").src = `${url}&try=${Date.now()}`;
+  // Removing src ends the connection.
+  if (url) loadLive();
   else $("live").removeAttribute("src");
+}
+
+function loadLive() {
+  clearTimeout(nextLive);
+  if (liveUrl) $("live").src = `${liveUrl}&try=${Date.now()}`;  // the time makes the browser ask again
 }
 
 function showStatus() {
@@ -251,6 +258,7 @@ function showAreas(newAreas) {
 $("overlay").addEventListener("change", show);
 $("show-areas").addEventListener("change", () => $("areas").toggleAttribute("hidden", !$("show-areas").checked));
 $("span").addEventListener("change", loadTrend);
+if (!canStream) $("live").addEventListener("load", () => { nextLive = setTimeout(loadLive, SNAPSHOT_MS); });
 $("live").addEventListener("error", () => {
   if (!liveUrl) return;
   liveUrl = "";

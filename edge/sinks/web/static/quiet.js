@@ -1,6 +1,6 @@
 // Quiet places, drawn over the picture and listed, and suggested ignored areas.
 
-import { $, act, element, getJson, percent, put } from "/dom.js";
+import { $, act, element, getJson, percent, put } from "./dom.js";
 
 let revision = null;
 

@@ -135,7 +135,9 @@ def test_the_page_works_in_a_frame_of_home_assistant(
             # The archive: a picture of a fire on disk.
             picture = "return [...document.querySelectorAll('#events img')].some((each) => each.naturalWidth > 0)"
             wait_for(lambda: browser.execute_script(picture), limit_s=90)
-            play = "return [...document.querySelectorAll('#events button')].find((each) => each.innerText === 'Play clip')"
+            play = (
+                "return [...document.querySelectorAll('#events button')].find((each) => each.innerText === 'Play clip')"
+            )
             wait_for(lambda: browser.execute_script(play), limit_s=90)
             browser.execute_script(f"({play[7:]}).click()")
             wait_for(lambda: "cannot play the clip here" in text(browser, "events"))

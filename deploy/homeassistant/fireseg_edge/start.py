@@ -56,7 +56,7 @@ def report(line: str) -> None:
 
 
 def find_broker(supervisor: str, token: str) -> dict[str, Any]:
-    """Return host, port, ssl, username and password of the MQTT broker that Home Assistant offers; empty without one."""
+    """Return host, port, ssl, username and password of Home Assistant's MQTT broker; empty without one."""
     request = urllib.request.Request(f"{supervisor}/services/mqtt", headers={"Authorization": f"Bearer {token}"})
     try:
         with urllib.request.urlopen(request, timeout=10) as response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import logging
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -106,14 +105,13 @@ def test_without_proxy_and_password_the_page_is_still_refused() -> None:
         WebPage(config("0.0.0.0:0"), Prometheus())
 
 
-@pytest.mark.parametrize("mark", [pytest.param(None, marks=NEEDS_BROWSER)])
-def test_the_page_works_in_a_frame_of_home_assistant(
-    mark: None, browser: Any, shipped_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.WARNING)
+@pytest.mark.slow
+@NEEDS_BROWSER[1]
+def test_the_page_works_in_a_frame_of_home_assistant(browser: Any, shipped_model: Path, tmp_path: Path) -> None:
     settings = tmp_path / "fireseg.toml"
     settings.write_text(
-        f'[web]\nlisten = "0.0.0.0:0"\ntrusted_proxy = "{PROXY}"\n[clips]\nfolder = "events"\n[alarm]\noff_after_s = 1\n'
+        f'[web]\nlisten = "0.0.0.0:0"\ntrusted_proxy = "{PROXY}"\n[clips]\nfolder = "events"\nafter_s = 1\n'
+        "[alarm]\noff_after_s = 1\n"
     )
     arguments = ("--config", settings, "--source", "test-pattern", "--model", shipped_model)
     with edge_process(*arguments, environment={"XDG_STATE_HOME": str(tmp_path)}) as run:
@@ -124,7 +122,7 @@ def test_the_page_works_in_a_frame_of_home_assistant(
             browser.switch_to.frame(0)
             wait_for(lambda: text(browser, "banner") in ("No alarm", "FIRE"), limit_s=90)
             shown = "const live = document.getElementById('live'); return [live.naturalWidth, live.src]"
-            width_px, first = browser.execute_script(shown)
+            first = browser.execute_script(shown)[1]
             wait_for(lambda: browser.execute_script(shown)[0] > 0)
             wait_for(lambda: browser.execute_script(shown)[1] != first)  # the next frame
             assert "/api/hassio_ingress/a-token/snapshot.jpg?" in first

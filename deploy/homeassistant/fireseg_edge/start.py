@@ -111,7 +111,7 @@ def drop_root(name: str, folders: Iterable[Path], cameras: Iterable[Path]) -> No
         for path in (folder, *folder.rglob("*")):
             if path.lstat().st_uid != user.pw_uid:
                 os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
-    os.setgroups({user.pw_gid, *(camera.stat().st_gid for camera in cameras)})
+    os.setgroups([user.pw_gid, *{camera.stat().st_gid for camera in cameras}])
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
 

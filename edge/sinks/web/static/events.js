@@ -135,6 +135,7 @@ function play(item, url, title, say) {
   video.addEventListener("error", () => {
     if (!canStream) {
       say("This browser cannot play the clip here: download it.");
+      item.querySelector("a > img")?.parentElement.removeAttribute("hidden");
       return video.remove();
     }
     const src = `${url}/clip.mjpeg?try=${Date.now()}`;

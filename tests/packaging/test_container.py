@@ -19,6 +19,7 @@ from tests.support.containers import NEEDS_PODMAN, ROOT, build_image, configure_
 pytestmark = NEEDS_PODMAN
 
 IMAGE = "localhost/fireseg-edge-test"
+START = ROOT / "deploy/homeassistant/fireseg_edge/start.py"
 UID = 10001
 STATE = "/var/lib/fireseg-edge"
 LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "all", "--security-opt", "no-new-privileges")
@@ -112,3 +113,23 @@ def test_a_volume_of_another_user_is_named_with_the_remedy(image: str, tmp_path:
     with container(image, *options) as run:
         run.wait_for(run.is_healthy)  # fire is detected all the same
         assert f"choose a writable folder, or give it to this user: chown -R {UID}:{UID}" in run.log
+
+
+def test_the_home_assistant_app_starts_as_root_and_runs_as_its_own_user(image: str, tmp_path: Path) -> None:
+    for name in ("data", "config", "media"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "data/options.json").write_text('{"source": "test-pattern", "model": "base", "clips": true}')
+    (tmp_path / "config/fireseg.toml").write_text("# mine\n[alarm]\noff_after_s = 2.0\n")
+    health = "FIRESEG_HEALTH_URL=http://127.0.0.1:8099/healthz"
+    options = ["--user", "root", "--network", "none", "--entrypoint", "python3", "--env", health]
+    options += ["--env", "STATE_DIRECTORY=/data/state", "--volume", f"{START}:/start.py:ro"]
+    for name in ("data", "config", "media"):
+        options += ["--volume", f"{tmp_path / name}:/{name}"]
+    with container(image, *options, command=("/start.py",)) as run:
+        run.wait_for(run.is_healthy)
+        run.wait_for(lambda: any((tmp_path / "media/fireseg-edge").glob("*.jpg")))
+        assert "offers no MQTT broker" in run.log
+        status = run.execute("cat", "/proc/1/status").stdout
+        assert f"Uid:\t{UID}\t{UID}\t{UID}\t{UID}\n" in status
+        assert "CapEff:\t0000000000000000\n" in status
+    assert (tmp_path / "config/fireseg.toml").read_text().startswith("# mine\n[alarm]\noff_after_s = 2.0\n")

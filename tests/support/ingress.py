@@ -27,7 +27,7 @@ def ingress(port: int, user: str = "Jürgen") -> Iterator[str]:
                 self.respond(200, {"Content-Type": "text/html"})
                 self.wfile.write(f'<iframe src="{INGRESS_PATH}/" width="1200" height="900"></iframe>'.encode())
             elif self.path.startswith(f"{INGRESS_PATH}/"):
-                with suppress(OSError):  # the browser has closed a stream
+                with suppress(OSError, http.client.HTTPException):  # the browser or the page has closed a stream
                     self.forward()
             else:
                 self.respond(404, {})

@@ -2,13 +2,16 @@
 # The commands read FIRESEG_DIR (data set) and MODEL (.keras or .tflite model) from the environment. ARGS adds flags.
 
 PYTHON ?= python3
+ifneq ($(filter 3%,$(PYTHON)),)
+$(error PYTHON=$(PYTHON) is not an interpreter of this machine, such as python$(PYTHON); for the Python of a wheelhouse write TARGET_PYTHON=$(PYTHON))
+endif
 BIN := .venv/bin
 PARALLEL := -n auto --dist loadfile
 PRODUCT := --ignore tests/benchmarks --ignore tests/packaging
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak fuzz demo image homeassistant drift events ledger lock clean
+.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak soak-fleet fuzz demo image homeassistant dist wheelhouse release dashboard drift events ledger lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,7 +28,7 @@ test-fast: .venv/.dev  ## Run the tests without training, conversion or external
 test-bench: .venv/.dev  ## Run the tests of the benchmarks
 	$(BIN)/python -m pytest $(PARALLEL) tests/benchmarks
 
-test-wheel: .venv/.dev  ## Install the wheel with the newest dependencies elsewhere and try its commands (downloads them)
+test-wheel: .venv/.dev build/release/.installed  ## Install the wheel with the newest dependencies elsewhere and try its commands (downloads them)
 	$(BIN)/python -m pytest tests/packaging
 
 test-lowest: build/lowest/.installed  ## Run the quick tests of fireseg-edge with the lowest dependencies that it allows
@@ -51,6 +54,9 @@ bench-pi: .venv/.train  ## Count instructions on an emulated Pi 4 and Pi 5 and c
 soak: .venv/.dev  ## Run the camera loop for twenty minutes under load and faults (needs mosquitto and cc; as root for a full disk)
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
+soak-fleet: .venv/.dev  ## Run 50 simulated cameras for ten minutes and kill broker and cameras (needs mosquitto and prometheus)
+	@$(BIN)/python -m benchmarks.fleet $(ARGS)
+
 fuzz: .venv/.dev  ## Give damaged models, pictures, streams and files to the edge for five minutes (ARGS="--minutes 1 --only models")
 	@$(BIN)/python -m benchmarks.fuzz $(ARGS)
 
@@ -67,6 +73,19 @@ image: .venv/bin/python  ## Build the container image fireseg-edge (BASE= anothe
 homeassistant: .venv/bin/python  ## Collect the Home Assistant app in build/homeassistant
 	@PYTHON=$(BIN)/python deploy/container/collect.sh homeassistant
 	@echo "build/homeassistant is an app repository; its folder fireseg_edge is a local app"
+
+dist: build/release/.installed  ## Build wheel and source archive into dist/, the same bytes from the same commit
+	@release/build.sh dist
+
+wheelhouse: dist  ## Collect all wheels for a machine without a network (DEBIAN=trixie|bookworm ARCH=aarch64|x86_64 TARGET_PYTHON=)
+	@build/release/bin/python -m release.wheelhouse $(if $(ARCH),--arch "$(ARCH)") $(if $(DEBIAN),--debian "$(DEBIAN)") \
+	  $(if $(TARGET_PYTHON),--python "$(TARGET_PYTHON)") "$$(ls -t dist/*.whl | head -1)"
+
+release: build/release/.installed  ## Make a release in dist/: wheel, source archive, SBOM, Debian packages, checksums
+	@release/release.sh
+
+dashboard: build/dashboard/.installed  ## Build Grafana's dashboard of a fleet again: deploy/fleet/dashboard.json
+	@build/dashboard/bin/python deploy/fleet/make_dashboard.py
 
 drift: .venv/.dev  ## Evaluate the shipped models against their floats and add the result to the ledger (FIRESEG_DIR=)
 	$(BIN)/python -m pytest benchmarks/test_iou_drift.py --show-capture=no $(ARGS)
@@ -87,11 +106,13 @@ lock: .venv/.dev  ## Pin every dependency again, from pyproject.toml
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-header requirements/tflite-runtime.in -o requirements/tflite-runtime.lock
 	$(BIN)/uv pip compile -q --no-build --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/peers/litert.in -o requirements/peers/litert.lock
 	$(BIN)/uv pip compile -q --no-build --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/peers/keras.in -o requirements/peers/keras.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/release.in -o requirements/release.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements/dashboard.in -o requirements/dashboard.lock
 	for peer in onnxruntime openvino ncnn opencv; do $(BIN)/uv pip compile -q --no-build --universal --python-version 3.11 --generate-hashes --no-header requirements/peers/$$peer.in -o requirements/peers/$$peer.lock || exit 1; done
 	$(BIN)/uv pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-header requirements/peers/pnnx.in -o requirements/peers/pnnx.lock
 
-clean:  ## Remove build/ and .venv; runs/ and data/ stay
-	rm -rf build .venv
+clean:  ## Remove build/, dist/ and .venv; runs/ and data/ stay
+	rm -rf build dist .venv
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "error: this is Python %d.%d, expected 3.11 to 3.13: run make with PYTHON=python3.11" % sys.version_info[:2])'
@@ -114,10 +135,22 @@ clean:  ## Remove build/ and .venv; runs/ and data/ stay
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch .venv/.train .venv/.bench $@
 
+build/dashboard/.installed: requirements/dashboard.lock
+	@rm -rf build/dashboard
+	@$(PYTHON) -m venv build/dashboard
+	@build/dashboard/bin/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements/dashboard.lock
+	@touch $@
+
 # With Python 3.11, the oldest: newer ones have no wheels of the lowest versions.
 build/lowest/.installed: requirements/lowest.lock
 	@command -v python3.11 >/dev/null || { echo "error: python3.11 is missing: install it, or run make test"; exit 1; }
 	@rm -rf build/lowest
 	@python3.11 -m venv build/lowest
 	@build/lowest/bin/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements/lowest.lock
+	@touch $@
+
+build/release/.installed: requirements/release.lock
+	@rm -rf build/release
+	@$(PYTHON) -m venv build/release
+	@build/release/bin/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements/release.lock
 	@touch $@

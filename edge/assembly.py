@@ -36,6 +36,8 @@ from edge.signals import RunControl
 from edge.sinks import Sink, Sinks
 from edge.sinks.factory import build_sinks
 from edge.sinks.terminal import Terminal
+from edge.update.store import open_store
+from edge.update.watch import ModelWatch
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +58,27 @@ class Parts:
     actions: Actions
     saved: SavedState
     arming: Arming
+    update: ModelWatch | None = None
 
     def __post_init__(self) -> None:
         self.sinks = Sinks(self.built_sinks, time.monotonic)
         weekly = self.setup.config.drill.weekly
         self.drill = Drill(lambda: self.detector.zones.cells, self.sinks.links, self.saved, weekly=weekly)
-        self.actions.register("drill", self.drill.start)
+        self._register_actions()
         self._every_frame = self.setup.config.source.replay == Replay.EVERY_FRAME
 
+    def _register_actions(self) -> None:
+        """Offer what the run can do to the page, the command line and MQTT."""
+        register_quiet_actions(self.actions, self.detector.memory, self.detector.suggestions)
+        self.arming.register(self.actions, self.detector.events.acknowledge)
+        self.actions.register("drill", self.drill.start)
+        if folder := self.setup.config.clips.folder:
+            register_verdict(self.actions, Path(folder))
+
     def connect(self, control: RunControl) -> None:
-        """Let the sinks on stdout stop the run, or wait until it stops."""
+        """Let the sinks on stdout stop the run, or wait until it stops, and that of model updates reload it."""
+        if self.update:
+            self.update.connect(control)
         for sink in self.built_sinks:
             if isinstance(sink, Terminal):
                 lossless = self._every_frame and not self.camera.live
@@ -106,9 +119,9 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
         check_kernels(setup.segmenter)
     except UserError as error:
         log.warning("%s", error)
-    log.info("%s: %s", config.model.file, setup.self_test)
+    log.info("%s: %s", setup.segmenter.path, setup.self_test)
     if not setup.flame_pixels:
-        log.warning("%s detects no fire in the test pattern's flames: check the model", config.model.file)
+        log.warning("%s detects no fire in the test pattern's flames: check the model", setup.segmenter.path)
 
     def open_camera() -> Camera:
         return build_camera(config.source.address_with_login(), camera_settings(config, setup.segmenter))
@@ -119,7 +132,6 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
     detector = build_detector(
         config, setup.segmenter, setup.zones, setup.model_sha256, camera.name, clock=time.monotonic, saved=saved
     )
-    register_quiet_actions(actions, detector.memory, detector.suggestions)
     max_fps = 0 if every_frame else config.loop.max_fps
     throttle = Throttle(max_fps, slow_when_hot=config.loop.slow_when_hot and not every_frame)
     capture = Capture(
@@ -130,13 +142,13 @@ def assemble(config: Config, *, last_good: LastGood | None, as_json: bool, recor
         prepare=detector.prepare,
     )
     arming = Arming(config.arming, saved)
-    arming.register(actions, detector.events.acknowledge)
     detector.silence = arming.silence
-    if config.clips.folder:
-        register_verdict(actions, Path(config.clips.folder))
     sinks = build_sinks(config, as_json=as_json, record=record, version=__version__, actions=actions)
+    update = ModelWatch(store, config) if (store := open_store(config)) else None
+    if update:
+        sinks.insert(0, update)
     keep(last_good, config, setup, model)
-    return Parts(setup, camera, capture, detector, throttle, sinks, actions, saved, arming)
+    return Parts(setup, camera, capture, detector, throttle, sinks, actions, saved, arming, update)
 
 
 def build_detector(

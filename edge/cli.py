@@ -23,6 +23,7 @@ from edge.commands.run import run_command
 from edge.commands.segment import segment_command
 from edge.commands.service import install_service_command
 from edge.commands.survey import survey_command
+from edge.commands.update import update_command
 from edge.console import run_with_output, show_warning
 from edge.errors import run_app
 
@@ -45,6 +46,7 @@ for name, command, example in (
     ("acknowledge", acknowledge_command, "fireseg-edge acknowledge --zone stove --config fireseg.toml"),
     ("doctor", doctor_command, "fireseg-edge doctor --source /dev/video0"),
     ("drill", drill_command, "fireseg-edge drill --config fireseg.toml"),
+    ("update", update_command, "fireseg-edge update --check --config fireseg.toml"),
     ("install-service", install_service_command, "sudo fireseg-edge install-service --config fireseg.toml"),
 ):
     app.command(name, epilog=f"Example: `{example}`")(command)

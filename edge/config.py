@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from edge.config_tables import (
     NotifySection,
     SourceSection,
     SpoolSection,
+    UpdateSection,
     WebhookSection,
     WebSection,
 )
@@ -31,10 +33,13 @@ from edge.detection.alarm import AlarmRules
 from edge.detection.views import DetectionSettings
 from edge.detection.zones import Point, Zone, ZoneMap
 from edge.errors import UserError, UserErrors
+from edge.secrets import redact
 
 MAX_NAME = 100
 MAX_AREAS = 100  # zones, and ignored areas: each takes memory, and time of every frame
 CHECK_GRID = 224  # cells per side of the grid on which zones are validated before a model is loaded
+
+UPDATE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")  # of a model in a repository: part of a path
 
 FLAGS = {"address": "source", "path": "model", "folder": "clips", "listen": "web", "host": "mqtt", "url": "webhook"}
 """Options of `run` that are not named like their key."""
@@ -59,6 +64,7 @@ class Config:
     notify: NotifySection = NotifySection()  # noqa: RUF009 (frozen)
     drill: DrillSection = DrillSection()  # noqa: RUF009 (frozen)
     spool: SpoolSection = SpoolSection()  # noqa: RUF009 (frozen)
+    update: UpdateSection = UpdateSection()  # noqa: RUF009 (frozen)
     zones: tuple[Zone, ...] = ()
     ignored: tuple[tuple[Point, ...], ...] = ()
 
@@ -165,6 +171,11 @@ def _contradictions(config: Config) -> list[str]:
         errors.append(
             f"[alarm] memory_s {alarm.memory_s:g} is too short for an alarm: expected at least 1, and at least on_s"
         )
+    if update := config.update.url:
+        if not config.update.root:
+            errors.append(f"[update] url {show(redact(update))} needs root: name the root.json of that repository")
+        if not UPDATE_NAME.fullmatch(config.update.model or config.model.path):
+            errors.append('[update] model is missing: expected a name in the repository, such as "base"')
     try:
         ZoneMap(config.zones, config.ignored, CHECK_GRID, CHECK_GRID)
     except UserError as error:

@@ -243,3 +243,37 @@ class SpoolSection:
     max_mb: float = field(
         50.0, "Size limit of the events for one receiver, in megabytes; the oldest go first.", low=0.1, high=1e6
     )
+
+
+@dataclass(frozen=True)
+class UpdateSection:
+    url: str = field(
+        "",
+        "A repository of models, written by `fireseg-export publish`; empty for no updates. `fireseg-edge update` "
+        "fetches them.",
+        check=check_url,
+    )
+    root: str = field(
+        "", "The root.json of that repository, which names the keys that this machine trusts.", path="required"
+    )
+    model: str = field(
+        "", "The name of the model in the repository, such as base or small; empty for that of [model] path."
+    )
+    folder: str = field(
+        "",
+        "Where updated models are kept; empty for the state folder of the service, or ~/.local/state/fireseg-edge.",
+        path="written",
+    )
+    watch_s: float = field(
+        600.0, "Seconds for which a new model is watched in the run before it is adopted.", low=5, high=86400
+    )
+    max_slower: float = field(
+        1.5, "A new model may take at most this many times as long per frame as the old one.", low=1, high=20
+    )
+    max_marked: float = field(
+        0.05,
+        "A new model may detect fire in at most this fraction of the frames without an alarm, unless the old one "
+        "detects it as often.",
+        low=0,
+        high=1,
+    )

@@ -60,6 +60,8 @@ class LastGood:
                 raise ValueError(f"{model.name} is damaged")
             tables: Mapping[str, Any] = stored["tables"]
             sections = {name: tables[name] for name in SECTIONS if name in tables}
+            if (update := sections.get("update", {})).get("url") and not update["model"]:
+                update["model"] = sections["model"]["path"]
             sections["model"]["path"] = str(model)
             zones = tuple(Zone(zone["name"], _corners(zone["polygon"])) for zone in tables["zones"])
             return replace(load_config(None, sections), zones=zones, ignored=tuple(map(_corners, tables["ignored"])))

@@ -15,7 +15,7 @@ from edge.detection.detector import Detector
 from edge.host.throttle import Throttle
 from edge.messages import START, FireEvent
 from edge.reload import Reloader
-from edge.run_status import ArmingStatus
+from edge.run_status import ArmingStatus, UpdateStatus
 from edge.signals import RunControl
 from edge.sinks import Sinks
 from edge.status import StatusReporter, Summary
@@ -35,6 +35,7 @@ def run_loop(
     drill: Drill | None = None,
     arming: Callable[[], ArmingStatus] = ArmingStatus,
     failed_saves: Callable[[], int] = lambda: 0,
+    update: Callable[[], UpdateStatus | None] = lambda: None,
     max_frames: int | None = None,
     reporter: StatusReporter | None = None,
 ) -> Summary:
@@ -45,7 +46,7 @@ def run_loop(
     summary, started_s = Summary(), time.monotonic()
     actions = actions or Actions()
     reporter = reporter or StatusReporter(
-        capture, sinks, throttle, detector, reloader, arming, drill=drill, failed_saves=failed_saves
+        capture, sinks, throttle, detector, reloader, arming, drill=drill, failed_saves=failed_saves, update=update
     )
     while not control.stop and not capture.ended and (max_frames is None or summary.results < max_frames):
         reloader.poll(control)

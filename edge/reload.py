@@ -23,6 +23,7 @@ from edge.model.self_test import check_maps
 from edge.secrets import redact
 from edge.signals import RunControl
 from edge.threads import Worker
+from edge.update.store import model_files
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ class Setup:
     """Fire pixels that the model finds in the test pattern's flames."""
     self_test: str
     """What the self-test of the model's card says."""
+    fallback: str = ""
+    """Why this is not the newest model; empty if it is."""
 
 
 def prepare(
@@ -61,13 +64,34 @@ def prepare(
         is_proven: returns whether the model with a SHA-256 needs no proof in a child process.
         proof: proves the model; `prove` by default.
     """
-    path = config.model.file
+    on_reload, problem = current is not None, ""
+    *better, last = model_files(config, on_reload=on_reload)
+    for path in better:
+        try:
+            return _prepare(path, config, current, is_proven, proof or prove, problem)
+        except UserError as error:
+            if on_reload:  # the model that runs is good
+                raise
+            problem = problem or str(error)
+            log.error("%s", error)
+    return _prepare(last, config, current, is_proven, proof or prove, problem)
+
+
+def _prepare(
+    path: Path,
+    config: Config,
+    current: Setup | None,
+    is_proven: Callable[[str], bool],
+    proof: Callable[[Path, bytes], int],
+    fallback: str,
+) -> tuple[Setup, bytes]:
+    """Return the setup with one model file, and its bytes. Raises `UserError`."""
     data = read_model(path)  # read once: the bytes that are proven are those that run
     digest = hashlib.sha256(data).hexdigest()
     if current and current.model_sha256 == digest and current.config.model.threads == config.model.threads:
         segmenter, pixels, self_test = current.segmenter, current.flame_pixels, current.self_test
     else:
-        proven_pixels = None if is_proven(digest) else (proof or prove)(path, data)
+        proven_pixels = None if is_proven(digest) else proof(path, data)
         if current and current.flame_pixels and proven_pixels == 0:
             problem = f"{path} detects no fire in the test pattern's flames, as the current model does"
             raise UserError(problem, "copy it again, or restart to use it anyway")
@@ -75,7 +99,7 @@ def prepare(
         self_test = check_maps(segmenter)
         pixels = flame_pixels(segmenter) if proven_pixels is None else proven_pixels
     zones = ZoneMap(config.zones, config.ignored, segmenter.height, segmenter.width)
-    return Setup(config, segmenter, zones, digest, pixels, self_test), data
+    return Setup(config, segmenter, zones, digest, pixels, self_test, fallback), data
 
 
 def applied_config(running: Config, new: Config) -> Config:

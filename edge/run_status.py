@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edge.host.machine import HostStatus as HostStatus  # part of a status
 from edge.messages import CameraProblem, CameraState, FineView, Polygon, Silence
 
-OPTIONAL_THREADS = {"host status", "reload", "stdout writer", "stderr writer"}
+OPTIONAL_THREADS = {"host status", "model updates", "reload", "stdout writer", "stderr writer"}
 """Without these, fires are still detected and reported."""
 
 
@@ -161,6 +161,18 @@ class ArmingStatus:
 
 
 @dataclass(frozen=True)
+class UpdateStatus:
+    """Updates of the model."""
+
+    trial: bool = False
+    """Whether a new model is tried now."""
+    problem: str = ""
+    """Why the last update failed or was rolled back; empty if it did not."""
+    checked: str = ""
+    """When the repository was last asked with success, UTC in ISO 8601; empty if never."""
+
+
+@dataclass(frozen=True)
 class RunStatus:
     """The state of a run. Published whether or not frames arrive."""
 
@@ -198,3 +210,5 @@ class RunStatus:
     quiet: QuietStatus = QuietStatus()
     drill: DrillStatus | None = None
     """None before the first fire drill."""
+    update: UpdateStatus | None = None
+    """None without [update] url."""

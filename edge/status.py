@@ -17,7 +17,7 @@ from edge.errors import counted
 from edge.host.throttle import Throttle
 from edge.messages import CameraProblem, FrameResult, Silence
 from edge.reload import Reloader
-from edge.run_status import ArmingStatus, FailureCounts, ReceiverStatus, RunStatus
+from edge.run_status import ArmingStatus, FailureCounts, ReceiverStatus, RunStatus, UpdateStatus
 from edge.sinks import Sinks
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class StatusReporter:
     drill: Drill | None = None
     failed_saves: Callable[[], int] = lambda: 0
     """Returns how often what people chose could not be saved."""
+    update: Callable[[], UpdateStatus | None] = lambda: None
 
     def __post_init__(self) -> None:
         self._started_s = self._last_result_s = self.clock()
@@ -129,6 +130,7 @@ class StatusReporter:
             flatbuffer_sha256=self.detector.flatbuffer_sha256,
             quiet=self.detector.quiet,
             drill=self.drill.status if self.drill else None,
+            update=self.update(),
         )
         self._reported_s, self._reported_results = now_s, summary.results
         self.sinks.on_status(status)

@@ -16,6 +16,7 @@ with training_packages("fireseg-export"):
     from export.commands.export import export_command
     from export.commands.inspect import inspect_command
     from export.commands.layers import layers_command
+    from export.commands.publish import publish_app
     from export.commands.self_test import self_test_command
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 }
 for name, (command, example) in COMMANDS.items():
     app.command(name, epilog=f"Example: `{example}`")(command)
+app.add_typer(publish_app, name="publish")
 
 
 def run() -> None:

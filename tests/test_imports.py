@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("edge", "train", "export", "benchmarks")
+ROOMS = ("edge", "train", "export", "release", "benchmarks")
 """Each may import itself and those before it."""
 HEAVY = {"tensorflow", "keras", "matplotlib", "jax", "flatbuffers"}
 SLOW_TO_LOAD = {
@@ -26,7 +26,9 @@ SLOW_TO_LOAD = {
     "rich",
     "starlette",
     "tomlkit",
+    "tuf",
     "typer",
+    "urllib3",
     "uvicorn",
 }
 """Dependencies of `edge` that the segmenter does without, or loads on demand."""
@@ -70,7 +72,10 @@ FORBIDDEN = (
     *((f"edge.{room}", "edge.sinks") for room in ("camera", "model", "detection", "host", "evaluation")),
     *((f"edge.{room}", "edge.loop") for room in ("camera", "model", "detection", "host", "sinks", "evaluation")),
     *(("edge.control", f"edge.{module}") for module in ("sinks", "assembly", "loop", "status", "evaluation")),
+    *((f"edge.{room}", "edge.update") for room in ("camera", "model", "detection", "host", "sinks", "control")),
+    *(("edge.update", f"edge.{module}") for module in ("control", "detection", "assembly", "loop", "status")),
     ("train.data", "train.model"),
+    *(("release", room) for room in ("train", "export")),
 )
 """Packages, and what their modules never import."""
 CONTROL_USERS = {
@@ -234,7 +239,7 @@ def test_importing_every_module_of_edge_loads_no_other_room() -> None:
     names, loaded = json.loads(run_python(IMPORT_EVERY_MODULE))
     assert {"edge", "edge.model.segmenter", "edge.cli"} <= set(names)
     assert "cv2" in loaded
-    assert not set(loaded) & (HEAVY | {"train", "export", "benchmarks"})
+    assert not set(loaded) & (HEAVY | {"train", "export", "release", "benchmarks"})
 
 
 def test_importing_the_segmenter_loads_no_library_of_commands_and_sinks() -> None:

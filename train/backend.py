@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 
 from edge.errors import UserError
 from edge.quiet import quiet
@@ -19,8 +20,11 @@ def load_modules(*modules: str) -> None:
         raise UserError(f"{error.name or error} is not installed", remedy) from error
 
 
-def load_keras_backend(*, needs_tensorflow: bool = False) -> None:
-    """Import Keras with the backend that KERAS_BACKEND names, TensorFlow by default. Raises `UserError`."""
+def load_keras_backend(*, needs_tensorflow: bool = False, prepare: Callable[[], None] = lambda: None) -> None:
+    """Import Keras with the backend that KERAS_BACKEND names, TensorFlow by default. Raises `UserError`.
+
+    `prepare` is called before the first operation.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if needs_tensorflow and backend != "tensorflow":
@@ -28,6 +32,7 @@ def load_keras_backend(*, needs_tensorflow: bool = False) -> None:
     with quiet():
         try:
             load_modules("keras", "matplotlib", *(["tensorflow"] if needs_tensorflow else []))
+            prepare()
             # The first operation looks for devices and logs at length about a missing CUDA.
             importlib.import_module("keras").ops.zeros(1)
         except ValueError as error:

@@ -11,6 +11,7 @@ import csv
 import json
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import keras
 from edge.errors import UserError
 from edge.files import check_writable, replacing, sha256, write_json
 from train.data.batches import Batches, Examples
+from train.distribution import devices_of
 from train.model.fused_batchnorm import fuse_batchnorm, unfuse_batchnorm
 from train.model.io import deflate, load_keras
 from train.model.losses import BCEDice
@@ -89,6 +91,7 @@ def fit(
     data_sha256: str,
     start: Path | None = None,
     resume: bool = False,
+    distribution: keras.distribution.DataParallel | None = None,
     verbose: int = 0,
 ) -> keras.Model:
     """Train and return the best model, also saved as `out`/best.keras.
@@ -97,6 +100,7 @@ def fit(
 
     The best model has the lowest validation loss; without validation images it is the last epoch's. `data_sha256` is
     the content hash of all training and validation images. `resume` continues the run in `out`, if there is one.
+    `distribution` divides each batch among devices; see `train.distribution`.
     Raises `UserError` if `out` holds a run and `resume` is off, or a run of another recipe, start or data, and if
     `start` is another network.
 
@@ -105,9 +109,28 @@ def fit(
     """
     recipe.check()
     state = _open_run(recipe, out, data_sha256, start, resume)
+    devices = devices_of(distribution, training=len(training), validation=len(validation))
     keras.utils.set_random_seed(recipe.seed)
-    if state.last:  # killed after the state was written, possibly before the best model was
-        _update_best(_load(out / state.last, compiled=False), state, out)
+    # Outside of the scope: the augmentation's generators stay on one device.
+    batches = Batches(training, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong", devices=devices)
+    validation_batches = Batches(validation, recipe.batch_size, devices=devices) if len(validation) else None
+    with distribution.scope() if distribution else nullcontext():
+        if state.last:  # killed after the state was written, possibly before the best model was
+            _update_best(_load(out / state.last, compiled=False), state, out)
+        _run_phases(recipe, state, batches, validation_batches, out, start, verbose)
+    return _load(out / BEST_FILE, compiled=False)
+
+
+def _run_phases(
+    recipe: Recipe,
+    state: TrainingState,
+    batches: Batches,
+    validation: Batches | None,
+    out: Path,
+    start: Path | None,
+    verbose: int,
+) -> None:
+    """Train what is left of each phase."""
     phases = recipe.phases()
     for previous, phase in zip([None, *phases], phases, strict=False):
         if state.is_done(phase):
@@ -123,24 +146,17 @@ def fit(
                 # the validation loss fluctuates more than the network changes.
                 initial = _load(out / (state.last if previous.patience is None else BEST_FILE), compiled=False)
             model = fuse_batchnorm(initial, "mixed_bfloat16" if recipe.mixed_precision else "float32")
-            compile_phase(
-                model,
-                phase,
-                steps=phase.epochs * -(-len(training) // recipe.batch_size),
-                negative_weight=recipe.negative_weight,
-            )
+            compile_phase(model, phase, steps=phase.epochs * len(batches), negative_weight=recipe.negative_weight)
         epochs_done = len(state.history)
-        batches = Batches(training, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong")
         model.fit(
             batches,
-            validation_data=Batches(validation, recipe.batch_size) if len(validation) else None,
+            validation_data=validation,
             initial_epoch=epochs_done,
             epochs=epochs_done - len(rows) + phase.epochs,
             callbacks=[_Checkpoint(state, phase, batches, out)],
             shuffle=False,  # `Batches` shuffles; Keras' shuffling could not be resumed
             verbose=verbose,
         )
-    return _load(out / BEST_FILE, compiled=False)
 
 
 def build_initial(recipe: Recipe, start: Path | None) -> keras.Model:

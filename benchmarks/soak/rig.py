@@ -142,7 +142,13 @@ class Listener:
     """Records every message, in order, in a session that survives both ends' restarts."""
 
     def __init__(
-        self, port: int, *, name: str = "listener", login: tuple[str, str] | None = None, ca_file: str = ""
+        self,
+        port: int,
+        *,
+        name: str = "listener",
+        login: tuple[str, str] | None = None,
+        ca_file: str = "",
+        qos: int = 2,
     ) -> None:
         self.messages: list[tuple[str, bytes]] = []
         """Topics and payloads."""
@@ -154,9 +160,9 @@ class Listener:
             self._client.tls_set(ca_certs=ca_file)
         self._subscribed = threading.Event()
         self._client.on_disconnect = lambda *_: self._subscribed.clear()
-        self._client.on_connect = lambda client, *_: client.subscribe("#", qos=2)
+        self._client.on_connect = lambda client, *_: client.subscribe("#", qos=qos)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_message = lambda _, __, message: self.messages.append((message.topic, bytes(message.payload)))
+        self._client.on_message = lambda _, __, message: self.record(message)
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         session.SessionExpiryInterval = SESSION_S
         self._client.connect("127.0.0.1", port, clean_start=False, properties=session)
@@ -172,6 +178,10 @@ class Listener:
         """Wait until the client notices that the broker is gone. Raise TimeoutError after 20 s."""
         if not wait_until(lambda: not self._subscribed.is_set(), MQTT_WAIT_S):
             raise TimeoutError("the broker is still connected")
+
+    def record(self, message: paho.MQTTMessage) -> None:
+        """Keep a message; called in the client's thread."""
+        self.messages.append((message.topic, bytes(message.payload)))
 
     def payloads(self, suffix: str) -> list[bytes]:
         """Return the payloads of all topics with this suffix."""

@@ -30,6 +30,7 @@ from edge.secrets import redact
 from edge.signals import RunControl, install_signal_handlers
 from edge.sinks.stream_writer import print_last_line
 from edge.sinks.terminal import LogHandler
+from edge.update.store import TRIAL, model_files
 
 log = logging.getLogger(__name__)
 
@@ -126,11 +127,16 @@ def run(
             raise error from None
         log.error("FALLBACK to the last configuration and model that worked: %s", fallback)
     setup = parts.setup
+    if setup.fallback and not fallback:
+        fallback = setup.fallback
+        log.error("FALLBACK to the model %s: %s", setup.segmenter.path, fallback)
     parts.connect(control)
 
     def prepare_reload() -> Setup:
-        new, model = prepare(load_config(config_path, options), current=setup)
-        keep(last_good, applied_config(setup.config, new.config), new, model)
+        config = load_config(config_path, options)
+        new, model = prepare(config, current=setup)
+        if model_files(config, on_reload=True)[0].stem != TRIAL:  # only what is adopted is good
+            keep(last_good, applied_config(setup.config, new.config), new, model)
         return new
 
     def apply(new: Setup) -> None:
@@ -140,7 +146,7 @@ def run(
             if name not in RELOADED and getattr(new.config, name) != getattr(setup.config, name):
                 log.warning("[%s] has changed: restart to apply it", name)
         setup = replace(new, config=applied_config(setup.config, new.config))
-        log.info("configuration reloaded; the model is %s", new.config.model.path)
+        log.info("configuration reloaded; the model is %s", new.segmenter.path)
 
     def check(config: Config) -> None:
         check_config(config)
@@ -154,6 +160,7 @@ def run(
                 parts.capture, parts.detector, parts.sinks, parts.throttle, control,
                 reloader=reloader, actions=parts.actions, drill=parts.drill, arming=parts.arming.status,
                 failed_saves=lambda: parts.saved.failures, max_frames=max_frames,
+                update=lambda: parts.update.status if parts.update else None,
             )  # fmt: skip
     finally:
         parts.close()

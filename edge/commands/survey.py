@@ -21,7 +21,7 @@ from edge.errors import UserError
 from edge.evaluation.flames import read_flame
 from edge.evaluation.jobs import load_model
 from edge.evaluation.replay import Thinning
-from edge.evaluation.survey import COLUMNS, ROWS, SIZES, State, Survey, survey
+from edge.evaluation.survey import COLUMNS, ROWS, SIZES, Survey, survey
 from edge.evaluation.survey_picture import Measure, panel, read_surveys, side_by_side, size_text, write_surveys
 from edge.evaluation.trials import Scene
 from edge.files import check_writable, printable
@@ -177,7 +177,7 @@ def show(result: Survey, title: list[str], frame: Frame, measure: Measure | None
     print(*title, sep="\n")
     table = Table(show_header=False, show_lines=True)
     for row in result.cells:
-        table.add_row(*(("–" if cell.state is State.NONE else size_text(cell)) for cell in row))
+        table.add_row(*(size_text(cell) for cell in row))
     print_table(table)
     print(summary(result, frame, measure))
 

@@ -86,7 +86,7 @@ def read_verdict(path: Path) -> tuple[Verdict | None, str]:
     """Return the verdict in a file and its time; None and an empty text without a valid one."""
     try:
         values = json.loads(read_limited(path, MAX_BYTES, "give the verdict again"))
-        return Verdict(values["verdict"]), str(values["time"])
+        return Verdict(values["verdict"]), one_line(str(values["time"]))
     except (UserError, ValueError, KeyError, TypeError, RecursionError):
         return None, ""
 
@@ -101,10 +101,10 @@ def list_fires(folder: Path) -> list[JudgedFire]:
         problem = f"{folder} could not be read ({reason_of(error)})"
         raise UserError(problem, "run it as the service's user, or root") from error
     ids = {match[0] for name in sizes_bytes if (match := re.match(f"{EVENT_ID.pattern}(?=[.-])", name))}
-    files: dict[str, list[str]] = {}
+    files: dict[str, set[str]] = {}
     for name in sizes_bytes:
         if id_ := event_of(name, ids):
-            files.setdefault(id_, []).append(name)
+            files.setdefault(id_, set()).add(name)
     fires = []
     for id_, names in sorted(files.items()):
         if any(FIRE_FILE.fullmatch(name.removeprefix(id_)) for name in names):

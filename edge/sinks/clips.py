@@ -44,6 +44,7 @@ MAX_CLIP_BYTES = 48 << 20  # of JPEGs; a clip that reaches it ends early
 MAX_WAITING_BYTES = 96 << 20  # for a slow disk; files above it are lost
 MIN_FPS, MAX_FPS = 0.5, 60.0
 PRUNE_INTERVAL_S = 3600.0  # without a fire
+PRUNE_REST = 20.0  # times as long as pruning took until the next: listing 100,000 files takes seconds on a Pi
 PRUNING = "pruning"
 KINDS = {".jpg": "images", ".png": "masks", ".mp4": "clips", ".json": "records"}
 
@@ -56,7 +57,7 @@ class BufferedFrame:
 
 @dataclass
 class Clip:
-    """A clip that is still being recorded."""
+    """A clip that is being recorded."""
 
     id: str
     until_s: float
@@ -216,14 +217,15 @@ class Clips(Sink):
         if is_new:
             log.error("%s of fires are lost (%s); the alarm is not affected", job.kind, reason)
 
-    # The writer thread.
-
     def _write_all(self) -> None:
         remove_abandoned_scratch()
+        due_s = 0.0
         while True:
-            self._prune()
+            wait_s = min(due_s - time.monotonic(), self._prune_interval_s)
+            if wait_s <= 0:
+                due_s, wait_s = self._prune(), self._prune_interval_s
             try:
-                job = self._jobs.get(timeout=self._prune_interval_s)
+                job = self._jobs.get(timeout=wait_s)
             except queue.Empty:
                 continue
             if job is None:
@@ -252,7 +254,9 @@ class Clips(Sink):
         if is_over:
             log.info("%s of fires are written again", job.kind)
 
-    def _prune(self) -> None:
+    def _prune(self) -> float:
+        """Delete old files; return when to do so again at the earliest."""
+        started_s = time.monotonic()
         try:
             self._retention.apply()
             self._problems.discard(PRUNING)
@@ -260,6 +264,7 @@ class Clips(Sink):
             if PRUNING not in self._problems:
                 log.error("%s could not be pruned (%s)", self._folder, error.strerror)
             self._problems.add(PRUNING)
+        return time.monotonic() + PRUNE_REST * (time.monotonic() - started_s)
 
 
 def write_jpeg(path: Path, rgb: Frame) -> None:
@@ -289,7 +294,6 @@ def encode_clip(path: Path, frames: Sequence[BufferedFrame]) -> None:
 
 
 def remove_abandoned_scratch() -> None:
-    """Delete what killed runs left in memory."""
     for folder in MEMORY_DIR.glob(f"{SCRATCH_PREFIX}*"):
         with suppress(OSError):
             if abs(time.time() - folder.stat().st_mtime) > ABANDONED_AFTER_S:

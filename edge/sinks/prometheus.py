@@ -12,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from edge.messages import PROBLEM, THROTTLE_BITS, CameraEvent, CameraProblem, CameraState, FireEvent, FrameResult
-from edge.run_status import DrillStatus, FailureCounts, ReceiverStatus, RunStatus
+from edge.run_status import DrillStatus, FailureCounts, ReceiverStatus, RunStatus, UpdateStatus
 from edge.sinks import Sink
 
 FRAME_AGE_BUCKETS_S = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
@@ -100,6 +100,7 @@ class Prometheus(Sink, Collector):
         quiet = "Time in which a quiet place kept an alarm from being raised."
         yield CounterMetricFamily("fireseg_quiet_seconds", quiet, status.quiet.quiet_s)
         yield from _drill(status.drill)
+        yield from _update(status.update)
         yield from _failures(status.failures)
         yield from _receivers(status.receivers)
         host = status.machine
@@ -117,6 +118,17 @@ def _drill(drill: DrillStatus | None) -> Iterator[Metric]:
         passed_s = datetime.fromisoformat(drill.last_passed).timestamp()
         help_text = "When the last fire drill was passed."
         yield GaugeMetricFamily("fireseg_drill_last_passed_timestamp_seconds", help_text, passed_s)
+
+
+def _update(update: UpdateStatus | None) -> Iterator[Metric]:
+    if update:
+        help_text = "1 if the last model update failed or was rolled back."
+        yield GaugeMetricFamily("fireseg_update_failed", help_text, float(bool(update.problem)))
+        yield GaugeMetricFamily("fireseg_update_trial", "1 while a new model is tried.", float(update.trial))
+    if update and update.checked:
+        checked_s = datetime.fromisoformat(update.checked).timestamp()
+        help_text = "When the repository of models was last asked with success."
+        yield GaugeMetricFamily("fireseg_update_last_check_timestamp_seconds", help_text, checked_s)
 
 
 def _failures(failures: FailureCounts) -> Iterator[Metric]:

@@ -6,10 +6,12 @@ Fires with a verdict are kept for training: they have a size limit of their own,
 from __future__ import annotations
 
 import logging
+import os
 import re
 import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +71,8 @@ class Retention:
 
     def apply(self) -> list[Path]:
         """Delete files until the folder is within its limits; return the deleted paths. Logs what cannot be deleted."""
-        files, clock_s = sorted(self._matching(EVENT_FILE)), self._clock()
+        found, clock_s = list(self._matching()), self._clock()
+        files = sorted(file for file in found if not file.path.name.startswith("."))
         self._seen_s = {file.path: self._seen_s.get(file.path, clock_s) for file in files}
         kept = self._kept_for_training(files)
         files = [file for file in files if file.path not in kept]
@@ -82,8 +85,8 @@ class Retention:
                 total_bytes -= file.size_bytes  # also of one that stays: others must not go in its place
                 if self._delete(file.path):
                     deleted.append(file.path)
-        for file in self._matching(TEMPORARY_FILE):
-            if abs(self._now() - file.mtime_s) > ABANDONED_AFTER_S:
+        for file in found:
+            if file.path.name.startswith(".") and abs(self._now() - file.mtime_s) > ABANDONED_AFTER_S:
                 self._delete(file.path)
         return deleted
 
@@ -120,18 +123,18 @@ class Retention:
         self._limit_s, self._limit_set_s = limit_s, clock_s
         return limit_s
 
-    def _matching(self, name: re.Pattern[str]) -> Iterator[EventFile]:
+    def _matching(self) -> Iterator[EventFile]:
+        """Yield the event files, and the temporary ones, whose names begin with a dot."""
         try:
-            paths = [path for path in self._folder.iterdir() if name.fullmatch(path.name)]
+            with os.scandir(self._folder) as entries:
+                for entry in entries:
+                    if EVENT_FILE.fullmatch(entry.name) or TEMPORARY_FILE.fullmatch(entry.name):
+                        with suppress(FileNotFoundError):
+                            status = entry.stat(follow_symlinks=False)
+                            if stat.S_ISREG(status.st_mode):
+                                yield EventFile(status.st_mtime, self._folder / entry.name, status.st_size)
         except FileNotFoundError:  # no fire so far
             return
-        for path in paths:
-            try:
-                status = path.lstat()
-            except FileNotFoundError:
-                continue
-            if stat.S_ISREG(status.st_mode):
-                yield EventFile(status.st_mtime, path, status.st_size)
 
     def _delete(self, path: Path) -> bool:
         try:

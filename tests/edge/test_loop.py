@@ -211,7 +211,7 @@ def test_only_events_and_ages_of_files_depend_on_the_wall_clock() -> None:
     # A clock that steps, as at boot without a network, must move no alarm and no time-out.
     # queue_files.py ends fires of an earlier run, and compares the times of files; notify.py says how late it is.
     # arming.py follows a schedule; what people choose ends by the monotonic clock. area_actions.py dates an area,
-    # survey.py its picture.
+    # survey.py its picture, update.py the last check.
     wall_clock, paths = re.compile(r"time\.time\(|datetime\.now"), (ROOT / "edge").rglob("*.py")
     assert {path.name for path in paths if wall_clock.search(path.read_text())} == {
         "arming.py",
@@ -224,6 +224,7 @@ def test_only_events_and_ages_of_files_depend_on_the_wall_clock() -> None:
         "notify.py",
         "area_actions.py",
         "survey.py",
+        "update.py",
     }
 
 

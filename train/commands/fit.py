@@ -12,6 +12,7 @@ from edge.console import print_metrics, progress_bars
 from edge.errors import UserError
 from train.backend import load_keras_backend
 from train.commands import options
+from train.distribution import data_parallel, join_hosts
 from train.recipe import Recipe
 
 
@@ -35,12 +36,15 @@ def fit_command(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the model, its logs and plots.")] = Path("runs/fireseg"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    distribute: Annotated[
+        bool, typer.Option("--distribute", help="Divide each batch among all devices; needs KERAS_BACKEND=jax.")
+    ] = False,
     **settings: Any,
 ) -> None:
     """Train with the encoder frozen, then fine-tune the whole network, then optionally with BatchNorm frozen."""
     plan = Recipe(**settings)
     plan.check()
-    load_keras_backend()
+    load_keras_backend(prepare=join_hosts if distribute else lambda: None)
     from train.card import write_card
     from train.data.batches import decode, warn_of_masks
     from train.data.fireseg import content_hash
@@ -52,6 +56,7 @@ def fit_command(
     from train.fit import BEST_FILE, build_initial, check_out, fit, read_state
     from train.model.io import KerasPredictor
 
+    distribution = data_parallel(plan.batch_size) if distribute else None
     check_out(out, resume=resume)
     if recipe == "adapt" and start is None:
         raise UserError("recipe adapt fine-tunes a trained model", "pass it as --start")
@@ -83,7 +88,10 @@ def fit_command(
     if len(repeated) > len(extra_pairs):
         print(f"each of their images {len(repeated) // len(extra_pairs)} times in an epoch")
     digest, verbose = content_hash([*parts.train, *extra_pairs]), 1 if sys.stdout.isatty() else 2
-    model = fit(plan, training, validation, out, data_sha256=digest, start=start, resume=resume, verbose=verbose)
+    model = fit(
+        plan, training, validation, out, data_sha256=digest, start=start, resume=resume, distribution=distribution,
+        verbose=verbose,
+    )  # fmt: skip
     with progress_bars() as on_step:
         predictions = evaluate(KerasPredictor(model), parts.test, on_step("evaluating", len(parts.test)))
     state = read_state(out)

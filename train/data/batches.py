@@ -15,6 +15,7 @@ from edge.images import Frame
 from edge.model.preprocess import to_model_input, to_model_mask
 from train.data.augment import Arrays, Augmentation, StrongAugmentation
 from train.data.copy_paste import FlamePaster
+from train.data.devices import ONE_DEVICE, Devices
 from train.data.fireseg import Pair, map_pairs
 
 
@@ -56,21 +57,37 @@ class Batches(keras.utils.PyDataset):
 
     `strong` augmentation also pastes flames of other examples into the batch. Order and augmentation depend only on
     seed, epoch and batch. `start_epoch` sets the epoch: Keras' `on_epoch_end` cannot count epochs, since Keras calls
-    it once more before the first epoch of a new model.
+    it once more before the first epoch of a new model. `devices` share each batch: an epoch leaves out the last
+    examples of its order that would not fill them all, less than one for each device.
     """
 
-    def __init__(self, examples: Examples, batch_size: int, *, seed: int | None = None, strong: bool = False) -> None:
+    def __init__(
+        self,
+        examples: Examples,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        strong: bool = False,
+        devices: Devices = ONE_DEVICE,
+    ) -> None:
         super().__init__(workers=1)  # one, because the batches share the augmentation's generators
-        self.examples, self.batch_size, self.seed = examples, batch_size, seed
+        self.examples, self.batch_size, self.seed, self.devices = examples, batch_size, seed, devices
         if seed is not None:
             self.augment: Augmentation | StrongAugmentation = StrongAugmentation() if strong else Augmentation()
             self.paste = FlamePaster(examples.images, examples.masks) if strong else None
         self.start_epoch(0)
 
     def __len__(self) -> int:
-        return math.ceil(len(self.examples) / self.batch_size)
+        return math.ceil(len(self.order) / self.batch_size)
 
     def __getitem__(self, index: int) -> Arrays:
+        images, masks = self._batch(index)
+        # Each host augments the whole batch, so that the curve does not depend on the number of hosts.
+        share = len(images) // self.devices.hosts
+        own = slice(self.devices.host * share, (self.devices.host + 1) * share)
+        return images[own], masks[own]
+
+    def _batch(self, index: int) -> Arrays:
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         images, masks = self.examples.images[chosen], self.examples.masks[chosen]
         if self.seed is None:
@@ -86,3 +103,4 @@ class Batches(keras.utils.PyDataset):
         self.epoch, self.order = epoch, np.arange(len(self.examples))
         if self.seed is not None:
             np.random.default_rng((self.seed, epoch)).shuffle(self.order)
+        self.order = self.order[: len(self.order) // self.devices.count * self.devices.count]

@@ -17,10 +17,11 @@ from edge.errors import UserError, one_line, reason_of
 from edge.files import read_limited
 from edge.images import Mask
 
-MAX_BYTES = 256 << 20
+MAX_BYTES = 64 << 20  # Python's objects take up to 25 times as much
 CATEGORY = "fire"
 EXPECTED = "expected COCO instance segmentation, as CVAT and Label Studio export it"
 MAX_COORDINATE = 1 << 20
+MAX_LENGTH_BITS = 40  # of a run in an RLE
 
 
 @dataclass
@@ -40,14 +41,14 @@ def read_coco(path: Path) -> list[CocoImage]:
         ids = _category_ids(coco, path)
         images = {
             image["id"]: CocoImage(
-                str(image["file_name"]), (image["width"], image["height"]) if "width" in image else None
+                str(image["file_name"]), (int(image["width"]), int(image["height"])) if "width" in image else None
             )
             for image in coco["images"]
         }
         for annotation in coco.get("annotations", []):
             if annotation["category_id"] in ids:
                 images[annotation["image_id"]].segmentations.append(annotation["segmentation"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} could not be read ({one_line(reason_of(error))})", EXPECTED) from error
     return list(images.values())
 
@@ -87,21 +88,28 @@ def draw(image: CocoImage, height: int, width: int) -> Mask:
 def _decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Return a run-length-encoded mask of 0 and 1: lengths down the columns, of background and fire in turn."""
     counts = rle["counts"]
-    lengths = np.array(_unpack(counts) if isinstance(counts, str) else counts, np.int64)
-    if list(rle["size"]) != [height, width] or (lengths < 0).any() or lengths.sum() != height * width:
+    lengths = np.array(_unpack(counts, height * width) if isinstance(counts, str) else counts, np.int64)
+    # Each one first: a sum of 64 bits that overflows may be right.
+    are_possible = lengths.ndim == 1 and ((lengths >= 0) & (lengths <= height * width)).all()
+    if rle["size"] != [height, width] or not are_possible or lengths.sum() != height * width:
         raise ValueError("the RLE has another size than the image")
     values = np.repeat((np.arange(len(lengths)) % 2).astype(np.uint8), lengths)
     return values.reshape(width, height).T
 
 
-def _unpack(text: str) -> list[int]:
-    """Return the lengths in COCO's compressed text: 5 bits a letter, from the third on as differences."""
+def _unpack(text: str, max_lengths: int) -> list[int]:
+    """Return the lengths in COCO's compressed text: 5 bits a letter, from the third on as differences.
+
+    Raises ValueError for more than `max_lengths`, and one more: an image that begins with fire begins with a zero.
+    """
     lengths: list[int] = []
     value = shift = 0
     for letter in text:
         code = ord(letter) - 48
         value |= (code & 31) << shift
         shift += 5
+        if shift > MAX_LENGTH_BITS or len(lengths) > max_lengths:
+            raise ValueError("the RLE is longer than the image")
         if not code & 32:
             if code & 16:
                 value -= 1 << shift

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 import re
 import unicodedata
@@ -23,7 +24,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from edge.errors import UserError, UserErrors
-from edge.files import printable, sha256
+from edge.files import printable, read_limited, sha256
 from edge.images import Frame, Mask, list_images, read_rgb
 from train.data.masks import read_aligned_mask
 
@@ -34,6 +35,7 @@ T = TypeVar("T")
 MASK_FOLDERS = ("annotations_prepped", "annotations_binary")
 FRAMES_PER_VIDEO = 30  # FireSeg numbers its frames from train to test in blocks of 30, one video each
 GROUPS_FILE = "groups.csv"
+MAX_GROUPS_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -239,10 +241,10 @@ def read_groups(path: Path) -> dict[str, str]:
     if not os.path.lexists(path):
         return {}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
-            lines = [[printable_name(cell) for cell in line] for line in csv.reader(file, strict=True) if line]
-    except OSError as error:
-        raise UserError(f"{path} could not be read ({error.strerror})", "expected a CSV file") from error
+        # Spreadsheets write a byte order mark.
+        text = read_limited(path, MAX_GROUPS_BYTES, "expected a CSV file").decode("utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        lines = [[printable_name(cell) for cell in line] for line in reader if line]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} could not be read ({error})", "expected CSV in UTF-8") from error
     if not lines or not {"stem", "group"} <= set(lines[0]):

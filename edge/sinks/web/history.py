@@ -189,6 +189,7 @@ class History:
                 "paused": status.paused,
                 "fine_view": asdict(status.fine_view) if status.fine_view else None,
                 "fallback": status.fallback,
+                "update": asdict(status.update) if status.update else None,
                 "drill": asdict(status.drill) if status.drill else None,
                 "arming": asdict(status.arming),
             }

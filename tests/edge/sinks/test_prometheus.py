@@ -6,13 +6,14 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from edge.host.machine import Throttling
 from edge.messages import END, PROBLEM, RECOVERED, START, CameraProblem, CameraState, FineView
-from edge.run_status import DrillStatus, FailureCounts, HostStatus, ReceiverStatus
+from edge.run_status import DrillStatus, FailureCounts, HostStatus, ReceiverStatus, UpdateStatus
 from edge.sinks.prometheus import Prometheus
 from tests.support.factories import MODEL_HASH, camera_event, event, result, run_status
 
@@ -180,3 +181,18 @@ def test_a_drill_is_a_metric_and_counts_as_no_fire() -> None:
     values = samples(metrics)
     assert values["fireseg_drill_passed"] == 1
     assert values["fireseg_drill_last_passed_timestamp_seconds"] == 1_795_942_800
+
+
+def test_model_updates_have_metrics_if_they_are_configured() -> None:
+    metrics = Prometheus()
+    metrics.on_status(run_status())
+    assert "fireseg_update_failed" not in samples(metrics)
+    checked = "2026-11-26T12:00:00+00:00"
+    for update, expected in (
+        (UpdateStatus(trial=True), {"fireseg_update_failed": 0, "fireseg_update_trial": 1}),
+        (UpdateStatus(problem="rolled back", checked=checked), {"fireseg_update_failed": 1, "fireseg_update_trial": 0}),
+    ):
+        metrics.on_status(run_status(update=update))
+        assert expected.items() <= samples(metrics).items()
+    checked_s = datetime.fromisoformat(checked).timestamp()
+    assert samples(metrics)["fireseg_update_last_check_timestamp_seconds"] == checked_s

@@ -27,7 +27,7 @@ export function show(state) {
   put("version", state.version);
   put("status-note", `${state.camera_state}, ${rate}`);
   showDelivery(state.receivers);
-  showFailures(state.failures, state.fallback);
+  showFailures(state.failures, state.fallback, state.update?.problem);
 }
 
 // A line at the top of the page that leads to what is wrong now.
@@ -61,10 +61,11 @@ function showDelivery(receivers) {
   );
 }
 
-function showFailures(failures, fallback) {
+function showFailures(failures, fallback, update) {
   const missing = failures.missing_threads.join(", ");
   const counts = Object.entries({
     ...(fallback && { "Fallback in use": fallback }),
+    ...(update && { "Model update": update }),
     "Rejected reloads": failures.reloads,
     "Thread restarts": failures.thread_restarts,
     "Missing threads": missing || 0,

@@ -135,6 +135,7 @@ def test_the_state_holds_the_newest_result_and_status(page: WebPage) -> None:
         "paused": False,
         "fine_view": {"zoom": 3, "period_s": 0.5},
         "fallback": "",
+        "update": None,
         "drill": None,
         "arming": asdict(ArmingStatus()),
         "camera_problem": None,

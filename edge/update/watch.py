@@ -1,0 +1,198 @@
+"""The run's side of a model update: tries a new model, watches it, and adopts it or rolls it back by itself.
+
+It needs nothing of the process that fetched the model. The loop's thread only counts; a thread of its own reads the
+links once a second and writes. A trial that a crash or a power cut ended is not begun again by the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from edge.config import Config
+from edge.errors import UserError, reason_of
+from edge.messages import FrameResult
+from edge.run_status import RunStatus, UpdateStatus
+from edge.signals import RunControl
+from edge.sinks import Sink
+from edge.threads import Worker
+from edge.update.frames import QuietFrames
+from edge.update.store import CURRENT, TRIAL, ModelStore, Outcome, Trial
+from edge.update.trial import MIN_RESULTS, Observation, objection
+
+log = logging.getLogger(__name__)
+
+POLL_S, RETRY_S = 1.0, 10.0
+LOAD_TIMEOUT_S = 360.0  # longer than a reload may take
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+CRASHED = "the run ended while it was tried"
+
+
+class ModelWatch(Sink):
+    """Tries the model that the link `trial` names.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, store: ModelStore, config: Config, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._limits, self._clock = store, config.update, clock
+        self._control: RunControl | None = None
+        self._frames = QuietFrames()
+        self._seen, self._before = Observation(), Observation()
+        self._lock = threading.Lock()
+        self._status: RunStatus | None = None
+        self._is_clear = False  # no alarm and no fire pixels in the last result
+        self._trial: Trial | None = None
+        self._began_s = 0.0
+        self._watched_since_s: float | None = None  # None until it is loaded
+        self._failed_before = 0
+        self._current = store.sha256(CURRENT)
+        self._ignored = ""  # the trial that could not be removed
+        self.status = UpdateStatus()
+        self._closing = threading.Event()
+        self._worker = Worker("model updates", self._run)
+
+    def connect(self, control: RunControl) -> None:
+        """Begin, with the control of the run."""
+        self._control = control
+        self._worker.start()
+
+    def on_result(self, result: FrameResult) -> None:
+        now_s = self._clock()
+        with self._lock:
+            self._seen.add(result, now_s)
+        self._is_clear = not any(result.alarms.values()) and not result.fire_share and not result.drill
+        self._frames.add(result, now_s)
+
+    def on_status(self, status: RunStatus) -> None:
+        self._status = status
+        if self._trial and self._watched_since_s is None and status.model_sha256 == self._trial.sha256:
+            with self._lock:
+                self._before, self._seen = self._seen, Observation()
+            self._watched_since_s = self._clock()
+
+    def on_config(self, config: Config) -> None:
+        self._limits = replace(config.update, url=self._limits.url, folder=self._limits.folder)
+
+    def close(self) -> None:
+        self._closing.set()
+        self._worker.join(POLL_S)
+        if self._trial:
+            self._end(Outcome.INTERRUPTED, "the run was stopped", reload=False)
+
+    def _run(self) -> None:
+        logged = ""
+        while not self._closing.is_set():
+            try:
+                with self._store.lock("run", owner="run"):
+                    self._recover()
+                    while not self._closing.wait(POLL_S):
+                        self.poll()
+            except (OSError, UserError) as error:  # such as a full disk: the links are as they were
+                if (text := reason_of(error)) != logged:
+                    log.error("model updates wait: %s", text)
+                logged = text
+                self._closing.wait(RETRY_S)
+
+    def poll(self) -> None:
+        """Begin, judge or end a trial, and follow the link `current`; about once a second."""
+        self._frames.write_if_wanted(self._store.folder)
+        if self._trial:
+            self._judge(self._trial)
+        elif (sha256 := self._store.sha256(TRIAL)) and sha256 != self._ignored:
+            if self._is_clear and self._status:
+                self._begin(sha256, self._status)
+        elif (current := self._store.sha256(CURRENT)) != self._current:
+            self._current = current
+            self._reload()  # such as after `fireseg-edge update --rollback`
+        self._refresh_status()
+
+    def _recover(self) -> None:
+        """End a trial that an earlier run began: in the same boot it crashed or was killed."""
+        last, sha256 = self._store.read_trial(), self._store.sha256(TRIAL)
+        if self._trial or not last or last.outcome is not Outcome.RUNNING:
+            return
+        if last.sha256 == self._store.sha256(CURRENT):  # the power was cut while it was adopted
+            self._trial = last
+            self._end(Outcome.ADOPTED, "", reload=False)
+        elif sha256:
+            self._trial = last
+            crashed = last.boot_id == boot_id()
+            outcome = Outcome.ROLLED_BACK if crashed else Outcome.INTERRUPTED
+            self._end(outcome, CRASHED if crashed else "the machine restarted while it was tried", reload=False)
+
+    def _begin(self, sha256: str, status: RunStatus) -> None:
+        last = self._store.read_trial()
+        attempts = last.attempts + 1 if last and last.sha256 == sha256 else 1
+        trial = Trial(sha256, Outcome.RUNNING, attempts=attempts, boot_id=boot_id())
+        self._store.write_trial(trial)  # before it is loaded: a crash must not begin it again
+        self._failed_before, self._began_s, self._watched_since_s = status.failures.reloads, self._clock(), None
+        self._trial = trial
+        log.info("model update: trying %s", sha256[:12])
+        self._reload()
+
+    def _judge(self, trial: Trial) -> None:
+        if self._watched_since_s is None:
+            if self._status and self._status.failures.reloads > self._failed_before:
+                self._end(Outcome.ROLLED_BACK, "the run refused to load it, see its log")
+            elif self._clock() - self._began_s > LOAD_TIMEOUT_S:
+                self._end(Outcome.INTERRUPTED, f"it was not loaded within {LOAD_TIMEOUT_S:g} s")
+            return
+        if self._store.sha256(TRIAL) != trial.sha256:
+            self._end(Outcome.INTERRUPTED, "it was withdrawn")
+            return
+        with self._lock:
+            problem, results = objection(self._seen, self._before, self._limits), self._seen.results
+        if problem:
+            self._end(Outcome.ROLLED_BACK, problem)
+        elif self._clock() - self._watched_since_s >= self._limits.watch_s and results >= MIN_RESULTS:
+            self._end(Outcome.ADOPTED, "")
+
+    def _end(self, outcome: Outcome, problem: str, *, reload: bool = True) -> None:
+        """Finish the trial on disk, then in memory. What cannot be written leaves the links as they are."""
+        assert self._trial
+        trial, self._trial = replace(self._trial, outcome=outcome, problem=problem), None
+        is_adopted = outcome is Outcome.ADOPTED
+        try:
+            if is_adopted:
+                self._store.adopt_trial()
+            else:
+                self._store.remove(TRIAL)
+            self._store.write_trial(trial)
+        except (OSError, UserError) as error:
+            self._ignored = trial.sha256
+            log.error("model update: %s could not be written (%s)", self._store.folder, reason_of(error))
+        self._current = self._store.sha256(CURRENT)
+        if is_adopted:
+            log.info("model update: %s is adopted", trial.sha256[:12])
+        else:
+            log.error("MODEL UPDATE %s: %s: %s", outcome.upper(), trial.sha256[:12], problem)
+            if reload:
+                self._reload()
+
+    def _reload(self) -> None:
+        if self._control:
+            self._control.reload = True
+
+    def _refresh_status(self) -> None:
+        last, check = self._store.read_trial(), self._store.read_json("check")
+        problem = str(check.get("problem") or "")
+        if last and last.outcome in (Outcome.ROLLED_BACK, Outcome.INTERRUPTED) and last.problem not in problem:
+            problem = f"{last.sha256[:12]} was {last.outcome}: {last.problem}"
+        status = UpdateStatus(bool(self._trial), problem, str(check.get("succeeded") or ""))
+        if status.problem != self.status.problem and check.get("problem"):
+            log.warning("model update: %s", problem)
+        self.status = status
+
+
+def boot_id() -> str:
+    """Return what identifies this boot of the machine; empty where the kernel does not say."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return ""

@@ -11,7 +11,7 @@ PRODUCT := --ignore tests/benchmarks --ignore tests/packaging
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak soak-fleet fuzz demo dist wheelhouse release dashboard drift events ledger lock clean
+.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak soak-fleet fuzz demo image homeassistant dist wheelhouse release dashboard drift events ledger lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,15 @@ demo: .venv/.bench  ## Segment the test pattern, or VIDEO=, into build/demo.mp4 
 	@$(BIN)/python -c 'from edge.cli import run; run()' run --model "$${MODEL:-base}" \
 	  --source "$${VIDEO:-test-pattern}" --replay every-frame $(if $(VIDEO),,--max-frames 200) --record build/demo.mp4
 	@echo "build/demo.mp4 shows the predicted fire"
+
+image: .venv/bin/python  ## Build the container image fireseg-edge (BASE= another Debian image, ARGS= more flags for podman)
+	@PYTHON=$(BIN)/python deploy/container/collect.sh image
+	podman build --format docker $(if $(BASE),--build-arg "BASE=$(BASE)") --build-arg "BUILD_VERSION=$$(basename build/image/*.whl | cut -d - -f 2)" \
+	  -t localhost/fireseg-edge $(ARGS) build/image
+
+homeassistant: .venv/bin/python  ## Collect the Home Assistant app in build/homeassistant
+	@PYTHON=$(BIN)/python deploy/container/collect.sh homeassistant
+	@echo "build/homeassistant is an app repository; its folder fireseg_edge is a local app"
 
 dist: build/release/.installed  ## Build wheel and source archive into dist/, the same bytes from the same commit
 	@release/build.sh dist

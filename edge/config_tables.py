@@ -140,6 +140,14 @@ class ClipsSection:
     )
 
 
+def check_proxy(text: str) -> None:
+    """Raise `UserError` unless the text is empty or an IPv4 address of one machine."""
+    with suppress(ValueError):
+        if not text or not ipaddress.IPv4Address(text).is_unspecified:
+            return
+    raise UserError(f'[web] trusted_proxy = "{text}"', 'expected one IPv4 address, such as "172.30.32.2"')
+
+
 @dataclass(frozen=True)
 class WebSection:
     listen: str = field(
@@ -150,6 +158,12 @@ class WebSection:
     )
     password_file: str = field(
         "", f"A file with the page's password, of at least 8 characters{_OVERRIDES} {WEB_PASSWORD}.", path="required"
+    )
+    trusted_proxy: str = field(
+        "",
+        "Requests from this IPv4 address need no password: it signs users in, as Home Assistant's ingress at "
+        "172.30.32.2 does. Without a password, only it can open the page. Empty for none.",
+        check=check_proxy,
     )
 
 

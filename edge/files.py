@@ -161,7 +161,9 @@ def sha256(path: Path) -> str:
 
 
 def _unwritable(path: Path, reason: OSError | str) -> UserError:
-    is_full = isinstance(reason, OSError) and reason.errno in (errno.ENOSPC, errno.EDQUOT)
+    number = reason.errno if isinstance(reason, OSError) else None
     reason = reason if isinstance(reason, str) else reason.strerror or str(reason)
-    remedy = "free some space" if is_full else "choose a writable folder"
+    remedy = "free some space" if number in (errno.ENOSPC, errno.EDQUOT) else "choose a writable folder"
+    if number == errno.EACCES or reason.endswith("is not writable"):
+        remedy += f", or give it to this user: chown -R {os.getuid()}:{os.getgid()}"
     return UserError(f"{path} could not be written ({reason})", remedy)

@@ -79,8 +79,10 @@ def check_page(config: Config) -> str:
         return f"{listen}; this user may not read its password"
     from edge.sinks.web.sink import find_password
 
-    has_password = find_password(parse_listen(listen), file) is not None
-    return f"{listen} has {'a password' if has_password else 'no password, only this machine can open it'}"
+    proxy = config.web.trusted_proxy
+    has_password = find_password(parse_listen(listen), file, proxy) is not None
+    reader = f"the proxy {proxy}" if proxy else "this machine"
+    return f"{listen} has {'a password' if has_password else f'no password, only {reader} can open it'}"
 
 
 def check_broker_login(config: Config) -> None:

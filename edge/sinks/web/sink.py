@@ -62,8 +62,8 @@ class WebPage(Sink):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         listen = parse_listen(config.web.listen)
-        self._password = find_password(listen, config.web.password_file)
-        self._host = listen.host
+        self._password = find_password(listen, config.web.password_file, config.web.trusted_proxy)
+        self._host, self._proxy = listen.host, config.web.trusted_proxy
         listener = open_socket(listen)
         self.port: int = listener.getsockname()[1]
         self.url = listen.url(self.port)
@@ -91,7 +91,7 @@ class WebPage(Sink):
         app = make_app(
             self._live, self._history, self._notifier, self._metrics.scrape, self._actions, self._archive, self._trend
         )
-        return Guard(app, password=self._password, host=self._host, limiter=self._limiter)
+        return Guard(app, password=self._password, host=self._host, limiter=self._limiter, proxy=self._proxy)
 
     def on_result(self, result: FrameResult) -> None:
         self._history.on_result(result)
@@ -149,13 +149,13 @@ class WebPage(Sink):
         self._notifier.notify()
 
 
-def find_password(listen: Listen, file: str) -> str | None:
-    """Return the page's password, or None on a loopback address without one.
+def find_password(listen: Listen, file: str, proxy: str = "") -> str | None:
+    """Return the page's password, or None without one on a loopback address or for a trusted proxy alone.
 
     Raises `UserError` if other machines could open the page without a password, or for one that is soon guessed.
     """
     password = read_secret(WEB_PASSWORD, file)
-    if password is None and not listen.loopback:
+    if password is None and not (listen.loopback or proxy):
         raise UserError(
             f"the live page at {listen.host} would be open to other machines without a password",
             f"set {WEB_PASSWORD} or [web] password_file, or listen at {LOOPBACK}:{listen.port}",

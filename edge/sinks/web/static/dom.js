@@ -35,6 +35,9 @@ export function polygon(corners, className, tag = "polygon") {
   return drawn;
 }
 
+// Below a path, as inside Home Assistant, whose proxy drops the boundary of multipart streams: no browser can show them.
+export const canStream = location.pathname === "/";
+
 // Relative to the page, without the user and password that its address may contain: fetch refuses those.
 const request = (path, options) => fetch(location.origin + location.pathname + path, options);
 

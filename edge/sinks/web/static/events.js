@@ -1,6 +1,6 @@
 // Fires and camera problems: those of this run, and those on disk by day, with picture, clip, verdict and download.
 
-import { $, act, button, counted, duration, element, getJson, percent, put, refusal } from "./dom.js";
+import { $, act, button, canStream, counted, duration, element, getJson, percent, put, refusal } from "./dom.js";
 
 const POLL_MS = 10000;  // files follow their event: the clip is written when it ends
 const SETTLE_MS = 500;  // an event and its picture are two changes
@@ -133,6 +133,11 @@ function buttons({ id, type, clip, verdict }, item, url, title) {
 function play(item, url, title, say) {
   const video = Object.assign(element("video", "clip"), { controls: true, autoplay: true, muted: true, src: `${url}/clip` });
   video.addEventListener("error", () => {
+    if (!canStream) {
+      say("This browser cannot play the clip here: download it.");
+      item.querySelector("a > img")?.parentElement.removeAttribute("hidden");
+      return video.remove();
+    }
     const src = `${url}/clip.mjpeg?try=${Date.now()}`;
     const frames = image({ src, className: "clip", alt: `Clip: ${title}` }, async () => {
       if (frames.getAttribute("src")) say((await refusal(src))?.reason ?? "");

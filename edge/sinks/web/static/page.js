@@ -1,7 +1,7 @@
 // Shows the run's state as it arrives. Text from the run is inserted as text, never as markup.
 
 import * as arming from "./arming.js";
-import { $, counted, duration, element, getJson, percent, polygon, put, refusal, row } from "./dom.js";
+import { $, canStream, counted, duration, element, getJson, percent, polygon, put, refusal, row } from "./dom.js";
 import * as drill from "./drill.js";
 import { areasChanged } from "./editor.js";
 import { showArchive, showEvents } from "./events.js";
@@ -12,6 +12,7 @@ import * as status from "./status.js";
 const SILENT_MS = 4000;  // the run sends its state every second
 const RETRY_MS = 2000;
 const MAX_POINTS = 600;
+const SNAPSHOT_MS = 150;  // between single frames, where no stream can be shown
 const TREND_MS = 60000;  // as often as it changes
 
 let areas = { zones: [], ignored: [] };
@@ -25,6 +26,7 @@ let lost = true;
 let reason = "";  // why the run refuses the page
 let stream = null;
 let liveUrl = "";
+let nextLive = 0;
 
 // Receiving.
 
@@ -118,7 +120,7 @@ function show() {
   document.title = kind === "calm" ? "FireSeg Edge" : `${text} – FireSeg Edge`;
   $("cover").hidden = !cover;
   put("cover", cover);
-  showLive(lost || document.hidden ? "" : `live.mjpeg?overlay=${$("overlay").checked ? 1 : 0}`);
+  showLive(lost || document.hidden ? "" : `${canStream ? "live.mjpeg" : "snapshot.jpg"}?overlay=${$("overlay").checked ? 1 : 0}`);
   if (silent) return;
   if (state.camera_state) status.show(state);  // the first status may come after the first frame
   showZones();
@@ -145,9 +147,14 @@ async function loadTrend() {
 function showLive(url) {
   if (url === liveUrl) return;
   liveUrl = url;
-  // Removing src ends the connection; the time makes the browser open a new one.
-  if (url) $("live").src = `${url}&try=${Date.now()}`;
+  // Removing src ends the connection.
+  if (url) loadLive();
   else $("live").removeAttribute("src");
+}
+
+function loadLive() {
+  clearTimeout(nextLive);
+  if (liveUrl) $("live").src = `${liveUrl}&try=${Date.now()}`;  // the time makes the browser ask again
 }
 
 function showZones() {
@@ -190,6 +197,7 @@ $("plot-section").addEventListener("toggle", showPlot);
 // A wide window has room for them.
 for (const id of ["zones-section", "plot-section"]) $(id).open = matchMedia("(min-width: 800px)").matches;
 $("span").addEventListener("change", loadTrend);
+if (!canStream) $("live").addEventListener("load", () => { nextLive = setTimeout(loadLive, SNAPSHOT_MS); });
 $("live").addEventListener("error", () => {
   if (!liveUrl) return;
   liveUrl = "";

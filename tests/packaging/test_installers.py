@@ -36,10 +36,10 @@ def tried(program: Path, folder: Path, *before: str) -> None:
 def test_pipx_installs_and_removes_the_command(wheel: Path, tools: Path, tmp_path: Path) -> None:
     places = {"PIPX_HOME": str(tmp_path / "home"), "PIPX_BIN_DIR": str(tmp_path / "bin")}
     program = tmp_path / "bin/fireseg-edge"
-    checked(tools / "pipx", "install", "--python", sys.executable, wheel, **places)
+    checked(tools / "pipx", "install", "--python", sys.executable, wheel, cwd=tmp_path, **places)
     (tmp_path / "empty").mkdir()
     tried(program, tmp_path / "empty")
-    checked(tools / "pipx", "uninstall", "fireseg-edge", **places)
+    checked(tools / "pipx", "uninstall", "fireseg-edge", cwd=tmp_path, **places)
     assert not program.exists()
 
 
@@ -68,14 +68,14 @@ def test_a_wheelhouse_installs_without_a_network(wheel: Path, tools: Path, tmp_p
     python = tmp_path / "fireseg/bin/python"
     checked(sys.executable, "-m", "venv", python.parents[1])
     clean = {"PIP_CONFIG_FILE": "/dev/null", "PIP_FIND_LINKS": "", "PIP_NO_CACHE_DIR": "1"}
-    install = [*["-m", "pip", "install", "-q", "-I", "--no-index", "--find-links"], folder, "-r", folder / "requirements.txt"]
-    checked(*offline, python, *install, **clean)
+    install = ["-m", "pip", "install", "-q", "-I", "--no-index", "--find-links", folder, "-r", folder / "requirements.txt"]
+    checked(*offline, python, *install, cwd=tmp_path, **clean)
     (tmp_path / "empty").mkdir()
     tried(python.with_name("fireseg-edge"), tmp_path / "empty", *offline)
 
     changed = folder / wheel.name
     changed.write_bytes(changed.read_bytes() + b"\0")
-    done = execute(*offline, python, *install, "--force-reinstall", **clean)
+    done = execute(*offline, python, *install, "--force-reinstall", cwd=tmp_path, **clean)
     assert done.code and "DO NOT MATCH THE HASHES" in done.err
 
 

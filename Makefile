@@ -8,7 +8,7 @@ PRODUCT := --ignore tests/benchmarks --ignore tests/packaging
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak fuzz demo drift events ledger lock clean
+.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak fuzz demo deb apt-repo drift events ledger lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,12 @@ demo: .venv/.bench  ## Segment the test pattern, or VIDEO=, into build/demo.mp4 
 	@$(BIN)/python -c 'from edge.cli import run; run()' run --model "$${MODEL:-base}" \
 	  --source "$${VIDEO:-test-pattern}" --replay every-frame $(if $(VIDEO),,--max-frames 200) --record build/demo.mp4
 	@echo "build/demo.mp4 shows the predicted fire"
+
+deb: .venv/.dev  ## Build the Debian package in dist/ (ARCH=arm64|amd64 SUITE=trixie|bookworm)
+	@$(BIN)/python -m release.debian --arch $(or $(ARCH),arm64) --suite $(or $(SUITE),trixie) $(ARGS)
+
+apt-repo:  ## Sign dist/*.deb as an apt repository in dist/apt (APT_KEY=, a key of your GnuPG)
+	@deploy/debian/repository.sh
 
 drift: .venv/.dev  ## Evaluate the shipped models against their floats and add the result to the ledger (FIRESEG_DIR=)
 	$(BIN)/python -m pytest benchmarks/test_iou_drift.py --show-capture=no $(ARGS)

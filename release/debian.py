@@ -29,7 +29,7 @@ from edge.config import Config
 from edge.errors import UserError, run_app
 from edge.files import sha256
 from release.manpage import manual_page
-from release.wheels import Target, debian, download_wheels, run_pip
+from release.wheels import Target, debian, download_wheels, pinned_for, run_pip
 
 NAME = "fireseg-edge"
 ROOT = Path(__file__).parents[1]
@@ -41,6 +41,7 @@ SUITES = {"bookworm": (12, 252), "trixie": (13, 257)}  # release -> its number, 
 HOME = Path("/opt") / NAME
 BYTECODE = 1.25  # installed with its bytecode, the package takes this times its own size
 MAX_DEB_MB, MAX_INSTALLED_MB = 110, 260
+COMPRESSIONS = {"xz": ("-Zxz", "--threads-max=1"), "gzip": ("-Zgzip", "-z1")}  # xz's bytes depend on its threads
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -83,12 +84,14 @@ def main(
     suite: Annotated[str, typer.Option(help="Release of Debian or Raspberry Pi OS.")] = "trixie",
     wheel: Annotated[Path | None, typer.Option(help="The project's wheel; built by default.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the package.")] = Path("dist"),
+    compression: Annotated[str, typer.Option(help="xz, or gzip, which is faster and larger.")] = "xz",
 ) -> None:
     """Build the Debian package, and print its size and the size that it takes installed."""
-    for name, value, possible in (("ARCH", arch, ARCHITECTURES), ("SUITE", suite, SUITES)):
+    for name, value, possible in (
+        ("ARCH", arch, ARCHITECTURES), ("SUITE", suite, SUITES), ("--compression", compression, COMPRESSIONS),
+    ):  # fmt: skip
         if value not in possible:
-            remedy = f"expected {' or '.join(possible)}"
-            raise UserError(f"{name}={value} is not possible", remedy)
+            raise UserError(f"{name}={value} is not possible", f"expected {' or '.join(possible)}")
     if shutil.which("dpkg-deb") is None:
         raise UserError("dpkg-deb is missing", "run `sudo apt-get install dpkg`, or build on Debian")
     if wheel is not None and not wheel.is_file():
@@ -105,7 +108,7 @@ def main(
         add_files(package, tree)
         installed_kib = add_control(package, tree)
         deb = out / f"{NAME}_{package.version}_{arch}.deb"
-        pack(package, tree, deb)
+        pack(package, tree, deb, compression)
     deb_mb, installed_mb = deb.stat().st_size / 1e6, installed_kib * 1024 / 1e6
     print(f"{deb}: {deb_mb:.0f} MB, installed {installed_mb:.0f} MB")
     if deb_mb > MAX_DEB_MB or installed_mb > MAX_INSTALLED_MB:
@@ -151,7 +154,12 @@ def build_wheel(work: Path) -> Path:
 def install_packages(package: Package, wheel: Path, work: Path) -> None:
     """Unpack the wheels of the lock, hashes checked, and the project's own into the tree's virtual environment."""
     wheels = WHEELS / f"{package.suite}-{package.arch}"
-    pinned = download_wheels(LOCK, package.target, wheels)  # skips those that are there
+    complete = wheels / f"complete-{sha256(LOCK)[:16]}"
+    if not complete.is_file():
+        shutil.rmtree(wheels, ignore_errors=True)
+        download_wheels(LOCK, package.target, wheels)
+        complete.touch()
+    pinned = pinned_for(LOCK.read_text(encoding="utf-8"), package.target)
     name, version, _, _ = parse_wheel_filename(wheel.name)
     requirements = work / "requirements.txt"
     requirements.write_text(f"{name}=={version} --hash=sha256:{sha256(wheel)}\n{pinned}")
@@ -237,7 +245,7 @@ def add_control(package: Package, tree: Path) -> int:
     return installed_kib
 
 
-def pack(package: Package, tree: Path, deb: Path) -> None:
+def pack(package: Package, tree: Path, deb: Path, compression: str) -> None:
     """Set modes and times, and build the package."""
     programs = {tree / HOME.relative_to("/") / "bin" / NAME, *(tree / "DEBIAN" / name for name in SCRIPTS)}
     for path in (tree, *tree.rglob("*")):
@@ -245,8 +253,7 @@ def pack(package: Package, tree: Path, deb: Path) -> None:
             executable = path.is_dir() or path in programs
             path.chmod(0o755 if executable else 0o644)
         os.utime(path, (package.epoch_s, package.epoch_s), follow_symlinks=False)
-    # One thread: the bytes of xz depend on their number.
-    command = ["dpkg-deb", "--build", "--root-owner-group", "-Zxz", "--threads-max=1", str(tree), str(deb)]
+    command = ["dpkg-deb", "--build", "--root-owner-group", *COMPRESSIONS[compression], str(tree), str(deb)]
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(package.epoch_s)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

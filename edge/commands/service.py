@@ -171,9 +171,11 @@ def render_unit(service: Service) -> str:
         raise UserError(f"systemd accepts no quote or backslash in {service.program}", "install it elsewhere")
     # The colon turns off variable expansion, so that dollar signs are literal.
     command = " ".join(map(quote, [f":{service.program}", "run"]))
-    config = quote(str(service.config)) if service.config else ""
-    if service.per_camera:
-        config = config.replace("%%i", "%i")
+    config = ""
+    if service.config and service.per_camera:  # systemd fills in %i
+        config = "%i".join(map(quote, str(service.config).split("%i")))
+    elif service.config:
+        config = quote(str(service.config))
     paths = [*service.reads, *service.writes, service.program, *service.code]
     at_home = any(path.is_relative_to(home) for path in paths for home in HOMES)
     knows_steps = service.systemd_version >= STEPS_SINCE

@@ -24,7 +24,7 @@ from tests.support.waiting import wait_for
 pytestmark = pytest.mark.slow
 
 SUITE = "bookworm"
-WAIT_S = 240.0
+WAIT_S = 300.0
 SERVICE = "fireseg-edge"
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 SUITE = "trixie"
 EMULATOR = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
-INCLUDE = "python3,systemd-standalone-sysusers"
+INCLUDE = "procps,python3,systemd-standalone-sysusers"
 INSTALL = "apt-get install -y --no-install-recommends"
 TIME_LIMIT_S = 1800  # configuring a package takes minutes under emulation
 

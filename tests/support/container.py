@@ -15,7 +15,7 @@ import pytest
 from tests.support.waiting import wait_for
 
 BUILD = Path(__file__).parents[2] / "build/deb"
-PACKAGES = "systemd,systemd-sysv,dbus,python3"
+PACKAGES = "systemd,systemd-sysv,dbus,procps,python3"
 BOOT_S = 240.0
 COMMAND_S = 600.0
 

@@ -123,7 +123,12 @@ def fit(
                 # the validation loss fluctuates more than the network changes.
                 initial = _load(out / (state.last if previous.patience is None else BEST_FILE), compiled=False)
             model = fuse_batchnorm(initial, "mixed_bfloat16" if recipe.mixed_precision else "float32")
-            compile_phase(model, phase, steps=phase.epochs * -(-len(training) // recipe.batch_size))
+            compile_phase(
+                model,
+                phase,
+                steps=phase.epochs * -(-len(training) // recipe.batch_size),
+                negative_weight=recipe.negative_weight,
+            )
         epochs_done = len(state.history)
         batches = Batches(training, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong")
         model.fit(
@@ -151,7 +156,7 @@ def build_initial(recipe: Recipe, start: Path | None) -> keras.Model:
     return network
 
 
-def compile_phase(model: keras.Model, phase: Phase, steps: int) -> None:
+def compile_phase(model: keras.Model, phase: Phase, steps: int, negative_weight: float = 0.0) -> None:
     """Freeze layers and set the loss, the optimizer and the learning rate of the phase over `steps` steps."""
     set_trainable(model, encoder=phase.encoder, batchnorm=phase.batchnorm)
     lr = phase.lr
@@ -163,7 +168,7 @@ def compile_phase(model: keras.Model, phase: Phase, steps: int) -> None:
         )
     model.compile(
         optimizer=keras.optimizers.Adam(lr),
-        loss=BCEDice(),
+        loss=BCEDice(negative_weight=negative_weight),
         metrics=[keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.5, name="fire_iou")],
     )
 

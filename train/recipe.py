@@ -65,6 +65,9 @@ class Recipe:
     extra_share: float = field(
         0.0, "Repeat the extra sets' images until they are this share of an epoch; 0 for once each.", low=0, high=0.9
     )
+    negative_weight: float = field(
+        0.0, "Weight of the hardest pixels of images without fire in the loss; 0 for none.", low=0, high=10
+    )
     mixed_precision: bool = field(False, "Compute in bfloat16, for GPUs; weights stay float32.")
     seed: int = field(0, "Seed of weights, order, augmentation and validation videos.", low=0, high=2**32 - 1)
 

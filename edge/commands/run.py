@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -32,6 +33,7 @@ from edge.sinks.terminal import LogHandler
 
 log = logging.getLogger(__name__)
 
+M_ARENA_MAX = -8  # of mallopt(3)
 RECORD_HELP = (
     "Record the video, fire highlighted, to this .mp4, .avi or .mkv, replaced if it exists; "
     "the last two survive a power cut."
@@ -80,6 +82,7 @@ def run_command(
         "webhook": {"url": webhook},
     }
     as_json, control = log_kind is LogKind.JSON, RunControl()
+    share_heap()  # before the first thread starts
     try:
         # From now on: Python can lose a Ctrl-C while the model loads, and SIGHUP would end the process.
         with private_files(), log_to_stderr(verbose), install_signal_handlers(control):
@@ -155,6 +158,12 @@ def run(
     finally:
         parts.close()
     return summary.line(parts.camera.name), parts.sinks.lost_files()
+
+
+def share_heap() -> None:
+    """Let all threads allocate from one heap. With glibc's own heap for each, a run takes 6 MB more and no less CPU."""
+    with suppress(OSError, AttributeError):  # other C libraries
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 @contextmanager

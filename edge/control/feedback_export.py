@@ -1,8 +1,8 @@
 """Export the frames of fires with a verdict in the layout of a training set.
 
-OUT/negatives has images/ and groups.csv, each frame also as the tiles in which the detector sees the place. OUT/fires
-also has masks/, the predicted masks as a first draft, and coco.json, the same masks as polygons for annotation tools. A
-later export into the same folder adds and removes frames, and does not change existing ones: their masks may have been
+OUT/negatives has images/ and groups.csv, each frame also as the tiles that the detector searches. OUT/fires also has
+masks/, the predicted masks as a first draft, and coco.json, the same masks as polygons for annotation tools. A later
+export into the same folder adds and removes frames, and does not change existing ones: their masks may have been
 corrected.
 """
 
@@ -22,16 +22,16 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.control.feedback import JudgedFire, Verdict, list_fires
+from edge.detection.views import MAX_ZOOM, crop, tiles_of
 from edge.errors import UserError, reason_of
 from edge.event_files import FRAME, MASK_SUFFIX
 from edge.files import printable, write_private
-from edge.images import Frame, Map, encode_jpeg, list_images, read_gray_or_colour, read_rgb
+from edge.images import Frame, encode_jpeg, list_images, read_gray_or_colour, read_rgb
 
 EXPORT_FILE = "feedback.json"  # marks a folder as an export
 FOLDERS = {Verdict.NOT_A_FIRE: "negatives", Verdict.FIRE: "fires"}
 PRIVATE_FOLDER = 0o700
-TILE_ZOOMS = (2, 3)
-"""Zooms at which a detector with two tiles in a row or three sees a part of the frame; see `edge.detection.views`."""
+TILE_ZOOMS = (2, MAX_ZOOM)  # at which a detector searches a frame
 JPEG_QUALITY = 95
 
 
@@ -97,27 +97,20 @@ def copy_frames(folder: Path, fire: JudgedFire, target: Path) -> None:
             _, png = cv2.imencode(".png", np.where(smooth >= 128, 255, 0).astype(np.uint8))
             write_private(masks / f"{stem}.png", png.tobytes())
         else:
-            for zoom, tile in tiles_around(frame, mask):
-                write_private(target / "images" / f"{stem}-{zoom}x.jpg", encode_jpeg(tile, JPEG_QUALITY))
+            for name, tile in tiles(frame):
+                write_private(target / "images" / f"{stem}-{name}.jpg", encode_jpeg(tile, JPEG_QUALITY))
         write_private(copied, image_path.read_bytes())
 
 
-def tiles_around(frame: Frame, mask: Frame | Map) -> Iterator[tuple[int, Frame]]:
-    """Yield each of `TILE_ZOOMS` with the tile whose middle is nearest to that of the predicted fire, if there is any.
+def tiles(frame: Frame) -> Iterator[tuple[str, Frame]]:
+    """Yield the detector's tiles of a frame at each of `TILE_ZOOMS`, each with a name such as 2x-1.
 
-    What raises a false alarm in a tile is a few pixels at model size, where training sees whole frames.
+    What raises a false alarm is often a few pixels of one tile, which a frame squashed to model size no longer shows.
     """
-    rows, columns = np.nonzero(mask)[:2]
-    if not len(rows):
-        return
-    middle = (rows.min() + rows.max() + 1) / 2 / mask.shape[0], (columns.min() + columns.max() + 1) / 2 / mask.shape[1]
     for zoom in TILE_ZOOMS:
-        sides = [max(1, side // zoom) for side in frame.shape[:2]]
-        top, left = (
-            round(min(max(part * whole - side / 2, 0), whole - side))
-            for part, whole, side in zip(middle, frame.shape, sides, strict=False)
-        )
-        yield zoom, frame[top : top + sides[0], left : left + sides[1]]
+        for number, view in enumerate(tiles_of(zoom), 1):
+            if (tile := crop(frame, view)).size:  # of a frame of a few pixels
+                yield f"{zoom}x-{number}", tile
 
 
 def remove_frames(fire: JudgedFire, target: Path) -> None:

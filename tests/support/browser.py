@@ -35,6 +35,11 @@ def text(browser: Any, element: str) -> str:
     return browser.execute_script("return document.getElementById(arguments[0]).innerText", element)
 
 
+def unfold(browser: Any) -> None:
+    """Open all sections: what a closed one holds is not rendered and has no text."""
+    browser.execute_script("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+
+
 def each(browser: Any, selector: str, expression: str) -> list[Any]:
     """Read in one script: the page may replace elements between two calls."""
     script = f"return [...document.querySelectorAll(arguments[0])].map((each) => each.{expression})"

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -78,11 +79,13 @@ class EdgeProcess:
 def edge_process(
     *arguments: str | Path, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
 ) -> Iterator[EdgeProcess]:
-    """Start a run, with more variables of the environment, and kill it at the end."""
-    process = subprocess.Popen(
-        [*RUN, *map(str, arguments), "--log", "json"],
-        cwd=cwd, env=ENVIRONMENT | dict(environment or {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    run = EdgeProcess(process)
-    with until_killed(process, run._read_stdout, run._read_stderr):
-        yield run
+    """Start a run, with more variables of the environment, and kill it at the end. It has a state folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="fireseg-state-") as state:
+        variables = ENVIRONMENT | {"XDG_STATE_HOME": state} | dict(environment or {})
+        process = subprocess.Popen(
+            [*RUN, *map(str, arguments), "--log", "json"],
+            cwd=cwd, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        run = EdgeProcess(process)
+        with until_killed(process, run._read_stdout, run._read_stderr):
+            yield run

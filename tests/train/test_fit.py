@@ -202,15 +202,16 @@ from train.recipe import Recipe
 assert keras.backend.backend() == BACKEND
 rng = np.random.default_rng(0)
 masks = (rng.random((4, 32, 32, 1)) < 0.2).astype(np.uint8)
+masks[::2] = 0
 examples = Examples(rng.integers(0, 256, (4, 32, 32, 3), np.uint8), masks)
 recipe = Recipe(
     size="32", width=0.35, backbone_weights="none", frozen_epochs=1, finetune_epochs=1, finetune_batchnorm=True,
-    bn_frozen_epochs=1, batch_size=2, augment="strong", validation=0, mixed_precision=True,
+    bn_frozen_epochs=1, batch_size=2, augment="strong", validation=0, negative_weight=0.5, mixed_precision=True,
 )
 
 # One step of the U-Net: compiling all its phases takes minutes. The small network runs those.
 unet = build_unet(recipe.model, weights=None)
-fit.compile_phase(unet, recipe.phases()[1], steps=1)
+fit.compile_phase(unet, recipe.phases()[1], steps=1, negative_weight=recipe.negative_weight)
 before = [np.asarray(weight) for weight in unet.trainable_weights]
 loss = unet.train_on_batch(examples.images[:2].astype(np.float32), masks[:2])[0]
 after = [np.asarray(weight) for weight in unet.trainable_weights]

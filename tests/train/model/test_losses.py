@@ -54,6 +54,34 @@ def test_dice_is_pooled_so_that_an_image_without_fire_costs_only_its_false_posit
     assert together < 0.02
 
 
+def false_alarm(pixels: int) -> tuple[Maps, Maps]:
+    """An image with fire and one without, in which some pixels are called fire."""
+    truth = half_fire(2, 64)
+    truth[1] = 0
+    predicted = truth.copy()
+    predicted[1, 0, :pixels] = 0.9
+    return truth, predicted
+
+
+def test_a_small_false_alarm_in_an_image_without_fire_costs_what_its_weight_says() -> None:
+    truth, predicted = false_alarm(20)  # 0.5 % of 64 x 64
+    plain, weighted = (float(BCEDice(negative_weight=weight)(truth, predicted)) for weight in (0.0, 0.5))
+    assert plain < 0.03
+    assert weighted - plain == pytest.approx(0.5 * -math.log(0.1) / 2, rel=1e-3), "half of the batch has no fire"
+
+
+def test_the_weight_of_negatives_changes_nothing_where_there_is_fire_or_no_false_alarm() -> None:
+    truth, predicted = false_alarm(0)
+    predicted[0, 0] = 0.2  # missed in the image with fire
+    plain, weighted = (float(BCEDice(negative_weight=weight)(truth, predicted)) for weight in (0.0, 9.0))
+    assert weighted == pytest.approx(plain, abs=1e-5)
+
+
+def test_a_loss_is_restored_from_its_configuration() -> None:
+    restored = BCEDice.from_config(BCEDice(2.0, negative_weight=0.5).get_config())
+    assert (restored.smooth_px, restored.negative_weight) == (2.0, 0.5)
+
+
 @pytest.mark.parametrize("probability", [0.0, 1.0])
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_the_gradient_is_finite_where_the_sigmoid_saturates(probability: float, label: float) -> None:

@@ -1,6 +1,6 @@
 // Arm, snooze and acknowledge: the state of the alarm, and buttons for it.
 
-import { $, CLOCK, act, canAct, put } from "/dom.js";
+import { $, CLOCK, act, canAct, put } from "./dom.js";
 
 const HALF_DAY_S = 43200;
 

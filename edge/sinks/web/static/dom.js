@@ -3,22 +3,59 @@
 export const CLOCK = { hour: "2-digit", minute: "2-digit" };
 
 export const $ = (id) => document.getElementById(id);
-export const put = (id, text) => { $(id).textContent = text; };
 export const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
+export const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
+
+// Changes nothing that is the same already: a screen reader reads a change aloud.
+export function put(id, text, className = $(id).className) {
+  if ($(id).textContent !== text) $(id).textContent = text;
+  $(id).className = className;
+}
+
 export const element = (tag, className = "", textContent = "") =>
   Object.assign(document.createElement(tag), { className, textContent });
 
-// Without the user and password that a page's address may contain: fetch refuses those.
-const request = (path, options) => fetch(location.origin + path, options);
+export function button(text, onclick, label = text) {
+  const made = Object.assign(element("button", "", text), { type: "button", onclick });
+  if (label !== text) made.setAttribute("aria-label", label);
+  return made;
+}
+
+// A row of a table: its heading, and its cells; those of `marked` are bad.
+export function row(title, values, marked = []) {
+  const line = element("tr"), head = Object.assign(element("th", "", title), { scope: "row" });
+  line.append(head, ...values.map((value, index) => element("td", marked[index] ? "bad" : "", String(value))));
+  return line;
+}
+
+export function polygon(corners, className, tag = "polygon") {
+  const drawn = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  drawn.setAttribute("points", corners.map((corner) => corner.join(",")).join(" "));
+  drawn.setAttribute("class", className);
+  return drawn;
+}
+
+// Relative to the page, without the user and password that its address may contain: fetch refuses those.
+const request = (path, options) => fetch(location.origin + location.pathname + path, options);
 
 export const getJson = (path) =>
   request(path).then((response) => (response.ok ? response.json() : null)).catch(() => null);
+
+// Returns the status and the reason with which the run refuses a path; null if it sends it, or does not answer.
+export async function refusal(path) {
+  try {
+    const response = await request(path);
+    if (!response.ok) return { status: response.status, reason: (await response.text()).trim() };
+    response.body.cancel();
+  } catch { /* no answer */ }
+  return null;
+}
 
 let token = null;
 
 // Returns whether the page has a password, which actions need; null if the run does not answer.
 export async function canAct() {
-  const answer = await getJson("/api/token");
+  const answer = await getJson("api/token");
   token = answer?.token ?? null;
   return answer && token !== null;
 }
@@ -26,8 +63,8 @@ export async function canAct() {
 // Asks the run for an action. Returns its answer; an answer with "error" says in one sentence why it was refused.
 export async function act(action, values = {}) {
   try {
-    token ??= (await getJson("/api/token"))?.token ?? null;
-    const response = await request(`/api/${action}`, {
+    if (token === null) await canAct();
+    const response = await request(`api/${action}`, {
       method: "POST",
       headers: { "Content-Type": "application/json", "X-FireSeg-Token": token ?? "" },
       body: JSON.stringify(values),

@@ -1,6 +1,6 @@
 // Starts a fire drill, and shows the last one: each link of the chain with its time, or why it broke.
 
-import { $, act, element, put } from "/dom.js";
+import { $, act, put, row } from "./dom.js";
 
 let error = "";  // why the last click was refused, until another drill begins
 let started = "";  // when the drill that is shown began
@@ -17,10 +17,11 @@ export function show(state, zoneName) {
   const { drill } = state;
   if ((drill?.started ?? "") !== started) [started, error] = [drill?.started ?? "", ""];
   $("drill-start").disabled = Boolean(drill?.running);
-  const result = error || (drill ? outcome(drill, zoneName) : "No drill yet.");
-  if ($("drill-result").textContent !== result) put("drill-result", result);  // a screen reader says it once
-  $("drill-result").className = error || drill?.passed === false ? "bad" : "";
-  $("drill-steps").replaceChildren(...(drill?.steps ?? []).map(row));
+  const hasFailed = drill?.passed === false;
+  put("drill-result", error || (drill ? outcome(drill, zoneName) : "No drill yet."), error || hasFailed ? "bad" : "");
+  const summary = !drill ? "none yet" : drill.running ? "running" : drill.passed ? "passed" : drill.problem ? "stopped" : "failed";
+  put("drill-note", summary, hasFailed ? "bad" : "note");
+  $("drill-steps").replaceChildren(...(drill?.steps ?? []).map(step));
 }
 
 function outcome({ running, zone, started, passed, problem, last_passed }, zoneName) {
@@ -33,13 +34,10 @@ function outcome({ running, zone, started, passed, problem, last_passed }, zoneN
   return `${problem ? "Stopped" : "Failed"}${place}, ${time(started)}${reason}. ${last}`;
 }
 
-function row({ name, after_ms, problem }) {
-  const line = element("tr"), head = element("th", "", NAMES[name] ?? name);
-  head.scope = "row";
+function step({ name, after_ms, problem }) {
   const isSlow = name === "seen" || name === "alarm";
   const time = after_ms === null ? "…" : isSlow ? `${(after_ms / 1000).toFixed(1)} s` : `${after_ms.toFixed(0)} ms`;
-  line.append(head, element("td", problem ? "bad" : "", problem || time));
-  return line;
+  return row(NAMES[name] ?? name, [problem || time], [problem]);
 }
 
 $("drill-start").addEventListener("click", async () => {

@@ -1,7 +1,7 @@
 // Draws zones and ignored areas over the live picture and saves them into the run's configuration file.
 // Coordinates are fractions of the frame. By pointer: tap corners, drag them. By keyboard: each corner is a button.
 
-import { $, act, element } from "/dom.js";
+import { $, act, button, element, polygon, put } from "./dom.js";
 
 const STEP = 0.01, LARGE_STEP = 0.05, NEXT_CORNER = 0.1;
 const MIN_CORNERS = 3;
@@ -33,7 +33,7 @@ async function open() {
     ...answer.zones.map(({ name, polygon }) => ({ name, corners: polygon })),
     ...answer.ignored.map((polygon) => ({ name: null, corners: polygon })),
   ];
-  $("areas-saved").textContent = "";
+  put("areas-saved", "");
   choose(null);
   $("new-zone").focus();
 }
@@ -51,7 +51,7 @@ async function save() {
     showError(conflict ? CONFLICT : answer.error);
   } else {
     close();
-    $("areas-saved").textContent = "Saved. The run applies the areas now.";
+    put("areas-saved", "Saved. The run applies the areas now.");
   }
   $("save-areas").disabled = false;
 }
@@ -155,18 +155,16 @@ const position = ({ clientX, clientY }) => {
   return [(clientX - left) / width, (clientY - top) / height];
 };
 
-function showError(text) {
-  $("editor-error").textContent = text;
-}
+const showError = (text) => put("editor-error", text);
 
 function show() {
   const editing = areas !== null;
   for (const id of ["draft", "editor"]) $(id).hidden = !editing;
-  $("edit-areas").hidden = editing;
+  $("zones-section").hidden = editing;
   $("frame").classList.toggle("editing", editing);
   $("draft").classList.toggle("drawing", drawing);
   $("finish-area").hidden = !drawing;
-  $("editor-hint").textContent = current ? (drawing ? DRAWING : CHOSEN) + KEYS : IDLE;
+  put("editor-hint", current ? (drawing ? DRAWING : CHOSEN) + KEYS : IDLE);
   showShapes();
   $("corners").replaceChildren(...(current?.corners ?? []).map((_, index) => cornerButton(index)));
   $("editor-list").replaceChildren(...(areas ?? []).map(listItem));
@@ -175,10 +173,8 @@ function show() {
 // Each outline is drawn twice, white on black, to be seen on any picture.
 function showShapes() {
   const shape = (area, kind) => {
-    const isOpen = drawing && area === current;
-    const drawn = document.createElementNS("http://www.w3.org/2000/svg", isOpen ? "polyline" : "polygon");
-    drawn.setAttribute("points", area.corners.map((corner) => corner.join(",")).join(" "));
-    drawn.classList.add(kind, area.name === null ? "ignored" : "zone", area === current ? "current" : "other");
+    const name = `${kind} ${area.name === null ? "ignored" : ""} ${area === current ? "current" : ""}`;
+    const drawn = polygon(area.corners, name, drawing && area === current ? "polyline" : "polygon");
     if (!drawing) drawn.addEventListener("click", () => choose(area));
     return drawn;
   };
@@ -186,42 +182,38 @@ function showShapes() {
 }
 
 function cornerButton(index) {
-  const button = element("button");
+  const made = button("");
   let dragged = false;
-  button.addEventListener("pointerdown", (event) => {
+  made.addEventListener("pointerdown", (event) => {
     dragged = false;
-    button.setPointerCapture(event.pointerId);
+    made.setPointerCapture(event.pointerId);
   });
-  button.addEventListener("pointermove", (event) => {
-    if (!button.hasPointerCapture(event.pointerId) || !(event.movementX || event.movementY || dragged)) return;
+  made.addEventListener("pointermove", (event) => {
+    if (!made.hasPointerCapture(event.pointerId) || !(event.movementX || event.movementY || dragged)) return;
     dragged = true;
     moveCorner(index, position(event));
   });
-  button.addEventListener("click", (event) => {
+  made.addEventListener("click", (event) => {
     event.stopPropagation();  // a tap on the picture adds a corner
     if (drawing && index === 0 && !dragged) finish();
   });
-  button.addEventListener("keydown", (event) => onKey(event, index));
-  place(button, index);
-  return button;
+  made.addEventListener("keydown", (event) => onKey(event, index));
+  place(made, index);
+  return made;
 }
 
-function place(button, index) {
+function place(corner, index) {
   const [x, y] = current.corners[index];
-  button.style.left = `${100 * x}%`;
-  button.style.top = `${100 * y}%`;
+  corner.style.left = `${100 * x}%`;
+  corner.style.top = `${100 * y}%`;
   const at = `${Math.round(100 * x)} % across, ${Math.round(100 * y)} % down`;
-  button.setAttribute("aria-label", `corner ${index + 1} of ${title(current)}, ${at}`);
+  corner.setAttribute("aria-label", `corner ${index + 1} of ${title(current)}, ${at}`);
 }
 
 function listItem(area) {
   const item = element("li");
-  const button = (text, action) => {
-    const made = Object.assign(element("button", "", text), { onclick: action });
-    made.setAttribute("aria-label", `${text}: ${title(area)}`);
-    return made;
-  };
-  const corners = button("Corners", () => {
+  const labelled = (text, action) => button(text, action, `${text}: ${title(area)}`);
+  const corners = labelled("Corners", () => {
     if (drawing && area !== current && !finish()) return;
     if (area !== current) choose(area);
     handle(0)?.focus();
@@ -237,7 +229,7 @@ function listItem(area) {
     });
     item.append(field);
   }
-  item.append(corners, button("Delete", () => remove(area)));
+  item.append(corners, labelled("Delete", () => remove(area)));
   return item;
 }
 

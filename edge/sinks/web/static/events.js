@@ -1,8 +1,10 @@
 // Fires and camera problems: those of this run, and those on disk by day, with picture, clip, verdict and download.
 
-import { $, act, duration, element, getJson, percent } from "/dom.js";
+import { $, act, button, counted, duration, element, getJson, percent, put, refusal } from "./dom.js";
 
 const POLL_MS = 10000;  // files follow their event: the clip is written when it ends
+const SETTLE_MS = 500;  // an event and its picture are two changes
+const FEW = 6;  // what lies below the events stays near
 const PICTURES = ["peak", "still", "start", "end", "problem", "recovered"];
 const VERDICTS = { "fire": "Fire", "not a fire": "Not a fire" };
 
@@ -10,34 +12,40 @@ let recent = [];          // fires of this run, from memory
 let archived = [];        // events of the chosen day, from disk
 let hasArchive = false;
 let name = (zone) => zone;
-let loadedAt = -Infinity;
+let dueAt = -Infinity;
+let isLoading = false;
+let showsAll = false;
 const shown = new Map();  // by id: the item, and what it shows
 
 export function showEvents(events, zoneName, onDisk) {
-  [recent, name, hasArchive, loadedAt] = [events, zoneName, onDisk, -Infinity];
+  [recent, name, hasArchive] = [events, zoneName, onDisk];
+  dueAt = Math.min(dueAt, performance.now() + SETTLE_MS);
   if (!hasArchive) render();
 }
 
 // Called with each state.
 export async function showArchive() {
-  if (!hasArchive || performance.now() - loadedAt < POLL_MS) return;
-  loadedAt = performance.now();
+  if (!hasArchive || isLoading || performance.now() < dueAt) return;
+  isLoading = true;
+  dueAt = performance.now() + POLL_MS;
   await load();
+  isLoading = false;
 }
 
 async function load() {
-  const days = await getJson("/api/archive");
+  const days = await getJson("api/archive");
   if (!days) return render();
   const isNewest = $("day").selectedIndex <= 0, chosen = $("day").value;
-  $("day").replaceChildren(...days.map(({ day, fires, camera_problems }) => {
-    const counts = [[fires, "fire"], [camera_problems, "camera problem"]].filter(([count]) => count);
-    const text = counts.map(([count, what]) => `${count} ${what}${count > 1 ? "s" : ""}`).join(", ");
-    return Object.assign(element("option", "", `${day}: ${text}`), { value: day });
-  }));
+  const options = days.map(({ day, fires, camera_problems }) => {
+    const counts = [fires && counted(fires, "fire"), camera_problems && counted(camera_problems, "camera problem")];
+    return new Option(`${day}: ${counts.filter(Boolean).join(", ")}`, day);
+  });
+  const texts = (list) => [...list].map(({ text }) => text).join("\n");
+  if (texts(options) !== texts($("day").options)) $("day").replaceChildren(...options);  // would close an open list
   if (!isNewest) $("day").value = chosen;
-  if ($("day").selectedIndex < 0) $("day").selectedIndex = 0;
+  if ($("day").selectedIndex < 0 || isNewest) $("day").selectedIndex = 0;
   $("day-label").hidden = !days.length;
-  const events = days.length ? await getJson(`/api/archive?day=${encodeURIComponent($("day").value)}`) : [];
+  const events = days.length ? await getJson(`api/archive?day=${encodeURIComponent($("day").value)}`) : [];
   if (events) archived = events;
   render();
 }
@@ -45,9 +53,12 @@ async function load() {
 function render() {
   const isNewest = $("day").selectedIndex <= 0;
   const known = new Map(recent.map((fire) => [fire.id, fire]));
-  const events = archived.map((event) => ({ ...event, ...live(known.get(event.id)), onDisk: true }));
+  const all = archived.map((event) => ({ ...event, ...live(known.get(event.id)), onDisk: true }));
   const ids = new Set(archived.map(({ id }) => id));
-  if (isNewest) events.unshift(...recent.filter(({ id }) => !ids.has(id)).map((fire) => ({ ...fire, type: "fire" })));
+  if (isNewest) all.unshift(...recent.filter(({ id }) => !ids.has(id)).map((fire) => ({ ...fire, type: "fire" })));
+  const events = showsAll ? all : all.slice(0, FEW);
+  $("all-events").hidden = events.length === all.length;
+  put("all-events", `Show all ${all.length} events`);
   // An item that has not changed stays, with its clip playing.
   const items = events.map((event) => {
     const text = JSON.stringify([event, name(event.zone)]), old = shown.get(event.id);
@@ -60,7 +71,7 @@ function render() {
     $("events").replaceChildren(...items);
   }
   for (const id of shown.keys()) if (!events.some((event) => event.id === id)) shown.delete(id);
-  $("no-events").textContent = hasArchive ? "None." : "None since the run started.";
+  put("no-events", hasArchive ? "None." : "None since the run started.");
   $("no-events").hidden = events.length > 0;
 }
 
@@ -69,16 +80,14 @@ const live = (fire) => fire && { active: fire.active, duration_s: fire.duration_
 
 function eventItem(event) {
   const { id, type, zone, problem, time, active, duration_s, peak_share, pictures, onDisk, drill, silence } = event;
-  const item = element("li", active ? "fire" : ""), url = `${onDisk ? "/archive" : "/events"}/${encodeURIComponent(id)}`;
+  const item = element("li", active ? "fire" : ""), url = `${onDisk ? "archive" : "events"}/${encodeURIComponent(id)}`;
   const isCamera = type === "camera", where = isCamera ? problem : name(zone);
   const title = (isCamera ? "Camera" : drill ? "Fire drill" : "Fire") + (where ? `: ${where}` : "");
   const kind = PICTURES.find((each) => pictures.includes(each));
   if (kind) {
-    const link = element("a"), image = element("img");
-    link.href = `${url}/${kind}.jpg`;
-    Object.assign(image, { loading: "lazy", width: 320, height: 240, alt: title });
-    image.src = onDisk ? `${link.href}?thumbnail=1` : link.href;
-    link.append(image);
+    const href = `${url}/${kind}.jpg`, src = onDisk ? `${href}?thumbnail=1` : href;
+    const link = Object.assign(element("a"), { href });
+    link.append(image({ src, loading: "lazy", width: 320, height: 240, alt: title }, () => link.replaceWith(missing())));
     item.append(link);
   }
   const course = [active ? "ongoing" : duration_s === null ? "" : `lasted ${duration(duration_s)}`];
@@ -92,41 +101,58 @@ function eventItem(event) {
   return item;
 }
 
+const missing = () => element("p", "note", "The picture cannot be loaded.");
+
+function image(values, onerror) {
+  const made = element("img");
+  made.addEventListener("error", onerror);
+  return Object.assign(made, values);
+}
+
 function buttons({ id, type, clip, verdict }, item, url, title) {
   const row = element("div", "toggles"), problem = element("p", "bad");
   problem.setAttribute("role", "alert");
-  const button = (text, press) => {
-    const made = element("button", "", text);
-    made.addEventListener("click", () => press(made));
-    row.append(made);
-    return made;
-  };
-  if (clip) button("Play clip", () => play(item, url, title));
+  const say = (text) => { problem.textContent = text; };
   const choices = type === "fire" ? Object.entries(VERDICTS).map(([value, text]) => {
-    const choice = button(text, async (made) => {
-      const isPressed = made.getAttribute("aria-pressed") === "true";
+    const choice = button(text, async () => {
+      const isPressed = choice.getAttribute("aria-pressed") === "true";
       const answer = await act("verdict", { id, verdict: isPressed ? "" : value });
-      problem.textContent = answer.error ?? "";
-      if (!answer.error) choices.forEach((each) => each.setAttribute("aria-pressed", each === made && !isPressed));
+      say(answer.error ?? "");
+      if (!answer.error) choices.forEach((each) => each.setAttribute("aria-pressed", each === choice && !isPressed));
     });
     choice.setAttribute("aria-pressed", verdict === value);
     return choice;
   }) : [];
-  row.append(Object.assign(element("a", "", "Download"), { href: `${url}.zip`, download: "" }), problem);
+  const download = Object.assign(element("a", "", "Download"), { href: `${url}.zip`, download: "" });
+  download.addEventListener("click", async () => say((await refusal(`${url}.zip`))?.reason ?? ""));
+  row.append(...(clip ? [button("Play clip", () => play(item, url, title, say))] : []), ...choices, download, problem);
   return row;
 }
 
 // A browser that cannot play the file gets its frames from the server.
-function play(item, url, title) {
+function play(item, url, title, say) {
   const video = Object.assign(element("video", "clip"), { controls: true, autoplay: true, muted: true, src: `${url}/clip` });
   video.addEventListener("error", () => {
-    const frames = element("img", "clip");
-    Object.assign(frames, { alt: `Clip: ${title}`, src: `${url}/clip.mjpeg?try=${Date.now()}` });
+    const src = `${url}/clip.mjpeg?try=${Date.now()}`;
+    const frames = image({ src, className: "clip", alt: `Clip: ${title}` }, async () => {
+      if (frames.getAttribute("src")) say((await refusal(src))?.reason ?? "");
+      frames.remove();
+    });
     video.replaceWith(frames);
   });
+  say("");
   item.querySelectorAll(".clip").forEach((old) => { old.removeAttribute("src"); old.remove(); });
   item.prepend(video);
   item.querySelector("a > img")?.parentElement.toggleAttribute("hidden", true);
 }
 
-$("day").addEventListener("change", load);
+$("day").addEventListener("change", () => {
+  dueAt = -Infinity;
+  showArchive();
+});
+$("all-events").addEventListener("click", () => {
+  showsAll = true;
+  const first = $("events").children.length;
+  render();
+  $("events").children[first]?.querySelector("a, button")?.focus();
+});

@@ -1,12 +1,13 @@
 // Shows the run's state as it arrives. Text from the run is inserted as text, never as markup.
 
-import * as arming from "/arming.js";
-import { $, CLOCK, duration, element, getJson, percent, put } from "/dom.js";
-import * as drill from "/drill.js";
-import { areasChanged } from "/editor.js";
-import { showArchive, showEvents } from "/events.js";
-import { COLOURS, plot } from "/plot.js";
-import * as quiet from "/quiet.js";
+import * as arming from "./arming.js";
+import { $, counted, duration, element, getJson, percent, polygon, put, refusal, row } from "./dom.js";
+import * as drill from "./drill.js";
+import { areasChanged } from "./editor.js";
+import { showArchive, showEvents } from "./events.js";
+import { COLOURS, plot } from "./plot.js";
+import * as quiet from "./quiet.js";
+import * as status from "./status.js";
 
 const SILENT_MS = 4000;  // the run sends its state every second
 const RETRY_MS = 2000;
@@ -21,6 +22,7 @@ let state = null;
 let revisions = {};
 let receivedAt = 0;
 let lost = true;
+let reason = "";  // why the run refuses the page
 let stream = null;
 let liveUrl = "";
 
@@ -28,24 +30,25 @@ let liveUrl = "";
 
 function connect() {
   stream?.close();
-  stream = new EventSource("/state");
+  stream = new EventSource("state");
   stream.onmessage = async (message) => {
     const reconnected = lost;
     state = JSON.parse(message.data);
     receivedAt = performance.now();
     lost = false;
+    reason = "";
     if (reconnected) {
       revisions = {};
       quiet.forgetRevision();
-      const history = await getJson("/api/history");
+      const history = await getJson("api/history");
       if (!history) return disconnect();
       points = history;
     } else if (state.point && state.point[0] > (points.at(-1)?.[0] ?? -1)) {
       points = [...points, state.point].slice(-MAX_POINTS);
     }
     show();
-    await refresh("config_revision", "/api/areas", showAreas);
-    await refresh("events_revision", "/api/events", (events) => showEvents(events, zoneName, state.has_archive));
+    await refresh("config_revision", "api/areas", showAreas);
+    await refresh("events_revision", "api/events", (events) => showEvents(events, zoneName, state.has_archive));
     await showArchive();
     if ($("span").value && performance.now() - trendAt > TREND_MS) await loadTrend();
     await quiet.show(state, zoneName);
@@ -53,8 +56,16 @@ function connect() {
   stream.onerror = () => {
     disconnect();
     // Browsers reconnect after a broken connection, but not after a refusal.
-    if (stream?.readyState === EventSource.CLOSED) setTimeout(() => document.hidden || connect(), RETRY_MS);
+    if (stream?.readyState === EventSource.CLOSED) retry();
   };
+}
+
+async function retry() {
+  const refused = await refusal("state");
+  reason = refused ? `The run refuses: ${refused.reason}` : "";
+  if (refused?.status === 401) reason = "The password has changed. Reload the page.";  // each try would ask for it
+  else setTimeout(() => document.hidden || connect(), RETRY_MS);
+  show();
 }
 
 async function refresh(revision, path, showNew) {
@@ -89,7 +100,7 @@ function show() {
   const zones = (sounding.length ? sounding : alarms).map(zoneName).filter(Boolean).join(", ");
 
   let text = "No alarm", kind = "calm", cover = "";
-  if (silent) [text, kind, cover] = ["Connection lost", "lost", "Connection lost. The current state is unknown."];
+  if (silent) [text, kind, cover] = ["Connection lost", "lost", `Connection lost. The current state is unknown. ${reason}`.trim()];
   else if (stale) [text, kind] = [`No frame for ${duration(state.frame_age_s)}`, "lost"];
   else if (waiting) [text, kind, cover] = ["Waiting for a frame", "waiting", "Waiting for a frame …"];
   if (stale) cover = `${text}: the camera is ${state.camera_state}.`;
@@ -103,14 +114,13 @@ function show() {
     if (!sounding.length) text += ` – ${silence || "acknowledged"}`;
     if (problem) text += ` – picture not current, camera ${problem}`;
   }
-  if ($("banner").textContent !== text) put("banner", text);
-  $("banner").className = kind;
+  put("banner", text, kind);
   document.title = kind === "calm" ? "FireSeg Edge" : `${text} – FireSeg Edge`;
   $("cover").hidden = !cover;
   put("cover", cover);
-  showLive(lost || document.hidden ? "" : `/live.mjpeg?overlay=${$("overlay").checked ? 1 : 0}`);
+  showLive(lost || document.hidden ? "" : `live.mjpeg?overlay=${$("overlay").checked ? 1 : 0}`);
   if (silent) return;
-  if (state.camera_state) showStatus();  // the first status may come after the first frame
+  if (state.camera_state) status.show(state);  // the first status may come after the first frame
   showZones();
   arming.show(state);
   drill.show(state, zoneName);
@@ -118,6 +128,7 @@ function show() {
 }
 
 function showPlot() {
+  if (!$("plot-section").open) return;
   const span = $("span").value, names = Object.keys(state?.zones ?? {});
   $("tracks-note").hidden = !span;
   plot($("plot"), span ? trend.points : points, names, span ? trend.step_s : 0);
@@ -125,7 +136,7 @@ function showPlot() {
 
 async function loadTrend() {
   trendAt = performance.now();
-  const span = $("span").value, loaded = span && await getJson(`/api/trend?span=${span}`);
+  const span = $("span").value, loaded = span && await getJson(`api/trend?span=${span}`);
   if (span !== $("span").value) return;  // another one was chosen meanwhile
   trend = loaded || { step_s: 0, points: [] };
   showPlot();
@@ -139,90 +150,16 @@ function showLive(url) {
   else $("live").removeAttribute("src");
 }
 
-function showStatus() {
-  const number = (value, digits, unit) => (value === null ? "–" : `${value.toFixed(digits)} ${unit}`);
-  put("source", state.source ?? "");
-  const since = new Date(Date.now() - 1000 * state.camera_problem_for_s);
-  const time = since.toLocaleTimeString([], CLOCK);
-  const problem = state.camera_problem ? `Camera ${state.camera_problem} since ${time}` : "";
-  $("camera-problem").hidden = !problem;
-  if ($("camera-problem").textContent !== problem) put("camera-problem", problem);
-  put("camera", state.camera_state + (state.camera_connects > 1 ? `, connected ${state.camera_connects} times` : ""));
-  put("frame-age", number(state.frame_age_s, 1, "s ago"));
-  put("latency", number(state.age_ms, 0, "ms"));
-  put("inference", number(state.inference_ms, 1, "ms"));
-  put("light", state.infrared ? (state.paused ? "infrared: detection paused" : "infrared") : "colour");
-  const fine = state.fine_view;
-  put("fine-view", fine ? `whole frame at ${fine.zoom}x every ${fine.period_s.toFixed(1)} s` : "whole frame only");
-  put("results", `${state.fps.toFixed(1)} per second, ${state.results} in total, ${state.dropped} frames dropped`);
-  const host = [];
-  if (state.temperature_c !== null) host.push(`${state.temperature_c.toFixed(0)} °C`);
-  if (state.throttled) host.push(state.throttled.join(", ") || "not throttled");
-  if (state.load !== null) host.push(`load ${state.load.toFixed(1)}`);
-  put("host", host.join(", ") || "–");
-  put("uptime", duration(state.running_s));
-  put("model", `${state.model}, ${state.model_sha256.slice(0, 12)}`);
-  $("model").title = `SHA-256 of the file ${state.model_sha256}, of the network ${state.flatbuffer_sha256 ?? "unknown"}`;
-  put("version", state.version);
-  showDelivery(state.receivers);
-  showFailures(state.failures, state.fallback);
-}
-
-// One column per receiver. What was lost, or is not delivered now, is marked.
-function showDelivery(receivers) {
-  $("delivery-section").hidden = !receivers.length;
-  const row = (title, values, marked) => {
-    const line = element("tr"), head = element("th", "", title);
-    head.scope = "row";
-    line.append(head, ...values.map((value, index) => element("td", marked[index] ? "bad" : "", String(value))));
-    return line;
-  };
-  const none = receivers.map(() => false);
-  const count = (title, key, isBad) => {
-    const values = receivers.map((receiver) => receiver[key]);
-    return row(title, values, isBad ? values.map((value) => value > 0) : none);
-  };
-  const head = element("tr");
-  head.append(element("td"), ...receivers.map(({ name }) => Object.assign(element("th", "", name), { scope: "col" })));
-  $("delivery").replaceChildren(
-    head,
-    row("Problem", receivers.map(({ problem }) => problem || "none"), receivers.map(({ problem }) => problem)),
-    count("Events made", "made"),
-    count("Delivered", "delivered"),
-    count("Waiting", "waiting"),
-    row("Oldest waiting", receivers.map(({ oldest_age_s }) => duration(oldest_age_s)), none),
-    count("Retries", "retries"),
-    count("Dropped", "dropped", true),
-    count("Dead letters", "dead_letters", true),
-  );
-}
-
-function showFailures(failures, fallback) {
-  const counts = {
-    ...(fallback && { "Fallback in use": fallback }),
-    "Rejected reloads": failures.reloads,
-    "Thread restarts": failures.thread_restarts,
-    "Missing threads": failures.missing_threads.join(", ") || 0,
-    "Lost files": failures.lost_files,
-    "Late writes": failures.late_writes,
-    "Broken frames": failures.broken_frames,
-  };
-  $("failures").replaceChildren(...Object.entries(counts).map(([title, count]) => {
-    const line = element("div");
-    line.append(element("dt", "", title), element("dd", count ? "bad" : "", String(count)));
+function showZones() {
+  const zones = Object.entries(state.zones);
+  $("zones").tBodies[0].replaceChildren(...zones.map(([name, { share, alarm, silence }], index) => {
+    const line = row(zoneName(name) || "Whole frame", [percent(share), alarm ? `FIRE${silence ? ` (${silence})` : ""}` : "no alarm"]);
+    line.className = alarm ? "fire" : "";
+    line.firstChild.prepend(element("i", `z${index % COLOURS}`));
     return line;
   }));
-}
-
-function showZones() {
-  const rows = Object.entries(state.zones).map(([name, { share, alarm, silence }], index) => {
-    const row = element("tr", alarm ? "fire" : "");
-    const texts = [zoneName(name) || "Whole frame", percent(share), alarm ? `FIRE${silence ? ` (${silence})` : ""}` : "no alarm"];
-    row.append(...texts.map((text) => element("td", "", text)));
-    row.firstChild.prepend(element("i", `z${index % COLOURS}`));
-    return row;
-  });
-  $("zones").tBodies[0].replaceChildren(...rows);
+  const largest = Math.max(0, ...zones.map(([, { share }]) => share));
+  put("zones-note", `${areas.zones.length ? counted(zones.length, "zone") : "whole frame"}, fire area ${percent(largest)}`);
   // Hide polygons of zones that a reloaded configuration removed.
   for (const drawn of $("areas").querySelectorAll("[data-zone]")) {
     drawn.toggleAttribute("hidden", !(drawn.dataset.zone in state.zones));
@@ -232,16 +169,13 @@ function showZones() {
 function showAreas(newAreas) {
   areas = newAreas;
   areasChanged(areas.revision);
-  const polygon = (corners, kind, zone) => {
-    const drawn = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
-    drawn.setAttribute("points", corners.map((corner) => corner.join(",")).join(" "));
-    drawn.setAttribute("class", kind);
-    if (zone !== undefined) drawn.dataset.zone = zone;
-    return drawn;
-  };
   $("areas").replaceChildren(
     ...areas.ignored.map((corners) => polygon(corners, "ignored")),
-    ...areas.zones.map(({ name, polygon: corners }, index) => polygon(corners, `z${index % COLOURS}`, name)),
+    ...areas.zones.map(({ name, polygon: corners }, index) => {
+      const drawn = polygon(corners, `z${index % COLOURS}`);
+      drawn.dataset.zone = name;
+      return drawn;
+    }),
   );
   show();
 }
@@ -249,7 +183,12 @@ function showAreas(newAreas) {
 // The viewer's actions.
 
 $("overlay").addEventListener("change", show);
-$("show-areas").addEventListener("change", () => $("areas").toggleAttribute("hidden", !$("show-areas").checked));
+$("show-areas").addEventListener("change", () => {
+  for (const id of ["areas", "quiet-areas"]) $(id).toggleAttribute("hidden", !$("show-areas").checked);
+});
+$("plot-section").addEventListener("toggle", showPlot);
+// A wide window has room for them.
+for (const id of ["zones-section", "plot-section"]) $(id).open = matchMedia("(min-width: 800px)").matches;
 $("span").addEventListener("change", loadTrend);
 $("live").addEventListener("error", () => {
   if (!liveUrl) return;

@@ -1,6 +1,6 @@
 // Draws the fire area of each zone on a canvas, over ten minutes, a day or a week.
 
-import { CLOCK } from "/dom.js";
+import { CLOCK } from "./dom.js";
 
 const MAX_SPAN_S = 600, MIN_SPAN_S = 60;
 const LEFT = 44, BOTTOM = 20, TOP = 8;

@@ -13,7 +13,7 @@ import pytest
 
 from edge.detection.zones import Zone
 from edge.messages import START
-from tests.support.browser import NEEDS_BROWSER, SCREENSHOT, each, live_width, text, wait_with_status
+from tests.support.browser import NEEDS_BROWSER, SCREENSHOT, each, live_width, text, unfold, wait_with_status
 from tests.support.edge_process import edge_process
 from tests.support.factories import event, result
 from tests.support.waiting import wait_for
@@ -95,6 +95,7 @@ def test_the_fire_is_plotted_and_listed_with_its_snapshot(browser: Any, run_url:
 
 
 def test_the_status_is_that_of_the_run(browser: Any, run_url: str) -> None:
+    unfold(browser)
     wait_for(lambda: text(browser, "camera") == "streaming")
     assert text(browser, "source") == "test-pattern"
     for element, pattern in {

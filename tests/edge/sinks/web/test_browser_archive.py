@@ -139,7 +139,7 @@ def test_a_refused_verdict_says_why(browser: Any, page: WebPage) -> None:
 def test_a_download_opens(browser: Any, page: WebPage, tmp_path: Path) -> None:
     browser.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     open_page(browser, page)
-    browser.find_element("css selector", f"#events a[href='/archive/{FIRE}.zip']").click()
+    browser.find_element("css selector", f"#events a[href='archive/{FIRE}.zip']").click()
     wait_for((tmp_path / f"{FIRE}.zip").exists)
     with zipfile.ZipFile(tmp_path / f"{FIRE}.zip") as archive:
         assert archive.testzip() is None

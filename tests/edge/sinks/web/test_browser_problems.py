@@ -8,7 +8,7 @@ from typing import Any
 
 from edge.messages import CameraProblem, CameraState
 from edge.run_status import FailureCounts, ReceiverStatus
-from tests.support.browser import NEEDS_BROWSER, SCREENSHOT, each, live_width, text, wait_with_status
+from tests.support.browser import NEEDS_BROWSER, SCREENSHOT, each, live_width, text, unfold, wait_with_status
 from tests.support.factories import result, run_status
 from tests.support.waiting import wait_for
 from tests.support.web_client import Clock, FrameFeeder, config, serving
@@ -58,8 +58,10 @@ def test_deliveries_and_failures_are_tables_in_which_losses_are_marked(browser: 
     with serving() as page:
         browser.get(page.url)
         page.on_result(result(1.0, 0.0, on=False))
+        unfold(browser)
         wait_with_status(page, lambda: text(browser, "failures") != "")
         assert not browser.find_element("id", "delivery-section").is_displayed()
+        assert not browser.find_element("id", "trouble").is_displayed()
         assert each(browser, ".bad:not(:empty)", "innerText") == []
         failures = FailureCounts(reloads=1, missing_threads=("clips",), lost_files=4)
         wait_with_status(page, lambda: row("Problem"), receivers=(up, down), failures=failures, fallback="damaged")
@@ -68,11 +70,14 @@ def test_deliveries_and_failures_are_tables_in_which_losses_are_marked(browser: 
         assert row("Delivered") == ["Delivered", "12", "5"]
         assert row("Oldest waiting") == ["Oldest waiting", "0 s", "3 min 5 s"]
         assert each(browser, "#delivery .bad", "innerText") == ["<b>connection refused", "2", "1"]
-        assert each(browser, "#failures dt", "innerText") == [
+        assert text(browser, "delivery-note") == "mqtt: <b>connection refused, 3 events lost, 4 waiting"
+        assert text(browser, "undelivered") == "Not delivered to mqtt: <b>connection refused"
+        assert text(browser, "degraded") == "Fallback in use: damaged. Missing threads: clips"
+        assert each(browser, "#failures th", "innerText") == [
             "Fallback in use", "Rejected reloads", "Thread restarts", "Missing threads", "Lost files", "Late writes",
             "Broken frames",
         ]  # fmt: skip
-        assert each(browser, "#failures dd", "innerText") == ["damaged", "1", "0", "clips", "4", "0", "0"]
+        assert each(browser, "#failures td", "innerText") == ["damaged", "1", "0", "clips", "4", "0", "0"]
         assert each(browser, "#failures .bad", "innerText") == ["damaged", "1", "clips", "4"]
         browser.find_element("id", "failures").screenshot(str(SCREENSHOT.with_name("page-failures.png")))
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
@@ -115,6 +120,7 @@ def test_a_camera_that_cannot_see_is_shown_beside_the_alarm_until_it_can(browser
 def test_a_detection_that_is_paused_is_shown_unless_there_is_a_fire(browser: Any) -> None:
     with serving() as page:
         browser.get(page.url)
+        unfold(browser)
         page.on_result(result(1.0, 0.0, on=False))
         wait_with_status(page, lambda: text(browser, "light") == "colour")
         wait_with_status(page, lambda: text(browser, "light") == "infrared", infrared=True)

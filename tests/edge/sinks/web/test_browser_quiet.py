@@ -8,7 +8,7 @@ from edge.control.actions import Actions
 from edge.errors import UserError
 from edge.run_status import QuietPlaceStatus, QuietStatus, SuggestedArea
 from edge.secrets import WEB_PASSWORD
-from tests.support.browser import NEEDS_BROWSER, each, text, wait_with_status
+from tests.support.browser import NEEDS_BROWSER, each, text, unfold, wait_with_status
 from tests.support.factories import result
 from tests.support.web_client import serving
 
@@ -23,6 +23,7 @@ def test_a_quiet_place_is_shown_and_removed_and_a_suggestion_is_accepted(browser
     monkeypatch.setenv(WEB_PASSWORD, "password")
     actions, asked = Actions(), list[Any]()
     quiet = [QuietStatus((PLACE,), (AREA,), 12.0)]
+    refused = UserError("the configuration cannot be written", "make it writable")
 
     def forget(arguments: Any) -> dict[str, Any]:
         asked.append(arguments)
@@ -31,7 +32,10 @@ def test_a_quiet_place_is_shown_and_removed_and_a_suggestion_is_accepted(browser
 
     def ignore(arguments: Any) -> dict[str, Any]:
         asked.append(arguments)
-        raise UserError("the configuration cannot be written", "make it writable")
+        if len(asked) == 2:
+            raise refused
+        quiet[0] = QuietStatus()
+        return {}
 
     actions.register("forget", forget)
     actions.register("ignore", ignore)
@@ -54,6 +58,7 @@ def test_a_quiet_place_is_shown_and_removed_and_a_suggestion_is_accepted(browser
                 button,
             )
 
+        unfold(browser)
         wait(lambda: "stove: quiet inside the dashed blue outline until" in text(browser, "quiet-section"))
         assert "An alarm above 8.0 % of the frame" in text(browser, "quiet-section")
         assert "34 possible fires in 3 days, never confirmed as fire." in text(browser, "quiet-section")
@@ -62,5 +67,9 @@ def test_a_quiet_place_is_shown_and_removed_and_a_suggestion_is_accepted(browser
         wait(lambda: asked == [{"id": "fire-1"}])
         wait(lambda: not text(browser, "quiet-places"))
         click("Ignore this area")
-        wait(lambda: text(browser, "quiet-error").startswith("the configuration cannot be written"))
+        wait(lambda: text(browser, "quiet-answer").startswith("the configuration cannot be written"))
         assert asked[1] == {"polygon": [list(corner) for corner in SQUARE]}
+        click("Ignore this area")
+        wait(lambda: text(browser, "quiet-answer") == "Ignored. The area is saved in the configuration.")
+        wait(lambda: not text(browser, "suggestions"))
+        assert browser.find_element("id", "quiet-answer").is_displayed(), "it stays when the last line is gone"

@@ -17,7 +17,7 @@ from benchmarks.soak.rig import Listener
 from edge.config import Config, load_config
 from edge.control.client import get_state
 from edge.images import read_rgb
-from tests.support.browser import NEEDS_BROWSER, each, text
+from tests.support.browser import NEEDS_BROWSER, each, text, unfold
 from tests.support.edge_process import EdgeProcess, edge_process
 from tests.support.http_receiver import Receiver, serving
 from tests.support.mqtt_fixtures import listening, mosquitto
@@ -130,6 +130,7 @@ def test_the_button_of_the_page_starts_a_drill_and_shows_its_table(browser: Any,
     browser.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {"Authorization": f"Basic {login}"}})
     browser.get(rig.url)
     wait_for(lambda: text(browser, "banner") == "No alarm")
+    unfold(browser)
     browser.find_element("id", "drill-start").click()
     wait_for(lambda: text(browser, "banner") == "Fire drill")
     wait_for(lambda: text(browser, "banner") == "No alarm")

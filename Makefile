@@ -2,13 +2,16 @@
 # The commands read FIRESEG_DIR (data set) and MODEL (.keras or .tflite model) from the environment. ARGS adds flags.
 
 PYTHON ?= python3
+ifneq ($(filter 3%,$(PYTHON)),)
+$(error PYTHON=$(PYTHON) is not an interpreter of this machine, such as python$(PYTHON); for the Python of a wheelhouse write TARGET_PYTHON=$(PYTHON))
+endif
 BIN := .venv/bin
 PARALLEL := -n auto --dist loadfile
 PRODUCT := --ignore tests/benchmarks --ignore tests/packaging
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak fuzz demo deb apt-repo drift events ledger lock clean
+.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak fuzz demo dist wheelhouse release deb apt-repo drift events ledger lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,7 +28,7 @@ test-fast: .venv/.dev  ## Run the tests without training, conversion or external
 test-bench: .venv/.dev  ## Run the tests of the benchmarks
 	$(BIN)/python -m pytest $(PARALLEL) tests/benchmarks
 
-test-wheel: .venv/.dev  ## Install the wheel with the newest dependencies elsewhere and try its commands (downloads them)
+test-wheel: .venv/.dev build/release/.installed  ## Install the wheel with the newest dependencies elsewhere and try its commands (downloads them)
 	$(BIN)/python -m pytest tests/packaging
 
 test-lowest: build/lowest/.installed  ## Run the quick tests of fireseg-edge with the lowest dependencies that it allows
@@ -59,6 +62,16 @@ demo: .venv/.bench  ## Segment the test pattern, or VIDEO=, into build/demo.mp4 
 	  --source "$${VIDEO:-test-pattern}" --replay every-frame $(if $(VIDEO),,--max-frames 200) --record build/demo.mp4
 	@echo "build/demo.mp4 shows the predicted fire"
 
+dist: build/release/.installed  ## Build wheel and source archive into dist/, the same bytes from the same commit
+	@release/build.sh dist
+
+wheelhouse: dist  ## Collect all wheels for a machine without a network (DEBIAN=trixie|bookworm ARCH=aarch64|x86_64 TARGET_PYTHON=)
+	@build/release/bin/python -m release.wheelhouse $(if $(ARCH),--arch "$(ARCH)") $(if $(DEBIAN),--debian "$(DEBIAN)") \
+	  $(if $(TARGET_PYTHON),--python "$(TARGET_PYTHON)") "$$(ls -t dist/*.whl | head -1)"
+
+release: build/release/.installed  ## Make a release in dist/: wheel, source archive, SBOM, Debian packages, checksums
+	@release/release.sh
+
 deb: .venv/.dev  ## Build the Debian package in dist/ (ARCH=arm64|amd64 SUITE=trixie|bookworm)
 	@$(BIN)/python -m release.debian --arch $(or $(ARCH),arm64) --suite $(or $(SUITE),trixie) $(ARGS)
 
@@ -84,11 +97,12 @@ lock: .venv/.dev  ## Pin every dependency again, from pyproject.toml
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-header requirements/tflite-runtime.in -o requirements/tflite-runtime.lock
 	$(BIN)/uv pip compile -q --no-build --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/peers/litert.in -o requirements/peers/litert.lock
 	$(BIN)/uv pip compile -q --no-build --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/peers/keras.in -o requirements/peers/keras.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/release.in -o requirements/release.lock
 	for peer in onnxruntime openvino ncnn opencv; do $(BIN)/uv pip compile -q --no-build --universal --python-version 3.11 --generate-hashes --no-header requirements/peers/$$peer.in -o requirements/peers/$$peer.lock || exit 1; done
 	$(BIN)/uv pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-header requirements/peers/pnnx.in -o requirements/peers/pnnx.lock
 
-clean:  ## Remove build/ and .venv; runs/ and data/ stay
-	rm -rf build .venv
+clean:  ## Remove build/, dist/ and .venv; runs/ and data/ stay
+	rm -rf build dist .venv
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "error: this is Python %d.%d, expected 3.11 to 3.13: run make with PYTHON=python3.11" % sys.version_info[:2])'
@@ -117,4 +131,10 @@ build/lowest/.installed: requirements/lowest.lock
 	@rm -rf build/lowest
 	@python3.11 -m venv build/lowest
 	@build/lowest/bin/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements/lowest.lock
+	@touch $@
+
+build/release/.installed: requirements/release.lock
+	@rm -rf build/release
+	@$(PYTHON) -m venv build/release
+	@build/release/bin/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements/release.lock
 	@touch $@

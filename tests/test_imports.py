@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("edge", "train", "export", "benchmarks")
+ROOMS = ("edge", "train", "export", "release", "benchmarks")
 """Each may import itself and those before it."""
 HEAVY = {"tensorflow", "keras", "matplotlib", "jax", "flatbuffers"}
 SLOW_TO_LOAD = {
@@ -71,6 +71,7 @@ FORBIDDEN = (
     *((f"edge.{room}", "edge.loop") for room in ("camera", "model", "detection", "host", "sinks", "evaluation")),
     *(("edge.control", f"edge.{module}") for module in ("sinks", "assembly", "loop", "status", "evaluation")),
     ("train.data", "train.model"),
+    *(("release", room) for room in ("train", "export")),
 )
 """Packages, and what their modules never import."""
 CONTROL_USERS = {
@@ -209,11 +210,15 @@ def test_commands_are_imported_by_the_command_line_alone(graph: Graph, room: str
     imports = {arrow for arrow in arrows(graph) if is_in(arrow[1], f"{room}.commands") and arrow[0] != f"{room}.cli"}
     # Options are for the commands of every room, and for the benchmarks, which are commands themselves.
     commands = {name for name in PATHS if ".commands." in name or is_in(name, "benchmarks")}
+    # The Debian package contains the unit and the configuration that two commands write.
+    imports -= {("release.debian", f"edge.commands.{name}") for name in ("config", "service")}
     assert {arrow for arrow in imports if arrow[1] != f"{room}.commands.options" or arrow[0] not in commands} == set()
 
 
 def test_a_command_line_is_imported_by_nobody(graph: Graph) -> None:
-    assert [arrow for arrow in arrows(graph) if arrow[1].endswith(".cli") and arrow[1] in PATHS] == []
+    assert [arrow for arrow in arrows(graph) if arrow[1].endswith(".cli") and arrow[1] in PATHS] == [
+        ("release.manpage", "edge.cli")  # describes its commands
+    ]
 
 
 def test_no_imports_form_a_circle(graph: Graph) -> None:
@@ -234,7 +239,7 @@ def test_importing_every_module_of_edge_loads_no_other_room() -> None:
     names, loaded = json.loads(run_python(IMPORT_EVERY_MODULE))
     assert {"edge", "edge.model.segmenter", "edge.cli"} <= set(names)
     assert "cv2" in loaded
-    assert not set(loaded) & (HEAVY | {"train", "export", "benchmarks"})
+    assert not set(loaded) & (HEAVY | {"train", "export", "release", "benchmarks"})
 
 
 def test_importing_the_segmenter_loads_no_library_of_commands_and_sinks() -> None:

@@ -11,21 +11,19 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZipFile
 
-from packaging.requirements import Requirement
-
 from edge.errors import UserError
 from edge.files import sha256
+from release.wheels import DEBIAN, debian, download_wheels, run_pip
 
 ROOT = Path(__file__).parents[2]
 BUILD = Path("build/pi")
 REQUIREMENTS = ROOT / "requirements"
-SUITES = {"bookworm": "3.11", "trixie": "3.13"}  # release of Debian and Raspberry Pi OS -> its Python
+SUITES = tuple(DEBIAN)  # releases of Debian and Raspberry Pi OS
 TOOLS = {"debootstrap": "debootstrap", "qemu-aarch64": "qemu-user", "gcc": "gcc"}  # command -> Debian package
 PLUGIN_SOURCE = Path(__file__).with_name("count_instructions.c")
 EMULATOR = ["/opt/qemu/lib/ld-linux-x86-64.so.2", "--library-path", "/opt/qemu/lib", "/opt/qemu/qemu-aarch64"]
@@ -36,7 +34,6 @@ SHARED_DIR = "/srv/shared"
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"}
 TIME_LIMIT_S = 900
 CORES = 4
-GLIBC_MINORS = range(17, 37)  # pip matches platform tags literally: every glibc up to Debian 12's
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ class System:
     @property
     def python(self) -> str:
         """The version of its Python, such as "3.11"."""
-        return SUITES[self.suite]
+        return debian(self.suite).python
 
     def run(self, cpu: Cpu, *command: str, counting: bool = False, **environment: str) -> str:
         """Run a command inside on this processor and return its output; its paths are those inside.
@@ -134,7 +131,7 @@ class System:
         folder = self.root / f"wheels/{name}"
         for old in (stamp.parent, folder):
             shutil.rmtree(old, ignore_errors=True)
-        download_wheels(lock, self.python, folder)
+        download_wheels(lock, debian(self.suite), folder)
         packages = [f"/wheels/{name}/{wheel.name}" for wheel in sorted(folder.glob("*.whl"))]
         if own_wheel:
             shutil.copy(own_wheel, folder)
@@ -217,40 +214,12 @@ def _copy_emulator(system: System) -> None:
     subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", str(plugin), str(PLUGIN_SOURCE)], check=True)
 
 
-def pinned_for(lock: str, python: str) -> str:
-    """Return the lines of a lock file, with hashes, that apply to a 64-bit Pi with this Python."""
-    environment = {"platform_machine": "aarch64", "python_version": python, "python_full_version": f"{python}.9"}
-    lines = []
-    for line in lock.replace("\\\n", " ").splitlines():
-        text, *hashes = line.split(" --hash=")
-        if not text.strip() or text.lstrip().startswith("#"):
-            continue
-        requirement = Requirement(text.strip())
-        if requirement.marker is None or requirement.marker.evaluate(environment):
-            pinned = f"{requirement.name}{requirement.specifier}"
-            lines.append(" ".join([pinned, *(f"--hash={value.strip()}" for value in hashes)]))
-    return "\n".join(lines) + "\n"
-
-
-def download_wheels(lock: Path, python: str, out: Path) -> None:
-    """Download the aarch64 wheels of a lock file into `out`. Raise `UserError` if one is not available."""
-    out.mkdir(parents=True, exist_ok=True)
-    requirements = out / "requirements.txt"
-    requirements.write_text(pinned_for(lock.read_text(), python))
-    platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in GLIBC_MINORS]
-    _pip(
-        "download", "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(requirements), "-d", str(out),
-        "--python-version", python, "--platform=manylinux2014_aarch64", *platforms,
-    )  # fmt: skip
-    requirements.unlink()
-
-
 def build_own_wheel(out: Path) -> Path:
     """Build the project's wheel as the only one in `out`, and return it."""
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("*.whl"):
         old.unlink()
-    _pip("wheel", "--no-deps", "--no-build-isolation", "-w", str(out), str(ROOT))
+    run_pip("wheel", "--no-deps", "--no-build-isolation", "-w", str(out), str(ROOT))
     return next(out.glob("*.whl"))
 
 
@@ -259,11 +228,3 @@ def contents_hash(wheel: Path) -> str:
     with ZipFile(wheel) as archive:
         members = sorted((member.filename, member.CRC) for member in archive.infolist())
     return hashlib.sha256(repr(members).encode()).hexdigest()
-
-
-def _pip(*arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments, "-q"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no output"]
-        raise UserError(f"pip {arguments[0]} failed ({errors[0]})", "check the network and the lock file")

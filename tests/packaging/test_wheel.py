@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ import pytest
 from edge.camera.pattern import PatternCamera
 from edge.images import encode_jpeg, write_image
 from tests.edge.camera.test_mjpeg import part, serve_camera, stream
+from tests.packaging.conftest import ENVIRONMENT, ROOT, checked
 from tests.support.edge_process import lines
 from tests.support.mqtt_fixtures import listening, mosquitto
 from tests.support.run_cli import Done, refused
@@ -31,35 +31,16 @@ from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "FIRESEG_"))} | {
-    "COLUMNS": "200",
-    "NO_COLOR": "1",
-}
 WAIT_S = 60.0
 FLAMES_S = 6.0  # when the test pattern shows flames
 
 
-def checked(*command: str | Path) -> str:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=ENVIRONMENT)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the programs of an environment with the wheel alone. The source it was built from is deleted."""
-    folder = tmp_path_factory.mktemp("installed")
-    clone, python = folder / "clone", folder / "environment" / "bin" / "python"
-    ignored = shutil.ignore_patterns("__pycache__", "*.keras")
-    for name in ("edge", "train", "export", "models"):
-        shutil.copytree(ROOT / name, clone / name, ignore=ignored, symlinks=True)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, clone)
-    checked(sys.executable, "-m", "venv", folder / "environment")
-    checked(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, clone)
-    shutil.rmtree(clone)
-    checked(python, "-m", "pip", "install", "--quiet", *folder.glob("*.whl"))
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the programs of an environment with the wheel alone."""
+    python = tmp_path_factory.mktemp("installed") / "environment" / "bin" / "python"
+    checked(sys.executable, "-m", "venv", python.parents[1])
+    checked(python, "-m", "pip", "install", "--quiet", wheel)
     print(checked(python, "-m", "pip", "list", "--format", "freeze"))
     return python.parent
 
@@ -115,7 +96,8 @@ def test_the_wheel_has_the_shipped_models_byte_for_byte_and_a_version(installed:
         shipped = ROOT / "models" / path.name
         assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(shipped.read_bytes()).digest()
     done = fireseg_edge("--version")
-    assert (done.code, done.out) == (0, "fireseg-edge 0.1.0\n")
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert (done.code, done.out) == (0, f"fireseg-edge {version}\n")
 
 
 def test_fire_is_detected_in_the_test_pattern_and_in_its_recording(fireseg_edge: Command) -> None:

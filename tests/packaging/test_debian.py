@@ -81,7 +81,7 @@ def test_the_configured_service_is_ready_and_watched(debian: Container, receiver
     debian.sh(f"systemctl enable --now {SERVICE}")
     assert debian.show(SERVICE, "ActiveState") == "active"
     assert debian.show(SERVICE, "WatchdogUSec") == "2min"
-    assert debian.sh(f"ps -o user= -p {debian.show(SERVICE, 'MainPID')}").strip() == "fireseg+"
+    assert debian.sh(f"stat -c %U /proc/{debian.show(SERVICE, 'MainPID')}") == "fireseg-edge"
     wait_for(lambda: "start" in receiver.kinds, WAIT_S)
 
 

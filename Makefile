@@ -11,7 +11,7 @@ PRODUCT := --ignore tests/benchmarks --ignore tests/packaging
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak soak-fleet fuzz demo image homeassistant dist wheelhouse release dashboard drift events ledger lock clean
+.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak soak-fleet fuzz demo image homeassistant dist wheelhouse release deb apt-repo dashboard drift events ledger lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -86,6 +86,12 @@ release: build/release/.installed  ## Make a release in dist/: wheel, source arc
 
 dashboard: build/dashboard/.installed  ## Build Grafana's dashboard of a fleet again: deploy/fleet/dashboard.json
 	@build/dashboard/bin/python deploy/fleet/make_dashboard.py
+
+deb: .venv/.dev  ## Build the Debian package in dist/ (ARCH=arm64|amd64 SUITE=trixie|bookworm)
+	@$(BIN)/python -m release.debian --arch $(or $(ARCH),arm64) --suite $(or $(SUITE),trixie) $(ARGS)
+
+apt-repo:  ## Sign dist/*.deb as an apt repository in dist/apt (APT_KEY=, a key of your GnuPG)
+	@deploy/debian/repository.sh
 
 drift: .venv/.dev  ## Evaluate the shipped models against their floats and add the result to the ledger (FIRESEG_DIR=)
 	$(BIN)/python -m pytest benchmarks/test_iou_drift.py --show-capture=no $(ARGS)

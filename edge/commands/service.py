@@ -32,7 +32,9 @@ from edge.retry import LONGEST_WAIT_S
 
 NAME = "fireseg-edge"
 UNIT = Path(f"/etc/systemd/system/{NAME}.service")
+PACKAGED_UNIT = Path(f"/usr/lib/systemd/system/{NAME}.service")  # the Debian package's
 TEMPLATE = Path(__file__).with_name(f"{NAME}.service.in")
+DESCRIPTION = "FireSeg Edge: fire detection with a camera"
 NOBODY = 65534
 MIN_WATCHDOG_S = 120
 MAX_MEMORY_MB = 1024  # a run takes 150 MB, and a model that is proven as much again
@@ -66,6 +68,9 @@ class Service:
     python: Path = Path(sys.executable)
     code: tuple[Path, ...] = (Path(sys.base_prefix), Path(__file__))
     """Where Python and this package are installed."""
+    per_camera: bool = False
+    """A template unit: %i in the path of the configuration is the camera, which gets a state folder of its own."""
+    written_by: str = f"`{NAME} install-service`"
 
 
 def install_service_command(
@@ -89,6 +94,9 @@ def install_service_command(
         return
     if os.geteuid():
         raise UserError(f"only root can write {UNIT}", "run this with sudo, or print the unit with --dry-run")
+    if PACKAGED_UNIT.exists():
+        remedy = f"edit /etc/{NAME}/fireseg.toml and run `sudo systemctl enable --now {NAME}`, or remove the package"
+        raise UserError(f"the Debian package of {NAME} has a service already", remedy)
     check_access(service)
     make_folders(service)
     write_text(UNIT, text)
@@ -162,12 +170,21 @@ def render_unit(service: Service) -> str:
     if set(str(service.program)) & set("'\"\\"):
         raise UserError(f"systemd accepts no quote or backslash in {service.program}", "install it elsewhere")
     # The colon turns off variable expansion, so that dollar signs are literal.
-    arguments = [f":{service.program}", "run", *(["--config", str(service.config)] if service.config else [])]
+    command = " ".join(map(quote, [f":{service.program}", "run"]))
+    config = ""
+    if service.config and service.per_camera:  # systemd fills in %i
+        config = "%i".join(map(quote, str(service.config).split("%i")))
+    elif service.config:
+        config = quote(str(service.config))
     paths = [*service.reads, *service.writes, service.program, *service.code]
     at_home = any(path.is_relative_to(home) for path in paths for home in HOMES)
     knows_steps = service.systemd_version >= STEPS_SINCE
     values = {
-        "command": " ".join(map(quote, arguments)),
+        "written_by": service.written_by,
+        "description": f"{DESCRIPTION}, camera %i" if service.per_camera else DESCRIPTION,
+        "needed": config if service.per_camera else "",
+        "state": f"{NAME}/cameras/%i" if service.per_camera else NAME,
+        "command": f"{command} --config {config}" if config else command,
         "watchdog_s": str(service.watchdog_s),
         "restart_steps": str(RESTART_STEPS) if knows_steps else "",
         "restart_max_delay_s": f"{LONGEST_WAIT_S:.0f}" if knows_steps else "",

@@ -132,6 +132,25 @@ def test_the_unit_runs_this_program_with_the_absolute_configuration(config: Path
     assert values(text, "Restart") == ["always"]
 
 
+def test_a_unit_per_camera_has_its_own_configuration_and_state(program: Path) -> None:
+    text = render_unit(replace(service(program), user="me", config=Path("/etc/fireseg-edge/%i.toml"), per_camera=True))
+    assert values(text, "ExecStart") == [f":{program} run --config /etc/fireseg-edge/%i.toml"]
+    assert values(text, "AssertPathExists") == ["/etc/fireseg-edge/%i.toml"]
+    assert values(text, "StateDirectory") == ["fireseg-edge/cameras/%i"]
+    one = render_unit(service(program))
+    assert (values(one, "AssertPathExists"), values(one, "StateDirectory")) == ([], ["fireseg-edge"])
+
+
+@as_root
+def test_the_service_of_the_debian_package_is_not_replaced(
+    config: Path, unit_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.commands.service.PACKAGED_UNIT", config)
+    (line,) = refused(install("--config", config))
+    assert "the Debian package of fireseg-edge has a service already" in line
+    assert not unit_path.exists()
+
+
 def test_home_directories_are_hidden_unless_they_are_needed() -> None:
     away = replace(service(Path("/opt/fireseg-edge")), code=(Path("/usr"), Path("/opt/fireseg/edge/service.py")))
     assert values(render_unit(away), "ProtectHome") == ["yes"]

@@ -1,0 +1,164 @@
+"""The Debian package in a Debian with systemd: installed, running, upgraded during an alarm, removed, purged.
+
+The tests build on each other, in this order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+
+from release.debian import debian_version
+from tests.support.container import Container, booted
+from tests.support.deb_packages import NEWER, old_and_new
+from tests.support.http_receiver import Receiver, serving
+from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.slow
+
+SUITE = "bookworm"
+WAIT_S = 300.0
+SERVICE = "fireseg-edge"
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return old_and_new(tmp_path_factory.mktemp("packages"), "amd64", SUITE)
+
+
+@pytest.fixture(scope="module")
+def debian(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+    with booted(SUITE, tmp_path_factory.mktemp("debian"), packages) as container:
+        yield container
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with serving(Receiver()) as running:
+        yield running
+
+
+def test_debian_sorts_the_versions_of_this_project_as_it_does() -> None:
+    versions = [debian_version(Version(text), "trixie") for text in ("1.0.0.dev1", "1.0.0rc1", "1.0.0", "1.0.1")]
+    assert versions[1] == "1.0.0~rc1+deb13"
+    versions.insert(2, debian_version(Version("1.0.0rc2"), "bookworm"))
+    for older, newer in itertools.pairwise(versions):
+        assert subprocess.run(["dpkg", "--compare-versions", older, "lt", newer]).returncode == 0, (older, newer)
+
+
+def test_an_installation_without_a_camera_starts_nothing_and_says_how(debian: Container) -> None:
+    said = debian.sh("apt-get install -y --no-install-recommends /srv/old.deb")
+    assert "no Pi camera was found, so the service is not started" in said
+    assert debian.sh(f"systemctl is-enabled {SERVICE}", code=None) == "disabled"
+    assert debian.sh(f"systemctl is-active {SERVICE}", code=None) == "inactive"
+    assert debian.sh("stat -c '%a %U %G' /etc/fireseg-edge/fireseg.toml") == "640 root fireseg-edge"
+    assert debian.sh("id -nG fireseg-edge") == "fireseg-edge video"
+
+
+def test_the_second_command_after_the_installation_detects_fire(debian: Container) -> None:
+    out = debian.sh("fireseg-edge run --source test-pattern --replay every-frame --max-frames 70 --log json")
+    kinds = [json.loads(line).get("kind") for line in out.splitlines() if line.startswith("{")]
+    assert "start" in kinds
+
+
+def test_the_units_are_valid_and_sandboxed(debian: Container) -> None:
+    debian.sh("systemd-analyze verify /usr/lib/systemd/system/fireseg-edge.service")
+    said = debian.sh("systemctl start fireseg-edge@garden", code=1)
+    assert "Assertion failed on job for fireseg-edge@garden.service" in said  # no /etc/fireseg-edge/garden.toml
+    assert "OK" in debian.sh("systemd-analyze security fireseg-edge.service | tail -n 1")
+
+
+def test_the_configured_service_is_ready_and_watched(debian: Container, receiver: Receiver) -> None:
+    config = f'[source]\naddress = "test-pattern"\n[webhook]\nurl = "{receiver.url}"\n[web]\nlisten = "127.0.0.1:0"\n'
+    (debian.root / "etc/fireseg-edge/fireseg.toml").write_text(config)
+    debian.sh(f"systemctl enable --now {SERVICE}")
+    assert debian.show(SERVICE, "ActiveState") == "active"
+    assert debian.show(SERVICE, "WatchdogUSec") == "2min"
+    assert debian.sh(f"stat -c %U /proc/{debian.show(SERVICE, 'MainPID')}") == "fireseg-edge"
+    wait_for(lambda: "start" in receiver.kinds, WAIT_S)
+
+
+def test_a_reload_keeps_the_process(debian: Container) -> None:
+    pid = debian.show(SERVICE, "MainPID")
+    debian.sh("printf '[alarm]\\non_s = 1.5\\n' >> /etc/fireseg-edge/fireseg.toml; systemctl reload fireseg-edge")
+    wait_for(lambda: "reload" in debian.sh(f"journalctl -u {SERVICE} -o cat"), WAIT_S)
+    assert debian.show(SERVICE, "MainPID") == pid
+
+
+def test_an_upgrade_during_an_alarm_loses_no_event(debian: Container, receiver: Receiver) -> None:
+    pid, count = debian.show(SERVICE, "MainPID"), len(receiver.bodies)
+    wait_for(lambda: "start" in receiver.kinds[count:] and receiver.kinds[-1] != "end", WAIT_S)
+    debian.sh("apt-get install -y --no-install-recommends /srv/new.deb")
+    assert debian.sh("dpkg-query -W -f '${Version}' fireseg-edge") == NEWER
+    assert debian.sh("/opt/fireseg-edge/bin/python -c 'import edge; print(edge.NEWER)'") == "True"
+    assert debian.show(SERVICE, "MainPID") != pid
+    assert debian.sh(f"systemctl is-enabled {SERVICE}") == "enabled"
+    count = len(receiver.bodies)
+    wait_for(lambda: "start" in receiver.kinds[count:], WAIT_S)
+    assert_no_event_is_missing(receiver)
+
+
+def assert_no_event_is_missing(receiver: Receiver) -> None:
+    fires: dict[str, list[int]] = defaultdict(list)
+    for event in map(json.loads, list(receiver.bodies)):
+        fires[event["id"]].append(event["number"])
+    print(f"{len(receiver.bodies)} events of {len(fires)} fires")
+    for numbers in fires.values():
+        assert sorted(set(numbers)) == list(range(1, max(numbers) + 1)), fires
+    ended = {event["id"] for event in map(json.loads, list(receiver.bodies)) if event["kind"] == "end"}
+    assert len(set(fires) - ended) <= 1  # the one that burns now
+
+
+def test_a_process_that_hangs_is_restarted_by_the_watchdog(debian: Container) -> None:
+    debian.sh(f"mkdir -p /run/systemd/system/{SERVICE}.service.d")
+    debian.sh(f"printf '[Service]\\nWatchdogSec=15\\n' > /run/systemd/system/{SERVICE}.service.d/quick.conf")
+    debian.sh(f"systemctl daemon-reload; systemctl restart {SERVICE}")
+    pid = debian.show(SERVICE, "MainPID")
+    debian.sh(f"kill -STOP {pid}")
+    wait_for(lambda: debian.show(SERVICE, "MainPID") not in (pid, "0"), WAIT_S)
+    assert "Watchdog timeout" in debian.sh(f"journalctl -u {SERVICE} -o cat")
+    debian.sh(f"rm -r /run/systemd/system/{SERVICE}.service.d; systemctl daemon-reload; systemctl restart {SERVICE}")
+
+
+def test_a_second_camera_has_its_own_service_and_state(debian: Container, receiver: Receiver) -> None:
+    config = f'[source]\naddress = "test-pattern"\n[webhook]\nurl = "{receiver.url}"\n'
+    (debian.root / "etc/fireseg-edge/garden.toml").write_text(config)
+    debian.sh("systemctl enable --now fireseg-edge@garden")
+    assert debian.show("fireseg-edge@garden", "ActiveState") == "active"
+    assert debian.sh("stat -c '%a %U' /var/lib/fireseg-edge/cameras/garden") == "700 fireseg-edge"
+    wait_for(lambda: debian.sh("ls /var/lib/fireseg-edge/cameras/garden"), WAIT_S)
+
+
+def test_services_start_at_boot(debian: Container) -> None:
+    debian.sh("systemctl reboot", code=None)
+    wait_for(lambda: debian.booted() and debian.sh("cut -d. -f1 /proc/uptime", code=None), WAIT_S)
+    for unit in (SERVICE, "fireseg-edge@garden"):
+        wait_for(lambda unit=unit: debian.sh(f"systemctl is-active {unit}", code=None) == "active", WAIT_S)  # type: ignore[misc]
+
+
+def test_a_downgrade_goes_back_and_the_services_run(debian: Container) -> None:
+    debian.sh("apt-get install -y --no-install-recommends --allow-downgrades /srv/old.deb")
+    debian.sh("! /opt/fireseg-edge/bin/python -c 'import edge; print(edge.NEWER)' 2>/dev/null")
+    for unit in (SERVICE, "fireseg-edge@garden"):
+        assert debian.sh(f"systemctl is-active {unit}") == "active"
+
+
+def test_a_removal_stops_the_services_and_keeps_configuration_and_state(debian: Container) -> None:
+    debian.sh("apt-get remove -y fireseg-edge")
+    assert debian.sh("pgrep -u fireseg-edge", code=1) == ""
+    assert debian.sh("ls /opt", code=None) == ""
+    debian.sh("test -f /etc/fireseg-edge/fireseg.toml -a -d /var/lib/fireseg-edge/cameras/garden")
+
+
+def test_a_purge_leaves_nothing(debian: Container) -> None:
+    debian.sh("apt-get purge -y fireseg-edge")
+    left = debian.sh("find / -xdev -name '*fireseg*' -not -path '/proc/*' -not -path '/srv*' -not -path '/run/*'")
+    assert left == ""
+    assert debian.sh("grep -c fireseg /etc/passwd /etc/group", code=1) == "/etc/passwd:0\n/etc/group:0"

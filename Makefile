@@ -11,7 +11,7 @@ PRODUCT := --ignore tests/benchmarks --ignore tests/packaging
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help export-int8 test test-fast test-bench test-wheel test-lowest lint bench bench-compare bench-peers bench-pi soak soak-fleet fuzz demo image homeassistant dist wheelhouse release deb apt-repo dashboard drift events ledger lock clean
+.PHONY: help export-int8 test test-fast test-bench test-wheel test-system test-lowest lint bench bench-compare bench-peers bench-pi soak soak-fleet fuzz demo image homeassistant dist wheelhouse release deb apt-repo dashboard drift events ledger lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,7 +29,10 @@ test-bench: .venv/.dev  ## Run the tests of the benchmarks
 	$(BIN)/python -m pytest $(PARALLEL) tests/benchmarks
 
 test-wheel: .venv/.dev build/release/.installed  ## Install the wheel with the newest dependencies elsewhere and try its commands (downloads them)
-	$(BIN)/python -m pytest tests/packaging
+	$(BIN)/python -m pytest tests/packaging -m "not system"
+
+test-system: .venv/.dev  ## Install the Debian package and the container in whole systems, as root (needs podman, debootstrap, systemd-container, qemu-user-static)
+	$(BIN)/python -m pytest tests/packaging -m system $(ARGS)
 
 test-lowest: build/lowest/.installed  ## Run the quick tests of fireseg-edge with the lowest dependencies that it allows
 	build/lowest/bin/python -m pytest $(PARALLEL) tests/edge -m "not slow" $(ARGS)

@@ -79,6 +79,7 @@ FORBIDDEN = (
 )
 """Packages, and what their modules never import."""
 CONTROL_USERS = {
+    "benchmarks.fleet.camera": "edge.control.actions",
     "edge.assembly": "edge.control",
     "edge.commands": "edge.control",
     "edge.config_tables": "edge.control.schedule",

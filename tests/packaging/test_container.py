@@ -16,7 +16,7 @@ from edge.images import encode_jpeg
 from tests.edge.camera.test_mjpeg import part, serve_camera, stream
 from tests.support.containers import NEEDS_PODMAN, ROOT, build_image, configure_podman, container, make_base, podman
 
-pytestmark = NEEDS_PODMAN
+pytestmark = [*NEEDS_PODMAN, pytest.mark.system]
 
 IMAGE = "localhost/fireseg-edge-test"
 START = ROOT / "deploy/homeassistant/fireseg_edge/start.py"

@@ -21,7 +21,7 @@ from tests.support.deb_packages import NEWER, old_and_new
 from tests.support.http_receiver import Receiver, serving
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.system]
 
 SUITE = "bookworm"
 WAIT_S = 300.0

@@ -17,7 +17,7 @@ import pytest
 from tests.support.container import BUILD
 from tests.support.deb_packages import NEWER, old_and_new
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.system]
 
 SUITE = "trixie"
 EMULATOR = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")

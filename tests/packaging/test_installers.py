@@ -68,7 +68,8 @@ def test_a_wheelhouse_installs_without_a_network(wheel: Path, tools: Path, tmp_p
     python = tmp_path / "fireseg/bin/python"
     checked(sys.executable, "-m", "venv", python.parents[1])
     clean = {"PIP_CONFIG_FILE": "/dev/null", "PIP_FIND_LINKS": "", "PIP_NO_CACHE_DIR": "1"}
-    install = [*["-m", "pip", "install", "-q", "-I", "--no-index", "--find-links"], folder, "-r", folder / "requirements.txt"]
+    options = ["install", "-q", "-I", "--no-index", "--find-links", folder, "-r", folder / "requirements.txt"]
+    install = ["-m", "pip", *options]
     checked(*offline, python, *install, cwd=tmp_path, **clean)
     (tmp_path / "empty").mkdir()
     tried(python.with_name("fireseg-edge"), tmp_path / "empty", *offline)

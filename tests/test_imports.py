@@ -74,6 +74,7 @@ FORBIDDEN = (
 )
 """Packages, and what their modules never import."""
 CONTROL_USERS = {
+    "benchmarks.fleet": "edge.control.actions",
     "edge.assembly": "edge.control",
     "edge.commands": "edge.control",
     "edge.config_tables": "edge.control.schedule",

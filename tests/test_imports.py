@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("edge", "train", "export", "release", "benchmarks")
+ROOMS = ("edge", "train", "export", "benchmarks")
 """Each may import itself and those before it."""
 HEAVY = {"tensorflow", "keras", "matplotlib", "jax", "flatbuffers"}
 SLOW_TO_LOAD = {
@@ -26,9 +26,7 @@ SLOW_TO_LOAD = {
     "rich",
     "starlette",
     "tomlkit",
-    "tuf",
     "typer",
-    "urllib3",
     "uvicorn",
 }
 """Dependencies of `edge` that the segmenter does without, or loads on demand."""
@@ -72,14 +70,11 @@ FORBIDDEN = (
     *((f"edge.{room}", "edge.sinks") for room in ("camera", "model", "detection", "host", "evaluation")),
     *((f"edge.{room}", "edge.loop") for room in ("camera", "model", "detection", "host", "sinks", "evaluation")),
     *(("edge.control", f"edge.{module}") for module in ("sinks", "assembly", "loop", "status", "evaluation")),
-    *((f"edge.{room}", "edge.update") for room in ("camera", "model", "detection", "host", "sinks", "control")),
-    *(("edge.update", f"edge.{module}") for module in ("control", "detection", "assembly", "loop", "status")),
     ("train.data", "train.model"),
-    *(("release", room) for room in ("train", "export")),
 )
 """Packages, and what their modules never import."""
 CONTROL_USERS = {
-    "benchmarks.fleet.camera": "edge.control.actions",
+    "benchmarks.fleet": "edge.control.actions",
     "edge.assembly": "edge.control",
     "edge.commands": "edge.control",
     "edge.config_tables": "edge.control.schedule",
@@ -172,7 +167,7 @@ def test_a_room_imports_only_itself_and_the_rooms_before_it(graph: Graph, room: 
 
 
 def test_edge_imports_nothing_that_only_training_installs(graph: Graph) -> None:
-    extra = train_extra() - {"urllib3"}  # tuf of the extra `update` brings it, too
+    extra = train_extra()
     assert "tensorflow" in extra
     assert [arrow for arrow in arrows(graph) if is_in(arrow[0], "edge") and arrow[1] in HEAVY | extra] == []
 
@@ -215,15 +210,11 @@ def test_commands_are_imported_by_the_command_line_alone(graph: Graph, room: str
     imports = {arrow for arrow in arrows(graph) if is_in(arrow[1], f"{room}.commands") and arrow[0] != f"{room}.cli"}
     # Options are for the commands of every room, and for the benchmarks, which are commands themselves.
     commands = {name for name in PATHS if ".commands." in name or is_in(name, "benchmarks")}
-    # The Debian package contains the unit and the configuration that two commands write.
-    imports -= {("release.debian", f"edge.commands.{name}") for name in ("config", "service")}
     assert {arrow for arrow in imports if arrow[1] != f"{room}.commands.options" or arrow[0] not in commands} == set()
 
 
 def test_a_command_line_is_imported_by_nobody(graph: Graph) -> None:
-    assert [arrow for arrow in arrows(graph) if arrow[1].endswith(".cli") and arrow[1] in PATHS] == [
-        ("release.manpage", "edge.cli")  # describes its commands
-    ]
+    assert [arrow for arrow in arrows(graph) if arrow[1].endswith(".cli") and arrow[1] in PATHS] == []
 
 
 def test_no_imports_form_a_circle(graph: Graph) -> None:
@@ -244,7 +235,7 @@ def test_importing_every_module_of_edge_loads_no_other_room() -> None:
     names, loaded = json.loads(run_python(IMPORT_EVERY_MODULE))
     assert {"edge", "edge.model.segmenter", "edge.cli"} <= set(names)
     assert "cv2" in loaded
-    assert not set(loaded) & (HEAVY | {"train", "export", "release", "benchmarks"})
+    assert not set(loaded) & (HEAVY | {"train", "export", "benchmarks"})
 
 
 def test_importing_the_segmenter_loads_no_library_of_commands_and_sinks() -> None:

@@ -24,8 +24,10 @@ COMMAND_S = 600.0
 class Container:
     """A booted container. It shares the network of this machine."""
 
-    process: subprocess.Popen[bytes]
     root: Path
+    shared: Path
+    log: Path
+    process: subprocess.Popen[bytes]
 
     def sh(self, script: str, *, code: int | None = 0) -> str:
         """Return what a shell script prints inside. `code` is its expected exit code, None for any."""
@@ -46,6 +48,13 @@ class Container:
         listed = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False)
         return int((listed.stdout.split() or ["0"])[0])
 
+    def boot_again(self) -> None:
+        """Shut down and boot."""
+        self.process.terminate()
+        self.process.wait(BOOT_S)
+        self.process = start(self.root, self.shared, self.log)
+        wait_for(self.booted, BOOT_S)
+
     def booted(self) -> bool:
         """Return whether systemd has started everything."""
         return bool(self.init()) and self.sh("systemctl is-system-running", code=None) in ("running", "degraded")
@@ -53,6 +62,16 @@ class Container:
     def show(self, unit: str, name: str) -> str:
         """Return a property of a unit."""
         return self.sh(f"systemctl show --value -p {name} {unit}")
+
+
+def start(root: Path, shared: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start a container, with the folder `shared` at /srv."""
+    command = [
+        "systemd-nspawn", "--quiet", "--keep-unit", "--register=no", "--boot", f"--directory={root}",
+        f"--machine=fireseg-{os.getpid()}", "--console=pipe", f"--bind-ro={shared}:/srv",
+    ]  # fmt: skip
+    with log.open("ab") as out:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
 
 
 @contextmanager
@@ -72,20 +91,15 @@ def booted(suite: str, folder: Path, shared: Path) -> Iterator[Container]:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         partial.rename(pristine)
     subprocess.run(["cp", "-a", str(pristine), str(root)], check=True)
-    command = [
-        "systemd-nspawn", "--quiet", "--keep-unit", "--register=no", "--boot", f"--directory={root}",
-        f"--machine=fireseg-{os.getpid()}", "--console=pipe", f"--bind-ro={shared}:/srv",
-    ]  # fmt: skip
-    with (folder / "console.log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-    container = Container(process, root)
+    log = folder / "console.log"
+    container = Container(root, shared, log, start(root, shared, log))
     try:
         try:
             wait_for(container.booted, BOOT_S)
         except AssertionError:
-            pytest.skip(f"no container boots here: {(folder / 'console.log').read_text(errors='replace')[-300:]}")
+            pytest.skip(f"no container boots here: {log.read_text(errors='replace')[-300:]}")
         yield container
     finally:
-        process.terminate()
-        process.wait(60)
+        container.process.terminate()
+        container.process.wait(BOOT_S)
         shutil.rmtree(root, ignore_errors=True)

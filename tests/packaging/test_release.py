@@ -65,6 +65,7 @@ def test_the_changelog_begins_with_this_version() -> None:
     assert first and first[1] == PROJECT["version"]
 
 
+@pytest.mark.system  # builds the Debian packages, too
 def test_a_release_has_a_bill_of_materials_and_checksums_of_every_file(tools: Path, tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     checked("git", "clone", "--quiet", ROOT, clone)

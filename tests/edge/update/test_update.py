@@ -15,7 +15,6 @@ from edge.files import sha256
 from edge.update.client import is_rolled_out
 from edge.update.store import CURRENT, PREVIOUS, TRIAL, Outcome, model_files
 from edge.update.update import Update
-from tests.support.http_server import unused_address
 from tests.support.model_repository import INSTALLED, Machine, Site, edited, serve
 from tests.support.run_cli import fireseg_edge, refused
 from tests.support.small_disk import fill, small_disk
@@ -194,7 +193,7 @@ def test_a_model_for_a_newer_version_is_not_downloaded(site: Site, machine: Mach
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (f'url = "{unused_address()}"', r"could not be read \(connection refused\): check the network"),
+        ('url = "http://127.0.0.1:9"', r"could not be read \(connection refused\): check the network"),
         ('url = "http://nowhere.invalid"', "could not be read .*: check the network"),
         ('model = "other"', r"has no model other: check \[update\] model"),
         ('root = "missing.json"', r"missing\.json\": expected an existing file"),

@@ -110,10 +110,10 @@ def fit(
     recipe.check()
     state = _open_run(recipe, out, data_sha256, start, resume)
     devices = devices_of(distribution, training=len(training), validation=len(validation))
-    keras.utils.set_random_seed(recipe.seed)
     # Outside of the scope: the augmentation's generators stay on one device.
     batches = Batches(training, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong", devices=devices)
     validation_batches = Batches(validation, recipe.batch_size, devices=devices) if len(validation) else None
+    keras.utils.set_random_seed(recipe.seed)  # the network's weights are the first to draw
     with distribution.scope() if distribution else nullcontext():
         if state.last:  # killed after the state was written, possibly before the best model was
             _update_best(_load(out / state.last, compiled=False), state, out)

@@ -1,7 +1,7 @@
 """A repository of models for `fireseg-edge update`, by The Update Framework (TUF): a folder that any web server serves.
 
 Four roles sign it. The keys of root and targets belong offline; that of snapshot and timestamp may be on the machine
-that renews them each week. Without the keys of root and targets nobody can publish a model, whatever server they take.
+that renews them each week. Without the keys of root and targets nobody can publish a model, even from the web server.
 """
 
 from __future__ import annotations
@@ -70,9 +70,7 @@ class ModelRepository:
         Raises `UserError` if one of the two exists.
         """
         if not 1 <= threshold <= root_keys:
-            raise UserError(
-                f"the threshold {threshold} is above {root_keys} root keys", "expected at most their number"
-            )
+            raise UserError(f"--threshold {threshold} is above --root-keys {root_keys}", f"expected 1 to {root_keys}")
         if self._metadata.exists():
             raise UserError(f"{self._metadata} already exists", "choose another --repository, or `publish add` to it")
         if list(self._keys.glob("*.pem")):
@@ -103,7 +101,7 @@ class ModelRepository:
             "name": name,
             "card": json.dumps(facts),  # as text: signed JSON has no fractions
             "minimum_version": minimum_version,
-            "roll_out": roll_out_percent,
+            "roll_out_percent": roll_out_percent,
         }
         info.unrecognized_fields["custom"] = custom
         targets.signed.targets[info.path] = info

@@ -64,7 +64,7 @@ def test_a_model_is_published_with_the_facts_of_its_card_and_its_roll_out(
     _, card = split_model(MODEL)
     assert card
     assert json.loads(custom["card"])[FLATBUFFER_SHA256] == card[FLATBUFFER_SHA256]
-    assert (custom["roll_out"], custom["minimum_version"], custom["name"]) == (10, "0.1.0", "small")
+    assert (custom["roll_out_percent"], custom["minimum_version"], custom["name"]) == (10, "0.1.0", "small")
     assert (tmp_path / f"site/targets/{sha256}.small.tflite").read_bytes() == MODEL.read_bytes()
 
 

@@ -42,7 +42,7 @@ def main() -> None:
         existing = CONFIG.read_text() if CONFIG.exists() else ""
         write_text(CONFIG, merge(existing, tables(options, broker)))
     except (TOMLKitError, UserError, OSError, ValueError) as error:
-        report(f"{CONFIG} could not be updated ({error}): mend it; the options are not applied")
+        report(f"{CONFIG} could not be updated ({error}), so the options are not applied: correct it, or delete it")
     folders = [CONFIG.parent, Path(os.environ["STATE_DIRECTORY"]), *([CLIPS] if options.get("clips") else [])]
     drop_root(USER, folders, cameras=Path("/dev").glob("video*"))
     environment = {key: value for key, value in os.environ.items() if key != "SUPERVISOR_TOKEN"}

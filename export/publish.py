@@ -29,6 +29,7 @@ from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
 from edge import __version__
+from edge.config import UPDATE_NAME
 from edge.errors import UserError, reason_of
 from edge.files import make_folder, read_limited, write_bytes, write_private
 from edge.model.card import FLATBUFFER_SHA256, split_model
@@ -70,7 +71,8 @@ class ModelRepository:
         Raises `UserError` if one of the two exists.
         """
         if not 1 <= threshold <= root_keys:
-            raise UserError(f"--threshold {threshold} is above --root-keys {root_keys}", f"expected 1 to {root_keys}")
+            problem = f"--threshold {threshold} is above --root-keys {root_keys}"
+            raise UserError(problem, "pass more root keys or a lower threshold")
         if self._metadata.exists():
             raise UserError(f"{self._metadata} already exists", "choose another --repository, or `publish add` to it")
         if list(self._keys.glob("*.pem")):
@@ -89,8 +91,11 @@ class ModelRepository:
     def add(self, model: Path, name: str, *, roll_out_percent: int = 100, minimum_version: str = __version__) -> str:
         """Publish a model under a name, in place of the one before; return its SHA-256.
 
-        The same model with another roll-out only changes that. Raises `UserError` for a model that a run would refuse.
+        The same model with another roll-out only changes that. Raises `UserError` for a model or name that a run
+        would refuse.
         """
+        if not UPDATE_NAME.fullmatch(name):
+            raise UserError(f"--name {name!r} is not possible", "expected small letters, digits and -, such as base")
         _, card = split_model(model)
         if card is None or SELF_TEST not in card:
             raise UserError(f"{model} has no card with a self-test", "run `fireseg-export self-test` on it")
@@ -98,7 +103,6 @@ class ModelRepository:
         info = TargetFile.from_file(f"{name}.tflite", str(model), ["sha256"])
         facts = {key: card[key] for key in CARD_FACTS if key in card}
         custom = {
-            "name": name,
             "card": json.dumps(facts),  # as text: signed JSON has no fractions
             "minimum_version": minimum_version,
             "roll_out_percent": roll_out_percent,

@@ -74,7 +74,7 @@ class Package:
             "libc": f"2.{self.target.glibc_minor}", "system": f"Debian {SUITES[self.suite][0]} ({self.suite})",
         }  # fmt: skip
         text = (SOURCES / name).read_text(encoding="utf-8")
-        return re.sub("@([a-z_]+)@", lambda found: str(values[found[1]]), text)
+        return re.sub("@([a-z_]+)@", lambda match: str(values[match[1]]), text)
 
 
 @app.command(epilog="Example: `python -m release.debian --arch arm64 --suite trixie`")

@@ -85,9 +85,9 @@ def tables(options: Mapping[str, Any], broker: Mapping[str, Any]) -> dict[str, d
 
 def secrets(options: Mapping[str, Any], broker: Mapping[str, Any]) -> dict[str, str]:
     """Return the environment variables of users and passwords, which no file holds."""
-    found = {variable: options.get(key) for key, variable in SECRETS.items()}
-    found |= {"FIRESEG_MQTT_USER": broker.get("username"), "FIRESEG_MQTT_PASSWORD": broker.get("password")}
-    return {variable: str(value) for variable, value in found.items() if value}
+    values = {variable: options.get(key) for key, variable in SECRETS.items()}
+    values |= {"FIRESEG_MQTT_USER": broker.get("username"), "FIRESEG_MQTT_PASSWORD": broker.get("password")}
+    return {variable: str(value) for variable, value in values.items() if value}
 
 
 def merge(text: str, decided: Mapping[str, Mapping[str, Any]]) -> str:

@@ -68,7 +68,7 @@ class ModelRepository:
         Args:
             root_keys: number of keys for the role root; each may be kept by another person.
             threshold: how many of them must sign.
-        Raises `UserError` if one of the two exists.
+        Raises `UserError` if the repository or keys exist.
         """
         if not 1 <= threshold <= root_keys:
             problem = f"--threshold {threshold} is above --root-keys {root_keys}"

@@ -1,6 +1,6 @@
 """Fetch a model from a repository by The Update Framework (TUF): signed, fresh, and never older than one seen before.
 
-python-tuf's client does all of the checks. This module names the files, and says in one line what is wrong.
+python-tuf's client does all checks. This module names the files and turns failures into one line.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def is_rolled_out(sha256: str, percent: float, machine: str) -> bool:
 
 
 def machine_identity() -> str:
-    """Return what distinguishes this machine; it is only hashed, and never sent."""
+    """Return an id of this machine; it is only hashed, and never sent."""
     try:
         return MACHINE_ID.read_text().strip() or socket.gethostname()
     except OSError:

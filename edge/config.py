@@ -175,7 +175,8 @@ def _contradictions(config: Config) -> list[str]:
         if not config.update.root:
             errors.append(f"[update] url {show(redact(update))} needs root: name the root.json of that repository")
         if not UPDATE_NAME.fullmatch(config.update.model or config.model.path):
-            errors.append('[update] model is missing: expected a name in the repository, such as "base"')
+            problem = f"{show(config.update.model)} is not a name" if config.update.model else "is missing"
+            errors.append(f'[update] model {problem}: expected one in the repository, such as "base"')
     try:
         ZoneMap(config.zones, config.ignored, CHECK_GRID, CHECK_GRID)
     except UserError as error:

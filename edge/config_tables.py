@@ -249,8 +249,8 @@ class SpoolSection:
 class UpdateSection:
     url: str = field(
         "",
-        "A repository of models, written by `fireseg-export publish`; empty for no updates. `fireseg-edge update` "
-        "fetches them.",
+        "A repository of models, written by `fireseg-export publish`, from which `fireseg-edge update` fetches; empty "
+        "for no updates.",
         check=check_url,
     )
     root: str = field(
@@ -268,7 +268,7 @@ class UpdateSection:
         600.0, "Seconds for which a new model is watched in the run before it is adopted.", low=5, high=86400
     )
     max_slower: float = field(
-        1.5, "A new model may take at most this many times as long per frame as the old one.", low=1, high=20
+        1.5, "A new model may take at most this many times as long per pass as the old one.", low=1, high=20
     )
     max_marked: float = field(
         0.05,

@@ -1,7 +1,7 @@
 """A repository of models for `fireseg-edge update`, by The Update Framework (TUF): a folder that any web server serves.
 
 Four roles sign it. The keys of root and targets belong offline; that of snapshot and timestamp may be on the machine
-that renews them each week. Without the keys of root and targets nobody can publish a model, whatever server they take.
+that renews them each week. Without the keys of root and targets nobody can publish a model, even from the web server.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
 from edge import __version__
+from edge.config import UPDATE_NAME
 from edge.errors import UserError, reason_of
 from edge.files import make_folder, read_limited, write_bytes, write_private
 from edge.model.card import FLATBUFFER_SHA256, split_model
@@ -67,12 +68,11 @@ class ModelRepository:
         Args:
             root_keys: number of keys for the role root; each may be kept by another person.
             threshold: how many of them must sign.
-        Raises `UserError` if one of the two exists.
+        Raises `UserError` if the repository or keys exist.
         """
         if not 1 <= threshold <= root_keys:
-            raise UserError(
-                f"the threshold {threshold} is above {root_keys} root keys", "expected at most their number"
-            )
+            problem = f"--threshold {threshold} is above --root-keys {root_keys}"
+            raise UserError(problem, "pass more root keys or a lower threshold")
         if self._metadata.exists():
             raise UserError(f"{self._metadata} already exists", "choose another --repository, or `publish add` to it")
         if list(self._keys.glob("*.pem")):
@@ -91,8 +91,11 @@ class ModelRepository:
     def add(self, model: Path, name: str, *, roll_out_percent: int = 100, minimum_version: str = __version__) -> str:
         """Publish a model under a name, in place of the one before; return its SHA-256.
 
-        The same model with another roll-out only changes that. Raises `UserError` for a model that a run would refuse.
+        The same model with another roll-out only changes that. Raises `UserError` for a model or name that a run
+        would refuse.
         """
+        if not UPDATE_NAME.fullmatch(name):
+            raise UserError(f"--name {name!r} is not possible", "expected small letters, digits and -, such as base")
         _, card = split_model(model)
         if card is None or SELF_TEST not in card:
             raise UserError(f"{model} has no card with a self-test", "run `fireseg-export self-test` on it")
@@ -100,10 +103,9 @@ class ModelRepository:
         info = TargetFile.from_file(f"{name}.tflite", str(model), ["sha256"])
         facts = {key: card[key] for key in CARD_FACTS if key in card}
         custom = {
-            "name": name,
             "card": json.dumps(facts),  # as text: signed JSON has no fractions
             "minimum_version": minimum_version,
-            "roll_out": roll_out_percent,
+            "roll_out_percent": roll_out_percent,
         }
         info.unrecognized_fields["custom"] = custom
         targets.signed.targets[info.path] = info

@@ -1,1 +1,1 @@
-"""A release: wheel and source archive, bill of materials, checksums, wheelhouses. Imports only edge."""
+"""A release: wheel, source archive, wheelhouses, Debian package, bill of materials, checksums. Imports only edge."""

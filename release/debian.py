@@ -1,4 +1,4 @@
-"""`make deb`: the Debian package, built for any processor without an emulator, the same bytes each time.
+"""`make deb`: the Debian package, built for any processor without an emulator.
 
 A virtual environment is a configuration file, a link to the system's Python and a folder of packages, so it can be
 made for another machine. It sees Debian's own packages (picamera2), but its locked ones come first.
@@ -74,7 +74,7 @@ class Package:
             "libc": f"2.{self.target.glibc_minor}", "system": f"Debian {SUITES[self.suite][0]} ({self.suite})",
         }  # fmt: skip
         text = (SOURCES / name).read_text(encoding="utf-8")
-        return re.sub("@([a-z_]+)@", lambda found: str(values[found[1]]), text)
+        return re.sub("@([a-z_]+)@", lambda match: str(values[match[1]]), text)
 
 
 @app.command(epilog="Example: `python -m release.debian --arch arm64 --suite trixie`")
@@ -172,13 +172,21 @@ def install_packages(package: Package, wheel: Path, work: Path) -> None:
         "--target", str(site), "--python-version", package.target.python,
         *(f"--platform={platform}" for platform in package.target.platforms),
     )  # fmt: skip
-    shutil.rmtree(site / "bin")  # its programs name this machine's Python
+    remove_programs(site)
     python = package.target.python
     settings = f"home = /usr/bin\ninclude-system-site-packages = true\nversion = {python}\n"
     write(home / "pyvenv.cfg", settings)
     write(home / f"bin/{NAME}", package.fill("python-command.in"), 0o755)
     for link, aim in (("python", f"/usr/bin/python{python}"), ("python3", "python"), (f"python{python}", "python")):
         (home / "bin" / link).symlink_to(aim)
+
+
+def remove_programs(site: Path) -> None:
+    """Delete the programs that pip made, and their lines in RECORD: they name this machine's Python."""
+    shutil.rmtree(site / "bin")
+    for record in site.glob("*.dist-info/RECORD"):
+        lines = record.read_text(encoding="utf-8").splitlines(keepends=True)
+        record.write_text("".join(line for line in lines if not line.startswith("../../bin/")), encoding="utf-8")
 
 
 def add_files(package: Package, tree: Path) -> None:

@@ -56,6 +56,6 @@ def commands(group: Any, prefix: str) -> Iterator[str]:
 def roff(text: str) -> str:
     """Return Markdown text as roff: paragraphs, bold and code, with nothing taken for a request."""
     text = text.replace("\\", r"\e").replace("-", r"\-")
-    text = re.sub(r"\*\*(.+?)\*\*|`(.+?)`", lambda found: rf"\fB{found[1] or found[2]}\fR", text, flags=re.DOTALL)
+    text = re.sub(r"\*\*(.+?)\*\*|`(.+?)`", lambda match: rf"\fB{match[1] or match[2]}\fR", text, flags=re.DOTALL)
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n")]
     return "\n.PP\n".join(re.sub(r"^(?=[.'])", r"\\&", paragraph) for paragraph in paragraphs)

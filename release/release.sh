@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make a release in dist/: wheel, source archive, bill of materials, Debian packages where their tools are, checksums.
+# Make a release in dist/: wheel, source archive, bill of materials, Debian packages, checksums.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tools=$PWD/build/release/bin
@@ -15,11 +15,12 @@ PYTHONWARNINGS=ignore "$tools/cyclonedx-py" requirements --pyproject pyproject.t
   --output-file "dist/fireseg-edge-$version.cdx.json" requirements/edge.lock
 
 missing=()
-if ! make --dry-run deb >/dev/null 2>&1; then
-  missing+=("the Debian packages: there is no target deb")
-elif ! make --no-print-directory deb; then
-  missing+=("the Debian packages: make deb failed, see above")
-fi
+for suite in bookworm trixie; do
+  for arch in arm64 amd64; do
+    make --no-print-directory deb "ARCH=$arch" "SUITE=$suite" ||
+      missing+=("the Debian package for $arch and $suite: make deb failed, see above")
+  done
+done
 sums=$(cd dist && find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum)
 echo "$sums" >dist/SHA256SUMS
 

@@ -24,7 +24,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command(epilog="Example: `python -m release.wheelhouse --debian trixie dist/fireseg_edge-1.0.0-py3-none-any.whl`")
+@app.command(epilog="Example: `python -m release.wheelhouse dist/fireseg_edge-1.0.0rc1-py3-none-any.whl`")
 def main(
     wheel: Annotated[Path, typer.Argument(help="The project's wheel.")],
     arch: Annotated[str, typer.Option(help="Processor, as `uname -m` says.")] = "aarch64",

@@ -31,7 +31,7 @@ def main(
     as_json: JsonOption = False,
     out: Annotated[Path, typer.Option(help="Folder for fleet.json and fleet.md.")] = Path("build/soak-fleet"),
 ) -> None:
-    """Run a fleet of simulated cameras, kill the broker and a third of them. Exit code 1 if an event is lost."""
+    """Run simulated cameras, kill the broker and some of them. Exit code 1 if events are lost, altered or reordered."""
     before = read_state()
     plan = Plan(cameras, 60 * minutes, broker_kills, fire_period_s=fire_period_s, seed=seed)
     with tempfile.TemporaryDirectory(prefix="fireseg-fleet-") as folder, progress_bars() as on_step:

@@ -35,8 +35,7 @@ from edge.images import encode_jpeg
 
 ROOT = Path(__file__).parents[2]
 FRAME_SIZE = (640, 480)
-DISTINCT_FPS = 15
-"""Distinct frames a second. A faster camera repeats them."""
+DISTINCT_FPS = 15  # distinct frames a second; a faster camera repeats them
 CALM_S, FIRE_S = 3.0, 3.0
 NOISE = 3  # grey levels of sensor noise
 START_WAIT_S = 60.0

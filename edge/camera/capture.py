@@ -24,8 +24,7 @@ from edge.threads import Worker
 log = logging.getLogger(__name__)
 
 MAX_BROKEN = 10  # broken frames in a row before a camera counts as failed; single ones are transmission errors
-LOGGED_FAILURES = 8  # failures in a row that are logged each, until the back-off is at its longest
-LOGGED_EVERY = 60  # then about one an hour
+LOGGED_FAILURES, LOGGED_EVERY = 8, 60  # each failure until the back-off is at its longest, then about one an hour
 HUNG = "%s: %d reads hang; the next try is in %.0f s, or restart the program or the camera"
 BROKEN_LOGGED = {10**power for power in range(12)}
 

@@ -1,6 +1,6 @@
 """Fetch a model from a repository by The Update Framework (TUF): signed, fresh, and never older than one seen before.
 
-python-tuf's client does all of the checks. This module names the files, and says in one line what is wrong.
+python-tuf's client does all checks. This module names the files and turns failures into one line.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Repository:
         try:
             custom = info.custom or {}
             return Published(
-                self._name, info.hashes["sha256"], info.length, float(custom["roll_out"]),
+                self._name, info.hashes["sha256"], info.length, float(custom["roll_out_percent"]),
                 str(custom["minimum_version"]), json.loads(custom["card"]),
             )  # fmt: skip
         except (LookupError, TypeError, ValueError) as error:
@@ -118,7 +118,7 @@ class Repository:
                     partial.unlink(missing_ok=True)
         _, card = split_model(path)
         if (card or {}).get(FLATBUFFER_SHA256) != published.card.get(FLATBUFFER_SHA256):
-            raise UserError(f"{self._target} has another card than its metadata says", "publish it again")
+            raise UserError(f"the card of {self._target} differs from the signed metadata", "publish it again")
         return path
 
     @contextmanager
@@ -134,9 +134,8 @@ class Repository:
             problem = f"{url} answered {error.status_code}"
             raise UserError(problem, "check [update] url: expected a folder with metadata/ and targets/") from error
         except tuf.DownloadLengthMismatchError as error:
-            raise UserError(
-                f"{url} sent more than was signed ({error})", "try again later, or ask its owner"
-            ) from error
+            remedy = "try again later, or ask its owner"
+            raise UserError(f"{url} sent more than the signed length ({error})", remedy) from error
         except (tuf.DownloadError, HTTPError) as error:
             cause = error.__cause__ or error
             reason = getattr(cause, "reason", None) or cause  # urllib3 wraps the cause
@@ -151,7 +150,7 @@ class Repository:
             raise UserError(f"{url} is not signed by the keys in [update] root ({error})", remedy) from error
         except tuf.BadVersionNumberError as error:
             remedy = "ask its owner: an old copy of the repository may be served"
-            raise UserError(f"{url} is older than what this machine has seen ({error})", remedy) from error
+            raise UserError(f"{url} is older than what this machine has already seen ({error})", remedy) from error
         except tuf.LengthOrHashMismatchError as error:
             remedy = "try again; if it fails again, ask its owner"
             raise UserError(f"a file of {url} is damaged or was replaced ({error})", remedy) from error
@@ -172,7 +171,7 @@ def is_rolled_out(sha256: str, percent: float, machine: str) -> bool:
 
 
 def machine_identity() -> str:
-    """Return what distinguishes this machine; it is only hashed, and never sent."""
+    """Return an id of this machine; it is only hashed, and never sent."""
     try:
         return MACHINE_ID.read_text().strip() or socket.gethostname()
     except OSError:

@@ -60,7 +60,7 @@ class Comparison:
 
 
 def compare(old: Path, new: Path, frames: Path) -> Comparison:
-    """Return how a new model does beside the old one. Raises `UserError` if it fails.
+    """Return the comparison of a new model with the old one. Raises `UserError` if it fails.
 
     Args:
         frames: a folder of images without fire, which may be empty or missing.

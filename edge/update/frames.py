@@ -21,7 +21,7 @@ MAX_SIDE_PX, JPEG_QUALITY = 640, 90  # about 80 kB each
 
 
 class QuietFrames:
-    """Keeps one frame a minute, if no alarm is raised within the minute after it.
+    """Keeps one frame a minute, if no alarm is raised in the following minute.
 
     Example:
         >>> frames = QuietFrames()

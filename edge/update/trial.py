@@ -1,4 +1,4 @@
-"""What a run observes of its model: how long it takes, and how often it detects fire while there is no alarm."""
+"""What a run observes of its model: time per pass, and how often it detects fire while no alarm is raised."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Observation:
 
 
 def objection(new: Observation, old: Observation, limits: UpdateSection) -> str:
-    """Return why a new model must go; empty while nothing is wrong with it."""
+    """Return why a new model must be rolled back; empty if there is no reason."""
     if len(new.pass_ms) >= MIN_RESULTS and len(old.pass_ms) >= MIN_RESULTS:
         slower = too_slow(new.median_ms, old.median_ms, limits.max_slower)
         if slower:

@@ -146,7 +146,9 @@ class Update:
             self._refuse_rolled_back(published.sha256)
         repository.check(published)
         if not self._store.is_locked("run"):
-            raise UserError("no run is there to try the model", "start it with the same [update] table, then try again")
+            raise UserError(
+                "no run is active to try the model", "start one with the same [update] table, then try again"
+            )
         if self._store.sha256(TRIAL) != published.sha256:
             self._store.delete_unused()
         self._step("download")
@@ -235,7 +237,9 @@ class Update:
             self._store.write_json("check", values)
         except (OSError, UserError) as error:
             if not problem:
-                raise UserError(f"the update is done but not noted ({error})", "free some space") from error
+                raise UserError(
+                    f"the update succeeded, but its result could not be saved ({error})", "free some space"
+                ) from error
 
 
 def wait(condition: Callable[[], bool], limit_s: float, clock: Callable[[], float]) -> None:

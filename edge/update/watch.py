@@ -1,7 +1,7 @@
 """The run's side of a model update: tries a new model, watches it, and adopts it or rolls it back by itself.
 
-It needs nothing of the process that fetched the model. The loop's thread only counts; a thread of its own reads the
-links once a second and writes. A trial that a crash or a power cut ended is not begun again by the next start.
+It does not depend on the process that fetched the model. The loop's thread only counts; a separate thread reads the
+links once a second and writes. After a crash or a power cut, the next start does not resume the trial.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class ModelWatch(Sink):
         self._refresh_status()
 
     def _recover(self) -> None:
-        """End a trial that an earlier run began: in the same boot it crashed or was killed."""
+        """End a trial that an earlier run began: within the same boot, that run crashed or was killed."""
         last, sha256 = self._store.read_trial(), self._store.sha256(TRIAL)
         if self._trial or not last or last.outcome is not Outcome.RUNNING:
             return

@@ -21,15 +21,16 @@ publish_app = typer.Typer(
 RepositoryOption = Annotated[Path, typer.Option("--repository", help="The folder that a web server serves.")]
 KeysOption = Annotated[Path, typer.Option("--keys", help="The folder of the private keys: never on that server.")]
 REPOSITORY, KEYS = Path("repository"), Path("keys")
-KEY_HELP = "targets, online or root."
 
 
 @publish_app.command(epilog="Example: `fireseg-export publish init --root-keys 3 --threshold 2`")
 def init(
     repository: RepositoryOption = REPOSITORY,
     keys: KeysOption = KEYS,
-    root_keys: Annotated[int, typer.Option(min=1, max=20, help="Number of root keys, such as one a person.")] = 1,
-    threshold: Annotated[int, typer.Option(min=1, max=20, help="How many of them must sign.")] = 1,
+    root_keys: Annotated[
+        int, typer.Option(min=1, max=20, help="Number of root keys, such as one for each person.")
+    ] = 1,
+    threshold: Annotated[int, typer.Option(min=1, max=20, help="How many root keys must sign.")] = 1,
 ) -> None:
     """Generate keys and an empty repository. FIRESEG_PUBLISH_PASSWORD, if set, encrypts the keys."""
     root = _open(repository, keys).init(root_keys=root_keys, threshold=threshold)
@@ -53,15 +54,15 @@ def add(
 
 @publish_app.command(epilog="Example: `fireseg-export publish refresh`, once a week by a timer")
 def refresh(repository: RepositoryOption = REPOSITORY, keys: KeysOption = KEYS) -> None:
-    """Renew the signatures that expire after two weeks; needs the online key alone."""
+    """Renew the signatures that expire after two weeks; needs only the online key."""
     for warning in _open(repository, keys).refresh():
-        print(f"warning: {warning}: run this with its key")
+        print(f"warning: {warning}: run `publish refresh` where its key is")
     print(f"{repository} is fresh for two weeks")
 
 
 @publish_app.command(epilog="Example: `fireseg-export publish rotate online`")
 def rotate(
-    key: Annotated[str, typer.Argument(help=f"The key to replace: {KEY_HELP}")],
+    key: Annotated[str, typer.Argument(help="The key to replace: targets, online or root.")],
     repository: RepositoryOption = REPOSITORY,
     keys: KeysOption = KEYS,
 ) -> None:

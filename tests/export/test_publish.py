@@ -64,8 +64,14 @@ def test_a_model_is_published_with_the_facts_of_its_card_and_its_roll_out(
     _, card = split_model(MODEL)
     assert card
     assert json.loads(custom["card"])[FLATBUFFER_SHA256] == card[FLATBUFFER_SHA256]
-    assert (custom["roll_out"], custom["minimum_version"], custom["name"]) == (10, "0.1.0", "small")
+    assert (custom["roll_out_percent"], custom["minimum_version"]) == (10, "0.1.0")
     assert (tmp_path / f"site/targets/{sha256}.small.tflite").read_bytes() == MODEL.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["", "Base", "../base", "a/b", "base.tflite"])
+def test_a_name_that_no_configuration_takes_is_not_published(repository: ModelRepository, name: str) -> None:
+    with pytest.raises(UserError, match="is not possible: expected small letters"):
+        repository.add(MODEL, name)
 
 
 def test_a_model_without_a_self_test_is_not_published(repository: ModelRepository, tmp_path: Path) -> None:

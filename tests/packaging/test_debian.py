@@ -16,9 +16,9 @@ import pytest
 from packaging.version import Version
 
 from release.debian import debian_version
-from tests.support.container import Container, booted
 from tests.support.deb_packages import NEWER, old_and_new
 from tests.support.http_receiver import Receiver, serving
+from tests.support.nspawn import Container, booted
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.system]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.container import BUILD
 from tests.support.deb_packages import NEWER, old_and_new
+from tests.support.nspawn import BUILD
 
 pytestmark = [pytest.mark.slow, pytest.mark.system]
 

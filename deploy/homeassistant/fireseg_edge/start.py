@@ -42,7 +42,7 @@ def main() -> None:
         existing = CONFIG.read_text() if CONFIG.exists() else ""
         write_text(CONFIG, merge(existing, tables(options, broker)))
     except (TOMLKitError, UserError, OSError, ValueError) as error:
-        report(f"{CONFIG} could not be updated ({error}): mend it; the options are not applied")
+        report(f"{CONFIG} could not be updated ({error}), so the options are not applied: correct it, or delete it")
     folders = [CONFIG.parent, Path(os.environ["STATE_DIRECTORY"]), *([CLIPS] if options.get("clips") else [])]
     drop_root(USER, folders, cameras=Path("/dev").glob("video*"))
     environment = {key: value for key, value in os.environ.items() if key != "SUPERVISOR_TOKEN"}
@@ -85,9 +85,9 @@ def tables(options: Mapping[str, Any], broker: Mapping[str, Any]) -> dict[str, d
 
 def secrets(options: Mapping[str, Any], broker: Mapping[str, Any]) -> dict[str, str]:
     """Return the environment variables of users and passwords, which no file holds."""
-    found = {variable: options.get(key) for key, variable in SECRETS.items()}
-    found |= {"FIRESEG_MQTT_USER": broker.get("username"), "FIRESEG_MQTT_PASSWORD": broker.get("password")}
-    return {variable: str(value) for variable, value in found.items() if value}
+    values = {variable: options.get(key) for key, variable in SECRETS.items()}
+    values |= {"FIRESEG_MQTT_USER": broker.get("username"), "FIRESEG_MQTT_PASSWORD": broker.get("password")}
+    return {variable: str(value) for variable, value in values.items() if value}
 
 
 def merge(text: str, decided: Mapping[str, Mapping[str, Any]]) -> str:

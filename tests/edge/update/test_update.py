@@ -152,7 +152,7 @@ def test_an_older_copy_of_the_repository_is_refused(site: Site, machine: Machine
         assert machine.update().result == "adopted"
         shutil.rmtree(site.folder)
         shutil.copytree(tmp_path / "old", site.folder)
-        with pytest.raises(UserError, match="is older than what this machine has seen"):
+        with pytest.raises(UserError, match="is older than what this machine has already seen"):
             machine.update()
         assert machine.loaded[-1] == published
 
@@ -219,7 +219,7 @@ def test_a_wrong_folder_on_the_server_is_one_line(site: Site, machine: Machine, 
 
 def test_without_a_run_nothing_is_changed(site: Site, machine: Machine, newer: Path) -> None:
     publish(site, newer)
-    with pytest.raises(UserError, match="no run is there to try the model: start it"):
+    with pytest.raises(UserError, match="no run is active to try the model: start one"):
         machine.update()
     assert not machine.store.sha256(TRIAL)
 

@@ -110,7 +110,7 @@ lock: .venv/.dev  ## Pin every dependency again, from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements/dev.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra train pyproject.toml -o requirements/train.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra bench -c requirements/dev.lock pyproject.toml -o requirements/bench.lock
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock pyproject.toml -o requirements/edge.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra update -c requirements/dev.lock pyproject.toml -o requirements/edge.lock
 	$(BIN)/uv pip compile -q --resolution lowest-direct --python-version 3.11 --generate-hashes --no-header --extra bench pyproject.toml requirements/lowest.in -o requirements/lowest.lock
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-header requirements/tflite-runtime.in -o requirements/tflite-runtime.lock
 	$(BIN)/uv pip compile -q --no-build --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock requirements/peers/litert.in -o requirements/peers/litert.lock

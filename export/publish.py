@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,8 +31,8 @@ from tuf.api.serialization.json import JSONSerializer
 
 from edge import __version__
 from edge.config import UPDATE_NAME
-from edge.errors import UserError, reason_of
-from edge.files import make_folder, read_limited, write_bytes, write_private
+from edge.errors import UserError, one_line, reason_of
+from edge.files import check_writable, make_folder, read_limited, write_bytes, write_private
 from edge.model.card import FLATBUFFER_SHA256, split_model
 from edge.model.self_test import SELF_TEST
 
@@ -42,6 +43,7 @@ VALID_DAYS = {"root": 730, "targets": 365, "snapshot": 14, "timestamp": 14}
 RENEW_BEFORE_DAYS = 60  # a warning that a key from offline is needed soon
 PASSWORD = "FIRESEG_PUBLISH_PASSWORD"
 CARD_FACTS = ("format", "input", "threshold", "kind", "encoder", "decoder", "metrics", FLATBUFFER_SHA256)
+VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}[a-z0-9.+-]{0,20}|unknown")
 MAX_METADATA_BYTES, MAX_KEY_BYTES = 5_000_000, 10_000
 
 
@@ -77,6 +79,7 @@ class ModelRepository:
             raise UserError(f"{self._metadata} already exists", "choose another --repository, or `publish add` to it")
         if list(self._keys.glob("*.pem")):
             raise UserError(f"{self._keys} already holds keys", "choose another --keys")
+        check_writable(self._metadata, self._keys)  # before keys exist, which the next call would refuse
         counts = {"root": root_keys, "targets": 1, "online": 1}
         made = {name: [self._new_key(name)[1] for _ in range(count)] for name, count in counts.items()}
         root = Root(consistent_snapshot=True)
@@ -95,7 +98,11 @@ class ModelRepository:
         would refuse.
         """
         if not UPDATE_NAME.fullmatch(name):
-            raise UserError(f"--name {name!r} is not possible", "expected small letters, digits and -, such as base")
+            problem = f"--name {one_line(repr(name))} is not possible"
+            raise UserError(problem, "expected small letters, digits and -, such as base")
+        if not VERSION.fullmatch(minimum_version):
+            problem = f"--minimum-version {one_line(repr(minimum_version))} is no version"
+            raise UserError(problem, "expected a version such as 1.0.0")
         _, card = split_model(model)
         if card is None or SELF_TEST not in card:
             raise UserError(f"{model} has no card with a self-test", "run `fireseg-export self-test` on it")
@@ -139,6 +146,8 @@ class ModelRepository:
         old = next((path for path in self._key_files(name) if self._signs(path, roles[0], before)), None)
         old_id = self._read_key(old).public_key.keyid if old else before.roles[roles[0]].keyids[0]
         signers = self._signers("root", before)
+        if name == "targets":
+            self._check_online(before)
         new_path, new_key = self._new_key(name)
         for role in roles:
             root.signed.revoke_key(old_id, role)
@@ -152,8 +161,14 @@ class ModelRepository:
             old.rename(old.with_suffix(".retired"))
         if "targets" in roles:
             self._sign(self._load("targets"), root.signed)
-        self._sign_online(root.signed)
+        if name != "root":  # machines read a new root without them, and its key may be where the online key is not
+            self._sign_online(root.signed)
         return new_path
+
+    def _check_online(self, root: Root) -> None:
+        """Raise `UserError` without the online key, before something that it must sign as well is written."""
+        if not self._has_keys("snapshot", root):
+            raise UserError(f"the online key is not in {self._keys}", f"copy online-*.pem into {self._keys}")
 
     def _sign_online(self, root: Root) -> None:
         """Renew snapshot and timestamp. The timestamp is last: from then on machines see the new files."""
@@ -234,7 +249,8 @@ class ModelRepository:
             Its path, and the public key.
         """
         private = Ed25519PrivateKey.generate()
-        used = [int(path.stem.rpartition("-")[2]) for path in self._keys.glob(f"{name}-*.*")]
+        numbers = (path.name.removeprefix(f"{name}-").partition(".")[0] for path in self._keys.glob(f"{name}-*"))
+        used = [int(number) for number in numbers if re.fullmatch("[0-9]{1,9}", number)]  # not root-backup.pem
         path = self._keys / f"{name}-{max(used, default=0) + 1}.pem"
         password = os.environ.get(PASSWORD, "").encode()
         encryption = BestAvailableEncryption(password) if password else NoEncryption()

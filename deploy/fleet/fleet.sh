@@ -57,7 +57,7 @@ certify() {
 }
 
 init() {
-  [[ $1 =~ ^[A-Za-z0-9.:-]+$ ]] || fail "\"$1\" is not a host: expected a host name or an IP address"
+  [[ $1 =~ ^[A-Za-z0-9.:][A-Za-z0-9.:-]*$ ]] || fail "\"$1\" is not a host: expected a host name or an IP address"
   mkdir -p "$FLEET_DIR/cameras" "$FLEET_DIR/handover"
   chmod 755 "$FLEET_DIR" "$FLEET_DIR/cameras"
   certify "$1"
@@ -76,14 +76,15 @@ init() {
 check_name() {
   [[ $1 =~ ^[a-z0-9_]([a-z0-9_-]{0,38}[a-z0-9_])?$ ]] ||
     fail "\"$1\" is not a name: expected a-z, 0-9, - and _, such as kitchen"
-  case $1 in homeassistant | dashboard) fail "$1 is a user of the broker: expected another name" ;; esac
+  case $1 in homeassistant | dashboard | homeassistant-password | dashboard-password) fail "$1 is kept for the broker's own users: expected another name" ;; esac
   [ -e "$FLEET_DIR/passwords" ] || fail "$FLEET_DIR has no fleet: run fleet.sh init BROKER, or set FLEET_DIR"
 }
 
 add() {
   local name=$1 address=$2 handover=$FLEET_DIR/handover/$1
   check_name "$name"
-  [[ $address =~ ^[]A-Za-z0-9._:[-]+:[0-9]+$ ]] || fail "\"$address\" is not HOST:PORT: expected kitchen.lan:8080, say"
+  [[ $address =~ ^[]A-Za-z0-9._:[-]+:[0-9]{1,5}$ ]] || fail "\"$address\" is not HOST:PORT: expected kitchen.lan:8080, say"
+  ((10#${address##*:} > 0 && 10#${address##*:} < 65536)) || fail "\"$address\" has no port between 1 and 65535"
   ! grep -q "^$name:" "$FLEET_DIR/passwords" || fail "$name exists: remove it first, for a new password"
   mkdir -p "$handover"
   cp "$FLEET_DIR/ca.crt" "$FLEET_DIR/page-password" "$handover"

@@ -66,6 +66,7 @@ class Repository:
         try:
             from tuf.ngclient import Updater, UpdaterConfig
             from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
+            from urllib3.util import Retry
         except ModuleNotFoundError as error:
             problem = f"model updates need the package tuf ({error.name} is missing)"
             raise UserError(problem, "pip install 'fireseg-edge[update]', or '.[update]' in a clone") from error
@@ -73,6 +74,7 @@ class Repository:
         metadata = make_folder(store.folder / f"tuf-{hashlib.sha256(root).hexdigest()[:12]}")
         with self._explained():
             settings = UpdaterConfig(max_root_rotations=64, app_user_agent=f"fireseg-edge/{__version__}")
+            Retry.DEFAULT = Retry(3, respect_retry_after_header=False)  # a server could ask for a day's sleep
             fetcher = Urllib3Fetcher(socket_timeout=TIMEOUT_S)
             self._updater = Updater(
                 str(metadata), f"{self._url}/metadata/", str(store.folder), f"{self._url}/targets/",
@@ -93,8 +95,9 @@ class Repository:
                 self._name, info.hashes["sha256"], info.length, float(custom["roll_out_percent"]),
                 str(custom["minimum_version"]), json.loads(custom["card"]),
             )  # fmt: skip
-        except (LookupError, TypeError, ValueError) as error:
-            raise UserError(f"the entry of {self._target} lacks {one_line(str(error))}", "publish it again") from error
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
+            problem = f"the entry of {self._target} is invalid ({one_line(repr(error))})"
+            raise UserError(problem, "publish it again") from error
 
     def check(self, published: Published) -> None:
         """Raise `UserError` if this version could not run the model, as its metadata says."""

@@ -123,7 +123,9 @@ class ModelStore:
         """Return the last trial; None if there was none, or its file is damaged."""
         values = self.read_json("trial")
         try:
-            return Trial(**values | {"outcome": Outcome(values["outcome"])})
+            trial = Trial(**values | {"outcome": Outcome(values["outcome"])})
+            texts = (trial.sha256, trial.problem, trial.boot_id)
+            return trial if all(isinstance(text, str) for text in texts) and type(trial.attempts) is int else None
         except (LookupError, TypeError, ValueError):
             return None
 
@@ -149,7 +151,13 @@ class ModelStore:
     @contextmanager
     def lock(self, name: str, *, owner: str) -> Iterator[None]:
         """Hold a lock, which ends with the process. Raises `UserError` if another process holds it."""
-        with (make_folder(self.folder) / f"{name}.lock").open("a") as file:
+        path = make_folder(self.folder) / f"{name}.lock"
+        try:
+            file = path.open("a")
+        except OSError as error:  # such as a file of root's, after one call with sudo
+            problem = f"{path} could not be opened ({reason_of(error)})"
+            raise UserError(problem, "delete it, and run this as the user of the run") from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

@@ -145,7 +145,11 @@ def test_a_removed_camera_is_refused_after_a_reload(fleet: tuple[Site, FleetBrok
     [
         (("add", "Kitchen", "a:1"), "is not a name"),
         (("add", "kitchen-", "a:1"), "is not a name"),
-        (("add", "dashboard", "a:1"), "is a user of the broker"),
+        (("add", "dashboard", "a:1"), "is kept for the broker's own users"),
+        (("add", "dashboard-password", "a:1"), "is kept for the broker's own users"),
+        (("add", "../attic", "a:1"), "is not a name"),
+        (("add", "attic", "a:65536"), "has no port between 1 and 65535"),
+        (("init", "-subj"), "is not a host"),
         (("add", "kitchen", "a:1"), "exists"),
         (("add", "attic", "no port"), "is not HOST:PORT"),
         (("remove", "attic"), "is not a camera"),

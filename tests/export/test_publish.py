@@ -119,3 +119,39 @@ def test_the_command_publishes_and_refuses_in_one_line(run_here: Run) -> None:
     assert "already exists" in again.stderr
     assert "there is no key 'x'" in run_here("publish", "rotate", "x").stderr
     assert "make one with" in run_here("publish", "refresh", "--repository", "nowhere").stderr
+
+
+@pytest.mark.parametrize("name", ["../base", "a/b", "Base", "a\nb", "", "a" * 400])
+def test_a_name_that_no_machine_can_ask_for_is_refused(repository: ModelRepository, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="--name "):
+        repository.add(MODEL, name)
+    assert not (tmp_path / "site/targets").exists()
+
+
+def test_a_minimum_version_without_a_number_is_refused(repository: ModelRepository) -> None:
+    with pytest.raises(UserError, match="--minimum-version 'soon'"):
+        repository.add(MODEL, "base", minimum_version="soon")
+
+
+def test_an_init_that_cannot_write_leaves_no_keys(tmp_path: Path) -> None:
+    (tmp_path / "site").write_text("")
+    with pytest.raises(UserError, match="could not be written"):
+        ModelRepository(tmp_path / "site", tmp_path / "keys").init()
+    assert not (tmp_path / "keys").exists()
+
+
+def test_a_rotation_of_targets_without_the_online_key_changes_nothing(
+    repository: ModelRepository, tmp_path: Path
+) -> None:
+    (tmp_path / "keys/online-1.pem").rename(tmp_path / "online-1.pem")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="the online key is not in"):
+        repository.rotate("targets")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert repository.rotate("root") == tmp_path / "keys/root-2.pem", "snapshot and timestamp do not name it"
+
+
+def test_copies_of_keys_do_not_disturb_a_rotation(repository: ModelRepository, tmp_path: Path) -> None:
+    for name in ("online-1.pem.bak", "online-backup.pem"):
+        (tmp_path / "keys" / name).write_bytes((tmp_path / "keys/online-1.pem").read_bytes())
+    assert repository.rotate("online") == tmp_path / "keys/online-2.pem"

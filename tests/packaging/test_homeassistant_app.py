@@ -137,3 +137,23 @@ def test_the_collected_app_has_all_that_its_dockerfile_copies() -> None:
     (wheel,) = app.glob("*.whl")
     assert yaml.safe_load((app / "config.yaml").read_text())["version"] == wheel.name.split("-")[1]
     assert (ROOT / "build/homeassistant/repository.yaml").exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000, "null", "\xff", None])
+def test_damaged_options_count_as_none(text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "options.json"
+    if text is not None:
+        path.write_text(text, encoding="latin-1")
+    monkeypatch.setattr(start, "OPTIONS", path)
+    assert start.read_options() == {}
+
+
+def test_options_cannot_leave_their_string() -> None:
+    text = 'a"\n[web]\ntrusted_proxy = "10.0.0.1'
+    merged = tomllib.loads(start.merge("", start.tables(OPTIONS | {"source": text}, {})))
+    assert merged["source"]["address"] == text
+    assert merged["web"]["trusted_proxy"] == start.INGRESS_PROXY
+
+
+def test_a_password_with_a_zero_byte_can_go_into_the_environment() -> None:
+    assert start.secrets({"page_password": "se\0cret"}, {})["FIRESEG_WEB_PASSWORD"] == "secret"

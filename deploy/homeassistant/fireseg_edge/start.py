@@ -36,18 +36,28 @@ SECRETS = {
 def main() -> None:
     """Prepare the run and replace this process by it."""
     os.umask(0o077)
-    options: dict[str, Any] = json.loads(OPTIONS.read_text())
+    options = read_options()
     broker = find_broker(SUPERVISOR, os.environ.get("SUPERVISOR_TOKEN", ""))
     try:
         existing = CONFIG.read_text() if CONFIG.exists() else ""
         write_text(CONFIG, merge(existing, tables(options, broker)))
-    except (TOMLKitError, UserError, OSError, ValueError) as error:
-        report(f"{CONFIG} could not be updated ({error}), so the options are not applied: correct it, or delete it")
+    except (TOMLKitError, UserError, OSError, ValueError, LookupError, TypeError) as error:
+        report(f"{CONFIG} could not be updated ({error!r}), so the options are not applied: correct it, or delete it")
     folders = [CONFIG.parent, Path(os.environ["STATE_DIRECTORY"]), *([CLIPS] if options.get("clips") else [])]
     drop_root(USER, folders, cameras=Path("/dev").glob("video*"))
     environment = {key: value for key, value in os.environ.items() if key != "SUPERVISOR_TOKEN"}
     command = ["fireseg-edge", "run", "--config", str(CONFIG)]
     os.execvpe(command[0], command, environment | secrets(options, broker))
+
+
+def read_options() -> dict[str, Any]:
+    """Return the app's options; empty if their file is damaged, so that the run starts as configured before."""
+    try:
+        options = json.loads(OPTIONS.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        report(f"{OPTIONS} could not be read ({error}): save the app's options again")
+        return {}
+    return options if isinstance(options, dict) else {}
 
 
 def report(line: str) -> None:
@@ -60,8 +70,8 @@ def find_broker(supervisor: str, token: str) -> dict[str, Any]:
     request = urllib.request.Request(f"{supervisor}/services/mqtt", headers={"Authorization": f"Bearer {token}"})
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
-            broker: dict[str, Any] = json.load(response)["data"]
-            return broker
+            broker = json.load(response)["data"]
+            return broker if isinstance(broker, dict) else {}
     except (OSError, ValueError, LookupError, TypeError) as error:  # 400: no broker is installed
         report(f"Home Assistant offers no MQTT broker ({error}): install the Mosquitto app, or set [mqtt] in {CONFIG}")
         return {}
@@ -87,7 +97,7 @@ def secrets(options: Mapping[str, Any], broker: Mapping[str, Any]) -> dict[str, 
     """Return the environment variables of users and passwords, which no file holds."""
     values = {variable: options.get(key) for key, variable in SECRETS.items()}
     values |= {"FIRESEG_MQTT_USER": broker.get("username"), "FIRESEG_MQTT_PASSWORD": broker.get("password")}
-    return {variable: str(value) for variable, value in values.items() if value}
+    return {variable: str(value).replace("\0", "") for variable, value in values.items() if value}
 
 
 def merge(text: str, decided: Mapping[str, Mapping[str, Any]]) -> str:

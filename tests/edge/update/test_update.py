@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from edge.files import sha256
 from edge.update.client import is_rolled_out
 from edge.update.store import CURRENT, PREVIOUS, TRIAL, Outcome, model_files
 from edge.update.update import Update
-from tests.support.model_repository import INSTALLED, Machine, Site, edited, serve
+from tests.support.model_repository import INSTALLED, Handler, Machine, Site, edited, serve
 from tests.support.run_cli import fireseg_edge, refused
 from tests.support.small_disk import fill, small_disk
 from tests.support.waiting import wait_for
@@ -251,3 +252,23 @@ def test_a_run_that_stops_ends_its_trial_and_the_next_update_tries_again(
     machine.path.write_text(machine.path.read_text().replace("86400", "5"))
     with machine.run():
         assert machine.update().result == "adopted"
+
+
+def test_a_server_cannot_make_the_update_sleep(site: Site, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(handler: Handler) -> None:
+        handler.send_response(503)
+        handler.send_header("Retry-After", "100000")
+        handler.end_headers()
+
+    monkeypatch.setattr(Handler, "do_GET", busy)
+    with pytest.raises(UserError, match="answered 503"):
+        Update(machine.config).check()
+
+
+def test_a_card_of_nested_lists_in_the_metadata_is_one_line(
+    site: Site, machine: Machine, newer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.publish.json", SimpleNamespace(dumps=lambda _: "[" * 100_000))
+    publish(site, newer)
+    with pytest.raises(UserError, match=r"the entry of base\.tflite is invalid"):
+        Update(machine.config).check()

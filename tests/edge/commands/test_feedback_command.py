@@ -83,7 +83,7 @@ def test_what_is_not_a_fire_is_exported_as_negatives_that_training_takes(clips: 
 
 @given(st.integers(1, 400), st.integers(1, 400))
 def test_the_tiles_of_a_frame_are_the_detectors_and_leave_nothing_out(height: int, width: int) -> None:
-    frame: Any = np.arange(height * width, dtype=np.uint32)  # each pixel another number.reshape(height, width)
+    frame: Any = np.arange(height * width, dtype=np.uint32).reshape(height, width)  # each pixel another number
     numbers = {"2x": 4, "3x": 9}
     for zoom, number in numbers.items():
         found = [tile for name, tile in tiles(frame) if name.startswith(zoom)]

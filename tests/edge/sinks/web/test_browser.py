@@ -106,7 +106,7 @@ def test_the_status_is_that_of_the_run(browser: Any, run_url: str) -> None:
         "results": r"\d+\.\d per second, \d+ in total, \d+ frames dropped",
         "uptime": r"(\d+ min )?\d+ s",
         "model": r"fireseg-base-int8\.tflite, [0-9a-f]{12}",
-        "version": r"\d+\.\d+\.\d+",
+        "version": r"\d+\.\d+\.\d+(rc\d+)?",
         "disclaimer": r"Not a life-safety device: never rely on it in place of a smoke alarm\.",
     }.items():
         assert re.fullmatch(pattern, text(browser, element)), element

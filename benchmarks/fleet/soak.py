@@ -34,7 +34,7 @@ PRELOAD = ["benchmarks.fleet.camera", "edge.sinks.mqtt", "edge.sinks.web.app", "
 """Loaded once; the cameras are forked from this process and share its memory."""
 START_WAIT_S, DELIVERY_S = 300.0, 300.0
 MEMORY = Path("/dev/shm")
-"""Where the outboxes lie: a camera has a disk of its own, and fifty that share one wait for each other."""
+"""Where the outboxes lie: each camera has its own disk, and fifty that share one wait for each other."""
 BROKER_DOWN_S, CAMERA_DOWN_S = 3.0, (2.0, 10.0)
 EVENT = "event"
 

@@ -69,7 +69,7 @@ class Service:
     code: tuple[Path, ...] = (Path(sys.base_prefix), Path(__file__))
     """Where Python and this package are installed."""
     per_camera: bool = False
-    """A template unit: %i in the path of the configuration is the camera, which gets a state folder of its own."""
+    """A template unit: %i in the path of the configuration is the camera, which gets its own state folder."""
     written_by: str = f"`{NAME} install-service`"
 
 

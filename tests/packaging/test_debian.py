@@ -113,7 +113,7 @@ def assert_no_event_is_missing(receiver: Receiver) -> None:
     for numbers in fires.values():
         assert sorted(set(numbers)) == list(range(1, max(numbers) + 1)), fires
     ended = {event["id"] for event in map(json.loads, list(receiver.bodies)) if event["kind"] == "end"}
-    assert len(set(fires) - ended) <= 1  # the one that burns now
+    assert len(set(fires) - ended) <= 1  # the fire that is in progress
 
 
 def test_a_process_that_hangs_is_restarted_by_the_watchdog(debian: Container) -> None:

@@ -79,7 +79,7 @@ class EdgeProcess:
 def edge_process(
     *arguments: str | Path, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
 ) -> Iterator[EdgeProcess]:
-    """Start a run, with more variables of the environment, and kill it at the end. It has a state folder of its own."""
+    """Start a run, with more variables of the environment, and kill it at the end. It has its own state folder."""
     with tempfile.TemporaryDirectory(prefix="fireseg-state-") as state:
         variables = ENVIRONMENT | {"XDG_STATE_HOME": state} | dict(environment or {})
         process = subprocess.Popen(

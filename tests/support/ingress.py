@@ -1,4 +1,4 @@
-"""A stand-in for Home Assistant's ingress: a reverse proxy below a path, seen from an address of its own.
+"""A stand-in for Home Assistant's ingress: a reverse proxy below a path, seen from its own address.
 
 Like the original it drops the parameters of Content-Type, so that no multipart stream has a boundary, and names the
 user. `/` shows the proxied page in a frame.

@@ -1,6 +1,6 @@
 """`fit --distribute`: the same curve on several devices as on one; one line for what cannot be divided.
 
-The devices are simulated on the CPU, in processes of their own: JAX counts its devices once.
+The devices are simulated on the CPU, in child processes: JAX counts its devices once.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def test_a_run_that_is_killed_while_it_adopts_a_model(
 ) -> None:
     store, shas = tried()
     code = start(ADOPTION, store.folder, changes, "adopt_trial").wait(120)
-    assert code == (-signal.SIGKILL if changes < 5 else 0), "a new step needs a test of its own"
+    assert code == (-signal.SIGKILL if changes < 5 else 0), "a new step needs its own test"
     used = used_after_a_restart(machine)
     assert used in shas[1:]
     last = recover(machine)

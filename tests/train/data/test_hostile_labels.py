@@ -1,4 +1,4 @@
-"""Hostile labels: one clear line, in bounded time and memory. Each file is read by a process of its own."""
+"""Hostile labels: one clear line, in bounded time and memory. Each file is read by its own process."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Parts:
     def connect(self, control: RunControl) -> None:
         """Let the sinks on stdout stop the run, or wait until it stops, and that of model updates reload it."""
         if self.update:
-            self.update.connect(control)
+            self.update.connect(control, self.sinks.on_event)
         for sink in self.built_sinks:
             if isinstance(sink, Terminal):
                 lossless = self._every_frame and not self.camera.live

@@ -1,9 +1,9 @@
-"""What the loop publishes, and all that a sink needs to know: a result per frame, fire events, and a status."""
+"""What the loop publishes, and all that a sink needs to know: a result per frame, events, and a status."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -14,7 +14,7 @@ from edge.images import Frame, Mask
 __all__ = [
     "END", "PEAK", "PROBLEM", "RECOVERED", "START", "STILL", "THROTTLE_BITS", "WHOLE_FRAME", "Box",
     "CameraEvent", "CameraProblem", "CameraState", "Event", "FineView", "FireEvent", "FrameResult",
-    "Polygon", "Silence", "TrackStatus",
+    "Polygon", "Silence", "TrackStatus", "UpdateEvent",
 ]  # fmt: skip
 
 WHOLE_FRAME = "frame"  # the only zone of a run without configured zones
@@ -246,7 +246,30 @@ class CameraEvent:
         }
 
 
-Event = FireEvent | CameraEvent
+@dataclass(frozen=True)
+class UpdateEvent:
+    """An update of the model failed or was rolled back, or that is over."""
+
+    id: str
+    """The same for a failure and its end."""
+    number: int
+    """Number of the event within its failure, from 1: each other reason is an event."""
+    kind: str
+    """`PROBLEM` or `RECOVERED`."""
+    problem: str
+    """What failed and why, in one line; for the end, what had failed."""
+    time: str
+    """When the event was made, UTC, ISO 8601."""
+    model_sha256: str
+    """Of the model in use."""
+    source: str
+    """Without credentials."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {"type": "update"} | asdict(self)
+
+
+Event = FireEvent | CameraEvent | UpdateEvent
 
 
 def picture_json(problem: CameraProblem | None) -> dict[str, Any]:

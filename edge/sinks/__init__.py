@@ -10,7 +10,7 @@ from concurrent.futures import Future
 
 from edge.config import Config
 from edge.errors import reason_of
-from edge.messages import CameraEvent, Event, FireEvent, FrameResult
+from edge.messages import CameraEvent, Event, FireEvent, FrameResult, UpdateEvent
 from edge.run_status import Link, ReceiverStatus, RunStatus
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,9 @@ class Sink:
 
     def on_camera_event(self, event: CameraEvent) -> None:
         """Handle a problem of the camera, or its end; called after the result that caused it."""
+
+    def on_update_event(self, event: UpdateEvent) -> None:
+        """Handle a failed update of the model, or its end."""
 
     def on_status(self, status: RunStatus) -> None:
         """Handle the status of the run; called even when no frames arrive."""
@@ -101,6 +104,8 @@ class Sinks:
         self._wait_for([written for written in writes if written])
         if isinstance(event, CameraEvent):
             self._call_each(lambda sink: sink.on_camera_event(event))
+        elif isinstance(event, UpdateEvent):
+            self._call_each(lambda sink: sink.on_update_event(event))
         else:
             self._call_each(lambda sink: sink.on_event(event))
 

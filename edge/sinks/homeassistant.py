@@ -27,6 +27,7 @@ def discovery(
     model_sha256: str,
     snapshots: bool,
     has_commands: bool,
+    has_updates: bool,
 ) -> list[tuple[str, str]]:
     """Return the topics and payloads of a camera's discovery messages.
 
@@ -37,6 +38,7 @@ def discovery(
         zones: names of the zones.
         snapshots: whether there is a snapshot topic.
         has_commands: whether there is a command topic.
+        has_updates: whether the model is updated from a repository.
     """
     online = [{"topic": f"{base}/status"}]
     seeing = [*online, {"topic": f"{base}/camera"}]
@@ -85,6 +87,16 @@ def discovery(
         "json_attributes_template": "{{ (value_json.drill or {}) | tojson }}",
     }
     entities.append(("sensor", "last_drill", drill | {"availability": online}))
+    if has_updates:
+        failed = {
+            "name": "Model update problem",
+            "device_class": "problem",
+            "entity_category": "diagnostic",
+            "value_template": "{{ 'ON' if (value_json.update or {}).problem else 'OFF' }}",
+            "json_attributes_topic": f"{base}/state",
+            "json_attributes_template": "{{ (value_json.update or {}) | tojson }}",
+        }
+        entities.append(("binary_sensor", "update_problem", failed | {"availability": online}))
     from_state = {"state_topic": f"{base}/state", "expire_after": EXPIRE_AFTER_S}
     entities = [(kind, object_id, config | from_state) for kind, object_id, config in entities]
     if has_commands:

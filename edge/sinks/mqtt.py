@@ -77,9 +77,9 @@ class Mqtt(OutboxSink):
         self._status: RunStatus | None = None
         self._snapshot: bytes | None = None
         self._published: tuple[object, ...] | None = None
-        """Alarms, silences, camera problem, camera state and fire drill as published last."""
+        """Alarms, silences, camera problem, camera state, fire drill and update as published last."""
         self._published_s = 0.0
-        self._discovered: tuple[object, ...] | None = None  # zones and model as published last
+        self._discovered: tuple[object, ...] | None = None  # zones, model and whether it is updated, as published last
         self._is_due = threading.Event()  # set to publish everything with the next result or status
         self._config_topics: set[str] = set()
         """Retained discovery topics of this camera, including those of earlier runs."""
@@ -135,7 +135,7 @@ class Mqtt(OutboxSink):
         stale_after_s = max(STALE_AFTER_S, 3 / self._max_fps if self._max_fps else 0.0)
         is_seeing = status.camera_state is CameraState.STREAMING and status.last_result_age_s < stale_after_s
         seen = (dict(result.alarms), dict(result.silences), result.camera_problem) if result else None
-        current = (seen, status.arming.silence, is_seeing, status.drill)
+        current = (seen, status.arming.silence, is_seeing, status.drill, status.update)
         now_s = time.monotonic()
         if self._is_due.is_set():
             self._is_due.clear()
@@ -153,14 +153,14 @@ class Mqtt(OutboxSink):
 
     def _publish_discovery(self, result: FrameResult, status: RunStatus) -> None:
         """Publish the discovery messages if they changed, and remove those of zones that are gone."""
-        described = (tuple(result.alarms), status.model_sha256)
+        described = (tuple(result.alarms), status.model_sha256, status.update is not None)
         if not self._prefix or described == self._discovered:
             return
         self._discovered = described
         messages = discovery(
             self._prefix, self._base, self._name, result.alarms,
             version=self._version, model_sha256=status.model_sha256, snapshots=self._snapshots,
-            has_commands=self._actions is not None,
+            has_commands=self._actions is not None, has_updates=status.update is not None,
         )  # fmt: skip
         topics = {topic for topic, _ in messages}
         with self._config_lock:
@@ -237,6 +237,7 @@ def _state(result: FrameResult, status: RunStatus) -> dict[str, Any]:
         "throttled": status.machine.throttling.now if status.machine.throttling else [],
         "fine_view": asdict(status.fine_view) if status.fine_view else None,
         "drill": asdict(status.drill) if status.drill else None,
+        "update": asdict(status.update) if status.update else None,
         "arming": asdict(status.arming),
         "source": status.source,
         "camera_state": str(status.camera_state),

@@ -1,4 +1,4 @@
-"""Notify people of fires and camera problems through Apprise: ntfy, Pushover, Telegram, Signal, e-mail and many more.
+"""Notify people of fires and problems through Apprise: ntfy, Pushover, Telegram, Signal, e-mail and many more.
 
 Each line of the URL file is one service with its own outbox: an unreachable one does not hold up the others.
 """
@@ -28,7 +28,7 @@ from edge.config_tables import NotifySection
 from edge.errors import UserError, UserErrors, counted, reason_of
 from edge.files import read_limited
 from edge.images import Frame, encode_jpeg, overlay, shrink
-from edge.messages import END, PEAK, PROBLEM, START, STILL, Event, FireEvent, FrameResult
+from edge.messages import END, PEAK, PROBLEM, START, STILL, CameraEvent, Event, FireEvent, FrameResult, UpdateEvent
 from edge.retry import backoff_s
 from edge.run_status import RunStatus
 from edge.sinks.disk_queue import DiskQueue
@@ -91,7 +91,7 @@ def read_services(file: Path) -> list[Service]:
 
 
 class Notify(OutboxSink):
-    """Notifies one service of each fire and each problem of the camera.
+    """Notifies one service of each fire, each problem of the camera and each failed update.
 
     Args:
         service: the receiver.
@@ -135,7 +135,8 @@ class Notify(OutboxSink):
         document = event.as_json()
         if self._muted:
             document["muted"], self._muted = self._muted, 0
-        if self._settings.picture and (self._settings.ends or event.kind in BEGINS):
+        is_shown = self._settings.picture and (self._settings.ends or event.kind in BEGINS)
+        if is_shown and not isinstance(event, UpdateEvent):
             try:
                 picture = base64.b64encode(encode_jpeg(picture_of(event))).decode()
             except (MemoryError, cv2.error) as error:  # the text must go out
@@ -147,8 +148,10 @@ class Notify(OutboxSink):
     def _is_wanted(self, event: Event) -> bool:
         """Return whether to notify an event: a start, at most one per zone and interval, or the end of such a fire.
 
-        A silenced fire is not notified. Camera problems cannot be silenced.
+        A silenced fire is not notified. Camera problems cannot be silenced, and updates are too rare to be limited.
         """
+        if isinstance(event, UpdateEvent):
+            return True
         place = event.zone if isinstance(event, FireEvent) else ""  # no zone has an empty name
         if event.kind == PEAK:
             return False
@@ -196,7 +199,7 @@ class Notify(OutboxSink):
         return True
 
 
-def picture_of(event: Event) -> Frame:
+def picture_of(event: FireEvent | CameraEvent) -> Frame:
     """Return the frame of an event, its longer side at most `PICTURE_PX`, with the fire pixels marked."""
     height, width = event.rgb.shape[:2]
     # First, since a large frame is slow to draw on.
@@ -226,6 +229,9 @@ def describe(event: Mapping[str, Any], now: datetime) -> tuple[str, str]:
         elif event.get("camera_problem") or event.get("paused"):
             cause = event.get("camera_problem") or "detection is paused"
             title, text = f"Fire out of sight: {event.get('zone')}", f"It may still burn: {cause}."
+    elif event.get("type") == "update":
+        title = "Model update failed" if kind == PROBLEM else "The failed model update is over"
+        text = f"{event.get('problem')}. Camera {source}."
     elif kind == PROBLEM:
         title, text = f"The camera cannot see: {event.get('problem')}", f"Camera {source}. Fires may go unnoticed."
     elif event.get("reason") == RESTART:

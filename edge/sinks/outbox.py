@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edge.errors import counted, one_line, reason_of
-from edge.messages import CameraEvent, Event, FireEvent
+from edge.messages import CameraEvent, Event, FireEvent, UpdateEvent
 from edge.retry import backoff_s
 from edge.run_status import Delivered, ReceiverStatus
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
@@ -224,6 +224,9 @@ class OutboxSink(Sink):
         self._send(event)
 
     def on_camera_event(self, event: CameraEvent) -> None:
+        self._send(event)
+
+    def on_update_event(self, event: UpdateEvent) -> None:
         self._send(event)
 
     def _send(self, event: Event) -> None:

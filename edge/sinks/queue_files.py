@@ -97,7 +97,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def as_event(data: bytes) -> dict[str, Any] | None:
-    """Return an event of a fire or of the camera, or None for any other document."""
+    """Return an event of a fire, the camera or an update, or None for any other document."""
     with suppress(ValueError, RecursionError):
         event = json.loads(data)
         match event:
@@ -107,8 +107,13 @@ def as_event(data: bytes) -> dict[str, Any] | None:
 
 
 def is_last(event: dict[str, Any]) -> bool:
-    """Return whether a fire, or a problem of the camera, ends with this event."""
+    """Return whether a fire, or a problem, ends with this event."""
     return event["kind"] in (END, RECOVERED)
+
+
+def outlives_run(event: dict[str, Any]) -> bool:
+    """Return whether a later run ends what this event began: a failed update stays one after a restart."""
+    return event.get("type") == "update"
 
 
 def open_path(folder: Path, fire_id: str) -> Path:
@@ -119,7 +124,7 @@ def open_path(folder: Path, fire_id: str) -> Path:
 def retire(path: Path, data: bytes) -> None:
     """Delete the file of a delivered document; keep the last event of what has not ended. Raises `OSError`."""
     event = as_event(data)
-    if event and not is_last(event):
+    if event and not is_last(event) and not outlives_run(event):
         path.replace(open_path(path.parent, event["id"]))
         return
     if event:
@@ -134,7 +139,7 @@ def interrupted_ends(folder: Path, waiting: Iterable[Path]) -> list[bytes]:
     with suppress(OSError):
         for path in [*folder.glob("open-*.json"), *waiting]:
             with suppress(OSError, ValueError, RecursionError):
-                if event := as_event(read_document(path)):
+                if (event := as_event(read_document(path))) and not outlives_run(event):
                     end = {"kind": END, "share": 0.0} if event.get("type") != "camera" else {"kind": RECOVERED}
                     end |= {"number": event["number"] + 1, "time": now, "reason": RESTART}
                     ends[event["id"]] = b"" if is_last(event) else json.dumps(event | end).encode()

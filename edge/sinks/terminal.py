@@ -6,7 +6,19 @@ import json
 import logging
 from typing import Protocol, TextIO
 
-from edge.messages import END, PEAK, RECOVERED, START, STILL, CameraEvent, Event, FineView, FireEvent, FrameResult
+from edge.messages import (
+    END,
+    PEAK,
+    RECOVERED,
+    START,
+    STILL,
+    CameraEvent,
+    Event,
+    FineView,
+    FireEvent,
+    FrameResult,
+    UpdateEvent,
+)
 from edge.run_status import RunStatus
 from edge.secrets import RedactingFormatter
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
@@ -52,6 +64,9 @@ class Terminal(Sink):
         self._write_event(event)
 
     def on_camera_event(self, event: CameraEvent) -> None:
+        self._write_event(event)
+
+    def on_update_event(self, event: UpdateEvent) -> None:
         self._write_event(event)
 
     def close(self) -> None:
@@ -137,6 +152,9 @@ def status_text(result: FrameResult) -> str:
 
 
 def event_text(event: Event) -> str:
+    if isinstance(event, UpdateEvent):
+        words = "no longer a problem:" if event.kind == RECOVERED else "PROBLEM:"
+        return f"model update {words} {event.problem}  [{event.id}]"
     if isinstance(event, CameraEvent):
         words = "can see again, no longer" if event.kind == RECOVERED else "PROBLEM:"
         return f"{clock_time(event.t_s)}  camera {words} {event.problem}  [{event.id}]"

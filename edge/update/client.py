@@ -18,7 +18,7 @@ from typing import Any
 
 from edge import __version__
 from edge.config import Config
-from edge.errors import UserError, one_line
+from edge.errors import UserError, one_line, reason_of
 from edge.files import make_folder, read_limited, sync_folder
 from edge.model.card import FLATBUFFER_SHA256, MAX_MODEL_BYTES, check_card, split_model
 from edge.secrets import redact
@@ -26,7 +26,9 @@ from edge.update.store import ModelStore, model_name, unwritable
 
 MACHINE_ID = Path("/etc/machine-id")
 MAX_ROOT_BYTES = 1 << 19
-TIMEOUT_S = 15
+METADATA_S, MODEL_S = 120.0, 60.0
+"""All metadata must arrive within this time, and a model within this and its size at `MIN_BYTES_PER_S`."""
+MIN_BYTES_PER_S = 10_000
 PARTIAL = ".download"
 STAGES = 10_000  # of a roll-out
 
@@ -65,24 +67,23 @@ class Repository:
         root = read_limited(root_path, MAX_ROOT_BYTES, "copy the repository's root.json there", "root of trust")
         try:
             from tuf.ngclient import Updater, UpdaterConfig
-            from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
-            from urllib3.util import Retry
+
+            from edge.update.fetcher import DeadlineFetcher
         except ModuleNotFoundError as error:
             problem = f"model updates need the package tuf ({error.name} is missing)"
             raise UserError(problem, "pip install 'fireseg-edge[update]', or '.[update]' in a clone") from error
         # Metadata of another root is not this repository's: begin again from the new root.
         metadata = make_folder(store.folder / f"tuf-{hashlib.sha256(root).hexdigest()[:12]}")
         with self._explained():
-            settings = UpdaterConfig(max_root_rotations=64, app_user_agent=f"fireseg-edge/{__version__}")
-            Retry.DEFAULT = Retry(3, respect_retry_after_header=False)  # a server could ask for a day's sleep
-            fetcher = Urllib3Fetcher(socket_timeout=TIMEOUT_S)
+            self._fetcher = DeadlineFetcher(f"fireseg-edge/{__version__}")
             self._updater = Updater(
                 str(metadata), f"{self._url}/metadata/", str(store.folder), f"{self._url}/targets/",
-                fetcher=fetcher, config=settings, bootstrap=root,
+                fetcher=self._fetcher, config=UpdaterConfig(max_root_rotations=64), bootstrap=root,
             )  # fmt: skip
 
     def latest(self) -> Published:
         """Return the published model of the configured name."""
+        self._fetcher.begin(METADATA_S)
         with self._explained():
             self._updater.refresh()
             self._info = info = self._updater.get_targetinfo(self._target)
@@ -109,6 +110,7 @@ class Repository:
     def fetch(self, published: Published) -> Path:
         """Return the verified file of a model, named by its SHA-256; downloaded unless it is there."""
         path, partial = self._store.model(published.sha256), self._store.folder / PARTIAL
+        self._fetcher.begin(MODEL_S + published.size_bytes / MIN_BYTES_PER_S)
         with self._explained():
             if not self._updater.find_cached_target(self._info, str(path)):
                 try:
@@ -128,7 +130,6 @@ class Repository:
     def _explained(self) -> Iterator[None]:
         """Turn what TUF, the network and the disk report into one line."""
         from tuf.api import exceptions as tuf
-        from urllib3.exceptions import HTTPError  # of a body that breaks off, which tuf lets through
 
         url = redact(self._url)
         try:
@@ -139,10 +140,8 @@ class Repository:
         except tuf.DownloadLengthMismatchError as error:
             remedy = "try again later, or ask its owner"
             raise UserError(f"{url} sent more than the signed length ({error})", remedy) from error
-        except (tuf.DownloadError, HTTPError) as error:
-            cause = error.__cause__ or error
-            reason = getattr(cause, "reason", None) or cause  # urllib3 wraps the cause
-            text = _connection_problem(reason, isinstance(error, tuf.SlowRetrievalError))
+        except tuf.DownloadError as error:
+            text = one_line(redact(reason_of(error.__cause__ or error)), 120)
             remedy = "check the network and [update] url; the next call tries again"
             raise UserError(f"{url} could not be read ({text})", remedy) from error
         except tuf.ExpiredMetadataError as error:
@@ -189,11 +188,3 @@ def check_version(minimum: str, version: str) -> None:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d{1,9}", version)[:3])
-
-
-def _connection_problem(reason: BaseException | str, is_slow: bool) -> str:
-    text = str(reason)
-    for known in ("Connection refused", "Name or service not known", "Temporary failure in name resolution"):
-        if known in text:
-            return known.lower()
-    return "no answer" if is_slow else one_line(redact(text), 120)

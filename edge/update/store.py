@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pwd
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from edge.files import make_folder, read_limited, state_folder, sync_folder, wri
 CURRENT, PREVIOUS, TRIAL = "current", "previous", "trial"
 MAX_JSON_BYTES = 1 << 16
 FRAMES_WANTED, FRAMES = "frames.wanted", "frames"
+MAX_ATTEMPTS = 3
+"""Trials of one model that may be interrupted, by a power cut or a restart, before it is given up."""
 
 
 class Outcome(StrEnum):
@@ -34,7 +37,15 @@ class Outcome(StrEnum):
     RUNNING = "running"
     ADOPTED = "adopted"
     ROLLED_BACK = "rolled back"
+    BY_HAND = "rolled back by hand"
+    WITHDRAWN = "withdrawn"
     INTERRUPTED = "interrupted"
+    GIVEN_UP = "given up"
+
+
+FAILED = (Outcome.ROLLED_BACK, Outcome.GIVEN_UP)
+"""People must hear of these. What was interrupted is tried again."""
+PENDING = (Outcome.WAITING, Outcome.RUNNING)
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,18 @@ class Trial:
     """Trials of this model so far."""
     boot_id: str = ""
     """Of the boot in which it began."""
+
+    @property
+    def has_failed(self) -> bool:
+        return self.outcome in FAILED
+
+    def line(self, model: str) -> str:
+        """Return how it ended, for people.
+
+        Args:
+            model: its name.
+        """
+        return f"{model} was {self.outcome}: {self.problem}"
 
 
 class ModelStore:
@@ -148,6 +171,24 @@ class ModelStore:
         """Write a JSON file durably. Raises `UserError` or OSError."""
         write_durably(self.folder / f"{name}.json", json.dumps(values, indent=1).encode())
 
+    def note_check(self, problem: str, **values: str) -> None:
+        """Write why the last update failed, for the run; empty if it did not. Raises `UserError` or OSError."""
+        self.write_json("check", self.read_json("check") | {"problem": problem} | values)
+
+    def check_user(self) -> None:
+        """Raise `UserError` unless this is the user of the run: others, such as root, leave files it cannot use."""
+        path, remedy = self.folder / "run.lock", "run this as the user of the run"
+        try:
+            uid = path.stat().st_uid
+        except PermissionError as error:
+            raise UserError(f"{path} could not be read ({reason_of(error)})", remedy) from error
+        except OSError:  # there was no run yet
+            return
+        if uid != os.geteuid():
+            with suppress(KeyError):
+                remedy += f", {pwd.getpwuid(uid).pw_name}"
+            raise UserError(f"{self.folder} belongs to a run of another user", remedy)
+
     @contextmanager
     def lock(self, name: str, *, owner: str) -> Iterator[None]:
         """Hold a lock, which ends with the process. Raises `UserError` if another process holds it."""
@@ -168,7 +209,7 @@ class ModelStore:
     def is_locked(self, name: str) -> bool:
         """Return whether another process holds a lock."""
         try:
-            with (self.folder / f"{name}.lock").open("a") as file:
+            with (self.folder / f"{name}.lock").open() as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True

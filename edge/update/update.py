@@ -20,8 +20,11 @@ from edge.update.client import Published, Repository
 from edge.update.comparison import Comparison, compare
 from edge.update.store import (
     CURRENT,
+    FAILED,
     FRAMES,
     FRAMES_WANTED,
+    MAX_ATTEMPTS,
+    PENDING,
     TRIAL,
     Outcome,
     Trial,
@@ -33,9 +36,6 @@ from edge.update.store import (
 FRAMES_WAIT_S = 15.0
 VERDICT_GRACE_S = 900.0  # beyond watch_s: an alarm, or a camera that cannot see, delays the verdict
 POLL_S = 0.5
-MAX_ATTEMPTS = 3  # trials of one model that a power cut or a restart interrupted
-
-PENDING = (Outcome.WAITING, Outcome.RUNNING)
 
 Step = Callable[[str], None]
 """Called before each step with its name; tests end the process there."""
@@ -46,7 +46,7 @@ class Report:
     """What an update did."""
 
     result: str
-    """up to date, available, not rolled out yet, adopted, rolled back or interrupted."""
+    """up to date, available, not rolled out yet, adopted, no verdict yet, or another `Outcome`."""
     model: str
     problem: str = ""
     comparison: Comparison | None = None
@@ -55,8 +55,25 @@ class Report:
     def is_good(self) -> bool:
         return not self.problem
 
+    @property
+    def failure(self) -> str:
+        """Return what people must hear of; empty for what is tried again."""
+        return f"{self.model} was {self.result}: {self.problem}" if self.result in FAILED else ""
+
     def as_json(self) -> dict[str, object]:
         return asdict(self)
+
+
+class RefusedError(UserError):
+    """The published model has failed before, or its owner rolled it back.
+
+    Args:
+        failure: what people must hear of; empty if the owner rolled it back.
+    """
+
+    def __init__(self, problem: str, failure: str) -> None:
+        super().__init__(problem, "publish another model, or pass --retry to try it again")
+        self.failure = failure
 
 
 class Update:
@@ -84,6 +101,8 @@ class Update:
         if store is None:
             raise UserError("model updates are off", "set [update] url and root in the configuration")
         self._config, self._store, self._step, self._now, self._clock = config, store, step, now, clock
+        self._asked: dict[str, str] = {}
+        """When the repository was asked with success."""
 
     def run(self, *, retry: bool = False) -> Report:
         """Fetch, compare and try the published model; note for the run how it went.
@@ -94,10 +113,13 @@ class Update:
         try:
             with self._exclusive():
                 report = self._update(retry)
+        except RefusedError as error:
+            self._note(error.failure)
+            raise
         except UserError as error:
             self._note(str(error))
             raise
-        self._note(report.problem)
+        self._note(report.failure)
         return report
 
     def check(self) -> Report:
@@ -120,12 +142,14 @@ class Update:
                 wait(lambda: not self._is_running_trial(trial), FRAMES_WAIT_S, self._clock)
             else:
                 self._store.roll_back()
-            self._store.write_trial(Trial(given_up, Outcome.ROLLED_BACK, "by hand"))
+            self._store.write_trial(Trial(given_up, Outcome.BY_HAND))
+            self._store.note_check("")
             return Report("rolled back", self._name(self._store.sha256(CURRENT)))
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """Let no other update run, and turn what the disk reports into one line."""
+        self._store.check_user()
         with self._store.lock("update", owner="`fireseg-edge update`"):
             try:
                 yield
@@ -136,6 +160,11 @@ class Update:
         self._step("check")
         repository = Repository(self._config, self._store)
         published = repository.latest()
+        self._asked = {"succeeded": self._now().isoformat(timespec="seconds")}
+        last = self._store.read_trial()
+        if last and last.has_failed and last.sha256 != published.sha256:
+            self._note(last.line(self._name(last.sha256)))  # until this update is done
+            self._store.forget_trial()  # that model is not published any more
         if report := self._nothing_to_do(published):
             if report.result == "up to date":
                 self._store.forget_trial()
@@ -177,11 +206,11 @@ class Update:
         last = self._store.read_trial()
         if last is None or last.sha256 != published:
             return
-        if last.outcome is Outcome.ROLLED_BACK or (
-            last.outcome is Outcome.INTERRUPTED and last.attempts >= MAX_ATTEMPTS
-        ):
-            problem = f"{self._name(published)} was {last.outcome} ({last.problem})"
-            raise UserError(problem, "publish another model, or pass --retry to try it again")
+        model = self._name(published)
+        if last.outcome is Outcome.BY_HAND:
+            raise RefusedError(f"{model} was {last.outcome}", "")
+        if last.has_failed:
+            raise RefusedError(f"{model} was {last.outcome} ({last.problem})", last.line(model))
 
     def _compare(self, path: Path) -> Comparison:
         """Compare with the model in use, on the frames without an alarm that the run keeps."""
@@ -208,9 +237,12 @@ class Update:
         wait(lambda: self._has_verdict(model), FRAMES_WAIT_S, self._clock)
         last = self._store.read_trial()
         if not last or last.sha256 != model or last.outcome in PENDING:
-            raise UserError(f"{self._name(model)} has no verdict yet", "the run decides by itself; see its log")
+            return Report("no verdict yet", self._name(model), "the run decides by itself, see its log", comparison)
         self._step("verdict")
-        return Report(last.outcome.value, self._name(model), last.problem, comparison)
+        problem = last.problem
+        if last.outcome is Outcome.INTERRUPTED:
+            problem += f"; attempt {last.attempts} of {MAX_ATTEMPTS}: the next update tries it again"
+        return Report(last.outcome.value, self._name(model), problem, comparison)
 
     def _forget_verdict(self, model: str) -> None:
         """Count the trial that begins, so that an earlier verdict is not taken for its own."""
@@ -230,11 +262,8 @@ class Update:
 
     def _note(self, problem: str) -> None:
         """Leave the result for the run's page and metrics."""
-        values = self._store.read_json("check") | {"problem": problem}
-        if not problem:
-            values["succeeded"] = self._now().isoformat(timespec="seconds")
         try:
-            self._store.write_json("check", values)
+            self._store.note_check(problem, **self._asked)
         except (OSError, UserError) as error:
             if not problem:
                 raise UserError(

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from edge.config import Config
 from edge.errors import UserError, reason_of
-from edge.messages import FrameResult
+from edge.messages import Event, FrameResult
 from edge.run_status import RunStatus, UpdateStatus
 from edge.signals import RunControl
 from edge.sinks import Sink
 from edge.threads import Worker
+from edge.update.failures import FailureEvents
 from edge.update.frames import QuietFrames
-from edge.update.store import CURRENT, TRIAL, ModelStore, Outcome, Trial
+from edge.update.store import CURRENT, FAILED, MAX_ATTEMPTS, PENDING, TRIAL, ModelStore, Outcome, Trial, model_name
 from edge.update.trial import MIN_RESULTS, Observation, objection
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ log = logging.getLogger(__name__)
 POLL_S, RETRY_S = 1.0, 10.0
 LOAD_TIMEOUT_S = 360.0  # longer than a reload may take
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-CRASHED = "the run ended while it was tried"
+CRASHED = "the run crashed or was killed while it was tried"
+RESTARTED = "the machine restarted while it was tried"
 
 
 class ModelWatch(Sink):
@@ -41,7 +43,10 @@ class ModelWatch(Sink):
 
     def __init__(self, store: ModelStore, config: Config, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self._limits, self._clock = store, config.update, clock
+        self._name = model_name(config)
         self._control: RunControl | None = None
+        self._publish: Callable[[Event], None] = lambda _: None
+        self._failures = FailureEvents(store)
         self._frames = QuietFrames()
         self._seen, self._before = Observation(), Observation()
         self._lock = threading.Lock()
@@ -57,9 +62,9 @@ class ModelWatch(Sink):
         self._closing = threading.Event()
         self._worker = Worker("model updates", self._run)
 
-    def connect(self, control: RunControl) -> None:
-        """Begin, with the control of the run."""
-        self._control = control
+    def connect(self, control: RunControl, publish: Callable[[Event], None]) -> None:
+        """Begin, with the control of the run and what publishes its events."""
+        self._control, self._publish = control, publish
         self._worker.start()
 
     def on_result(self, result: FrameResult) -> None:
@@ -71,6 +76,7 @@ class ModelWatch(Sink):
 
     def on_status(self, status: RunStatus) -> None:
         self._status = status
+        self._failures.publish(self._publish)
         if self._trial and self._watched_since_s is None and status.model_sha256 == self._trial.sha256:
             with self._lock:
                 self._before, self._seen = self._seen, Observation()
@@ -113,18 +119,16 @@ class ModelWatch(Sink):
         self._refresh_status()
 
     def _recover(self) -> None:
-        """End a trial that an earlier run began: within the same boot, that run crashed or was killed."""
-        last, sha256 = self._store.read_trial(), self._store.sha256(TRIAL)
+        """End a trial that an earlier run began, and did not end."""
+        last = self._store.read_trial()
         if self._trial or not last or last.outcome is not Outcome.RUNNING:
             return
         if last.sha256 == self._store.sha256(CURRENT):  # the power was cut while it was adopted
             self._trial = last
             self._end(Outcome.ADOPTED, "", reload=False)
-        elif sha256:
+        else:
             self._trial = last
-            crashed = last.boot_id == boot_id()
-            outcome = Outcome.ROLLED_BACK if crashed else Outcome.INTERRUPTED
-            self._end(outcome, CRASHED if crashed else "the machine restarted while it was tried", reload=False)
+            self._end(Outcome.INTERRUPTED, CRASHED if last.boot_id == boot_id() else RESTARTED, reload=False)
 
     def _begin(self, sha256: str, status: RunStatus) -> None:
         last = self._store.read_trial()
@@ -144,7 +148,7 @@ class ModelWatch(Sink):
                 self._end(Outcome.INTERRUPTED, f"it was not loaded within {LOAD_TIMEOUT_S:g} s")
             return
         if self._store.sha256(TRIAL) != trial.sha256:
-            self._end(Outcome.INTERRUPTED, "it was withdrawn")
+            self._end(Outcome.WITHDRAWN, "another model, or none, is to be tried")
             return
         with self._lock:
             problem, results = objection(self._seen, self._before, self._limits), self._seen.results
@@ -156,24 +160,32 @@ class ModelWatch(Sink):
     def _end(self, outcome: Outcome, problem: str, *, reload: bool = True) -> None:
         """Finish the trial on disk, then in memory. What cannot be written leaves the links as they are."""
         assert self._trial
+        if outcome is Outcome.INTERRUPTED and self._trial.attempts >= MAX_ATTEMPTS:
+            outcome, problem = Outcome.GIVEN_UP, f"its trial was interrupted {MAX_ATTEMPTS} times, at last: {problem}"
         trial, self._trial = replace(self._trial, outcome=outcome, problem=problem), None
         is_adopted = outcome is Outcome.ADOPTED
         try:
             if is_adopted:
                 self._store.adopt_trial()
-            else:
+            elif self._store.sha256(TRIAL) == trial.sha256:
                 self._store.remove(TRIAL)
-            self._store.write_trial(trial)
+            last = self._store.read_trial()
+            if last is None or last.sha256 == trial.sha256:  # otherwise the next one waits already
+                self._store.write_trial(trial)
+            if is_adopted:
+                self._store.note_check("")
         except (OSError, UserError) as error:
             self._ignored = trial.sha256
             log.error("model update: %s could not be written (%s)", self._store.folder, reason_of(error))
         self._current = self._store.sha256(CURRENT)
         if is_adopted:
             log.info("model update: %s is adopted", trial.sha256[:12])
-        else:
+        elif outcome in FAILED:
             log.error("MODEL UPDATE %s: %s: %s", outcome.upper(), trial.sha256[:12], problem)
-            if reload:
-                self._reload()
+        else:
+            log.warning("model update: the trial of %s was %s: %s", trial.sha256[:12], outcome, problem)
+        if reload and not is_adopted:
+            self._reload()
 
     def _reload(self) -> None:
         if self._control:
@@ -182,12 +194,16 @@ class ModelWatch(Sink):
     def _refresh_status(self) -> None:
         last, check = self._store.read_trial(), self._store.read_json("check")
         problem = str(check.get("problem") or "")
-        if last and last.outcome in (Outcome.ROLLED_BACK, Outcome.INTERRUPTED) and last.problem not in problem:
-            problem = f"{last.sha256[:12]} was {last.outcome}: {last.problem}"
-        status = UpdateStatus(bool(self._trial), problem, str(check.get("succeeded") or ""))
-        if status.problem != self.status.problem and check.get("problem"):
+        if last and last.has_failed:
+            problem = last.line(f"{self._name} {last.sha256[:12]}")
+        elif last and last.outcome in PENDING:  # the earlier problem stays until there is a verdict
+            self.status = replace(self.status, trial=bool(self._trial))
+            return
+        elif problem and problem != self.status.problem:
             log.warning("model update: %s", problem)
-        self.status = status
+        self.status = UpdateStatus(bool(self._trial), problem, str(check.get("succeeded") or ""))
+        if self._status:
+            self._failures.update(problem, self._status)
 
 
 def boot_id() -> str:

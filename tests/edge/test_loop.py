@@ -211,7 +211,7 @@ def test_only_events_and_ages_of_files_depend_on_the_wall_clock() -> None:
     # A clock that steps, as at boot without a network, must move no alarm and no time-out.
     # queue_files.py ends fires of an earlier run, and compares the times of files; notify.py says how late it is.
     # arming.py follows a schedule; what people choose ends by the monotonic clock. area_actions.py dates an area,
-    # survey.py its picture, update.py the last check.
+    # survey.py its picture, update.py the last check, failures.py the events of failed updates.
     wall_clock, paths = re.compile(r"time\.time\(|datetime\.now"), (ROOT / "edge").rglob("*.py")
     assert {path.name for path in paths if wall_clock.search(path.read_text())} == {
         "arming.py",
@@ -225,6 +225,7 @@ def test_only_events_and_ages_of_files_depend_on_the_wall_clock() -> None:
         "area_actions.py",
         "survey.py",
         "update.py",
+        "failures.py",
     }
 
 

@@ -68,7 +68,7 @@ class EdgeProcess:
         assert self.process.stdout
         for text in self.process.stdout:
             line = json.loads(text)
-            (self.events if line["type"] == "event" else self.results).append(line)
+            (self.results if line["type"] == "result" else self.events).append(line)
 
     def _read_stderr(self) -> None:
         assert self.process.stderr

@@ -16,7 +16,7 @@ from edge.detection.events import EventTracker
 from edge.detection.regions import Region
 from edge.detection.zones import Zone, ZoneMap
 from edge.images import Frame, Map, Mask
-from edge.messages import PROBLEM, CameraEvent, CameraProblem, CameraState, FireEvent, FrameResult
+from edge.messages import PROBLEM, CameraEvent, CameraProblem, CameraState, FireEvent, FrameResult, UpdateEvent
 from edge.model.segmenter import Segmenter
 from edge.run_status import HostStatus, RunStatus
 
@@ -130,6 +130,11 @@ def camera_event(kind: str, problem: CameraProblem = CameraProblem.COVERED, *, t
         source="test",
         rgb=result(t_s, 0.0, on=False).rgb,
     )
+
+
+def update_event(kind: str, problem: str = "base 01e12d1af291 was rolled back: it is slow") -> UpdateEvent:
+    id_, number = "20261122T120000Z-update-abcd", 1 if kind == PROBLEM else 2
+    return UpdateEvent(id_, number, kind, problem, NOON.isoformat(), MODEL_HASH, "test")
 
 
 def run_status(**changes: Any) -> RunStatus:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,7 +18,7 @@ import numpy as np
 
 from edge.config import Config, load_config
 from edge.errors import UserError
-from edge.messages import FrameResult
+from edge.messages import Event, FrameResult
 from edge.model.card import attach, split_model
 from edge.model.self_test import SELF_TEST
 from edge.model.shipped import SHIPPED
@@ -72,6 +72,9 @@ class Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.site.paths.append(self.path)
+        if self.site.dripping and self.path.startswith(self.site.dripping):
+            self._drip(b"HTTP/1.0 200 OK\r\n\r\n" if self.site.drips_body else b"HTTP/1.0 200 OK\r\nX-Long: ")
+            return
         if self.site.cut_models and self.path.startswith("/targets/"):
             data = Path(self.translate_path(self.path)).read_bytes()
             self.send_response(200)
@@ -85,6 +88,13 @@ class Handler(SimpleHTTPRequestHandler):
             return
         super().do_GET()
 
+    def _drip(self, beginning: bytes) -> None:
+        """Send a byte now and then, until the client is gone."""
+        with suppress(OSError):
+            self.wfile.write(beginning)
+            while not self.site.released.wait(0.02):
+                self.wfile.write(b"{")
+
 
 @dataclass
 class Site:
@@ -96,6 +106,9 @@ class Site:
     paths: list[str] = field(default_factory=list)
     cut_models: str = ""
     """"cut": a model's download breaks in the middle; "hang": it stops there."""
+    dripping: str = ""
+    """Beginning of the paths that are answered with a byte now and then: after the headers, or within them."""
+    drips_body: bool = True
     half_sent: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
 
@@ -143,6 +156,8 @@ class Machine:
         """Area fraction that the model in use calls fire."""
         self.loaded: list[str] = []
         """SHA-256 of each model that the run used."""
+        self.events: list[Event] = []
+        """What the run published."""
 
     @property
     def config(self) -> Config:
@@ -184,8 +199,9 @@ class Machine:
                 watch.on_status(factories.run_status(model_sha256=setup.model_sha256, failures=failures))
 
         thread = threading.Thread(target=loop)
-        with mock.patch("edge.update.watch.POLL_S", 0.02):
-            watch.connect(control)
+        # On a busy machine a reload takes minutes of that clock.
+        with mock.patch.multiple("edge.update.watch", POLL_S=0.02, LOAD_TIMEOUT_S=36_000.0):
+            watch.connect(control, self.events.append)
             thread.start()
             try:
                 wait_for(lambda: self.store.is_locked("run"))

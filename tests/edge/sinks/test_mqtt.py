@@ -19,11 +19,12 @@ from paho.mqtt import publish
 from benchmarks.soak.rig import Broker
 from edge.control.actions import Actions
 from edge.messages import PROBLEM, CameraProblem, CameraState
+from edge.run_status import UpdateStatus
 from edge.sinks import mqtt_client
 from edge.sinks.homeassistant import discovery
 from edge.sinks.mqtt_client import MqttClient, slug
 from edge.sinks.mqtt_problems import NAME_CLASH
-from tests.support.factories import MODEL_HASH, camera_event, result, run_status
+from tests.support.factories import MODEL_HASH, camera_event, result, run_status, update_event
 from tests.support.mqtt_fixtures import BASE, fire, kitchen, listening, publish_until, publishing
 from tests.support.waiting import TIMEOUT_S, wait_for
 
@@ -32,7 +33,7 @@ def entities(*zones: str) -> dict[str, dict[str, object]]:
     """Discovery messages by topic."""
     messages = discovery(
         "homeassistant", BASE, "kitchen", zones,
-        version="1", model_sha256=MODEL_HASH, snapshots=True, has_commands=True,
+        version="1", model_sha256=MODEL_HASH, snapshots=True, has_commands=True, has_updates=True,
     )  # fmt: skip
     return {topic: json.loads(payload) for topic, payload in messages}
 
@@ -48,7 +49,7 @@ def test_home_assistant_gets_a_safety_sensor_that_is_unknown_while_the_camera_is
 
 def test_home_assistants_entities_have_distinct_ids_on_one_device() -> None:
     found = entities("frame", "Stove", "stove")
-    assert len({str(config["unique_id"]) for config in found.values()}) == len(found) == 2 * 3 + 6 + 1 + 4
+    assert len({str(config["unique_id"]) for config in found.values()}) == len(found) == 2 * 3 + 7 + 1 + 4
     assert {topic.split("/")[1] for topic in found} == {"binary_sensor", "sensor", "camera", "switch", "button"}
     assert {config["device"]["name"] for config in found.values()} == {"kitchen"}  # type: ignore[index]
     assert {"Fire", "Fire area", "Fire stove", "Fire area Stove"} < {config["name"] for config in found.values()}
@@ -70,6 +71,27 @@ def test_a_camera_that_cannot_see_is_a_problem_in_home_assistant_and_an_event(br
         assert (after["alarm"], after["picture_current"], after["camera_problem"]) == (True, False, "frozen")
         assert json.loads(listener.payloads("/event")[0])["type"] == "camera"
         assert listener.payloads("/camera")[-1] == b"online", "the alarm must not become unavailable"
+
+
+@pytest.mark.slow
+def test_a_failed_update_is_a_problem_in_home_assistant_and_an_event(broker: Broker, tmp_path: Path) -> None:
+    topic = "homeassistant/binary_sensor/fireseg_kitchen/update_problem/config"
+    sensor = entities("frame")[topic]
+    assert (sensor["device_class"], sensor["state_topic"]) == ("problem", f"{BASE}/state")
+    assert "(value_json.update or {}).problem" in str(sensor["value_template"])
+    reason = "base 01e12d1af291 was rolled back: it is slow"
+    with listening(broker) as listener, publishing(kitchen(broker.port), tmp_path / "outbox") as sink:
+        sink.on_result(result(0, 0.0, on=False))
+        publish_until(sink, lambda: listener.payloads("/state"))
+        assert topic not in {topic for topic, _ in listener.messages}, "without [update]"
+        sink.on_update_event(update_event(PROBLEM))
+        sink.on_status(run_status(update=UpdateStatus(problem=reason)))
+        wait_for(lambda: len(listener.payloads("/state")) == 2 and listener.payloads("/event"))
+        assert json.loads(listener.payloads("/state")[-1])["update"]["problem"] == reason
+        sent = json.loads(listener.payloads("/event")[0])
+        assert (sent["type"], sent["kind"], sent["problem"]) == ("update", "problem", reason)
+        sink.on_status(run_status(update=UpdateStatus()))
+        wait_for(lambda: json.loads(listener.payloads("/state")[-1])["update"]["problem"] == "")
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from edge.messages import END, PEAK, PROBLEM, RECOVERED, START
 from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.factory import build_notifiers
 from edge.sinks.notify import Notify, describe, read_services
-from tests.support.factories import camera_event, event, run_status
+from tests.support.factories import camera_event, event, run_status, update_event
 from tests.support.http_receiver import Receiver, urls
 from tests.support.waiting import wait_for
 
@@ -172,6 +172,26 @@ def test_a_problem_of_the_camera_and_its_end_are_notified_beside_a_fire(receiver
         _, problem, end = posted(receiver, 3)
     assert problem["title"] == "The camera cannot see: covered"
     assert end["title"] == "The camera sees again"
+
+
+def test_a_failed_update_is_notified_at_once_and_its_end_also_after_a_restart(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    url = f"json://127.0.0.1:{receiver.port}/"
+    with notifying(tmp_path, url) as notify:
+        notify.on_update_event(update_event(PROBLEM))
+        notify.on_update_event(update_event(PROBLEM, "base 02 was given up: its trial was interrupted"))
+        first, second = posted(receiver, 2)
+        wait_for(lambda: not notify.receivers()[0].waiting)
+    with notifying(tmp_path, url) as notify:
+        notify.on_update_event(update_event(RECOVERED))
+        *_, end = posted(receiver, 3)
+        wait_for(lambda: not notify.receivers()[0].waiting)
+    assert first["title"] == second["title"] == "Model update failed" and not first["attachments"]
+    assert first["message"].startswith("base 01e12d1af291 was rolled back: it is slow. Camera test.")
+    assert second["message"].startswith("base 02 was given up")
+    assert end["title"] == "The failed model update is over", "not an end that the restart made"
+    assert len(posted(receiver, 3)) == 3
 
 
 def test_ends_can_be_left_out(receiver: Receiver, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from edge.sinks import disk_queue as module
 from edge.sinks.disk_queue import MAX_READS, DiskQueue
 from edge.sinks.queue_files import outbox_folder, read_document, warn_about_orphans
 from tests.edge.sinks.test_disk_queue import MAX_BYTES, drain, filled
-from tests.support.factories import camera_event, event
+from tests.support.factories import camera_event, event, update_event
 
 
 def _blocked(folder: Path, kind: str) -> None:
@@ -176,4 +176,17 @@ def test_a_camera_problem_that_was_open_when_the_process_died_ends_after_the_res
     events = drain_events(waiting)
     assert events[-1] == (camera_event(PROBLEM).id, 2, RECOVERED, "restart")
     assert len(events) == (1 if delivered else 2)
+    assert not list(tmp_path.glob("open-*.json"))
+
+
+@pytest.mark.parametrize("delivered", [False, True])
+def test_a_failed_update_is_not_over_because_the_process_died(tmp_path: Path, delivered: bool) -> None:
+    waiting = DiskQueue(tmp_path, MAX_BYTES)
+    waiting.put(json.dumps(update_event(PROBLEM).as_json()).encode())
+    if delivered and (head := waiting.head()):
+        waiting.remove(*head)
+    waiting.close()
+    waiting = DiskQueue(tmp_path, MAX_BYTES)
+    waiting.write_pending()
+    assert [kind for _, _, kind, _ in drain_events(waiting)] == ([] if delivered else [PROBLEM])
     assert not list(tmp_path.glob("open-*.json"))

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from edge.messages import END, PROBLEM, START, CameraEvent, Event, FireEvent, FrameResult
+from edge.messages import END, PROBLEM, START, CameraEvent, Event, FireEvent, FrameResult, UpdateEvent
 from edge.run_status import ReceiverStatus
 from edge.sinks import LOG_INTERVAL_S, Sink, Sinks, log_failure
-from tests.support.factories import camera_event, event, result
+from tests.support.factories import camera_event, event, result, update_event
 from tests.support.waiting import TIMEOUT_S
 
 MQTT = ReceiverStatus("mqtt", "", 1, 1, dropped=0, dead_letters=0, retries=0, waiting=0, oldest_age_s=0.0)
@@ -57,17 +57,21 @@ class Recording(Sink):
         self.calls.append("close")
 
 
-def test_an_event_of_the_camera_is_stored_and_goes_to_its_own_method() -> None:
+def test_an_event_of_the_camera_or_of_an_update_is_stored_and_goes_to_its_own_method() -> None:
     class Camera(Storing):
         def on_camera_event(self, event: CameraEvent) -> None:
             self.calls.append(f"camera {event.kind}")
+
+        def on_update_event(self, event: UpdateEvent) -> None:
+            self.calls.append(f"update {event.kind}")
 
     written = threading.Event()
     written.set()
     camera = Camera(written)
     sinks = Sinks([camera], lambda: 0.0)
     sinks.on_event(camera_event(PROBLEM))
-    assert camera.calls == ["store problem", "camera problem"]
+    sinks.on_event(update_event(PROBLEM))
+    assert camera.calls == ["store problem", "camera problem", "store problem", "update problem"]
 
 
 def test_the_other_sinks_get_everything(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ from edge.messages import END, PROBLEM, RECOVERED, START, CameraProblem, FineVie
 from edge.quiet import silence
 from edge.sinks.stream_writer import MAX_QUEUED
 from edge.sinks.terminal import CLEAR_LINE, JsonLines, PlainLines, StatusLine, Terminal, status_text
-from tests.support.factories import camera_event, event, result, run_status
+from tests.support.factories import camera_event, event, result, run_status, update_event
 from tests.support.waiting import TIMEOUT_S, wait_for
 
 
@@ -247,6 +247,21 @@ def test_a_camera_that_cannot_see_is_written_once_with_its_end(kind: type[Termin
     else:
         assert "camera PROBLEM: covered" in lines[0]
         assert "camera can see again, no longer covered" in lines[1]
+
+
+@pytest.mark.parametrize("kind", [JsonLines, PlainLines])
+def test_a_failed_update_is_written_with_its_reason_and_its_end(kind: type[Terminal]) -> None:
+    out = io.StringIO()
+    sink = kind(out)
+    sink.on_update_event(update_event(PROBLEM))
+    sink.on_update_event(update_event(RECOVERED))
+    sink.close()
+    first, second = out.getvalue().splitlines()
+    if kind is JsonLines:
+        assert json.loads(first) == update_event(PROBLEM).as_json()
+    else:
+        assert first.startswith("model update PROBLEM: base 01e12d1af291 was rolled back: it is slow")
+        assert second.startswith("model update no longer a problem: ")
 
 
 def test_a_result_says_that_an_alarm_has_no_current_picture() -> None:

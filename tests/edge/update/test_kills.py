@@ -147,23 +147,29 @@ def test_a_machine_that_loses_power_while_it_rolls_back(
     assert used_after_a_restart(machine) in shas[:2]
 
 
-def test_a_run_that_crashes_during_a_trial_starts_with_the_model_before_and_does_not_try_it_again(
-    machine: Machine, tried: Callable[[], tuple[ModelStore, list[str]]]
+@pytest.mark.parametrize(
+    ("boot", "reason"),
+    [(boot_id(), "the run crashed or was killed"), ("another boot", "the machine restarted")],
+    ids=["crash", "power cut"],
+)
+def test_a_run_that_ends_during_a_trial_starts_with_the_model_before_and_gives_up_after_three(
+    boot: str,
+    reason: str,
+    machine: Machine,
+    tried: Callable[[], tuple[ModelStore, list[str]]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store, shas = tried()
-    assert used_after_a_restart(machine) == shas[1]
-    last = recover(machine)
-    assert (last.outcome, last.problem) == (Outcome.ROLLED_BACK, "the run ended while it was tried")
-    assert not store.sha256(TRIAL)
-
-
-def test_a_power_cut_during_a_trial_is_not_the_fault_of_the_model(
-    machine: Machine, tried: Callable[[], tuple[ModelStore, list[str]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, shas = tried()
-    monkeypatch.setattr("edge.update.watch.boot_id", lambda: "another boot")
-    assert recover(machine).outcome is Outcome.INTERRUPTED
-    assert used_after_a_restart(machine) == shas[1]
+    monkeypatch.setattr("edge.update.watch.boot_id", lambda: boot)
+    for attempt in (1, 2, 3):
+        store.point(TRIAL, shas[2])
+        store.write_trial(Trial(shas[2], Outcome.RUNNING, attempts=attempt, boot_id=boot_id()))
+        assert used_after_a_restart(machine) == shas[1]
+        last = recover(machine)
+        assert last.has_failed == (attempt == 3)
+        assert last.problem.endswith(f"{reason} while it was tried")
+        assert not store.sha256(TRIAL)
+    assert last.outcome is Outcome.GIVEN_UP
 
 
 def test_a_start_falls_back_from_the_current_to_the_previous_and_then_to_the_installed_model(

@@ -75,6 +75,11 @@ function showFailures(failures, fallback, update) {
   });
   const bad = counts.filter(([, count]) => count).map(([title, count]) => `${title.toLowerCase()}: ${count}`);
   put("failures-note", bad.join(", ") || "none", bad.length ? "bad" : "note");
-  warn("degraded", [fallback && `Fallback in use: ${fallback}`, missing && `Missing threads: ${missing}`].filter(Boolean).join(". "));
+  const degraded = [
+    fallback && `Fallback in use: ${fallback}`,
+    update && `Model update: ${update}`,
+    missing && `Missing threads: ${missing}`,
+  ];
+  warn("degraded", degraded.filter(Boolean).join(". "));
   $("failures").replaceChildren(...counts.map(([title, count]) => row(title, [count], [count])));
 }

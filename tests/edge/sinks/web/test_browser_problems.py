@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from edge.messages import CameraProblem, CameraState
-from edge.run_status import FailureCounts, ReceiverStatus
+from edge.run_status import FailureCounts, ReceiverStatus, UpdateStatus
 from tests.support.browser import NEEDS_BROWSER, SCREENSHOT, each, live_width, text, unfold, wait_with_status
 from tests.support.factories import result, run_status
 from tests.support.waiting import wait_for
@@ -89,6 +89,29 @@ def test_deliveries_and_failures_are_tables_in_which_losses_are_marked(browser: 
             browser.find_element("id", "delivery-section").screenshot(str(SCREENSHOT.with_name("page-delivery.png")))
         finally:
             browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_failed_or_rolled_back_model_update_is_marked_until_one_succeeds(browser: Any) -> None:
+    def shown() -> tuple[list[str], str, list[str]]:
+        rows = dict(zip(*(each(browser, f"#failures {cell}", "innerText") for cell in ("th", "td")), strict=True))
+        row = [value for title, value in rows.items() if title == "Model update"]
+        return row, text(browser, "degraded"), each(browser, "#failures .bad", "innerText")
+
+    with serving() as page:
+        browser.get(page.url)
+        page.on_result(result(1.0, 0.0, on=False))
+        unfold(browser)
+        wait_with_status(page, lambda: text(browser, "failures") != "", update=UpdateStatus(checked="2026-11-27"))
+        assert shown() == ([], "", [])
+        for problem in (
+            "http://models could not be read (connection refused): check the network",
+            "base 01e12d1af291 was rolled back: it takes <b>16.0 ms per pass",
+        ):
+            wait_with_status(page, lambda problem=problem: problem in shown()[0], update=UpdateStatus(problem=problem))  # type: ignore[misc]
+            assert shown() == ([problem], f"Model update: {problem}", [problem])
+            assert text(browser, "failures-note") == f"model update: {problem}"
+        wait_with_status(page, lambda: shown() == ([], "", []), update=UpdateStatus())
+        assert text(browser, "failures-note") == "none"
 
 
 def test_a_camera_of_one_frame_in_ten_seconds_is_not_called_lost(browser: Any) -> None:

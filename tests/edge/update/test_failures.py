@@ -100,6 +100,7 @@ def test_a_model_that_is_rolled_back_is_heard_of_once_until_a_later_one_is_adopt
         site.repository().add(newer, "base")
         assert machine.update().result == "adopted"
         wait_for(lambda: len(machine.events) > 1)
+        assert not watch.status.problem
     assert [(number, kind) for number, kind, _ in outline(machine.events)] == [(1, PROBLEM), (2, RECOVERED)]
 
 
@@ -135,7 +136,7 @@ def test_a_trial_that_is_interrupted_is_tried_again_and_the_third_time_given_up_
         with machine.run() as watch:
             updater = threading.Thread(target=lambda: reports.append(machine.update()))
             updater.start()
-            wait_for(lambda watch=watch: machine.loaded[-1] == new and watch.status.trial)  # type: ignore[misc]
+            wait_for(lambda watch=watch: machine.loaded[-1] == new and watch.status.trial, 300)  # type: ignore[misc]
         updater.join()
         assert len(reports) == attempt
     assert [report.result for report in reports] == ["interrupted", "interrupted", "given up"]

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -138,6 +140,8 @@ def test_expired_metadata_are_refused_until_they_are_renewed(site: Site, machine
     with machine.run() as watch:
         with pytest.raises(UserError, match=r"have expired .*: its owner must run `fireseg-export publish refresh`"):
             machine.update()
+        checked = fireseg_edge("update", "--check", "--config", machine.path, cwd=machine.folder)
+        assert "have expired" in refused(checked)[0]
         assert_installed_model_runs(machine)
         wait_for(lambda: "have expired" in watch.status.problem)
         site.repository().refresh()
@@ -229,6 +233,35 @@ def test_without_the_table_updates_are_off(tmp_path: Path) -> None:
     (tmp_path / "fireseg.toml").write_text("[model]\n")
     done = fireseg_edge("update", "--config", tmp_path / "fireseg.toml", cwd=tmp_path)
     assert refused(done) == ["model updates are off: set [update] url and root in the configuration"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing an owner needs root")
+def test_another_user_than_that_of_the_run_is_refused_and_leaves_no_file(machine: Machine) -> None:
+    with machine.run():
+        pass
+    os.chown(machine.store.folder / "run.lock", 65534, -1)
+    before = sorted(machine.store.folder.iterdir())
+    for option in (["--check"], ["--rollback"], []):
+        done = fireseg_edge("update", *option, "--config", machine.path, cwd=machine.folder)
+        (error,) = refused(done)
+        assert error.endswith("belongs to a run of another user: run this as the user of the run, nobody")
+    assert sorted(machine.store.folder.iterdir()) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="dropping the rights of root needs root")
+def test_a_folder_with_wrong_permissions_is_one_line(machine: Machine) -> None:
+    folder = machine.store.folder
+    folder.mkdir(parents=True)
+    os.chown(folder, 65534, -1)
+    for mode, message in ((0o755, "could not be written (Permission denied)"), (0o700, "run this as the user of the")):
+        folder.chmod(mode)
+        done = subprocess.run(
+            ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", sys.executable, "-c",
+             "from edge.cli import run; run()", "update", "--check", "--config", machine.path],
+            check=False, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done
+        assert message in done.stderr
 
 
 def test_two_updates_do_not_run_at_once(machine: Machine) -> None:

@@ -141,7 +141,8 @@ class Repository:
             remedy = "try again later, or ask its owner"
             raise UserError(f"{url} sent more than the signed length ({error})", remedy) from error
         except tuf.DownloadError as error:
-            text = one_line(redact(reason_of(error.__cause__ or error)), 120)
+            is_slow = isinstance(error, tuf.SlowRetrievalError)
+            text = str(error) if is_slow else one_line(redact(reason_of(error.__cause__ or error)), 120)
             remedy = "check the network and [update] url; the next call tries again"
             raise UserError(f"{url} could not be read ({text})", remedy) from error
         except tuf.ExpiredMetadataError as error:

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from edge.config import Config
-from edge.errors import UserError, reason_of
+from edge.errors import UserError, one_line, reason_of
 from edge.files import make_folder, read_limited, state_folder, sync_folder, write_durably
 
 CURRENT, PREVIOUS, TRIAL = "current", "previous", "trial"
 MAX_JSON_BYTES = 1 << 16
 FRAMES_WANTED, FRAMES = "frames.wanted", "frames"
+MAX_PROBLEM = 500  # letters
 MAX_ATTEMPTS = 3
 """Trials of one model that may be interrupted, by a power cut or a restart, before it is given up."""
 
@@ -173,7 +174,7 @@ class ModelStore:
 
     def note_check(self, problem: str, **values: str) -> None:
         """Write why the last update failed, for the run; empty if it did not. Raises `UserError` or OSError."""
-        self.write_json("check", self.read_json("check") | {"problem": problem} | values)
+        self.write_json("check", self.read_json("check") | {"problem": one_line(problem, MAX_PROBLEM)} | values)
 
     def check_user(self) -> None:
         """Raise `UserError` unless this is the user of the run: others, such as root, leave files it cannot use."""

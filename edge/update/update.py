@@ -64,15 +64,15 @@ class Report:
         return asdict(self)
 
 
-class RefusedError(UserError):
-    """The published model has failed before, or its owner rolled it back.
+class NotTriedError(UserError):
+    """The published model is not tried: it has failed before, its owner rolled it back, or no run is active.
 
     Args:
-        failure: what people must hear of; empty if the owner rolled it back.
+        failure: what people must hear of; empty for nothing.
     """
 
-    def __init__(self, problem: str, failure: str) -> None:
-        super().__init__(problem, "publish another model, or pass --retry to try it again")
+    def __init__(self, problem: str, remedy: str, failure: str = "") -> None:
+        super().__init__(problem, remedy)
         self.failure = failure
 
 
@@ -110,16 +110,16 @@ class Update:
         Args:
             retry: also try a model that was rolled back.
         """
-        try:
-            with self._exclusive():
+        with self._exclusive():
+            try:
                 report = self._update(retry)
-        except RefusedError as error:
-            self._note(error.failure)
-            raise
-        except UserError as error:
-            self._note(str(error))
-            raise
-        self._note(report.failure)
+            except NotTriedError as error:
+                self._note(error.failure)
+                raise
+            except (UserError, OSError) as error:
+                self._note(str(unwritable(self._store.folder, error) if isinstance(error, OSError) else error))
+                raise
+            self._note(report.failure)
         return report
 
     def check(self) -> Report:
@@ -175,7 +175,7 @@ class Update:
             self._refuse_rolled_back(published.sha256)
         repository.check(published)
         if not self._store.is_locked("run"):
-            raise UserError(
+            raise NotTriedError(
                 "no run is active to try the model", "start one with the same [update] table, then try again"
             )
         if self._store.sha256(TRIAL) != published.sha256:
@@ -206,11 +206,11 @@ class Update:
         last = self._store.read_trial()
         if last is None or last.sha256 != published:
             return
-        model = self._name(published)
+        model, remedy = self._name(published), "publish another model, or pass --retry to try it again"
         if last.outcome is Outcome.BY_HAND:
-            raise RefusedError(f"{model} was {last.outcome}", "")
+            raise NotTriedError(f"{model} was {last.outcome}", remedy)
         if last.has_failed:
-            raise RefusedError(f"{model} was {last.outcome} ({last.problem})", last.line(model))
+            raise NotTriedError(f"{model} was {last.outcome} ({last.problem})", remedy, last.line(model))
 
     def _compare(self, path: Path) -> Comparison:
         """Compare with the model in use, on the frames without an alarm that the run keeps."""

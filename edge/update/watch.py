@@ -170,7 +170,7 @@ class ModelWatch(Sink):
             elif self._store.sha256(TRIAL) == trial.sha256:
                 self._store.remove(TRIAL)
             last = self._store.read_trial()
-            if last is None or last.sha256 == trial.sha256:  # otherwise the next one waits already
+            if last is None or (last.sha256 == trial.sha256 and last.outcome in PENDING):  # or the updater was faster
                 self._store.write_trial(trial)
             if is_adopted:
                 self._store.note_check("")
@@ -196,7 +196,7 @@ class ModelWatch(Sink):
         problem = str(check.get("problem") or "")
         if last and last.has_failed:
             problem = last.line(f"{self._name} {last.sha256[:12]}")
-        elif last and last.outcome in PENDING:  # the earlier problem stays until there is a verdict
+        elif self._trial or self._store.sha256(TRIAL) not in ("", self._ignored):  # the earlier problem stays
             self.status = replace(self.status, trial=bool(self._trial))
             return
         elif problem and problem != self.status.problem:

@@ -198,7 +198,7 @@ def test_a_model_for_a_newer_version_is_not_downloaded(site: Site, machine: Mach
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('url = "http://127.0.0.1:9"', r"could not be read \(connection refused\): check the network"),
+        ('url = "http://127.0.0.1:9"', r"could not be read \(Connection refused\): check the network"),
         ('url = "http://nowhere.invalid"', "could not be read .*: check the network"),
         ('model = "other"', r"has no model other: check \[update\] model"),
         ('root = "missing.json"', r"missing\.json\": expected an existing file"),
@@ -226,6 +226,7 @@ def test_without_a_run_nothing_is_changed(site: Site, machine: Machine, newer: P
     publish(site, newer)
     with pytest.raises(UserError, match="no run is active to try the model: start one"):
         machine.update()
+    assert machine.store.read_json("check")["problem"] == "", "the next run has nothing to tell"
     assert not machine.store.sha256(TRIAL)
 
 
@@ -246,6 +247,7 @@ def test_another_user_than_that_of_the_run_is_refused_and_leaves_no_file(machine
         (error,) = refused(done)
         assert error.endswith("belongs to a run of another user: run this as the user of the run, nobody")
     assert sorted(machine.store.folder.iterdir()) == before
+    assert not machine.store.read_json("check")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="dropping the rights of root needs root")
@@ -267,6 +269,7 @@ def test_a_folder_with_wrong_permissions_is_one_line(machine: Machine) -> None:
 def test_two_updates_do_not_run_at_once(machine: Machine) -> None:
     with machine.store.lock("update", owner="x"), pytest.raises(UserError, match="another `fireseg-edge update` uses"):
         Update(machine.config).run()
+    assert not machine.store.read_json("check"), "the other one says how it went"
 
 
 def test_a_run_that_stops_ends_its_trial_and_the_next_update_tries_again(

@@ -94,8 +94,8 @@ def test_the_saved_model_is_the_average_of_the_start_and_the_trained_network(who
     assert changed
 
 
-def test_an_average_needs_a_start_and_a_fine_tuning_of_the_whole_network(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="start_weight needs a fine-tuning of the whole network: set frozen_epochs to 0"):
+def test_an_average_needs_a_fine_tuning_of_the_whole_network(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="start_weight needs a fine-tuning of the whole network: set frozen_epochs"):
         train(tmp_path, replace(TINY, start_weight=0.5))
 
 

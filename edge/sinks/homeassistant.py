@@ -88,13 +88,14 @@ def discovery(
     }
     entities.append(("sensor", "last_drill", drill | {"availability": online}))
     if has_updates:
+        update = "(value_json['update'] or {})"  # `value_json.update` is a method in Jinja
         failed = {
             "name": "Model update problem",
             "device_class": "problem",
             "entity_category": "diagnostic",
-            "value_template": "{{ 'ON' if (value_json.update or {}).problem else 'OFF' }}",
+            "value_template": f"{{{{ 'ON' if {update}.problem else 'OFF' }}}}",
             "json_attributes_topic": f"{base}/state",
-            "json_attributes_template": "{{ (value_json.update or {}) | tojson }}",
+            "json_attributes_template": f"{{{{ {update} | tojson }}}}",
         }
         entities.append(("binary_sensor", "update_problem", failed | {"availability": online}))
     from_state = {"state_topic": f"{base}/state", "expire_after": EXPIRE_AFTER_S}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from edge.messages import WHOLE_FRAME, CameraProblem, Silence
-from edge.run_status import DrillStatus
+from edge.run_status import DrillStatus, UpdateStatus
 from edge.sinks.homeassistant import discovery
 from edge.sinks.mqtt import _state
 from tests.support.factories import MODEL_HASH, NOON, result, run_status
@@ -63,14 +63,15 @@ def rendered() -> dict[str, dict[str, list[str]]]:
     fire = replace(result(1.0, 0.25, on=True), shares=dict.fromkeys(ZONES, 0.25), alarms=dict.fromkeys(ZONES, True))
     status, drill = run_status(), DrillStatus(False, "stove", "", passed=True, last_passed=NOON.isoformat())
     bare = replace(status, machine=replace(status.machine, temperature_c=None))
+    slow = UpdateStatus(problem="it is slow")
     states: list[dict[str, Any]] = [
         _state(fire, replace(status, drill=drill)),
         _state(replace(fire, camera_problem=CameraProblem.FROZEN), bare),
-        _state(replace(fire, silences={"stove": Silence.DISARMED}), status),
+        _state(replace(fire, silences={"stove": Silence.DISARMED}), replace(status, update=slow)),
     ]
     messages = discovery(
         "homeassistant", "fireseg/kitchen", "kitchen", ZONES,
-        version="1", model_sha256=MODEL_HASH, snapshots=True, has_commands=True,
+        version="1", model_sha256=MODEL_HASH, snapshots=True, has_commands=True, has_updates=True,
     )  # fmt: skip
     given = json.dumps({"messages": messages, "states": [json.dumps(state) for state in states]})
     done = subprocess.run(
@@ -81,7 +82,7 @@ def rendered() -> dict[str, dict[str, list[str]]]:
 
 
 def test_home_assistants_schemas_take_every_entity_with_all_its_keys(rendered: dict[str, dict[str, list[str]]]) -> None:
-    assert len(rendered) == 2 * len(ZONES) + 6 + 1 + 4
+    assert len(rendered) == 2 * len(ZONES) + 7 + 1 + 4
 
 
 def test_home_assistants_templates_render_states_as_they_are_published(
@@ -94,8 +95,11 @@ def test_home_assistants_templates_render_states_as_they_are_published(
     assert values["camera_problem"] == ["OFF", "ON", "OFF"]
     assert values["temperature"] == ["55.0", "None", "55.0"]  # "None" is unknown
     assert values["last_drill"] == [NOON.isoformat(), "None", "None"]
+    assert values["update_problem"] == ["OFF", "OFF", "ON"]
     assert values["armed"] == ["ON", "ON", "ON"]
     assert not [name for name, templates in rendered.items() if "ERROR" in str(templates)]
     attributes = rendered["fire_stove"]["json_attributes_template"]
     assert [json.loads(text)["silence"] for text in attributes] == [None, None, "disarmed"]
+    attributes_of_update = rendered["update_problem"]["json_attributes_template"]
+    assert [json.loads(text).get("problem") for text in attributes_of_update] == [None, None, "it is slow"]
     assert [json.loads(text)["picture_current"] for text in attributes] == [True, False, True]

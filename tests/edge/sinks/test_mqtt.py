@@ -78,7 +78,7 @@ def test_a_failed_update_is_a_problem_in_home_assistant_and_an_event(broker: Bro
     topic = "homeassistant/binary_sensor/fireseg_kitchen/update_problem/config"
     sensor = entities("frame")[topic]
     assert (sensor["device_class"], sensor["state_topic"]) == ("problem", f"{BASE}/state")
-    assert "(value_json.update or {}).problem" in str(sensor["value_template"])
+    assert "(value_json['update'] or {}).problem" in str(sensor["value_template"])
     reason = "base 01e12d1af291 was rolled back: it is slow"
     with listening(broker) as listener, publishing(kitchen(broker.port), tmp_path / "outbox") as sink:
         sink.on_result(result(0, 0.0, on=False))

@@ -114,7 +114,7 @@ def test_home_assistant_gets_a_switch_and_buttons_and_its_sensor_respects_a_snoo
     def entities(*, has_commands: bool) -> dict[str, Any]:
         messages = discovery(
             "ha", BASE, "kitchen", ["stove"],
-            version="1", model_sha256="", snapshots=False, has_commands=has_commands,
+            version="1", model_sha256="", snapshots=False, has_commands=has_commands, has_updates=False,
         )  # fmt: skip
         return {topic.split("/")[-2]: json.loads(payload) for topic, payload in messages}
 

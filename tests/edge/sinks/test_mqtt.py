@@ -29,11 +29,11 @@ from tests.support.mqtt_fixtures import BASE, fire, kitchen, listening, publish_
 from tests.support.waiting import TIMEOUT_S, wait_for
 
 
-def entities(*zones: str) -> dict[str, dict[str, object]]:
+def entities(*zones: str, has_updates: bool = True) -> dict[str, dict[str, object]]:
     """Discovery messages by topic."""
     messages = discovery(
         "homeassistant", BASE, "kitchen", zones,
-        version="1", model_sha256=MODEL_HASH, snapshots=True, has_commands=True, has_updates=True,
+        version="1", model_sha256=MODEL_HASH, snapshots=True, has_commands=True, has_updates=has_updates,
     )  # fmt: skip
     return {topic: json.loads(payload) for topic, payload in messages}
 
@@ -141,7 +141,7 @@ def test_a_camera_with_a_low_rate_is_online_between_its_results(broker: Broker, 
 
 @pytest.mark.slow
 def test_discovery_is_published_again_after_a_restart_of_home_assistant(broker: Broker, tmp_path: Path) -> None:
-    count = len(entities("frame"))
+    count = len(entities("frame", has_updates=False))
     section, options = kitchen(broker.port), {"actions": Actions()}
     with listening(broker) as listener, publishing(section, tmp_path / "outbox", **options) as sink:
         sink.on_result(result(0, 0.0, on=False))

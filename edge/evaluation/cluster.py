@@ -28,7 +28,7 @@ from edge.files import printable, sha256
 
 Done = TypeVar("Done")
 
-CONNECT_S = 10.0
+CONNECT_S = 30.0  # a busy scheduler needs some
 PACKAGES = ("numpy", "opencv-python-headless", "ai-edge-litert", "distributed")
 """Their versions may change a score, or what is sent."""
 
@@ -59,7 +59,7 @@ def run_on_cluster(
     paths = [each.path for each in recordings]
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
-        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+        client = Client(address, timeout=CONNECT_S)  # the default, which `as_completed` needs
     except Exception as error:  # an address, network or protocol: Dask has no common class
         problem = f"no scheduler answers at {one_line(address)} ({one_line(reason_of(error))})"
         raise UserError(problem, "start `dask scheduler`, and pass its address, such as tcp://10.0.0.5:8786") from error

@@ -34,7 +34,8 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     distributed = pytest.importorskip("distributed", reason="needs distributed: pip install '.[dask]'")
     import dask
 
-    with dask.config.set(PATIENT), contextlib.ExitStack() as stack:
+    with dask.config.set(PATIENT), pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        patch.setattr("edge.evaluation.cluster.CONNECT_S", 600.0)
         with contextlib.chdir(tmp_path_factory.mktemp("workers")):
             cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
             address: str = stack.enter_context(cluster).scheduler_address

@@ -65,7 +65,8 @@ def run_on_cluster(
         raise UserError(problem, "start `dask scheduler`, and pass its address, such as tcp://10.0.0.5:8786") from error
     with client:
         try:
-            check_workers(client.run(description, model, paths), description(model, paths))
+            described = client.run(description, model, paths, on_error="return")
+            check_workers(described, description(model, paths))
             futures = client.map(partial(_on_worker, work, model), recordings, pure=False)
             for _ in as_completed(futures):  # callbacks of futures may run after `gather`
                 on_done()
@@ -76,9 +77,6 @@ def run_on_cluster(
             raise UserError(problem, "their memory may be short; start them with fewer threads") from error
         except (CancelledError, CommClosedError) as error:
             raise UserError(f"the scheduler at {one_line(address)} is gone", "start it, and try again") from error
-        except ImportError as error:
-            problem = f"a worker has no package {error.name or one_line(str(error))}"
-            raise UserError(problem, f"install fireseg-edge[dask] {__version__} on each") from error
 
 
 def description(model: Path, paths: Sequence[Path]) -> dict[str, str]:
@@ -101,16 +99,25 @@ def _state(path: Path) -> str:
         return f"unreadable ({reason_of(error)})"
 
 
-def check_workers(workers: Mapping[str, Mapping[str, str]], own: Mapping[str, str]) -> None:
-    """Raise `UserError` if there are no workers, or for what differs between one and this machine."""
+def check_workers(workers: Mapping[str, Mapping[str, str] | BaseException], own: Mapping[str, str]) -> None:
+    """Raise `UserError` if there are no workers, or for each difference of one from this machine.
+
+    Args:
+        workers: the description of each by its address, or why it has none.
+    """
     if not workers:
         raise UserError("the scheduler has no workers", "start some with `dask worker ADDRESS --nthreads 1`")
-    errors = [
-        f"on {worker}, {name} is {theirs.get(name, 'missing')}: expected {expected}, as on this machine"
-        for worker, theirs in workers.items()
-        for name, expected in own.items()
-        if theirs.get(name) != expected
-    ]
+    errors: list[str] = []
+    for worker, theirs in workers.items():
+        if isinstance(theirs, BaseException):
+            problem = f"{worker} does not run fireseg-edge ({one_line(str(theirs))})"
+            errors.append(f"{problem}: install fireseg-edge[dask] {__version__} there")
+            continue
+        errors += (
+            f"on {worker}, {name} is {theirs.get(name, 'missing')}: expected {expected}, as on this machine"
+            for name, expected in own.items()
+            if theirs.get(name) != expected
+        )
     if errors:
         raise UserErrors(errors)
 

@@ -62,6 +62,10 @@ def evaluate_command(
         int | None, typer.Option(min=1, help="For --sensitivity, use this many recordings; all by default.")
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(help="Use the workers of this Dask scheduler, such as tcp://10.0.0.5:8786, instead of --jobs."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score the detector on recordings: alarms, delays and false alarms.
@@ -70,14 +74,16 @@ def evaluate_command(
     that cannot be read are named at the end; the exit code is then 2.
     """
     listed = read_recordings(recordings)
-    check_options(sensitivity=sensitivity, other=bool(ablate or report), detail=bool(flame or scenes))
+    check_options(sensitivity=sensitivity, other=bool(ablate or report or dask), detail=bool(flame or scenes))
+    if dask and jobs:
+        raise UserError("--jobs does nothing with --dask", "leave one of them out")
     if report:
         check_stems(listed)
     variants: dict[str, Overrides] = {ALL_RULES: {}, **(ABLATIONS if ablate else {})}
     configs = {name: load_config(config, {"model": {"path": model}, **changes}) for name, changes in variants.items()}
     chosen = configs[ALL_RULES]
     load_segmenter(chosen.model.path, threads=1)  # refuses a wrong model before the work begins
-    plan = Plan(configs, tuple(dict.fromkeys(fps or STANDARD_FPS)), report and make_folder(report), passes)
+    plan = Plan(configs, tuple(dict.fromkeys(fps or STANDARD_FPS)), report and make_folder(report).absolute(), passes)
     file, jobs = chosen.model.file, jobs or cores_for(None)
     result: Evaluation | Sensitivity
     with progress_bars() as on_step:
@@ -87,7 +93,7 @@ def evaluate_command(
                 jobs=jobs, on_step=on_step,
             )  # fmt: skip
         else:
-            result = evaluate(listed, file, plan, jobs=jobs, on_step=on_step)
+            result = evaluate(listed, file, plan, jobs=jobs, dask=dask, on_step=on_step)
     if result.errors and not (result.scenes if isinstance(result, Sensitivity) else result.replayed):
         raise UserErrors(result.errors)  # nothing to show
     if isinstance(result, Sensitivity):
@@ -101,7 +107,7 @@ def evaluate_command(
 def check_options(*, sensitivity: bool, other: bool, detail: bool) -> None:
     """Raise `UserError` for options that would do nothing."""
     if sensitivity and other:
-        raise UserError("--sensitivity does not go with --ablate and --report", "run it by itself")
+        raise UserError("--sensitivity does not go with --ablate, --report and --dask", "run it by itself")
     if detail and not sensitivity:
         raise UserError("--flame and --scenes are for --sensitivity", "add --sensitivity")
 

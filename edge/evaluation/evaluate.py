@@ -11,6 +11,7 @@ from pathlib import Path
 from edge.config import Config, Overrides
 from edge.console import OnStep, no_steps
 from edge.errors import UserError
+from edge.evaluation.cluster import run_on_cluster
 from edge.evaluation.jobs import run_tasks
 from edge.evaluation.recordings import Label, Recording
 from edge.evaluation.replay import PASSES_PER_FRAME, Frames, MemoSegmenter, Run, read_frames, replay
@@ -87,11 +88,21 @@ def evaluate(
     plan: Plan,
     *,
     jobs: int = 1,
+    dask: str | None = None,
     on_step: OnStep = no_steps,
 ) -> Evaluation:
-    """Return the outcomes of all recordings. Those that cannot be read become errors."""
+    """Return the outcomes of all recordings. Those that cannot be read become errors.
+
+    Args:
+        jobs: number of processes.
+        dask: address of a Dask scheduler, whose workers replay the recordings instead.
+    """
     on_done = on_step("evaluating", len(recordings))
-    results = run_tasks(partial(replay_recording, plan=plan), recordings, model, jobs=jobs, on_done=on_done)
+    work = partial(replay_recording, plan=plan)
+    if dask:
+        results = run_on_cluster(work, recordings, model, dask, on_done=on_done)
+    else:
+        results = run_tasks(work, recordings, model, jobs=jobs, on_done=on_done)
     errors = [line for result in results if isinstance(result, UserError) for line in result.lines]
     return Evaluation(plan, [result for result in results if isinstance(result, Replayed)], errors)
 

@@ -45,7 +45,7 @@ def run_tasks(
         segmenter = load_model(model)
         results: list[Done | UserError] = []
         for task in tasks:
-            results.append(_attempt(work, segmenter, task))
+            results.append(attempt(work, segmenter, task))
             on_done()
         return results
     # Spawned: a fork would copy the locks of the threads that draw the progress bar.
@@ -101,10 +101,11 @@ def _end_with_parent() -> None:
 
 def _in_worker(work: Callable[[MemoSegmenter, Task], Done], task: Task) -> Done | UserError:
     assert _segmenter is not None
-    return _attempt(work, _segmenter, task)
+    return attempt(work, _segmenter, task)
 
 
-def _attempt(work: Callable[[MemoSegmenter, Task], Done], segmenter: MemoSegmenter, task: Task) -> Done | UserError:
+def attempt(work: Callable[[MemoSegmenter, Task], Done], segmenter: MemoSegmenter, task: Task) -> Done | UserError:
+    """Return the result of a task, or the `UserError` that it raised."""
     try:
         return work(segmenter, task)
     except UserError as error:

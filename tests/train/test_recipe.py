@@ -40,7 +40,7 @@ def test_without_flags_the_defaults_are_the_recipes() -> None:
     assert Recipe().model == UNetConfig()
 
 
-@pytest.mark.parametrize(("name", "width"), [("base", 1.0), ("small", 0.35), ("adapt", 1.0)])
+@pytest.mark.parametrize(("name", "width"), [("base", 1.0), ("small", 0.35), ("finetune", 1.0), ("adapt", 1.0)])
 def test_shipped_recipes_set_every_field_and_are_found_by_name(name: str, width: float) -> None:
     settings = read_recipe(name)
     keys = {field.name.replace("_", "-") for field in fields(Recipe)}
@@ -100,7 +100,7 @@ def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 def test_a_missing_recipe_is_refused_with_the_shipped_ones(tmp_path: Path) -> None:
     for name in ("bass", str(tmp_path / "mine.toml")):
-        with pytest.raises(UserError, match=r"does not exist: expected a \.toml file, or one of adapt, base, small"):
+        with pytest.raises(UserError, match=r"does not exist: expected a \.toml file, or one of adapt, base, finetune, small"):
             read_recipe(name)
 
 

@@ -28,7 +28,7 @@ def fit_command(
         typer.Option(
             is_eager=True,
             callback=options.take_recipe,
-            help="base, small, adapt (fine-tunes), or a TOML file of the flags below. Command-line flags override it.",
+            help="base, small; finetune, adapt (with --start); or a TOML file of the flags below. Command-line flags override it.",
         ),
     ] = None,
     start: Annotated[
@@ -58,8 +58,8 @@ def fit_command(
 
     distribution = data_parallel(plan.batch_size) if distribute else None
     check_out(out, resume=resume)
-    if recipe == "adapt" and start is None:
-        raise UserError("recipe adapt fine-tunes a trained model", "pass it as --start")
+    if recipe in ("adapt", "finetune") and start is None:
+        raise UserError(f"recipe {recipe} fine-tunes a trained model", "pass it as --start")
     if plan.start_weight and start is None:
         raise UserError("--start-weight averages with a trained model", "pass it as --start")
     if start and start.resolve().parent == out.resolve():

@@ -136,7 +136,7 @@ def test_if_no_recording_is_readable_nothing_is_scored(tmp_path: Path, option: t
         (("gone",), "gone does not exist: expected a CSV of recordings, a folder or a video"),
         (("room.avi", "--sensitivity"), "there is no recording without fire to lay flames over"),
         (("room.avi", "--flame", "x.mp4"), "--flame and --scenes are for --sensitivity: add --sensitivity"),
-        (("events.csv", "--sensitivity", "--ablate"), "--sensitivity does not go with --ablate and --report"),
+        (("events.csv", "--sensitivity", "--ablate"), "--sensitivity does not go with --ablate, --report and --dask"),
         (("events.csv", "--sensitivity", "--flame", "gone.mp4"), "gone.mp4 could not be read"),
         (("events.csv", "--config", "gone.toml"), "configuration gone.toml could not be read"),
         (("events.csv", "--report", "events.csv/x"), "events.csv/x could not be written"),

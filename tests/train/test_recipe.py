@@ -100,7 +100,7 @@ def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 def test_a_missing_recipe_is_refused_with_the_shipped_ones(tmp_path: Path) -> None:
     for name in ("bass", str(tmp_path / "mine.toml")):
-        with pytest.raises(UserError, match=r"does not exist: expected a \.toml file, or one of adapt, base, finetune, small"):
+        with pytest.raises(UserError, match=r"does not exist: expected a \.toml file, or one of adapt, base, fine"):
             read_recipe(name)
 
 

@@ -28,7 +28,8 @@ def fit_command(
         typer.Option(
             is_eager=True,
             callback=options.take_recipe,
-            help="base, small; finetune, adapt (with --start); or a TOML file of the flags below. Command-line flags override it.",
+            help="base, small, finetune or adapt (the last two fine-tune), or a TOML file of the flags below. "
+            "Command-line flags override it.",
         ),
     ] = None,
     start: Annotated[

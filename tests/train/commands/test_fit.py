@@ -161,7 +161,10 @@ def test_fit_refuses_to_train_on_a_test_image(here: Here, synthetic_dir: Path, n
         (("--recipe", "adapt"), "recipe adapt fine-tunes a trained model: pass it as --start"),
         (("--recipe", "finetune"), "recipe finetune fine-tunes a trained model: pass it as --start"),
         (("--start-weight", "0.5"), "--start-weight averages with a trained model: pass it as --start"),
-        (("--recipe", "large"), "recipe large does not exist: expected a .toml file, or one of adapt, base, finetune, small"),
+        (
+            ("--recipe", "large"),
+            "recipe large does not exist: expected a .toml file, or one of adapt, base, fine",
+        ),
     ],
 )
 def test_fit_refuses_what_cannot_be_trained_in_one_line(

@@ -90,8 +90,8 @@ release: build/release/.installed  ## Make a release in dist/: wheel, source arc
 dashboard: build/dashboard/.installed  ## Build Grafana's dashboard of a fleet again: deploy/fleet/dashboard.json
 	@build/dashboard/bin/python deploy/fleet/make_dashboard.py
 
-deb: .venv/.dev  ## Build the Debian package in dist/ (ARCH=arm64|amd64 SUITE=trixie|bookworm)
-	@$(BIN)/python -m release.debian --arch $(or $(ARCH),arm64) --suite $(or $(SUITE),trixie) $(ARGS)
+deb: dist .venv/.bench  ## Build the Debian package in dist/ (ARCH=arm64|amd64 SUITE=trixie|bookworm)
+	@$(BIN)/python -m release.debian --wheel "$$(ls -t dist/*.whl | head -1)" --arch $(or $(ARCH),arm64) --suite $(or $(SUITE),trixie) $(ARGS)
 
 apt-repo:  ## Sign dist/*.deb as an apt repository in dist/apt (APT_KEY=, a key of your GnuPG)
 	@deploy/debian/repository.sh

@@ -15,7 +15,7 @@ PACKAGES = ("backports-strenum", "flatbuffers", "ml-dtypes", "protobuf", "tqdm")
 
 FILES = (
     "*/tests/*", "*/test_data/*", "numpy/_core/_*_tests.*",
-    "*.pyi", "*.pyx", "*.pxd", "*.h", "*.a",
+    "*.pyi", "*.pyx", "*.pxd", "*.h", "*.a", "*.sh", "*/.gitignore",
     "numpy/f2py/*", "numpy/distutils/*",  # build Fortran and C
     "cv2/data/*.xml",  # trained face detectors
     "pygments/lexers/[!_]*.py", "pygments/lexers/_*_builtins.py", "pygments/styles/[!_]*.py",  # colour source code

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 
 from edge.errors import UserError
+from edge.host.heap import keep_freed_memory
 from edge.quiet import quiet
 
 
@@ -29,6 +30,7 @@ def load_keras_backend(*, needs_tensorflow: bool = False, prepare: Callable[[], 
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if needs_tensorflow and backend != "tensorflow":
         raise UserError(f"KERAS_BACKEND is {backend}, but TFLite's converter needs tensorflow", "unset KERAS_BACKEND")
+    keep_freed_memory()  # before TensorFlow starts its threads
     with quiet():
         try:
             load_modules("keras", "matplotlib", *(["tensorflow"] if needs_tensorflow else []))

@@ -11,6 +11,7 @@ import csv
 import json
 import math
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ BEST_FILE = "best.keras"
 MONITOR = "val_loss"
 
 Row = dict[str, Any]
+Average = Callable[[keras.Model], keras.Model]
 
 
 @dataclass
@@ -115,9 +117,10 @@ def fit(
     validation_batches = Batches(validation, recipe.batch_size, devices=devices) if len(validation) else None
     keras.utils.set_random_seed(recipe.seed)  # the network's weights are the first to draw
     with distribution.scope() if distribution else nullcontext():
+        average = _averaging_with(start, recipe.start_weight)
         if state.last:  # killed after the state was written, possibly before the best model was
-            _update_best(_load(out / state.last, compiled=False), state, out)
-        _run_phases(recipe, state, batches, validation_batches, out, start, verbose)
+            _update_best(_load(out / state.last, compiled=False), state, out, average)
+        _run_phases(recipe, state, batches, validation_batches, out, start, average, verbose)
     return _load(out / BEST_FILE, compiled=False)
 
 
@@ -128,6 +131,7 @@ def _run_phases(
     validation: Batches | None,
     out: Path,
     start: Path | None,
+    average: Average,
     verbose: int,
 ) -> None:
     """Train what is left of each phase."""
@@ -153,7 +157,7 @@ def _run_phases(
             validation_data=validation,
             initial_epoch=epochs_done,
             epochs=epochs_done - len(rows) + phase.epochs,
-            callbacks=[_Checkpoint(state, phase, batches, out)],
+            callbacks=[_Checkpoint(state, phase, batches, out, average)],
             shuffle=False,  # `Batches` shuffles; Keras' shuffling could not be resumed
             verbose=verbose,
         )
@@ -220,9 +224,9 @@ def _open_run(recipe: Recipe, out: Path, data_sha256: str, start: Path | None, r
 class _Checkpoint(keras.callbacks.Callback):
     """Save the run after every epoch, and end a phase that has stopped improving."""
 
-    def __init__(self, state: TrainingState, phase: Phase, batches: Batches, out: Path) -> None:
+    def __init__(self, state: TrainingState, phase: Phase, batches: Batches, out: Path, average: Average) -> None:
         super().__init__()
-        self.state, self.phase, self.batches, self.out = state, phase, batches, out
+        self.state, self.phase, self.batches, self.out, self.average = state, phase, batches, out, average
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.batches.start_epoch(epoch)
@@ -240,7 +244,7 @@ class _Checkpoint(keras.callbacks.Callback):
         self.state.history.append(row)
         self.state.last = last
         write_json(self.out / STATE_FILE, asdict(self.state))
-        _update_best(self.model, self.state, self.out)
+        _update_best(self.model, self.state, self.out, self.average)
         if previous and previous != last:
             (self.out / previous).unlink(missing_ok=True)
         _write_history(self.state.history, self.out / "history.csv")
@@ -248,12 +252,30 @@ class _Checkpoint(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def _update_best(model: keras.Model, state: TrainingState, out: Path) -> None:
+def _averaging_with(start: Path | None, weight: float) -> Average:
+    """Return what replaces a network's weights by their mean with those of `start`, weighted by `weight`.
+
+    The mean keeps more of what `start` can do than the trained network, and most of what that learnt
+    (WiSE-FT: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+    """
+    if start is None or not weight:
+        return lambda model: model
+    initial = load_keras(start).get_weights()
+
+    def average(model: keras.Model) -> keras.Model:
+        trained = model.get_weights()
+        model.set_weights([weight * old + (1 - weight) * new for old, new in zip(initial, trained, strict=True)])
+        return model
+
+    return average
+
+
+def _update_best(model: keras.Model, state: TrainingState, out: Path, average: Average) -> None:
     """Save the last epoch's `model` as the best one if it is; after the state, which must know every saved epoch."""
     if not state.history or stalled_epochs(state.history) or state.best_epoch == state.history[-1]["epoch"]:
         return
     with replacing(out / BEST_FILE) as temporary:
-        unfuse_batchnorm(model).save(temporary)
+        average(unfuse_batchnorm(model)).save(temporary)
         deflate(temporary)
     state.best_epoch = state.history[-1]["epoch"]
     write_json(out / STATE_FILE, asdict(state))

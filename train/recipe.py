@@ -68,6 +68,9 @@ class Recipe:
     negative_weight: float = field(
         0.0, "Weight of the hardest pixels of images without fire in the loss; 0 for none.", low=0, high=10
     )
+    start_weight: float = field(
+        0.0, "Weight of --start in the average with the trained network that is saved; 0 for none.", low=0, high=0.9
+    )
     mixed_precision: bool = field(False, "Compute in bfloat16, for GPUs; weights stay float32.")
     seed: int = field(0, "Seed of weights, order, augmentation and validation videos.", low=0, high=2**32 - 1)
 
@@ -104,6 +107,9 @@ class Recipe:
         self.model.check()
         if not self.frozen_epochs + self.finetune_epochs:
             raise UserError("frozen_epochs and finetune_epochs are both 0", "expected 1 or more in all")
+        if self.start_weight and self.frozen_epochs:
+            # Fine-tuning would go on from the average, and the average would be averaged.
+            raise UserError("start_weight needs a fine-tuning of the whole network", "set frozen_epochs to 0")
 
 
 FIELDS = {entry.name: entry for entry in fields(Recipe)}

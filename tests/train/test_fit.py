@@ -83,6 +83,22 @@ def test_a_run_begins_from_the_weights_of_another_model(whole_run: Path, tmp_pat
     assert read_state(tmp_path).start_sha256 == sha256(whole_run / "best.keras")
 
 
+def test_the_saved_model_is_the_average_of_the_start_and_the_trained_network(whole_run: Path, tmp_path: Path) -> None:
+    recipe = replace(TINY, frozen_epochs=0, finetune_epochs=2, validation=0.0, start_weight=0.75)
+    train(tmp_path, recipe, start=whole_run / "best.keras", validation=NO_IMAGES)
+    names = (whole_run, "best.keras"), (tmp_path, str(read_state(tmp_path).last)), (tmp_path, "best.keras")
+    changed = 0
+    for start, trained, saved in zip(*(weights(*name) for name in names), strict=False):
+        assert np.allclose(saved, 0.75 * start + 0.25 * trained, atol=1e-6)
+        changed += not np.allclose(start, trained, atol=1e-4)
+    assert changed
+
+
+def test_an_average_needs_a_fine_tuning_of_the_whole_network(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="start_weight needs a fine-tuning of the whole network: set frozen_epochs"):
+        train(tmp_path, replace(TINY, start_weight=0.5))
+
+
 def test_a_run_does_not_begin_from_another_network(tmp_path: Path) -> None:
     keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(1, 1)]).save(tmp_path / "other.keras")
     with pytest.raises(UserError, match=r"other.keras is another network than that of width 0.35: pass the --width"):

@@ -84,7 +84,7 @@ MOMENTS: dict[str, tuple[str, Callable[..., bool], int | None]] = {
     ),
     "after the state, before the best model": (
         "_update_best",
-        lambda model, state, out: not stalled_epochs(state.history),
+        lambda model, state, out, average: not stalled_epochs(state.history),
         None,
     ),
     "after the best model, before its epoch is in the state": (

@@ -60,6 +60,8 @@ def fit_command(
     check_out(out, resume=resume)
     if recipe == "adapt" and start is None:
         raise UserError("recipe adapt fine-tunes a trained model", "pass it as --start")
+    if plan.start_weight and start is None:
+        raise UserError("--start-weight averages with a trained model", "pass it as --start")
     if start and start.resolve().parent == out.resolve():
         raise UserError(f"--start {start} lies in --out, which this run overwrites", "pass another --out")
     if start:

@@ -78,7 +78,7 @@ homeassistant: .venv/bin/python  ## Collect the Home Assistant app in build/home
 	@echo "build/homeassistant is an app repository; its folder fireseg_edge is a local app"
 
 dist: build/release/.installed  ## Build wheel and source archive into dist/, the same bytes from the same commit
-	@release/build.sh dist
+	@PYTHON=build/release/bin/python release/build.sh dist
 
 wheelhouse: dist  ## Collect all wheels for a machine without a network (DEBIAN=trixie|bookworm ARCH=aarch64|x86_64 TARGET_PYTHON=)
 	@build/release/bin/python -m release.wheelhouse $(if $(ARCH),--arch "$(ARCH)") $(if $(DEBIAN),--debian "$(DEBIAN)") \

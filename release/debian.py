@@ -174,7 +174,6 @@ def install_packages(package: Package, wheel: Path, work: Path) -> None:
         "--target", str(site), "--python-version", package.target.python,
         *(f"--platform={platform}" for platform in package.target.platforms),
     )  # fmt: skip
-    shutil.rmtree(site / "bin")  # the programs that pip made name this machine's Python
     remove_unused(site)
     python = package.target.python
     settings = f"home = /usr/bin\ninclude-system-site-packages = true\nversion = {python}\n"

@@ -14,6 +14,7 @@ PACKAGES = ("backports-strenum", "flatbuffers", "ml-dtypes", "protobuf", "tqdm")
 """LiteRT requires them for its converter and compilers."""
 
 FILES = (
+    "bin/*",  # the programs that pip made: they name this machine's Python
     "*/tests/*", "*/test_data/*", "numpy/_core/_*_tests.*",
     "*.pyi", "*.pyx", "*.pxd", "*.h", "*.a", "*.sh", "*/.gitignore",
     "numpy/f2py/*", "numpy/distutils/*",  # build Fortran and C

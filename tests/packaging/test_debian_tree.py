@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from release.debian import ARCHITECTURES
-from release.unused import remove_unused
 from release.wheels import DEBIAN
 from tests.packaging.conftest import checked
 from tests.packaging.test_wheel import *  # noqa: F403
@@ -44,7 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(site: Path) -> Iterator[Path]:
+def installed(site: Path) -> Iterator[Path]:  # type: ignore[no-redef]
     """The folder of its programs; they name the Python of this folder instead of that in /opt."""
     programs = site.parents[2] / "bin"
     program = programs / "fireseg-edge"
@@ -83,16 +82,3 @@ def test_the_lists_of_files_name_those_that_are_there(installed: Path, site: Pat
     for record in site.glob("*.dist-info/RECORD"):
         for path, *_ in csv.reader(record.read_text().splitlines()):
             assert (site / path).exists(), f"{record}: {path}"
-
-
-def test_what_no_command_uses_is_removed_with_its_folder_and_its_line(tmp_path: Path) -> None:
-    record = "numpy/core.py,,\nnumpy/tests/test_core.py,,\nnumpy/core.pyi,,\nnumpy-1.dist-info/RECORD,,\n"
-    for line in record.splitlines():
-        path = tmp_path / line.partition(",")[0]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(record)
-    remove_unused(tmp_path)
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
-        "numpy", "numpy-1.dist-info", "numpy-1.dist-info/RECORD", "numpy/core.py",
-    ]  # fmt: skip
-    assert (tmp_path / "numpy-1.dist-info/RECORD").read_text() == "numpy/core.py,,\nnumpy-1.dist-info/RECORD,,\n"

@@ -42,8 +42,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next((tree / "opt/fireseg-edge").glob("lib/*/site-packages"))
 
 
-@pytest.fixture(scope="module")
-def installed(site: Path) -> Iterator[Path]:  # type: ignore[no-redef]
+@pytest.fixture(scope="module")  # type: ignore[no-redef]
+def installed(site: Path) -> Iterator[Path]:
     """The folder of its programs; they name the Python of this folder instead of that in /opt."""
     programs = site.parents[2] / "bin"
     program = programs / "fireseg-edge"

@@ -78,7 +78,7 @@ homeassistant: .venv/bin/python  ## Collect the Home Assistant app in build/home
 	@echo "build/homeassistant is an app repository; its folder fireseg_edge is a local app"
 
 dist: build/release/.installed  ## Build wheel and source archive into dist/, the same bytes from the same commit
-	@release/build.sh dist
+	@PYTHON=build/release/bin/python release/build.sh dist
 
 wheelhouse: dist  ## Collect all wheels for a machine without a network (DEBIAN=trixie|bookworm ARCH=aarch64|x86_64 TARGET_PYTHON=)
 	@build/release/bin/python -m release.wheelhouse $(if $(ARCH),--arch "$(ARCH)") $(if $(DEBIAN),--debian "$(DEBIAN)") \
@@ -90,8 +90,8 @@ release: build/release/.installed  ## Make a release in dist/: wheel, source arc
 dashboard: build/dashboard/.installed  ## Build Grafana's dashboard of a fleet again: deploy/fleet/dashboard.json
 	@build/dashboard/bin/python deploy/fleet/make_dashboard.py
 
-deb: .venv/.dev  ## Build the Debian package in dist/ (ARCH=arm64|amd64 SUITE=trixie|bookworm)
-	@$(BIN)/python -m release.debian --arch $(or $(ARCH),arm64) --suite $(or $(SUITE),trixie) $(ARGS)
+deb: dist .venv/.bench  ## Build the Debian package in dist/ (ARCH=arm64|amd64 SUITE=trixie|bookworm)
+	@$(BIN)/python -m release.debian --wheel "$$(ls -t dist/*.whl | head -1)" --arch $(or $(ARCH),arm64) --suite $(or $(SUITE),trixie) $(ARGS)
 
 apt-repo:  ## Sign dist/*.deb as an apt repository in dist/apt (APT_KEY=, a key of your GnuPG)
 	@deploy/debian/repository.sh

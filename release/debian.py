@@ -29,6 +29,7 @@ from edge.config import Config
 from edge.errors import UserError, run_app
 from edge.files import sha256
 from release.manpage import manual_page
+from release.unused import PACKAGES, remove_unused
 from release.wheels import Target, debian, download_wheels, pinned_for, run_pip
 
 NAME = "fireseg-edge"
@@ -39,7 +40,7 @@ LOCK = ROOT / "requirements/edge.lock"
 ARCHITECTURES = {"arm64": "aarch64", "amd64": "x86_64"}  # Debian's name -> that of wheels
 SUITES = {"bookworm": (12, 252), "trixie": (13, 257)}  # release -> its number, its version of systemd
 HOME = Path("/opt") / NAME
-MAX_DEB_MB, MAX_INSTALLED_MB = 110, {"arm64": 260, "amd64": 340}  # LiteRT's wheel for x86 brings more libraries
+MAX_DEB_MB, MAX_INSTALLED_MB = 110, 260
 COMPRESSIONS = {"xz": ("-Zxz", "--threads-max=1"), "gzip": ("-Zgzip", "-z1")}  # xz's bytes depend on its threads
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
 
@@ -110,9 +111,9 @@ def main(
         pack(package, tree, deb, compression)
     deb_mb, installed_mb = deb.stat().st_size / 1e6, installed_kib * 1024 / 1e6
     print(f"{deb}: {deb_mb:.0f} MB, installed {installed_mb:.0f} MB")
-    if deb_mb > MAX_DEB_MB or installed_mb > MAX_INSTALLED_MB[arch]:
+    if deb_mb > MAX_DEB_MB or installed_mb > MAX_INSTALLED_MB:
         deb.unlink()
-        remedy = f"expected at most {MAX_DEB_MB} MB, and {MAX_INSTALLED_MB[arch]} MB installed"
+        remedy = f"expected at most {MAX_DEB_MB} MB, and {MAX_INSTALLED_MB} MB installed"
         raise UserError("the package is too large", remedy)
 
 
@@ -159,10 +160,11 @@ def install_packages(package: Package, wheel: Path, work: Path) -> None:
         shutil.rmtree(wheels, ignore_errors=True)
         download_wheels(LOCK, package.target, wheels)
         complete.touch()
-    pinned = pinned_for(LOCK.read_text(encoding="utf-8"), package.target)
+    lines = pinned_for(LOCK.read_text(encoding="utf-8"), package.target).splitlines()
+    pinned = "\n".join(line for line in lines if line.partition("==")[0] not in PACKAGES)
     name, version, _, _ = parse_wheel_filename(wheel.name)
     requirements = work / "requirements.txt"
-    requirements.write_text(f"{name}=={version} --hash=sha256:{sha256(wheel)}\n{pinned}")
+    requirements.write_text(f"{name}=={version} --hash=sha256:{sha256(wheel)}\n{pinned}\n")
     home = work / "tree" / HOME.relative_to("/")
     site = work / "tree" / package.site.relative_to("/")
     run_pip(
@@ -172,21 +174,13 @@ def install_packages(package: Package, wheel: Path, work: Path) -> None:
         "--target", str(site), "--python-version", package.target.python,
         *(f"--platform={platform}" for platform in package.target.platforms),
     )  # fmt: skip
-    remove_programs(site)
+    remove_unused(site)
     python = package.target.python
     settings = f"home = /usr/bin\ninclude-system-site-packages = true\nversion = {python}\n"
     write(home / "pyvenv.cfg", settings)
     write(home / f"bin/{NAME}", package.fill("python-command.in"), 0o755)
     for link, aim in (("python", f"/usr/bin/python{python}"), ("python3", "python"), (f"python{python}", "python")):
         (home / "bin" / link).symlink_to(aim)
-
-
-def remove_programs(site: Path) -> None:
-    """Delete the programs that pip made, and their lines in RECORD: they name this machine's Python."""
-    shutil.rmtree(site / "bin")
-    for record in site.glob("*.dist-info/RECORD"):
-        lines = record.read_text(encoding="utf-8").splitlines(keepends=True)
-        record.write_text("".join(line for line in lines if not line.startswith("../../bin/")), encoding="utf-8")
 
 
 def add_files(package: Package, tree: Path) -> None:
@@ -210,6 +204,8 @@ def add_files(package: Package, tree: Path) -> None:
     per_camera = Service(**vars(service) | {"config": Path(f"/etc/{NAME}/%i.toml"), "per_camera": True})
     write(usr / f"lib/systemd/system/{NAME}.service", render_unit(service))
     write(usr / f"lib/systemd/system/{NAME}@.service", render_unit(per_camera))
+    for kind in ("service", "timer"):
+        write(usr / f"lib/systemd/system/{NAME}-update.{kind}", package.fill(f"{NAME}-update.{kind}"))
     write(usr / f"lib/sysusers.d/{NAME}.conf", package.fill("sysusers.conf"))
     write(usr / f"share/{NAME}/fireseg.toml", documented_config())
     write(usr / f"share/bash-completion/completions/{NAME}", package.fill("bash-completion"))

@@ -7,7 +7,7 @@ SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 
 rm -rf dist
-release/build.sh dist
+PYTHON=$tools/python release/build.sh dist
 wheel=$(basename dist/*.whl)
 version=$(cut -d- -f2 <<<"$wheel")
 "$tools/twine" check --strict dist/*

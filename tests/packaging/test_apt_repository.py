@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -11,26 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.deb_packages import KEY, signing
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy/debian/repository.sh"
-KEY = "packages@example.org"
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """With a throw-away key, and a folder of small packages."""
-    for program, package in (("apt-ftparchive", "apt-utils"), ("gpg", "gnupg"), ("apt-get", "apt")):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is missing: install {package}")
-    home = tmp_path / "gnupg"
-    home.mkdir(mode=0o700)
-    environment = os.environ | {"GNUPGHOME": str(home), "APT_KEY": KEY, "DIST": str(tmp_path / "dist")}
-    command = ["gpg", "--batch", "--passphrase", "", "--quick-generate-key", KEY, "rsa3072", "sign", "never"]
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    yield environment
-    subprocess.run(["gpgconf", "--kill", "all"], env=environment, check=False)
+    with signing(tmp_path) as environment:
+        yield environment
 
 
 def add_package(dist: Path, version: str, arch: str = "amd64") -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import shutil
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,8 +17,9 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from release.debian import debian_version
-from tests.support.deb_packages import NEWER, old_and_new
+from edge.model.shipped import SHIPPED
+from release.debian import ROOT, debian_version
+from tests.support.deb_packages import NEWER, old_and_new, signing
 from tests.support.http_receiver import Receiver, serving
 from tests.support.nspawn import Container, booted
 from tests.support.waiting import wait_for
@@ -26,6 +29,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.system]
 SUITE = "bookworm"
 WAIT_S = 300.0
 SERVICE = "fireseg-edge"
+UPDATE = "fireseg-edge-update"
+ORIGIN = 'Unattended-Upgrade::Origins-Pattern { "origin=fireseg-edge"; };'
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +95,72 @@ def test_a_reload_keeps_the_process(debian: Container) -> None:
     debian.sh("printf '[alarm]\\non_s = 1.5\\n' >> /etc/fireseg-edge/fireseg.toml; systemctl reload fireseg-edge")
     wait_for(lambda: "reload" in debian.sh(f"journalctl -u {SERVICE} -o cat"), WAIT_S)
     assert debian.show(SERVICE, "MainPID") == pid
+
+
+def test_unattended_upgrades_takes_the_package_from_a_signed_repository(
+    debian: Container, packages: Path, tmp_path: Path
+) -> None:
+    assert ORIGIN in (ROOT / "docs/installation.md").read_text()
+    if (
+        "unattended-upgrades"
+        not in debian.sh(
+            "apt-get update && apt-get install -y --no-install-recommends unattended-upgrades", code=None
+        ).rpartition("Setting up ")[2]
+    ):
+        pytest.skip("unattended-upgrades cannot be installed: no network")
+    with signing(tmp_path) as environment:
+        (tmp_path / "dist").mkdir()
+        os.link(packages / "new.deb", tmp_path / f"dist/fireseg-edge_{NEWER}+deb12_amd64.deb")
+        subprocess.run([ROOT / "deploy/debian/repository.sh"], env=environment, check=True, capture_output=True)
+    shutil.copytree(tmp_path / "dist/apt", debian.root / "opt/apt")
+    (debian.root / "etc/apt/sources.list.d/fireseg-edge.list").write_text(
+        f"deb [signed-by=/opt/apt/fireseg-edge.asc] file:/opt/apt {SUITE} main\n"
+    )
+    debian.sh("apt-get update")
+    dry_run = "unattended-upgrade --dry-run -d"
+    takes = "Packages that will be upgraded: fireseg-edge"
+    assert takes not in debian.sh(dry_run)
+    (debian.root / "etc/apt/apt.conf.d/52fireseg-edge").write_text(ORIGIN + "\n")
+    assert takes in debian.sh(dry_run)
+    debian.sh("rm -r /opt/apt /etc/apt/sources.list.d/fireseg-edge.list /etc/apt/apt.conf.d/52fireseg-edge")
+
+
+def test_the_timer_of_updates_is_off_and_without_a_repository_its_service_fails_in_one_line(debian: Container) -> None:
+    debian.sh(f"systemd-analyze verify /usr/lib/systemd/system/{UPDATE}.service")
+    assert debian.sh(f"systemctl is-enabled {UPDATE}.timer", code=None) == "disabled"
+    debian.sh(f"systemctl enable --now {UPDATE}.timer")
+    assert f"{UPDATE}.timer" in debian.sh("systemctl list-timers")
+    debian.sh(f"systemctl start {UPDATE}", code=1)
+    assert debian.show(UPDATE, "ExecMainStatus") == "2"
+    (line,) = said_by_update(debian)
+    assert line.startswith("error: model updates are off")
+
+
+def test_the_running_service_tries_and_adopts_the_model_that_the_service_of_the_timer_fetched(
+    debian: Container, tmp_path: Path
+) -> None:
+    pytest.importorskip("tuf", reason="tuf is not installed: pip install '.[publish]'")
+    from tests.support.model_repository import edited, serve
+
+    path, before = debian.root / "etc/fireseg-edge/fireseg.toml", len(said_by_update(debian))
+    with serve(tmp_path) as site:
+        sha256 = site.repository().add(edited(SHIPPED["base"], tmp_path, "newer"), "base")
+        shutil.copy(site.folder / "metadata/root.json", path.parent)
+        table = (
+            f'[update]\nurl = "{site.address}"\nroot = "/etc/fireseg-edge/root.json"\nwatch_s = 5\nmax_slower = 20\n'
+        )
+        path.write_text(path.read_text() + table)
+        debian.sh(f"systemctl restart {SERVICE}")
+        debian.sh(f"systemctl start {UPDATE}", code=None)
+    assert "adopted" in "\n".join(said_by_update(debian)[before:])
+    assert debian.show(UPDATE, "Result") == "success"
+    assert debian.sh("readlink $(find /var/lib/fireseg-edge -name current.tflite)") == f"{sha256}.tflite"
+    assert debian.sh("find /var/lib/fireseg-edge -not -user fireseg-edge") == ""
+
+
+def said_by_update(debian: Container) -> list[str]:
+    """Return what the updates have printed."""
+    return debian.sh(f"journalctl -u {UPDATE} -t {SERVICE} -o cat --no-pager").splitlines()
 
 
 def test_an_upgrade_during_an_alarm_loses_no_event(debian: Container, receiver: Receiver) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,10 +40,12 @@ class Chroot:
             "DEBIAN_FRONTEND": "noninteractive",
             "LC_ALL": "C.UTF-8",
         }
+        began_s = time.monotonic()
         done = subprocess.run(
             ["chroot", str(self.root), "/bin/sh", "-c", script], env=environment,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIME_LIMIT_S,
         )  # fmt: skip
+        print(f"{time.monotonic() - began_s:.0f} s: {script}")
         assert done.returncode == code, f"{script}: exit code {done.returncode}\n{done.stdout}"
         return done.stdout.strip()
 

@@ -160,7 +160,10 @@ def test_fit_refuses_to_train_on_a_test_image(here: Here, synthetic_dir: Path, n
         (("--negatives", "nowhere"), "negatives folder nowhere does not exist"),
         (("--recipe", "adapt"), "recipe adapt fine-tunes a trained model: pass it as --start"),
         (("--recipe", "finetune"), "recipe finetune fine-tunes a trained model: pass it as --start"),
-        (("--start-weight", "0.5"), "--start-weight averages with a trained model: pass it as --start"),
+        (
+            ("--start-weight", "0.5", "--frozen-epochs", "0"),
+            "--start-weight averages with a trained model: pass it as --start",
+        ),
         (
             ("--recipe", "large"),
             "recipe large does not exist: expected a .toml file, or one of adapt, base, fine",

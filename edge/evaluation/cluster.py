@@ -10,8 +10,8 @@ import logging
 import os
 import sys
 import threading
-from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from functools import partial
 from importlib import metadata
@@ -46,7 +46,7 @@ def run_on_cluster(
     """Return what `run_tasks` does, computed by the workers of the scheduler at an address such as tcp://10.0.0.5:8786.
 
     Raises `UserError` if the scheduler is unreachable, if a worker has other versions or files than this machine, or
-    if workers die of a recording.
+    if a recording ends its workers.
     """
     if find_spec("distributed") is None:
         raise UserError("--dask needs the package distributed", "pip install 'fireseg-edge[dask]'")
@@ -57,7 +57,8 @@ def run_on_cluster(
     # Workers may run in another folder.
     model, recordings = model.absolute(), [replace(each, path=each.path.absolute()) for each in recordings]
     paths = [each.path for each in recordings]
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for logger in ("distributed", "distributed.client"):  # Dask gives each its own level
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=CONNECT_S)  # the default, which `as_completed` needs
     except Exception as error:  # an address, network or protocol: Dask has no common class
@@ -67,7 +68,7 @@ def run_on_cluster(
         try:
             described = client.run(description, model, paths, on_error="return")
             check_workers(described, description(model, paths))
-            futures = client.map(partial(_on_worker, work, model), recordings, pure=False)
+            futures = client.map(partial(_on_worker, work, model, sha256(model)), recordings, pure=False)
             for _ in as_completed(futures):  # callbacks of futures may run after `gather`
                 on_done()
             return client.gather(futures)
@@ -122,7 +123,10 @@ def check_workers(workers: Mapping[str, Mapping[str, str] | BaseException], own:
         raise UserErrors(errors)
 
 
-def _on_worker(work: Callable[[MemoSegmenter, Recording], Any], model: Path, recording: Recording) -> Any:
-    if getattr(_thread, "model", None) != model:
-        _thread.segmenter, _thread.model = load_model(model), model
+def _on_worker(
+    work: Callable[[MemoSegmenter, Recording], Any], model: Path, model_sha256: str, recording: Recording
+) -> Any:
+    # By its content: workers outlive an evaluation, and a model that is exported again has the same path.
+    if getattr(_thread, "model_sha256", None) != model_sha256:
+        _thread.segmenter, _thread.model_sha256 = load_model(model), model_sha256
     return attempt(work, _thread.segmenter, recording)

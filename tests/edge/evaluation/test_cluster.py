@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -75,6 +77,14 @@ def end(_segmenter: MemoSegmenter, _recording: Recording) -> None:
     os._exit(9)
 
 
+def end_process(_segmenter: MemoSegmenter, recording: Recording) -> None:
+    os.kill(int(recording.name), signal.SIGKILL)
+
+
+def input_dtype(segmenter: MemoSegmenter, _recording: Recording) -> str:
+    return str(segmenter.input_dtype)
+
+
 def numbers(*values: int) -> list[Recording]:
     return [Recording(Path(str(value))) for value in values]
 
@@ -120,6 +130,30 @@ def test_a_recording_whose_worker_is_lost_runs_on_another(
 def test_a_recording_that_ends_every_worker_is_named(scheduler: str, models: dict[str, Path]) -> None:
     with pytest.raises(UserError, match=r"^7 ended 2 workers: their memory may be short"):
         run_on_cluster(end, numbers(7), models["int8"], scheduler)
+
+
+def test_a_model_that_is_exported_again_is_loaded_again(
+    scheduler: str, models: dict[str, Path], tmp_path: Path
+) -> None:
+    for kind, expected in (("float32", "float32"), ("int8", "uint8")):
+        shutil.copyfile(models[kind], tmp_path / "model.tflite")
+        found = run_on_cluster(input_dtype, numbers(1, 2, 3, 4), tmp_path / "model.tflite", scheduler)
+        assert set(found) == {expected}
+
+
+def test_a_scheduler_that_is_gone_is_one_line(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed", reason="needs distributed: pip install '.[dask]'")
+    monkeypatch.setattr("edge.evaluation.cluster.CONNECT_S", 600.0)
+    cluster = distributed.SubprocessCluster(n_workers=1)
+    try:
+        with cluster.get_client() as client:
+            client.wait_for_workers(1, timeout=600)
+        scheduler = cluster.scheduler
+        with pytest.raises(UserError, match=r"^the scheduler at tcp://.* is gone: start it, and try again$"):
+            run_on_cluster(end_process, numbers(scheduler.process.pid), models["int8"], scheduler.address)
+    finally:
+        with contextlib.suppress(OSError):  # without its scheduler
+            cluster.close(timeout=5)
 
 
 def test_a_worker_without_this_program_is_one_line(models: dict[str, Path], tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ class Update:
             except (UserError, OSError) as error:
                 self._note(str(unwritable(self._store.folder, error) if isinstance(error, OSError) else error))
                 raise
-            self._note(report.failure)
+            self._note(report.failure, is_good=report.is_good)
         return report
 
     def check(self) -> Report:
@@ -260,12 +260,12 @@ class Update:
     def _name(self, model: str) -> str:
         return describe_model(self._config, model)
 
-    def _note(self, problem: str) -> None:
-        """Leave the result for the run's page and metrics."""
+    def _note(self, problem: str, *, is_good: bool = False) -> None:
+        """Leave the result for the run's page and metrics. Raises `UserError` if that of a good update is not saved."""
         try:
             self._store.note_check(problem, **self._asked)
         except (OSError, UserError) as error:
-            if not problem:
+            if is_good:
                 raise UserError(
                     f"the update succeeded, but its result could not be saved ({error})", "free some space"
                 ) from error

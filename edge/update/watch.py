@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 POLL_S, RETRY_S = 1.0, 10.0
 LOAD_TIMEOUT_S = 360.0  # longer than a reload may take
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-CRASHED = "the run crashed or was killed while it was tried"
-RESTARTED = "the machine restarted while it was tried"
+CRASHED = "the run crashed or was killed during the trial"
+RESTARTED = "the machine restarted during the trial"
 
 
 class ModelWatch(Sink):
@@ -161,19 +161,21 @@ class ModelWatch(Sink):
         """Finish the trial on disk, then in memory. What cannot be written leaves the links as they are."""
         assert self._trial
         if outcome is Outcome.INTERRUPTED and self._trial.attempts >= MAX_ATTEMPTS:
-            outcome, problem = Outcome.GIVEN_UP, f"its trial was interrupted {MAX_ATTEMPTS} times, at last: {problem}"
+            outcome, problem = (
+                Outcome.GIVEN_UP,
+                f"its trial was interrupted {MAX_ATTEMPTS} times, last because {problem}",
+            )
         trial, self._trial = replace(self._trial, outcome=outcome, problem=problem), None
         is_adopted = outcome is Outcome.ADOPTED
         try:
             if is_adopted:
                 self._store.adopt_trial()
+                self._store.note_check("")  # before the verdict, after which the updater writes it
             elif self._store.sha256(TRIAL) == trial.sha256:
                 self._store.remove(TRIAL)
             last = self._store.read_trial()
             if last is None or (last.sha256 == trial.sha256 and last.outcome in PENDING):  # or the updater was faster
                 self._store.write_trial(trial)
-            if is_adopted:
-                self._store.note_check("")
         except (OSError, UserError) as error:
             self._ignored = trial.sha256
             log.error("model update: %s could not be written (%s)", self._store.folder, reason_of(error))

@@ -145,7 +145,7 @@ def test_a_trial_that_is_interrupted_is_tried_again_and_the_third_time_given_up_
     machine.path.write_text(machine.path.read_text().replace("86400", "5"))
     with machine.run() as watch:
         (event,) = wait_for(lambda: machine.events)
-        given_up = f"base {new[:12]} was given up: its trial was interrupted 3 times, at last: the run was stopped"
+        given_up = f"base {new[:12]} was given up: its trial was interrupted 3 times, last because the run was stopped"
         assert outline([event]) == [(1, PROBLEM, given_up)]
         with pytest.raises(UserError, match=r"was given up .*publish another model, or pass --retry"):
             machine.update()

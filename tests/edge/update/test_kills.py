@@ -167,7 +167,7 @@ def test_a_run_that_ends_during_a_trial_starts_with_the_model_before_and_gives_u
         assert used_after_a_restart(machine) == shas[1]
         last = recover(machine)
         assert last.has_failed == (attempt == 3)
-        assert last.problem.endswith(f"{reason} while it was tried")
+        assert last.problem.endswith(f"{reason} during the trial")
         assert not store.sha256(TRIAL)
     assert last.outcome is Outcome.GIVEN_UP
 

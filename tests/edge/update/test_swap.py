@@ -131,7 +131,7 @@ def test_a_run_that_dies_during_a_trial_starts_with_the_model_before_and_the_nex
     run.stop(signal.SIGSEGV)
     updating.join()
     with camera() as address, edge_process("--config", machine.path, "--source", address) as second:
-        second.wait_for_log("was interrupted: the run crashed or was killed while it was tried")
+        second.wait_for_log("was interrupted: the run crashed or was killed during the trial")
         second.wait_for_results(3)
         assert any(str(INSTALLED) in line for line in second.log)
         last = machine.store.read_trial()

@@ -189,6 +189,18 @@ def test_a_full_disk_is_an_error_and_the_next_update_succeeds(
         assert machine.update().result == "adopted"
 
 
+def test_a_result_that_cannot_be_saved_is_an_error_only_after_success(
+    site: Site, machine: Machine, newer: Path
+) -> None:
+    (machine.store.folder / "check.json").mkdir(parents=True)
+    publish(site, newer)
+    with pytest.raises(UserError, match="no run is active to try the model"):
+        machine.update()
+    publish(site, INSTALLED)
+    with pytest.raises(UserError, match=r"the update succeeded, but its result could not be saved \("):
+        machine.update()
+
+
 def test_a_model_for_a_newer_version_is_not_downloaded(site: Site, machine: Machine, newer: Path) -> None:
     publish(site, newer, minimum_version="99.0")
     with machine.run(), pytest.raises(UserError, match=r"needs fireseg-edge 99\.0, this is .*: update fireseg-edge"):

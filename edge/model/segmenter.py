@@ -131,7 +131,7 @@ class Segmenter:
             raise UserError(f"{self.path} could not be run by {self.runtime} ({error})", "copy it again") from error
 
     def _invoke(self) -> None:
-        # A profiler that samples stacks, as in Dask's workers, keeps our arrays for moments: then wait.
+        # A profiler that samples stacks, as Dask's workers do, holds our arrays for a moment: wait for it.
         for _ in range(HELD_TRIES):
             try:
                 return self._interpreter.invoke()

@@ -230,7 +230,7 @@ def describe(event: Mapping[str, Any], now: datetime) -> tuple[str, str]:
             cause = event.get("camera_problem") or "detection is paused"
             title, text = f"Fire out of sight: {event.get('zone')}", f"It may still burn: {cause}."
     elif event.get("type") == "update":
-        title = "Model update failed" if kind == PROBLEM else "The failed model update is over"
+        title = "Model update failed" if kind == PROBLEM else "Model update problem resolved"
         text = f"{event.get('problem')}. Camera {source}."
     elif kind == PROBLEM:
         title, text = f"The camera cannot see: {event.get('problem')}", f"Camera {source}. Fires may go unnoticed."

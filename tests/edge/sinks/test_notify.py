@@ -190,7 +190,7 @@ def test_a_failed_update_is_notified_at_once_and_its_end_also_after_a_restart(
     assert first["title"] == second["title"] == "Model update failed" and not first["attachments"]
     assert first["message"].startswith("base 01e12d1af291 was rolled back: it is slow. Camera test.")
     assert second["message"].startswith("base 02 was given up")
-    assert end["title"] == "The failed model update is over", "not an end that the restart made"
+    assert end["title"] == "Model update problem resolved", "not an end that the restart made"
     assert len(posted(receiver, 3)) == 3
 
 

@@ -101,12 +101,8 @@ def test_unattended_upgrades_takes_the_package_from_a_signed_repository(
     debian: Container, packages: Path, tmp_path: Path
 ) -> None:
     assert ORIGIN in (ROOT / "docs/installation.md").read_text()
-    if (
-        "unattended-upgrades"
-        not in debian.sh(
-            "apt-get update && apt-get install -y --no-install-recommends unattended-upgrades", code=None
-        ).rpartition("Setting up ")[2]
-    ):
+    debian.sh("apt-get update && apt-get install -y --no-install-recommends unattended-upgrades", code=None)
+    if not debian.sh("command -v unattended-upgrade", code=None):
         pytest.skip("unattended-upgrades cannot be installed: no network")
     with signing(tmp_path) as environment:
         (tmp_path / "dist").mkdir()

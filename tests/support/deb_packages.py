@@ -56,5 +56,7 @@ def signing(folder: Path) -> Iterator[dict[str, str]]:
     environment = os.environ | {"GNUPGHOME": str(home), "APT_KEY": KEY, "DIST": str(folder / "dist")}
     command = ["gpg", "--batch", "--passphrase", "", "--quick-generate-key", KEY, "rsa3072", "sign", "never"]
     subprocess.run(command, env=environment, check=True, capture_output=True)
-    yield environment
-    subprocess.run(["gpgconf", "--kill", "all"], env=environment, check=False)
+    try:
+        yield environment
+    finally:
+        subprocess.run(["gpgconf", "--kill", "all"], env=environment, check=False)

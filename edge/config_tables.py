@@ -215,7 +215,7 @@ class NotifySection:
         path="required",
     )
     picture: bool = field(True, "Attach the frame, with the fire pixels marked.")
-    ends: bool = field(True, "Also notify when a fire or a camera problem ends.")
+    ends: bool = field(True, "Also notify when a fire, a camera problem or a failed update ends.")
     min_interval_s: float = field(
         60.0,
         "Least time in seconds between two starts of a zone or camera problem; one that outlasts it is sent then.",

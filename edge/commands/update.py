@@ -20,13 +20,14 @@ def update_command(
     config: Annotated[Path, typer.Option(help="The configuration of the run, with the table [update].")],
     check: Annotated[bool, typer.Option("--check", help="Only report whether there is a newer model.")] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="Return to the previous model.")] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Also try a model that was rolled back.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Also try a model that was rolled back or given up.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Update the model of a running camera from `[update] url`, or roll it back.
 
     The new model is verified, compared with the one in use, and watched in the run for `watch_s` seconds; a bad one is
-    rolled back. Exit code 1 if it was or its trial was interrupted, 2 for any other failure. The run always goes on.
+    rolled back. Exit code 1 if it was, or if its trial was interrupted or has not ended; 2 for any other failure. The
+    run always goes on.
     """
     if check + rollback + retry > 1:
         raise UserError("--check, --rollback and --retry exclude each other", "pass one of them")

@@ -49,10 +49,7 @@ class FailureEvents:
         """
         if self._next:  # not published yet
             return
-        if self._is_unsaved:
-            with suppress(OSError, UserError):  # such as a full disk: again at the next call
-                self._store.write_json(FILE, self._open)
-                self._is_unsaved = False
+        self.save()
         before = self._open.get("problem", "")
         if DETAILS.sub("", problem) == DETAILS.sub("", before):
             return
@@ -63,6 +60,13 @@ class FailureEvents:
         self._is_unsaved = True
         time = now.isoformat(timespec="milliseconds")
         self._next = UpdateEvent(id_, number, kind, problem or before, time, status.model_sha256, status.source)
+
+    def save(self) -> None:
+        """Save what was published, so that a restart does not publish it again."""
+        if self._is_unsaved and not self._next:
+            with suppress(OSError, UserError):  # such as a full disk: again at the next call
+                self._store.write_json(FILE, self._open)
+                self._is_unsaved = False
 
     def publish(self, to: Callable[[Event], None]) -> None:
         """Hand over the event that was made, if there is one; in the loop's thread."""

@@ -90,6 +90,7 @@ class ModelWatch(Sink):
         self._worker.join(POLL_S)
         if self._trial:
             self._end(Outcome.INTERRUPTED, "the run was stopped", reload=False)
+        self._failures.save()
 
     def _run(self) -> None:
         logged = ""

@@ -58,6 +58,14 @@ def test_an_event_that_the_loop_has_not_published_is_made_again_after_a_restart(
     assert len(published(FailureEvents(ModelStore(tmp_path)), SLOW)) == 1
 
 
+def test_an_event_that_was_published_just_before_the_end_is_not_made_again(tmp_path: Path) -> None:
+    events = FailureEvents(ModelStore(tmp_path))
+    events.update(SLOW, run_status())
+    events.publish(lambda _: None)
+    events.save()
+    assert not published(FailureEvents(ModelStore(tmp_path)), SLOW)
+
+
 @pytest.mark.parametrize("content", ["", "[1]", '{"id": 1, "number": "x", "problem": null}'])
 def test_a_damaged_or_unwritable_file_costs_no_event_and_repeats_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "failure.json").write_text(content)

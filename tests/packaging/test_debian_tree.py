@@ -25,7 +25,7 @@ from tests.support.deb_packages import built_package
 
 pytestmark = pytest.mark.slow
 
-OPTIONAL = ("picamera2", "libcamera", "apprise")
+OPTIONAL = ("picamera2", "libcamera", "apprise", "distributed")
 """What the package recommends or suggests."""
 
 

@@ -76,7 +76,8 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chroot]:
 def test_two_commands_lead_to_the_first_result(debian: Chroot) -> None:
     said = debian.sh(f"{INSTALL} /srv/old.deb")
     assert "no Pi camera was found, so the service is not started" in said
-    out = debian.sh("fireseg-edge run --source test-pattern --replay every-frame --max-frames 3 --log json")
+    run = "fireseg-edge run --source test-pattern --replay every-frame --max-frames 3 --log json"
+    out = debian.sh(f"XDG_STATE_HOME=/srv {run}")  # a user's state stays when the package goes
     results = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     assert len([result for result in results if "fire_share" in result]) >= 3
     assert debian.sh("id -nG fireseg-edge") == "fireseg-edge video"

@@ -255,8 +255,8 @@ class _Checkpoint(keras.callbacks.Callback):
 def _averaging_with(start: Path | None, weight: float) -> Average:
     """Return what replaces a network's weights by their mean with those of `start`, weighted by `weight`.
 
-    The mean keeps more of what `start` can do than the trained network, and most of what that learnt
-    (WiSE-FT: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+    It forgets less than the trained network, and keeps most of its gains (WiSE-FT: Wortsman et al., "Robust fine-tuning
+    of zero-shot models", CVPR 2022).
     """
     if start is None or not weight:
         return lambda model: model

@@ -1,7 +1,8 @@
 """What the locked packages contain and no command uses: the Debian package leaves it out.
 
 Tests, type stubs and headers help only those who develop. LiteRT's compilers and accelerators serve other processors
-than the CPU, on which the interpreter runs here. `tests/packaging/test_debian_tree.py` runs the commands on what is left.
+than the CPU, on which the interpreter runs here. `tests/packaging/test_debian_tree.py` runs the commands on what is
+left.
 """
 
 from __future__ import annotations

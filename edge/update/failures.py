@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from edge.errors import UserError
+from edge.errors import UserError, reason_of
 from edge.messages import PROBLEM, RECOVERED, Event, UpdateEvent
 from edge.run_status import RunStatus
 from edge.update.store import ModelStore
+
+log = logging.getLogger(__name__)
 
 FILE = "failure"  # of the store: the failure that was published and is not over
 DETAILS = re.compile(r"\(.*\)|\b\d+(\.\d+)?\b")
@@ -38,6 +40,7 @@ class FailureEvents:
         self._store, self._now = store, now
         self._open = _valid(store.read_json(FILE))
         self._is_unsaved = False
+        self._is_logged = False  # that it could not be saved
         self._next: UpdateEvent | None = None
 
     def update(self, problem: str, status: RunStatus) -> None:
@@ -64,9 +67,15 @@ class FailureEvents:
     def save(self) -> None:
         """Save what was published, so that a restart does not publish it again."""
         if self._is_unsaved and not self._next:
-            with suppress(OSError, UserError):  # such as a full disk: again at the next call
+            try:
                 self._store.write_json(FILE, self._open)
-                self._is_unsaved = False
+                self._is_unsaved = self._is_logged = False
+            except (OSError, UserError) as error:  # such as a full disk: again at the next call
+                if not self._is_logged:
+                    log.warning(
+                        "update: a failure could not be saved (%s): a restart publishes it again", reason_of(error)
+                    )
+                self._is_logged = True
 
     def publish(self, to: Callable[[Event], None]) -> None:
         """Hand over the event that was made, if there is one; in the loop's thread."""

@@ -67,11 +67,14 @@ def test_an_event_that_was_published_just_before_the_end_is_not_made_again(tmp_p
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"id": 1, "number": "x", "problem": null}'])
-def test_a_damaged_or_unwritable_file_costs_no_event_and_repeats_none(tmp_path: Path, content: str) -> None:
+def test_a_damaged_or_unwritable_file_costs_no_event_and_repeats_none(
+    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "failure.json").write_text(content)
     assert len(published(FailureEvents(ModelStore(tmp_path)), SLOW, SLOW)) == 1
     no_folder = ModelStore(tmp_path / "failure.json" / "models")
     assert len(published(FailureEvents(no_folder), SLOW, SLOW, "", "")) == 2
+    assert [record.message.split(" (")[0] for record in caplog.records] == ["update: a failure could not be saved"]
 
 
 @pytest.mark.slow

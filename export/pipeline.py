@@ -28,6 +28,7 @@ from export.convert import KINDS, Converted, Kind, artefact_paths, convert
 from export.drift import Drift, compare
 from export.drift_plot import plot_worst
 from export.fine_tuning import FineTuning, compare_with_start
+from export.int8.equalize import equalize
 from export.int8.refine import Refinement
 from export.report import Gate, ModelRow, Report
 from export.self_test import with_self_test
@@ -47,7 +48,7 @@ KERAS = "keras"
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How to export. `threads` is for refinement and for timing."""
+    """How to export. `threads` is for refinement and for timing; without `equalization` only to compare."""
 
     kinds: Sequence[Kind]
     calibration_count: int
@@ -55,6 +56,7 @@ class ExportOptions:
     seed: int
     refinement: Refinement
     threads: int
+    equalization: bool = True
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,13 @@ def export_models(keras_path: Path, split: Split | None, options: ExportOptions,
         frames = calibration.frames(*model.input_shape[1:3])
         if options.refinement.any:
             kinds.add("float32")  # the reference of the refinement
+    # int8 is refined towards float32, tensor by tensor, so both come from the equalized network.
+    equalized = model if frames is None or not options.equalization else equalize(model, frames)
     converted: dict[Kind, Converted] = {}
     for kind in (kind for kind in KINDS if kind in kinds):
         float32 = converted["float32"].flatbuffer if "float32" in converted else None
         converted[kind] = convert(
-            model, kind, runtime, calibration=frames, float32=float32,
+            model if kind == "float16" else equalized, kind, runtime, calibration=frames, float32=float32,
             refinement=options.refinement, threads=options.threads, on_step=on_step,
         )  # fmt: skip
     converted = {kind: converted[kind] for kind in options.kinds}
@@ -190,7 +194,7 @@ def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -
             "seed": exported.calibration.seed,
             "split": split and split.name,
             "split_sha256": split and content_hash(split.train),
-            "range_fitting": False,  # older exports may say true
+            "equalization": exported.options.equalization,
             "weight_rounding": exported.options.refinement.weight_rounding,
             "bias_correction": exported.options.refinement.bias_correction,
         }

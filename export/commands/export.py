@@ -26,6 +26,7 @@ def export_command(
     calibration_count: CountOption = CALIBRATION_COUNT,
     calibration_folder: FolderOption = None,
     seed: SeedOption = 0,
+    equalization: Annotated[bool, typer.Option(help="Equalize the channels of linear tensors before int8.")] = True,
     weight_rounding: Annotated[bool, typer.Option(help="Round int8 weights layer by layer (GPTQ).")] = True,
     bias_correction: Annotated[
         bool, typer.Option(help="Correct int8 biases by the float model's channel means.")
@@ -53,7 +54,7 @@ def export_command(
     check_model_file(model)
     make_folder(out)
     refinement = Refinement(weight_rounding, bias_correction)
-    options = ExportOptions(KINDS, calibration_count, calibration_folder, seed, refinement, cores)
+    options = ExportOptions(KINDS, calibration_count, calibration_folder, seed, refinement, cores, equalization)
     gate = Gate(max_drop / 100, min_agreement, max_start_drop / 100)
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)

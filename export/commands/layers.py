@@ -18,7 +18,7 @@ from train.commands.options import DataOption
 
 def layers_command(
     int8: Annotated[Path, typer.Argument(help="The int8 .tflite.")],
-    float32: Annotated[Path, typer.Argument(help="The float32 .tflite of the same network.")],
+    float32: Annotated[Path, typer.Argument(help="The float32 .tflite of the same export.")],
     data: DataOption = None,
     count: Annotated[int, typer.Option(min=1, help="Number of training images to measure on.")] = 40,
     threads: ThreadsOption = None,

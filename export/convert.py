@@ -116,7 +116,8 @@ def _run_converter(model: keras.Model, kind: Kind, calibration: Frame | None) ->
 
     _, height, width, channels = model.input_shape
     frame = keras.Input(batch_shape=(1, height, width, channels), name="frame")
-    fixed = keras.Model(frame, fold_rescaling(model)(frame), name="fireseg")
+    network = keras.Model(model.inputs, model.outputs, name=model.name)  # a Sequential has no operations
+    fixed = keras.Model(frame, fold_rescaling(network)(frame), name="fireseg")
     converter = tf.lite.TFLiteConverter.from_keras_model(fixed)
     if kind != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

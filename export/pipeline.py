@@ -48,7 +48,7 @@ KERAS = "keras"
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How to export. `threads` is for refinement and for timing; without `equalization` only to compare."""
+    """How to export. `threads` is for refinement and for timing. `equalization` is off only for comparison."""
 
     kinds: Sequence[Kind]
     calibration_count: int
@@ -134,7 +134,7 @@ def export_models(keras_path: Path, split: Split | None, options: ExportOptions,
         frames = calibration.frames(*model.input_shape[1:3])
         if options.refinement.any:
             kinds.add("float32")  # the reference of the refinement
-    # int8 is refined towards float32, tensor by tensor, so both come from the equalized network.
+    # int8 is refined towards float32 per tensor, so both are converted from the equalized network.
     equalized = model if frames is None or not options.equalization else equalize(model, frames)
     converted: dict[Kind, Converted] = {}
     for kind in (kind for kind in KINDS if kind in kinds):
@@ -187,7 +187,7 @@ def write_artefacts(exported: Exported, out: Path, measured: Measured | None = N
 def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -> Card:
     """Return the card of one conversion. `measured` is None if it has not been evaluated."""
     model, calibration, split = exported.model, None, exported.calibrated_on
-    if kind == "int8" and exported.calibration:
+    if kind != "float16" and exported.calibration:
         calibration = {
             "images": len(exported.calibration.images),
             "sha256": exported.calibration.sha256,
@@ -195,9 +195,11 @@ def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -
             "split": split and split.name,
             "split_sha256": split and content_hash(split.train),
             "equalization": exported.options.equalization,
-            "weight_rounding": exported.options.refinement.weight_rounding,
-            "bias_correction": exported.options.refinement.bias_correction,
         }
+    if kind == "int8" and calibration:
+        refinement = exported.options.refinement
+        calibration["weight_rounding"] = refinement.weight_rounding
+        calibration["bias_correction"] = refinement.bias_correction
     _, height, width, _ = model.input_shape
     match = re.fullmatch(r"unet_([a-z0-9]+)_([a-z]+)", model.name)  # as train.model.unet names its models
     encoder, decoder = match.groups() if match else ("unknown", "unknown")

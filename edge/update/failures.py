@@ -40,7 +40,7 @@ class FailureEvents:
         self._store, self._now = store, now
         self._open = _valid(store.read_json(FILE))
         self._is_unsaved = False
-        self._is_logged = False  # that it could not be saved
+        self._is_save_error_logged = False
         self._next: UpdateEvent | None = None
 
     def update(self, problem: str, status: RunStatus) -> None:
@@ -69,13 +69,13 @@ class FailureEvents:
         if self._is_unsaved and not self._next:
             try:
                 self._store.write_json(FILE, self._open)
-                self._is_unsaved = self._is_logged = False
+                self._is_unsaved = self._is_save_error_logged = False
             except (OSError, UserError) as error:  # such as a full disk: again at the next call
-                if not self._is_logged:
+                if not self._is_save_error_logged:
                     log.warning(
                         "update: a failure could not be saved (%s): a restart publishes it again", reason_of(error)
                     )
-                self._is_logged = True
+                self._is_save_error_logged = True
 
     def publish(self, to: Callable[[Event], None]) -> None:
         """Hand over the event that was made, if there is one; in the loop's thread."""

@@ -26,7 +26,7 @@ def export_command(
     calibration_count: CountOption = CALIBRATION_COUNT,
     calibration_folder: FolderOption = None,
     seed: SeedOption = 0,
-    equalization: Annotated[bool, typer.Option(help="Equalize the channels of linear tensors before int8.")] = True,
+    equalization: Annotated[bool, typer.Option(help="Equalize channel ranges before converting to int8.")] = True,
     weight_rounding: Annotated[bool, typer.Option(help="Round int8 weights layer by layer (GPTQ).")] = True,
     bias_correction: Annotated[
         bool, typer.Option(help="Correct int8 biases by the float model's channel means.")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edge.console import JsonOption, ThreadsOption, print_table, progress_bars
+from edge.errors import UserError
 from edge.model.runtime import cores_for
 from export.tables import terminal_table
 from train.backend import load_keras_backend
@@ -34,7 +35,10 @@ def layers_command(
     from export.int8.layer_sqnr import measure_layers
     from train.data.sources import open_split
 
-    int8_bytes, float32_bytes = (split_model(path)[0] for path in (int8, float32))
+    (int8_bytes, int8_card), (float32_bytes, float32_card) = (split_model(path) for path in (int8, float32))
+    if _equalized_on(int8_card) != _equalized_on(float32_card):
+        problem = f"{int8} and {float32} are not of one export: their channels are equalized differently"
+        raise UserError(problem, "export both with one command, such as `fireseg-export all`")
     graph = Graph(int8_bytes)
     _, height, width, _ = graph.shape(graph.inputs[0])
     with progress_bars() as on_step:
@@ -52,3 +56,9 @@ def layers_command(
     title = f"SQNR in dB, {int8.name} against {float32.name}, {len(frames)} images of {source.title}; higher is better"
     rows = [(row.layer, row.operator, f"{row.isolated_sqnr_db:.1f}", f"{row.in_model_sqnr_db:.1f}") for row in layers]
     print_table(terminal_table(("layer", "operator", "in isolation", "in the model"), rows, title=title, words=2))
+
+
+def _equalized_on(card: dict[str, Any] | None) -> str | None:
+    """Return the hash of the images on which a model's channels were equalized; None if they were not."""
+    calibration = (card or {}).get("calibration") or {}
+    return calibration.get("sha256") if calibration.get("equalization") else None

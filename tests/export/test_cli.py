@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from edge.files import sha256, write_json
 from edge.images import write_image
-from edge.model.card import split_model
+from edge.model.card import attach, split_model
 from export import cli
 from export.int8.graph import Graph
 from tests.export.interpreting import SHIPPED
@@ -199,6 +199,17 @@ def test_layers_shows_the_lowest_sqnr_first(
     assert f"{layers[0]['isolated_sqnr_db']:.1f}" in run_here(*arguments).stdout
     ran = run_here("layers", tmp_path / "missing.tflite", float32, "--data", synthetic_dir)
     assert_refused(ran, "missing.tflite could not be read")
+
+
+def test_layers_refuses_a_float32_of_another_export(
+    run_here: Run, toy_files: tuple[Path, Path], synthetic_dir: Path, tmp_path: Path
+) -> None:
+    flatbuffer, card = split_model(SHIPPED / "fireseg-small-int8.tflite")
+    equalized = (card or {}) | {"calibration": {"equalization": True, "sha256": "ab"}}
+    (tmp_path / "int8.tflite").write_bytes(attach(flatbuffer, equalized))
+    float32, _ = toy_files
+    ran = run_here("layers", tmp_path / "int8.tflite", float32, "--data", synthetic_dir)
+    assert_refused(ran, "are not of one export", "export both with one command")
 
 
 def test_a_missing_model_is_refused(run_here: Run, tmp_path: Path, synthetic_dir: Path) -> None:

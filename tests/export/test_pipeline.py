@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -28,6 +28,9 @@ from train.data.fireseg import content_hash
 from train.data.sources import find_data
 from train.data.splits import Split
 from train.evaluation.evaluate import evaluate
+
+if TYPE_CHECKING:
+    import keras
 
 pytestmark = pytest.mark.slow
 
@@ -110,9 +113,13 @@ def test_manifest_card_and_report_describe_one_calibration_set(job: Job, split: 
     assert (calibration["weight_rounding"], calibration["bias_correction"]) == (True, True)
     test_hashes = {sha256(pair.image) for pair in split.test}
     assert test_hashes.isdisjoint(row["sha256"] for row in manifest["files"])
-    _, other = split_model(artefact_paths(job.out)["float16"])
-    assert other is not None
-    assert other["calibration"] is None
+    assert calibration["equalization"]
+    others = [split_model(artefact_paths(job.out)[kind])[1] for kind in ("float32", "float16")]
+    # float32 is equalized too, so that `layers` can compare it with int8.
+    assert [other and other["calibration"] for other in others] == [
+        {key: value for key, value in calibration.items() if key not in ("weight_rounding", "bias_correction")},
+        None,
+    ]
 
 
 def test_evaluating_the_written_file_again_gives_the_reports_metrics(job: Job, split: Split) -> None:
@@ -162,12 +169,37 @@ def test_the_card_has_the_training_sets_of_the_keras_model(toy_keras: Path, tmp_
     assert make_card(without, "float32", None)["learnt_from"] is None
 
 
+def test_equalization_changes_int8_and_its_float32_but_no_float16(split: Split, tmp_path: Path) -> None:
+    path = tmp_path / "linear.keras"
+    sequential_with_a_linear_tensor().save(path)
+    plain = replace(OPTIONS, refinement=Refinement(weight_rounding=False, bias_correction=False))
+    before, after = (
+        export_models(path, split, replace(plain, equalization=is_on), no_steps).converted for is_on in (False, True)
+    )
+    changed = [kind for kind in KINDS if before[kind].flatbuffer != after[kind].flatbuffer]
+    assert changed == ["float32", "int8"]
+
+
+def sequential_with_a_linear_tensor() -> keras.Model:
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(1)
+    uneven = keras.initializers.RandomUniform(0.2, 3)
+    stack: list[Any] = [keras.Input((32, 32, 3)), layers.Rescaling(1 / 127.5)]
+    for filters in (8, 4, 8):
+        stack += [layers.Conv2D(filters, 1, use_bias=False), layers.BatchNormalization(gamma_initializer=uneven)]
+        stack += [] if filters == 4 else [layers.ReLU(6)]
+    return keras.Sequential([*stack, layers.Conv2D(1, 1, activation="sigmoid")])
+
+
 def test_a_calibration_folder_is_not_recorded_as_a_split(toy_keras: Path, split: Split, tmp_path: Path) -> None:
     for number in range(7):
         write_image(tmp_path / f"{number}.png", np.full((20, 20, 3), 30 * number, np.uint8))
     plain = Refinement(weight_rounding=False, bias_correction=False)
-    options = replace(OPTIONS, kinds=["int8"], calibration_folder=tmp_path, refinement=plain)
+    options = replace(OPTIONS, kinds=["int8"], calibration_folder=tmp_path, refinement=plain, equalization=False)
     calibration = make_card(export_models(toy_keras, split, options, no_steps), "int8", None)["calibration"]
+    assert not calibration["equalization"]
     assert (calibration["images"], calibration["split"], calibration["split_sha256"]) == (7, None, None)
     assert (calibration["weight_rounding"], calibration["bias_correction"]) == (False, False)
 

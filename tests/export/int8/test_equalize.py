@@ -1,4 +1,4 @@
-"""Equalization gives the same network, whose linear tensors lose less when they are rounded to int8."""
+"""Equalization keeps predictions and reduces the rounding error of int8."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def network(tail: Callable[[Tensor], Tensor]) -> keras.Model:
 
 def _residual(x: Tensor) -> Tensor:
     first = linear(x, name="first")
-    return block(layers.Add()([linear(block(first), name="second"), first]))
+    return block(layers.Add(name="sum")([linear(block(first), name="second"), first]))
 
 
 def _with_bias(x: Tensor) -> Tensor:
@@ -64,6 +64,10 @@ def _with_bias(x: Tensor) -> Tensor:
 def _read_twice(x: Tensor) -> Tensor:
     first = linear(x, name="first")
     return layers.Concatenate()([block(first), block(first, filters=2)])
+
+
+def _sequential(x: Tensor) -> Tensor:
+    return keras.Sequential([keras.Input(x.shape[1:]), layers.Conv2D(2, 1)])(x)
 
 
 EQUALIZED: dict[str, Callable[[Tensor], Tensor]] = {
@@ -78,6 +82,18 @@ def _through_shared_convolution(x: Tensor) -> Tensor:
     return layers.Add()([norm(shared(linear(x))), norm(shared(linear(x)))])
 
 
+def _through_shared_sum(x: Tensor) -> Tensor:
+    shared = layers.Add()
+    a, b, c = (linear(x) for _ in range(3))
+    return layers.Concatenate()([block(shared([a, b])), block(shared([b, c]))])
+
+
+def _from_shared_norm(x: Tensor) -> Tensor:
+    shared = layers.BatchNormalization(beta_initializer="ones")
+    first, second = (shared(layers.Conv2D(4, 1)(x)) for _ in range(2))
+    return layers.Concatenate()([block(first), block(second)])
+
+
 def _read_and_returned(x: Tensor) -> Tensor:
     first = linear(x)
     return [block(first), first]
@@ -87,29 +103,58 @@ def _broadcast(x: Tensor) -> Tensor:
     return block(layers.Add()([linear(x), linear(x, filters=1)]))
 
 
+def _reader_is_read_twice(x: Tensor) -> Tensor:
+    reader = layers.Conv2D(4, 1)(linear(x))
+    return layers.Concatenate()([norm(reader), layers.ReLU(6)(reader)])
+
+
+def _dense(x: Tensor) -> Tensor:
+    flat = layers.BatchNormalization()(layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+    return layers.Dense(2)(flat)
+
+
+def _custom_norm(x: Tensor) -> Tensor:
+    return block(RectifiedNorm(beta_initializer="ones")(layers.Conv2D(4, 1)(x)))
+
+
+class RectifiedNorm(layers.BatchNormalization):
+    """A BatchNorm that is not linear."""
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        return keras.ops.relu(super().call(inputs, training=training, mask=mask))
+
+
 KEPT: dict[str, Callable[[Tensor], Tensor]] = {
     "a reader that sees zeros beyond the edge": lambda x: block(linear(x), kernel=3),
     "a reader without BatchNorm": lambda x: layers.Conv2D(1, 1)(linear(x)),
     "a reader with an activation": lambda x: norm(layers.Conv2D(2, 1, activation="relu")(linear(x))),
     "a depthwise reader": lambda x: layers.ReLU(6)(norm(layers.DepthwiseConv2D(1)(linear(x)))),
     "a grouped reader": lambda x: norm(layers.Conv2D(4, 1, groups=2)(linear(x))),
+    "a reader that two layers read": _reader_is_read_twice,
     "a sum with what ReLU6 bounds": lambda x: block(layers.Add()([linear(x, filters=8), x])),
     "a sum of different channels": _broadcast,
-    "no scale": lambda x: block(linear(x, scale=False)),
-    "also an output": _read_and_returned,
+    "a sum that is called twice": _through_shared_sum,
     "a convolution that is called twice": _through_shared_convolution,
+    "a BatchNorm that is called twice": _from_shared_norm,
+    "a BatchNorm without scale": lambda x: block(linear(x, scale=False)),
+    "a BatchNorm without offset": lambda x: block(layers.BatchNormalization(center=False)(layers.Conv2D(4, 1)(x))),
+    "a BatchNorm of rows": lambda x: block(layers.BatchNormalization(axis=1)(layers.Conv2D(4, 1)(x))),
+    "a BatchNorm of vectors": _dense,
+    "another kind of BatchNorm": _custom_norm,
+    "also an output": _read_and_returned,
+    "a network in the network": _sequential,
     "nothing linear": lambda x: block(x),
 }
 
 
-def outputs(model: keras.Model) -> list[npt.NDArray[np.float32]]:
-    found = model.predict(pictures(), verbose=0)
-    return found if isinstance(found, list) else [found]
+def outputs(model: keras.Model, frames: Frame | None = None) -> list[npt.NDArray[np.float32]]:
+    found = model((pictures() if frames is None else frames).astype(np.float32), training=False)
+    return [keras.ops.convert_to_numpy(tensor) for tensor in (found if isinstance(found, list) else [found])]
 
 
 def ranges(model: keras.Model, layer: str, frames: Frame) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return the centre and the half range of each channel of a layer's output."""
-    values = keras.Model(model.inputs, model.get_layer(layer).output).predict(frames, verbose=0)
+    (values,) = outputs(keras.Model(model.inputs, model.get_layer(layer).output), frames)
     low, high = values.min(axis=(0, 1, 2)), values.max(axis=(0, 1, 2))
     return (low + high) / 2, (high - low) / 2
 
@@ -129,12 +174,46 @@ def test_the_network_predicts_the_same(structure: str) -> None:
 @pytest.mark.parametrize("structure", EQUALIZED)
 def test_the_channels_of_a_linear_tensor_have_one_range(structure: str) -> None:
     model = network(EQUALIZED[structure])
+    after = equalize(model, pictures())
+    names = ("first", "second", "sum") if structure == "residual" else ("first",)
     _, before = ranges(model, "first", pictures())
-    centre, after = ranges(equalize(model, pictures()), "first", pictures())
     assert before.max() / before.min() > 1.3
-    np.testing.assert_allclose(centre, 0, atol=1e-5)
-    if structure != "residual":  # there the widest of three tensors sets the factor of a channel
-        np.testing.assert_allclose(after, after[0], rtol=1e-4)
+    shares = []
+    for name in names:
+        centre, half_range = ranges(after, name, pictures())
+        if name != "sum":  # the centre of a sum follows from those of its terms
+            np.testing.assert_allclose(centre, 0, atol=1e-5)
+        shares.append((np.abs(centre) + half_range) * factor_of(model, after))
+    # In the tensors joined by an addition, the one whose channel is relatively widest sets its factor.
+    widest = np.max([share / share.max() for share in shares], axis=0)
+    np.testing.assert_allclose(factor_of(model, after), widest / widest.max(), rtol=1e-3)
+
+
+def factor_of(model: keras.Model, after: keras.Model) -> npt.NDArray[np.float32]:
+    """Return what each channel of "first" was divided by."""
+    was, now = (keras.ops.convert_to_numpy(each.get_layer("first").gamma) for each in (model, after))
+    return np.asarray(was / now, np.float32)
+
+
+def test_a_tensor_that_is_always_zero_stays_so() -> None:
+    model = network(_with_bias)
+    layer = model.get_layer("first")
+    layer.set_weights([np.zeros(4), np.zeros(4), *layer.get_weights()[2:]])
+    np.testing.assert_allclose(outputs(equalize(model, pictures()))[0], outputs(model)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_sequential_network_is_equalized_too() -> None:
+    keras.utils.set_random_seed(1)
+    pointwise = [
+        layers.Conv2D(4, 1),
+        layers.BatchNormalization(gamma_initializer=keras.initializers.RandomUniform(1, 9)),
+    ]
+    model = keras.Sequential(
+        [keras.Input((SIDE_PX, SIDE_PX, 3)), *pointwise, layers.Conv2D(4, 1), layers.BatchNormalization()]
+    )
+    after = equalize(model, pictures())
+    np.testing.assert_allclose(outputs(after)[0], outputs(model)[0], rtol=1e-4, atol=1e-2)
+    assert not np.array_equal(after.layers[2].gamma, model.layers[1].gamma)
 
 
 def test_a_channel_that_never_varies_on_the_frames_is_not_enlarged_without_bound() -> None:

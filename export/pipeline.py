@@ -38,7 +38,7 @@ from train.data.sources import DataSource
 from train.data.splits import Split
 from train.evaluation.evaluate import Predictions, evaluate, rounded
 from train.evaluation.provenance import learnt_from
-from train.model.io import KerasPredictor, Predictor, check_model_file, load_keras
+from train.model.io import KerasPredictor, Predictor, check_keras_file, load_keras
 
 Measured = Mapping[Kind, dict[str, Any]]
 MANIFEST_FILE = "calibration.json"
@@ -122,7 +122,7 @@ def export_all(
 
 def export_models(keras_path: Path, split: Split | None, options: ExportOptions, on_step: OnStep) -> Exported:
     """Convert a model to each kind of `options`. `split` provides the calibration images; None if int8 needs none."""
-    check_model_file(keras_path)
+    check_keras_file(keras_path)
     keras_sha256 = sha256(keras_path)  # of the file loaded: a running training may replace it meanwhile
     trained_on = learnt_from(keras_path)
     model = load_keras(keras_path)

@@ -44,9 +44,9 @@ def convert_command(
     from export.int8.refine import Refinement
     from export.pipeline import ExportOptions, export_models, write_artefacts
     from train.data.sources import open_split
-    from train.model.io import check_model_file
+    from train.model.io import check_keras_file
 
-    check_model_file(model)
+    check_keras_file(model)
     make_folder(out)
     kinds = [kind for kind in KINDS if kind in to]
     options = ExportOptions(kinds, calibration_count, calibration_folder, seed, Refinement(), cores)

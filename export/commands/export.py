@@ -49,9 +49,9 @@ def export_command(
     from export.pipeline import ExportOptions, export_all
     from export.report import Gate
     from train.data.sources import open_split
-    from train.model.io import check_model_file
+    from train.model.io import check_keras_file
 
-    check_model_file(model)
+    check_keras_file(model)
     make_folder(out)
     refinement = Refinement(weight_rounding, bias_correction)
     options = ExportOptions(KINDS, calibration_count, calibration_folder, seed, refinement, cores, equalization)

@@ -212,11 +212,14 @@ def test_layers_refuses_a_float32_of_another_export(
     assert_refused(ran, "are not of one export", "export both with one command")
 
 
-def test_a_missing_model_is_refused(run_here: Run, tmp_path: Path, synthetic_dir: Path) -> None:
+def test_a_missing_model_and_another_file_are_refused(run_here: Run, tmp_path: Path, synthetic_dir: Path) -> None:
     out, missing = tmp_path / "out", tmp_path / "nothing.keras"
     refusal = "nothing.keras does not exist"
     assert_refused(run_here("convert", missing, "--to", "float32", "--out", out), refusal)
     assert_refused(run_here("all", "--model", missing, "--data", synthetic_dir, "--out", out), refusal)
+    other = tmp_path / "notes.txt"
+    other.touch()
+    assert_refused(run_here("all", "--model", other, "--data", synthetic_dir, "--out", out), "is not a Keras model")
     assert not out.exists()
     assert_refused(run_here("inspect", tmp_path / "nothing.tflite"), "nothing.tflite could not be read")
 

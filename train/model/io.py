@@ -50,21 +50,21 @@ class KerasPredictor:
         return self(frame) >= self.threshold_u8
 
 
-def check_model_file(path: Path) -> None:
-    """Raise `UserError` if the file does not exist: check before minutes are spent on data."""
+def check_keras_file(path: Path) -> None:
+    """Raise `UserError` unless this is a file with a suffix of Keras: check before minutes are spent on data."""
     if os.path.isdir(path):  # noqa: PTH112  also False for a name that is too long
         raise UserError(
             f"model {path} is a folder", "expected a .keras file; a SavedModel must be saved again as .keras"
         )
     if not os.path.isfile(path):  # noqa: PTH113
         raise UserError(f"model {path} does not exist", "expected a .keras file as `fireseg-train fit` writes it")
+    if path.suffix.lower() not in keras_file.SUFFIXES:
+        raise UserError(f"{path} is not a Keras model", f"expected {' or '.join(keras_file.SUFFIXES)}")
 
 
 def load_keras(path: Path) -> keras.Model:
     """Load a segmentation model from a `.keras` or HDF5 file, uncompiled. Raises `UserError`."""
-    check_model_file(path)
-    if path.suffix.lower() not in keras_file.SUFFIXES:
-        raise UserError(f"{path} is not a Keras model", f"expected {' or '.join(keras_file.SUFFIXES)}")
+    check_keras_file(path)
     config = keras_file.read_config(path)
     keras_file.check_config(path, config)
     try:

@@ -113,7 +113,7 @@ def fire_score(seen: Evidence, rules: AlarmRules) -> float:
     trained with one recording left out at a time, raised four false alarms where this sum raises one.
     """
     flicker = TYPICAL_FLICKER if not rules.require_flicker else min(max(seen.flicker or 0.0, 0.001), MAX_FLICKER)
-    score = math.log(flicker / 0.04) + 6 * (seen.probability - 0.8)
+    score = math.log(flicker / 0.04) + 6 * (seen.probability - 0.74)
     score += 0.2 * min(max(math.log(max(seen.share, 1e-9) / 0.001), -2.0), 3.0)  # a large region is rarely mistaken
     if rules.require_steady:
         score -= max(0.0, seen.area_variation - 0.3)

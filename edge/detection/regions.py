@@ -15,7 +15,7 @@ MAX_REGIONS = 24
 """The largest regions are kept: each costs time, and a frame with more is rain, glitter or one scattered fire."""
 MIN_CELLS = 3
 """Smaller regions are noise. A flame of 4 % of the frame's height covers about 12 cells of a 224x224 grid."""
-VISIBLE = 0.5
+VISIBLE = 0.6
 """A region whose mean in the map of the whole frame is below this part of its peak is one that only tiles show."""
 JOIN = np.ones((3, 3), np.uint8)
 """Regions closer than three cells are one: the tongues of a flame come apart and meet again."""

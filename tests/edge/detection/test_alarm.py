@@ -144,7 +144,7 @@ def test_what_is_carried_past_raises_an_alarm_only_without_the_rule_for_steady_r
 
 
 def test_what_changes_its_size_all_the_time_raises_no_alarm() -> None:
-    small, large = (region(width=side, height=side, probability=0.88) for side in (3, 20))
+    small, large = (region(width=side, height=side, probability=0.81) for side in (3, 20))
     bursts = [Seen(large if number % 2 else small, WEAK) for number in range(40)]
     assert not any(alarms(bursts))
     assert any(alarms(bursts, replace(RULES, require_steady=False)))

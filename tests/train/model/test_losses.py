@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
-from train.model.losses import BCEDice
+from train.model.losses import TEMPERATURE, BCEDice, sharpened
 
 Maps = npt.NDArray[np.float32]  # N x H x W x 1
 
@@ -35,12 +37,18 @@ def test_a_wrong_prediction_costs_far_more_than_an_uncertain_one() -> None:
     assert loss(empty, np.full_like(empty, 0.1)) > 0.9, "dice counts in an empty image too"
 
 
+def sharpened_by_hand(probability: float) -> float:
+    fire, background = probability**TEMPERATURE, (1 - probability) ** TEMPERATURE
+    return fire / (fire + background)
+
+
 def test_the_loss_of_two_pixels_is_computed_by_hand() -> None:
     truth = np.array([1, 0], np.float32).reshape(1, 1, 2, 1)
     predicted = np.array([0.8, 0.4], np.float32).reshape(1, 1, 2, 1)
-    cross_entropy = -(math.log(0.8) + math.log(0.6)) / 2
+    fire, background = sharpened_by_hand(0.8), sharpened_by_hand(0.4)
+    cross_entropy = -(math.log(fire) + math.log(1 - background)) / 2
     for smooth_px in (1.0, 3.0):
-        dice = (2 * 0.8 + smooth_px) / (1 + 0.8 + 0.4 + smooth_px)
+        dice = (2 * fire + smooth_px) / (1 + fire + background + smooth_px)
         assert loss(truth, predicted, smooth_px) == pytest.approx(cross_entropy + 1 - dice, rel=1e-5)
 
 
@@ -67,7 +75,16 @@ def test_a_small_false_alarm_in_an_image_without_fire_costs_what_its_weight_says
     truth, predicted = false_alarm(20)  # 0.5 % of 64 x 64
     plain, weighted = (float(BCEDice(negative_weight=weight)(truth, predicted)) for weight in (0.0, 0.5))
     assert plain < 0.03
-    assert weighted - plain == pytest.approx(0.5 * -math.log(0.1) / 2, rel=1e-3), "half of the batch has no fire"
+    cost = -math.log(1 - sharpened_by_hand(0.9))
+    assert weighted - plain == pytest.approx(0.5 * cost / 2, rel=1e-3), "half of the batch has no fire"
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_sharpening_moves_probabilities_away_from_a_half_and_keeps_their_order(one: float, other: float) -> None:
+    sharp, sharp_other = (float(sharpened(np.float32(value))) for value in (one, other))
+    assert abs(sharp - 0.5) >= abs(one - 0.5) - 1e-6
+    assert (sharp - 0.5) * (one - 0.5) >= -1e-6
+    assert (sharp - sharp_other) * (one - other) >= -1e-6
 
 
 def test_the_weight_of_negatives_changes_nothing_where_there_is_fire_or_no_false_alarm() -> None:

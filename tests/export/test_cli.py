@@ -225,11 +225,14 @@ def test_a_missing_model_and_another_file_are_refused(run_here: Run, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_keras_file_cut_short_is_refused(run: Run, toy_keras: Path, tmp_path: Path) -> None:
+def test_a_keras_file_cut_short_is_refused_before_anything_is_written(
+    run_here: Run, toy_keras: Path, tmp_path: Path, synthetic_dir: Path
+) -> None:
     cut, out = tmp_path / "cut.keras", tmp_path / "out"
     cut.write_bytes(toy_keras.read_bytes()[:-3000])
-    assert_refused(run("convert", cut, "--to", "float32", "--out", out), "cut.keras is cut short")
-    assert list(out.iterdir()) == []
+    assert_refused(run_here("convert", cut, "--to", "float32", "--out", out), "cut.keras is cut short")
+    assert_refused(run_here("all", "--model", cut, "--data", synthetic_dir, "--out", out), "cut.keras is cut short")
+    assert not out.exists()
 
 
 def test_models_of_different_input_sizes_are_not_compared(run_here: Run, toy_keras: Path, synthetic_dir: Path) -> None:

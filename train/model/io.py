@@ -6,7 +6,7 @@ import math
 import os
 import zipfile
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -50,8 +50,8 @@ class KerasPredictor:
         return self(frame) >= self.threshold_u8
 
 
-def check_keras_file(path: Path) -> None:
-    """Raise `UserError` unless this is a file with a suffix of Keras: check before minutes are spent on data."""
+def check_keras_file(path: Path) -> Any:
+    """Return the configuration of a Keras model. Raises `UserError` before minutes are spent on data."""
     if os.path.isdir(path):  # noqa: PTH112  also False for a name that is too long
         raise UserError(
             f"model {path} is a folder", "expected a .keras file; a SavedModel must be saved again as .keras"
@@ -60,13 +60,14 @@ def check_keras_file(path: Path) -> None:
         raise UserError(f"model {path} does not exist", "expected a .keras file as `fireseg-train fit` writes it")
     if path.suffix.lower() not in keras_file.SUFFIXES:
         raise UserError(f"{path} is not a Keras model", f"expected {' or '.join(keras_file.SUFFIXES)}")
+    config = keras_file.read_config(path)
+    keras_file.check_config(path, config)
+    return config
 
 
 def load_keras(path: Path) -> keras.Model:
     """Load a segmentation model from a `.keras` or HDF5 file, uncompiled. Raises `UserError`."""
-    check_keras_file(path)
-    config = keras_file.read_config(path)
-    keras_file.check_config(path, config)
+    config = check_keras_file(path)
     try:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras and its layers raise whatever a strange configuration leads to

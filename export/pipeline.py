@@ -187,7 +187,8 @@ def write_artefacts(exported: Exported, out: Path, measured: Measured | None = N
 def make_card(exported: Exported, kind: Kind, measured: dict[str, Any] | None) -> Card:
     """Return the card of one conversion. `measured` is None if it has not been evaluated."""
     model, calibration, split = exported.model, None, exported.calibrated_on
-    if kind != "float16" and exported.calibration:
+    is_calibrated = kind == "int8" or (kind == "float32" and exported.options.equalization)
+    if is_calibrated and exported.calibration:
         calibration = {
             "images": len(exported.calibration.images),
             "sha256": exported.calibration.sha256,

@@ -66,6 +66,7 @@ def write_card(
             # The file's name says which weights; its folder concerns one machine only.
             "backbone_weights": recipe.weights and Path(recipe.weights).name,
         },
+        "temperature": state.temperature,
         "training": {
             "date": datetime.now(UTC).date().isoformat(),
             "epochs": len(state.history),

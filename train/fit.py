@@ -25,7 +25,7 @@ from train.data.batches import Batches, Examples
 from train.distribution import devices_of
 from train.model.fused_batchnorm import fuse_batchnorm, unfuse_batchnorm
 from train.model.io import deflate, load_keras
-from train.model.losses import BCEDice
+from train.model.losses import TEMPERATURE, BCEDice
 from train.model.unet import build_unet, set_trainable
 from train.recipe import Phase, Recipe
 
@@ -48,6 +48,7 @@ class TrainingState:
     last: str | None = None  # file of the model with its optimizer after the last epoch
     best_epoch: int | None = None  # the epoch of best.keras
     start_sha256: str | None = None  # of the model that the run started from
+    temperature: float = 1.0  # of its loss; runs begun before it had one do not name it
 
     def rows(self, phase: Phase) -> list[Row]:
         return [row for row in self.history if row["phase"] == phase.name]
@@ -197,13 +198,16 @@ def _open_run(recipe: Recipe, out: Path, data_sha256: str, start: Path | None, r
     check_out(out, resume=resume)
     start_sha256 = sha256(start) if start else None
     if not (out / STATE_FILE).is_file():
-        return TrainingState(asdict(recipe), data_sha256, start_sha256=start_sha256)
+        return TrainingState(asdict(recipe), data_sha256, start_sha256=start_sha256, temperature=TEMPERATURE)
     state = read_state(out)
     current = asdict(recipe)
     if unknown := sorted(state.recipe.keys() - current.keys()):
         raise UserError(
             f"{out} was begun by another version, whose recipe has {', '.join(unknown)}", "pass another --out"
         )
+    if state.temperature != TEMPERATURE:
+        problem = f"{out} was begun with a loss of temperature {state.temperature:g}, now it is {TEMPERATURE:g}"
+        raise UserError(problem, "pass another --out")
     # A run older than a field was trained with that field's default.
     begun = asdict(Recipe()) | state.recipe
     if changed := [key for key in begun if begun[key] != current[key]]:
@@ -255,8 +259,8 @@ class _Checkpoint(keras.callbacks.Callback):
 def _averaging_with(start: Path | None, weight: float) -> Average:
     """Return what replaces a network's weights by their mean with those of `start`, weighted by `weight`.
 
-    It forgets less than the trained network, and keeps most of its gains (WiSE-FT: Wortsman et al., "Robust fine-tuning
-    of zero-shot models", CVPR 2022).
+    The mean forgets less than the trained weights and keeps most of their gains (WiSE-FT: Wortsman et al., "Robust
+    fine-tuning of zero-shot models", CVPR 2022).
     """
     if start is None or not weight:
         return lambda model: model

@@ -36,8 +36,8 @@ def layers_command(
     from train.data.sources import open_split
 
     (int8_bytes, int8_card), (float32_bytes, float32_card) = (split_model(path) for path in (int8, float32))
-    if _equalized_on(int8_card) != _equalized_on(float32_card):
-        problem = f"{int8} and {float32} are not of one export: their channels are equalized differently"
+    if _origin(int8_card) != _origin(float32_card):
+        problem = f"{int8} and {float32} come from different exports"
         raise UserError(problem, "export both with one command, such as `fireseg-export all`")
     graph = Graph(int8_bytes)
     _, height, width, _ = graph.shape(graph.inputs[0])
@@ -58,7 +58,7 @@ def layers_command(
     print_table(terminal_table(("layer", "operator", "in isolation", "in the model"), rows, title=title, words=2))
 
 
-def _equalized_on(card: dict[str, Any] | None) -> str | None:
-    """Return the hash of the images on which a model's channels were equalized; None if they were not."""
+def _origin(card: dict[str, Any] | None) -> tuple[str | None, str | None]:
+    """Return the hashes of the Keras model and of the images on which its channels were equalized, if known."""
     calibration = (card or {}).get("calibration") or {}
-    return calibration.get("sha256") if calibration.get("equalization") else None
+    return (card or {}).get("keras_sha256"), calibration.get("sha256") if calibration.get("equalization") else None

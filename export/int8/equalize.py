@@ -3,7 +3,7 @@
 A tensor has one int8 scale and zero point, set by its widest channel, so narrow channels get few of the 256 levels.
 Between two convolutions with only additions and no activation in between, as behind the projections that end
 MobileNetV2's blocks, BatchNorm centres and scales each channel. The next convolution's kernel and BatchNorm undo it.
-Tensors that an addition joins share their factors. Networks inside the network stay as they are.
+Tensors that an addition joins share their factors. Nested models are not equalized.
 
 Source: Nagel et al. 2019, Data-Free Quantization (arXiv 1906.04721), section 4.1, on activations instead of weights.
 """
@@ -50,6 +50,7 @@ def equalize(model: keras.Model, frames: Frame) -> keras.Model:
 
 
 def _equalize_group(group: Group, readers: Readers, ranges: dict[str, tuple[Values, Values]]) -> None:
+    """Replace y by (y - centre) / factor in each tensor, and undo it in the readers' kernels and moving means."""
     centres: dict[str, Values] = {}
     shares = []
     for layer in group:
@@ -73,7 +74,7 @@ def _equalize_group(group: Group, readers: Readers, ranges: dict[str, tuple[Valu
 
 
 def _linear_groups(model: keras.Model, readers: Readers) -> Iterator[Group]:
-    """Yield groups of tensors that BatchNorms write, and that sums of the group and 1x1 convolutions alone read."""
+    """Yield connected groups of BatchNorms and additions that only the group's additions and 1x1 convolutions read."""
     remaining = {layer.name: layer for layer in model.layers if _is_norm(layer) or _is_sum(layer)}
     position = {layer.name: number for number, layer in enumerate(model.layers)}
     while remaining:
@@ -109,12 +110,15 @@ def _is_sum(layer: keras.Operation) -> bool:
 
 
 def _is_called_once(layer: keras.Layer) -> bool:
-    """Whether the network calls this once, for feature maps."""
-    return len(layer._inbound_nodes) == 1 and len(layer.output.shape) == 4
+    """Whether the network calls this layer once."""
+    return len(layer._inbound_nodes) == 1
 
 
 def _can_undo(reader: keras.Operation, readers: Readers) -> bool:
-    """Whether this is a 1x1 convolution before a BatchNorm: a wider one sees zeros beyond the edge, not the centre."""
+    """Whether this 1x1 convolution and the BatchNorm after it can absorb the factors and centres.
+
+    A larger kernel also reads zero padding, which no offset reaches.
+    """
     if type(reader) is not layers.Conv2D or reader.kernel_size != (1, 1) or reader.groups != 1:
         return False
     after = readers[reader.name]

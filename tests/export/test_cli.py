@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from edge.files import sha256, write_json
 from edge.images import write_image
-from edge.model.card import attach, split_model
+from edge.model.card import Card, attach, split_model
 from export import cli
 from export.int8.graph import Graph
 from tests.export.interpreting import SHIPPED
@@ -201,15 +201,23 @@ def test_layers_shows_the_lowest_sqnr_first(
     assert_refused(ran, "missing.tflite could not be read")
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"keras_sha256": "ab"}, id="another model"),
+        pytest.param({"calibration": {"equalization": True, "sha256": "ab"}}, id="equalized on other images"),
+        pytest.param({"calibration": {"equalization": False, "sha256": "cd"}}, id="not equalized"),
+    ],
+)
 def test_layers_refuses_a_float32_of_another_export(
-    run_here: Run, toy_files: tuple[Path, Path], synthetic_dir: Path, tmp_path: Path
+    run_here: Run, toy_files: tuple[Path, Path], synthetic_dir: Path, tmp_path: Path, other: Card
 ) -> None:
-    flatbuffer, card = split_model(SHIPPED / "fireseg-small-int8.tflite")
-    equalized = (card or {}) | {"calibration": {"equalization": True, "sha256": "ab"}}
-    (tmp_path / "int8.tflite").write_bytes(attach(flatbuffer, equalized))
-    float32, _ = toy_files
-    ran = run_here("layers", tmp_path / "int8.tflite", float32, "--data", synthetic_dir)
-    assert_refused(ran, "are not of one export", "export both with one command")
+    card: Card = {"keras_sha256": "cd", "calibration": {"equalization": True, "sha256": "cd"}}
+    paths = tmp_path / "int8.tflite", tmp_path / "float32.tflite"
+    for path, toy, written in zip(paths, reversed(toy_files), (card, card | other), strict=True):
+        path.write_bytes(attach(split_model(toy)[0], written))
+    ran = run_here("layers", *paths, "--data", synthetic_dir)
+    assert_refused(ran, "come from different exports", "export both with one command")
 
 
 def test_a_missing_model_and_another_file_are_refused(run_here: Run, tmp_path: Path, synthetic_dir: Path) -> None:

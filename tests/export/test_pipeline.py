@@ -169,15 +169,17 @@ def test_the_card_has_the_training_sets_of_the_keras_model(toy_keras: Path, tmp_
     assert make_card(without, "float32", None)["learnt_from"] is None
 
 
-def test_equalization_changes_int8_and_its_float32_but_no_float16(split: Split, tmp_path: Path) -> None:
+def test_equalization_changes_int8_and_its_float32_but_not_float16(split: Split, tmp_path: Path) -> None:
     path = tmp_path / "linear.keras"
     sequential_with_a_linear_tensor().save(path)
     plain = replace(OPTIONS, refinement=Refinement(weight_rounding=False, bias_correction=False))
     before, after = (
-        export_models(path, split, replace(plain, equalization=is_on), no_steps).converted for is_on in (False, True)
+        export_models(path, split, replace(plain, equalization=is_on), no_steps) for is_on in (False, True)
     )
-    changed = [kind for kind in KINDS if before[kind].flatbuffer != after[kind].flatbuffer]
+    changed = [kind for kind in KINDS if before.converted[kind].flatbuffer != after.converted[kind].flatbuffer]
     assert changed == ["float32", "int8"]
+    calibrated = [[kind for kind in KINDS if make_card(each, kind, None)["calibration"]] for each in (before, after)]
+    assert calibrated == [["int8"], ["float32", "int8"]]
 
 
 def sequential_with_a_linear_tensor() -> keras.Model:

@@ -20,6 +20,7 @@ from train.data.sources import DataSource, ExtraSet
 from train.data.splits import make_split
 from train.evaluation.evaluate import Predictions
 from train.fit import TrainingState
+from train.model.losses import TEMPERATURE
 from train.recipe import Recipe
 
 HISTORY = [
@@ -39,7 +40,8 @@ def card_of(synthetic_dir: Path, model: Path, extra_sets: Sequence[ExtraSet] = (
     masks[:, 2] = False
     predictions = Predictions(tuple(pair.name for pair in split.test), masks, truth)
     source = DataSource(dataset, "SYNTHETIC data, not FireSeg", is_synthetic=True)
-    write_card(model, Recipe(), TrainingState({}, "ab" * 32, HISTORY), source, split, predictions, extra_sets)
+    state = TrainingState({}, "ab" * 32, HISTORY, temperature=TEMPERATURE)
+    write_card(model, Recipe(), state, source, split, predictions, extra_sets)
     return dict(json.loads(model.with_suffix(".json").read_text()))
 
 
@@ -86,6 +88,10 @@ def test_it_holds_the_whole_recipe_with_the_network_as_its_model(card: dict[str,
     assert recipe["model"] == asdict(Recipe().model)
     rest = {name: value for name, value in asdict(Recipe()).items() if name not in NETWORK_FIELDS}
     assert recipe == {"model": recipe["model"], **rest}
+
+
+def test_it_has_the_temperature_of_the_loss(card: dict[str, Any]) -> None:
+    assert card["temperature"] == TEMPERATURE
 
 
 def test_it_lists_the_versions_of_the_packages(card: dict[str, Any]) -> None:

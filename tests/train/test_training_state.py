@@ -12,6 +12,7 @@ import pytest
 from edge.errors import UserError
 from tests.support.tiny_run import DATA_SHA256, TINY, train
 from train.fit import MONITOR, Row, TrainingState
+from train.model.losses import TEMPERATURE
 from train.recipe import Phase
 
 PATIENT = Phase("frozen", 25, 1e-3, encoder=False, batchnorm=True, cosine=False, patience=3)
@@ -54,7 +55,7 @@ def test_a_phase_counts_its_own_epochs_only() -> None:
 
 def begin_run(out: Path, recipe: dict[str, Any] | None = None, data_sha256: str = DATA_SHA256) -> None:
     """Write the state of a run that has not finished an epoch."""
-    state = TrainingState(asdict(TINY) if recipe is None else recipe, data_sha256)
+    state = TrainingState(asdict(TINY) if recipe is None else recipe, data_sha256, temperature=TEMPERATURE)
     (out / "state.json").write_text(json.dumps(asdict(state)))
 
 
@@ -83,6 +84,15 @@ def test_a_field_newer_than_a_run_was_at_its_default(tmp_path: Path, name: str) 
     changed = replace(TINY, **{name: getattr(other, name)})
     with pytest.raises(UserError, match=f"was trained with another {name}:"):
         train(tmp_path, changed, resume=True)
+
+
+def test_a_run_begun_before_the_loss_had_a_temperature_is_refused(tmp_path: Path) -> None:
+    begin_run(tmp_path)
+    state = json.loads((tmp_path / "state.json").read_text())
+    del state["temperature"]
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(UserError, match=r"with a loss of temperature 1, now it is 1\.6: pass another --out"):
+        train(tmp_path, resume=True)
 
 
 def test_a_run_begun_under_old_field_names_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from edge.model.card import split_model
 from train.data.fireseg import Pair, content_hash
 from train.data.sources import DataSource
 from train.data.splits import split_from_name, split_held_out
+from train.model.losses import TEMPERATURE
 
 
 def learnt_from(model: Path) -> dict[str, Any] | None:
@@ -82,7 +83,7 @@ class Start:
 def read_start(model: Path, source: DataSource, held_out: Sequence[Pair]) -> Start:
     """Return the start of a training. Raises `UserError` if it was trained on a held-out image, or has no card.
 
-    Warns if names overlap but the data is not byte for byte what the card lists.
+    Warns if names overlap but the data is not byte for byte what the card lists, and if its loss had no temperature.
     """
     data = learnt_from(model)
     if data is None:
@@ -95,9 +96,14 @@ def read_start(model: Path, source: DataSource, held_out: Sequence[Pair]) -> Sta
             f"{model} was trained on {len(overlap)} of the test or validation images (first: {overlap[0]})",
             "pass the --split that it was trained on, and --validation 0",
         )
+    card = read_keras_card(model)
+    if card.get("temperature") != TEMPERATURE:
+        warnings.warn(
+            f"{model} was trained by an earlier version and is overconfident; better retrain it", stacklevel=2
+        )
     split = {"split": str(data.get("split"))}  # older cards name it once, for the set without a kind
     sets = [entry if "kind" in entry else split | entry for entry in data["sets"]]
-    return Start(model, sets, read_keras_card(model).get("metrics", {}))
+    return Start(model, sets, card.get("metrics", {}))
 
 
 def _shared_names(training: Sequence[Pair], test: Sequence[Pair]) -> list[str]:

@@ -51,7 +51,7 @@ class KerasPredictor:
 
 
 def check_keras_file(path: Path) -> Any:
-    """Return the configuration of a Keras model. Raises `UserError` before minutes are spent on data."""
+    """Check a Keras model file without loading it, and return its configuration. Raises `UserError`."""
     if os.path.isdir(path):  # noqa: PTH112  also False for a name that is too long
         raise UserError(
             f"model {path} is a folder", "expected a .keras file; a SavedModel must be saved again as .keras"

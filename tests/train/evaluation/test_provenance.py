@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from train.data.fireseg import content_hash
 from train.data.sources import DataSource, find_data
 from train.data.splits import make_split, split_held_out
 from train.evaluation.provenance import learnt_from, read_start, train_test_overlap
+from train.model.losses import TEMPERATURE
 
 SHIPPED = Path(__file__).parents[3] / "models"
 
@@ -64,6 +66,17 @@ def test_a_model_fine_tuned_on_another_split_has_the_overlap_of_both(source: Dat
         assert train_test_overlap(model, source, test) == [pair.name for pair in test]
         with pytest.raises(UserError, match=f"was trained on {len(test)} of the test or validation images"):
             read_start(model, source, test)
+
+
+def test_a_start_without_the_temperature_of_the_loss_is_a_warning(source: DataSource, tmp_path: Path) -> None:
+    model = trained_on(tmp_path, source, "official")
+    with pytest.warns(UserWarning, match=r"best\.keras was trained by an earlier version and is overconfident"):
+        read_start(model, source, [])
+    card = json.loads(model.with_suffix(".json").read_text())
+    model.with_suffix(".json").write_text(json.dumps(card | {"temperature": TEMPERATURE}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_start(model, source, [])
 
 
 @pytest.mark.parametrize("entry", [{"images": "692"}, {"images": None}, {"images": math.nan}, {"hours": math.inf}])

@@ -11,7 +11,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.model.losses import TEMPERATURE, BCEDice, sharpened
+from train.model.losses import TEMPERATURE, BCEDice, sharpen
 
 Maps = npt.NDArray[np.float32]  # N x H x W x 1
 
@@ -80,11 +80,12 @@ def test_a_small_false_alarm_in_an_image_without_fire_costs_what_its_weight_says
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
-def test_sharpening_moves_probabilities_away_from_a_half_and_keeps_their_order(one: float, other: float) -> None:
-    sharp, sharp_other = (float(sharpened(np.float32(value))) for value in (one, other))
-    assert abs(sharp - 0.5) >= abs(one - 0.5) - 1e-6
-    assert (sharp - 0.5) * (one - 0.5) >= -1e-6
-    assert (sharp - sharp_other) * (one - other) >= -1e-6
+def test_sharpening_moves_probabilities_away_from_a_half_and_keeps_their_order(first: float, second: float) -> None:
+    sharp_first, sharp_second = (float(sharpen(np.float32(value))) for value in (first, second))
+    assert abs(sharp_first - 0.5) >= abs(first - 0.5) - 1e-6
+    assert (sharp_first - 0.5) * (first - 0.5) >= -1e-6
+    assert (sharp_first - sharp_second) * (first - second) >= -1e-6
+    assert float(sharpen(np.float32(0.8))) == pytest.approx(sharpened_by_hand(0.8), rel=1e-5)
 
 
 def test_the_weight_of_negatives_changes_nothing_where_there_is_fire_or_no_false_alarm() -> None:

@@ -210,12 +210,14 @@ def test_layers_shows_the_lowest_sqnr_first(
     ],
 )
 def test_layers_refuses_a_float32_of_another_export(
-    run_here: Run, toy_files: tuple[Path, Path], synthetic_dir: Path, tmp_path: Path, other: Card
+    run_here: Run, synthetic_dir: Path, tmp_path: Path, other: Card
 ) -> None:
-    card: Card = {"keras_sha256": "cd", "calibration": {"equalization": True, "sha256": "cd"}}
+    flatbuffer, shipped = split_model(SHIPPED / "fireseg-small-int8.tflite")
+    assert shipped is not None
+    card: Card = shipped | {"keras_sha256": "cd", "calibration": {"equalization": True, "sha256": "cd"}}
     paths = tmp_path / "int8.tflite", tmp_path / "float32.tflite"
-    for path, toy, written in zip(paths, reversed(toy_files), (card, card | other), strict=True):
-        path.write_bytes(attach(split_model(toy)[0], written))
+    for path, written in zip(paths, (card, card | other), strict=True):
+        path.write_bytes(attach(flatbuffer, written))
     ran = run_here("layers", *paths, "--data", synthetic_dir)
     assert_refused(ran, "come from different exports", "export both with one command")
 

@@ -206,7 +206,7 @@ def _open_run(recipe: Recipe, out: Path, data_sha256: str, start: Path | None, r
             f"{out} was begun by another version, whose recipe has {', '.join(unknown)}", "pass another --out"
         )
     if state.temperature != TEMPERATURE:
-        problem = f"{out} was begun with a loss of temperature {state.temperature:g}, now it is {TEMPERATURE:g}"
+        problem = f"{out} was begun with a loss of temperature {state.temperature}, now it is {TEMPERATURE}"
         raise UserError(problem, "pass another --out")
     # A run older than a field was trained with that field's default.
     begun = asdict(Recipe()) | state.recipe

@@ -86,12 +86,23 @@ def test_a_field_newer_than_a_run_was_at_its_default(tmp_path: Path, name: str) 
         train(tmp_path, changed, resume=True)
 
 
-def test_a_run_begun_before_the_loss_had_a_temperature_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        pytest.param({}, r"1\.0", id="begun before the loss had one"),
+        pytest.param({"temperature": 2.5}, r"2\.5", id="another"),
+        pytest.param({"temperature": "hot"}, "hot", id="not a number"),
+        pytest.param({"temperature": None}, "None", id="null"),
+    ],
+)
+def test_a_run_of_another_temperature_of_the_loss_is_refused(
+    tmp_path: Path, written: dict[str, Any], shown: str
+) -> None:
     begin_run(tmp_path)
     state = json.loads((tmp_path / "state.json").read_text())
     del state["temperature"]
-    (tmp_path / "state.json").write_text(json.dumps(state))
-    with pytest.raises(UserError, match=r"with a loss of temperature 1, now it is 1\.6: pass another --out"):
+    (tmp_path / "state.json").write_text(json.dumps(state | written))
+    with pytest.raises(UserError, match=rf"with a loss of temperature {shown}, now it is 1\.6: pass another --out"):
         train(tmp_path, resume=True)
 
 

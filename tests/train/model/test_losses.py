@@ -85,6 +85,9 @@ def test_sharpening_moves_probabilities_away_from_a_half_and_keeps_their_order(f
     assert abs(sharp_first - 0.5) >= abs(first - 0.5) - 1e-6
     assert (sharp_first - 0.5) * (first - 0.5) >= -1e-6
     assert (sharp_first - sharp_second) * (first - second) >= -1e-6
+
+
+def test_sharpening_multiplies_the_logit_by_the_temperature() -> None:
     assert float(sharpen(np.float32(0.8))) == pytest.approx(sharpened_by_hand(0.8), rel=1e-5)
 
 

@@ -47,13 +47,13 @@ def convert_command(
     from train.model.io import check_keras_file
 
     check_keras_file(model)
-    make_folder(out)
     kinds = [kind for kind in KINDS if kind in to]
     options = ExportOptions(kinds, calibration_count, calibration_folder, seed, Refinement(), cores)
     parts = None
     with progress_bars() as on_step:
         if "int8" in kinds and (data or not calibration_folder):
             _, parts = open_split(data, split, fold, on_step)
+        make_folder(out)  # before the work, and not for data that is missing
         exported = export_models(model, parts, options, on_step)
         paths = write_artefacts(exported, out)
     for path in paths.values():

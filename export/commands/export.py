@@ -52,12 +52,12 @@ def export_command(
     from train.model.io import check_keras_file
 
     check_keras_file(model)
-    make_folder(out)
     refinement = Refinement(weight_rounding, bias_correction)
     options = ExportOptions(KINDS, calibration_count, calibration_folder, seed, refinement, cores, equalization)
     gate = Gate(max_drop / 100, min_agreement, max_start_drop / 100)
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
+        make_folder(out)  # before the work, and not for data that is missing
         report = export_all(model, source, parts, options, gate, out, on_step)
     if report.fine_tuning and report.fine_tuning.drop is None:
         start = report.fine_tuning.start

@@ -222,27 +222,23 @@ def test_layers_refuses_a_float32_of_another_export(
     assert_refused(ran, "come from different exports", "export both with one command")
 
 
-def test_a_missing_model_and_another_file_are_refused(run_here: Run, tmp_path: Path, synthetic_dir: Path) -> None:
-    out, missing = tmp_path / "out", tmp_path / "nothing.keras"
-    refusal = "nothing.keras does not exist"
-    assert_refused(run_here("convert", missing, "--to", "float32", "--out", out), refusal)
-    assert_refused(run_here("all", "--model", missing, "--data", synthetic_dir, "--out", out), refusal)
-    other = tmp_path / "notes.txt"
-    other.touch()
-    assert_refused(run_here("all", "--model", other, "--data", synthetic_dir, "--out", out), "is not a Keras model")
-    assert not out.exists()
-    assert_refused(run_here("inspect", tmp_path / "nothing.tflite"), "nothing.tflite could not be read")
-
-
 @pytest.mark.slow
-def test_a_keras_file_cut_short_is_refused_before_anything_is_written(
+def test_missing_or_damaged_input_is_refused_before_anything_is_written(
     run_here: Run, toy_keras: Path, tmp_path: Path, synthetic_dir: Path
 ) -> None:
-    cut, out = tmp_path / "cut.keras", tmp_path / "out"
+    out, cut, other = (tmp_path / name for name in ("out", "cut.keras", "notes.txt"))
     cut.write_bytes(toy_keras.read_bytes()[:-3000])
-    assert_refused(run_here("convert", cut, "--to", "float32", "--out", out), "cut.keras is cut short")
-    assert_refused(run_here("all", "--model", cut, "--data", synthetic_dir, "--out", out), "cut.keras is cut short")
+    other.touch()
+    for model, data, refusal in (
+        (tmp_path / "nothing.keras", synthetic_dir, "nothing.keras does not exist"),
+        (other, synthetic_dir, "is not a Keras model"),
+        (cut, synthetic_dir, "cut.keras is cut short"),
+        (toy_keras, tmp_path / "nowhere", "nowhere does not exist"),
+    ):
+        assert_refused(run_here("convert", model, "--data", data, "--out", out), refusal)
+        assert_refused(run_here("all", "--model", model, "--data", data, "--out", out), refusal)
     assert not out.exists()
+    assert_refused(run_here("inspect", tmp_path / "nothing.tflite"), "nothing.tflite could not be read")
 
 
 def test_models_of_different_input_sizes_are_not_compared(run_here: Run, toy_keras: Path, synthetic_dir: Path) -> None:

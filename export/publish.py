@@ -101,12 +101,13 @@ class ModelRepository:
             problem = f"--name {one_line(repr(name))} is not possible"
             raise UserError(problem, "expected small letters, digits and -, such as base")
         if not VERSION.fullmatch(minimum_version):
-            problem = f"--minimum-version {one_line(repr(minimum_version))} is no version"
+            problem = f"--minimum-version {one_line(repr(minimum_version))} is not a version"
             raise UserError(problem, "expected a version such as 1.0.0")
         _, card = split_model(model)
         if card is None or SELF_TEST not in card:
             raise UserError(f"{model} has no card with a self-test", "run `fireseg-export self-test` on it")
         root, targets = self._load("root"), self._load("targets")
+        self._check_online(root.signed)  # else the next refresh would publish what failed here
         info = TargetFile.from_file(f"{name}.tflite", str(model), ["sha256"])
         facts = {key: card[key] for key in CARD_FACTS if key in card}
         custom = {

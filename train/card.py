@@ -18,8 +18,8 @@ from train.data.sources import DataSource, ExtraSet
 from train.data.splits import Split, with_clean
 from train.evaluation.evaluate import Predictions, rounded
 from train.evaluation.provenance import Start
-from train.fit import TrainingState, best_row
 from train.recipe import Recipe
+from train.training_state import TrainingState, best_row
 
 PACKAGES = ("fireseg-edge", "keras", "tensorflow", "ai-edge-litert", "numpy", "opencv-python-headless")
 NETWORK_FIELDS = ("width", "size")  # on the card as `model`

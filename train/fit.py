@@ -8,81 +8,28 @@ depend on the seed and the epoch only (`train/data/batches.py`), and early stopp
 from __future__ import annotations
 
 import csv
-import json
 import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from edge.errors import UserError
-from edge.files import check_writable, replacing, sha256, write_json
+from edge.files import replacing, write_json
 from train.data.batches import Batches, Examples
 from train.distribution import devices_of
 from train.model.fused_batchnorm import fuse_batchnorm, unfuse_batchnorm
 from train.model.io import deflate, load_keras
-from train.model.losses import TEMPERATURE, BCEDice
+from train.model.losses import BCEDice
 from train.model.unet import build_unet, set_trainable
 from train.recipe import Phase, Recipe
+from train.training_state import MONITOR, STATE_FILE, Row, TrainingState, open_run, stalled_epochs
 
-STATE_FILE = "state.json"
 BEST_FILE = "best.keras"
-# Chooses the best epoch: the loss is smooth; the IoU of a few validation videos jumps at its threshold.
-MONITOR = "val_loss"
-
-Row = dict[str, Any]
 Average = Callable[[keras.Model], keras.Model]
-
-
-@dataclass
-class TrainingState:
-    """The progress of a run: written after every epoch, read by `--resume`."""
-
-    recipe: dict[str, Any]
-    data_sha256: str
-    history: list[Row] = field(default_factory=list)
-    last: str | None = None  # file of the model with its optimizer after the last epoch
-    best_epoch: int | None = None  # the epoch of best.keras
-    start_sha256: str | None = None  # of the model that the run started from
-    temperature: float = 1.0  # of its loss; runs begun before it had one do not name it
-
-    def rows(self, phase: Phase) -> list[Row]:
-        return [row for row in self.history if row["phase"] == phase.name]
-
-    def is_done(self, phase: Phase) -> bool:
-        """Whether the phase ran all its epochs, or its patience ran out."""
-        rows = self.rows(phase)
-        return len(rows) >= phase.epochs or (phase.patience is not None and stalled_epochs(rows) >= phase.patience)
-
-
-def stalled_epochs(rows: list[Row]) -> int:
-    """Return the number of epochs since the best one."""
-    return len(rows) - 1 - rows.index(best_row(rows)) if rows else 0
-
-
-def best_row(rows: list[Row]) -> Row:
-    """Return the epoch with the lowest validation loss, or the last epoch if there was no validation."""
-    return min(rows, key=lambda row: float(row[MONITOR])) if MONITOR in rows[-1] else rows[-1]
-
-
-def read_state(out: Path) -> TrainingState:
-    """Read the progress of the run in `out`. Raises `UserError` if its state is damaged."""
-    path = out / STATE_FILE
-    try:
-        return TrainingState(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} is not a run's state ({error})", f"delete {out} and start again") from error
-
-
-def check_out(out: Path, *, resume: bool) -> None:
-    """Raise `UserError` if a run cannot start or resume in `out`: check before reading the data."""
-    check_writable(out)
-    if (out / STATE_FILE).is_file() and not resume:
-        raise UserError(f"{out} already holds a training run", "pass --resume to continue it, or another --out")
 
 
 def fit(
@@ -102,7 +49,8 @@ def fit(
     `start` is a model of the recipe's network whose weights the run begins from, instead of the encoder's alone.
 
     The best model has the lowest validation loss; without validation images it is the last epoch's. `data_sha256` is
-    the content hash of all training and validation images. `resume` continues the run in `out`, if there is one.
+    the content hash of the training images, with that of the validation images. `resume` continues the run in `out`,
+    if there is one.
     `distribution` divides each batch among devices; see `train.distribution`.
     Raises `UserError` if `out` holds a run and `resume` is off, or a run of another recipe, start or data, and if
     `start` is another network.
@@ -111,7 +59,7 @@ def fit(
         >>> fit(Recipe(width=0.35), training, validation, Path("runs/mine"), data_sha256=digest)
     """
     recipe.check()
-    state = _open_run(recipe, out, data_sha256, start, resume)
+    state = open_run(recipe, out, data_sha256, start, resume)
     devices = devices_of(distribution, training=len(training), validation=len(validation))
     # Outside of the scope: the augmentation's generators stay on one device.
     batches = Batches(training, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong", devices=devices)
@@ -192,37 +140,6 @@ def compile_phase(model: keras.Model, phase: Phase, steps: int, negative_weight:
         loss=BCEDice(negative_weight=negative_weight),
         metrics=[keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.5, name="fire_iou")],
     )
-
-
-def _open_run(recipe: Recipe, out: Path, data_sha256: str, start: Path | None, resume: bool) -> TrainingState:
-    check_out(out, resume=resume)
-    start_sha256 = sha256(start) if start else None
-    if not (out / STATE_FILE).is_file():
-        return TrainingState(asdict(recipe), data_sha256, start_sha256=start_sha256, temperature=TEMPERATURE)
-    state = read_state(out)
-    current = asdict(recipe)
-    if unknown := sorted(state.recipe.keys() - current.keys()):
-        raise UserError(
-            f"{out} was begun by another version, whose recipe has {', '.join(unknown)}", "pass another --out"
-        )
-    if state.temperature != TEMPERATURE:
-        problem = f"{out} was begun with a loss of temperature {state.temperature}, now it is {TEMPERATURE}"
-        raise UserError(problem, "pass another --out")
-    # A run older than a field was trained with that field's default.
-    begun = asdict(Recipe()) | state.recipe
-    if changed := [key for key in begun if begun[key] != current[key]]:
-        raise UserError(
-            f"{out} was trained with another {', '.join(changed)}", "resume with the same, or pass another --out"
-        )
-    if state.start_sha256 != start_sha256:
-        problem = f"{out} was started from another model, or from none"
-        raise UserError(problem, "resume with the same --start, or pass another --out")
-    if state.data_sha256 != data_sha256:
-        raise UserError(
-            f"{out} was trained on other data",
-            "resume with the same --data, --split, --extra and --negatives, or pass another --out",
-        )
-    return state
 
 
 class _Checkpoint(keras.callbacks.Callback):

@@ -110,6 +110,9 @@ class Recipe:
         if self.start_weight and self.frozen_epochs:
             # Fine-tuning would go on from the average, and the average would be averaged.
             raise UserError("start_weight needs a fine-tuning of the whole network", "set frozen_epochs to 0")
+        if self.start_weight and self.validation:
+            # Validation would judge the trained network, and its average with the start would be saved.
+            raise UserError("start_weight and validation exclude each other", "set validation to 0")
 
 
 FIELDS = {entry.name: entry for entry in fields(Recipe)}

@@ -32,11 +32,12 @@ def drift_command(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two models' masks on the same test images, pooled and image by image."""
-    load_keras_backend(needs_tensorflow=True)
+    load_keras_backend()
     from export.drift import compare
     from train.data.fireseg import content_hash
     from train.data.sources import open_held_out, open_split
     from train.evaluation.evaluate import evaluate
+    from train.evaluation.provenance import warn_of_overlap
     from train.model.io import load_predictor
 
     models = {path: load_predictor(path, threads=threads) for path in (a, b)}
@@ -45,7 +46,8 @@ def drift_command(
         raise UserError(f"{a} and {b} have different input sizes {sorted(sizes)}", "compare models of one input size")
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
-        held_out = {extra_set.title: extra_set.test for extra_set in open_held_out(extra or [], [], taken=[parts.name])}
+        extra_sets = open_held_out(extra or [], [], taken=[parts.name])
+        held_out = {extra_set.title: extra_set.test for extra_set in extra_sets}
         results: dict[str, tuple[Predictions, Predictions, Drift]] = {}
         for name, pairs in {parts.name: parts.test, **held_out}.items():
             predictions = {
@@ -53,6 +55,9 @@ def drift_command(
                 for path, model in models.items()  # one file compared with itself is evaluated once
             }
             results[name] = predictions[a], predictions[b], compare(predictions[a], predictions[b])
+    warn_of_overlap(a, source.dataset, parts.test, f"split {parts.name}")
+    for extra_set in extra_sets:
+        warn_of_overlap(a, extra_set.dataset, extra_set.test, extra_set.title)
     if as_json:
         facts = {"a": str(a), "b": str(b), "data": source.title, "split": parts.name, "sha256": parts.sha256}
         sets = {name: {"sha256": content_hash(held_out[name]), **drift_json(results[name][2])} for name in held_out}

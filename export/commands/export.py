@@ -49,6 +49,7 @@ def export_command(
     from export.pipeline import ExportOptions, export_all
     from export.report import Gate
     from train.data.sources import open_split
+    from train.evaluation.provenance import warn_of_overlap
     from train.model.io import check_keras_file
 
     check_keras_file(model)
@@ -57,6 +58,7 @@ def export_command(
     gate = Gate(max_drop / 100, min_agreement, max_start_drop / 100)
     with progress_bars() as on_step:
         source, parts = open_split(data, split, fold, on_step)
+        warn_of_overlap(model, source.dataset, parts.test, f"split {parts.name}")
         make_folder(out)  # before the work, and not for data that is missing
         report = export_all(model, source, parts, options, gate, out, on_step)
     if report.fine_tuning and report.fine_tuning.drop is None:

@@ -42,7 +42,7 @@ def layers_command(
     graph = Graph(int8_bytes)
     _, height, width, _ = graph.shape(graph.inputs[0])
     with progress_bars() as on_step:
-        source, parts = open_split(data, "official", 0, on_step)
+        source, parts = open_split(data, None, 0, on_step)
         candidates = candidates_from_pairs(parts.train, on_step("reading training images", len(parts.train)))
         frames = choose(candidates, count, 0).frames(height, width)
         on_operator = on_step("running layer by layer", len(graph.subgraph.operators))

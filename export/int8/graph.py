@@ -192,7 +192,7 @@ def match_layers(int8: Graph, float32: Graph) -> dict[int, Convolution]:
     names, float_names = ([layer_name(graph, conv) for conv in graph.convolutions] for graph in (int8, float32))
     if names != float_names:
         problem = "the float and the int8 model do not have the same layers in the same order"
-        raise UserError(problem, "use files of one network, or --no-weight-rounding --no-bias-correction")
+        raise UserError(problem, "use files of one export, or leave both out: `fireseg-export all --help`")
     return {conv.op_index: other for conv, other in zip(int8.convolutions, float32.convolutions, strict=True)}
 
 

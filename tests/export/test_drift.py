@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.files import sha256
 from export.drift import compare, worst_images
+from tests.support.run_export import Run
+from train.data.fireseg import content_hash
+from train.data.sources import find_data
+from train.data.splits import make_split
 from train.evaluation.evaluate import Predictions
 
 Masks = npt.NDArray[np.bool_]
@@ -118,3 +127,24 @@ def test_predictions_for_different_images_or_sizes_are_not_compared() -> None:
         compare(predictions(small, small), predictions(large, large))
     with pytest.raises(ValueError, match="same images"):
         compare(predictions(small, small), Predictions(("img(1)", "img(0)"), small, small))
+
+
+@pytest.mark.slow
+def test_drift_and_export_warn_of_a_model_that_was_trained_on_the_test_images(
+    run_here: Run, toy_keras: Path, synthetic_dir: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copy(toy_keras, tmp_path / "toy.keras"))
+    trained = make_split(find_data(synthetic_dir).dataset, "by-video", fold=1)
+    data = {"split": trained.name, "sets": [{"sha256": content_hash(trained.train)}]}
+    model.with_suffix(".json").write_text(json.dumps({"sha256": sha256(model), "data": data}))
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    warning = "toy.keras was trained or validated on"
+    for fold in (1, 2):
+        split = "--data", synthetic_dir, "--split", "by-video", "--fold", str(fold)
+        compared = run_here("drift", model, model, *split)
+        assert compared.returncode == 0
+        assert (warning in compared.stderr) == (fold == 2)
+        refused = run_here("all", "--model", model, *split, "--out", in_the_way / "out")
+        assert refused.returncode == 2
+        assert (warning in refused.stderr) == (fold == 2)

@@ -151,6 +151,20 @@ def test_a_rotation_of_targets_without_the_online_key_changes_nothing(
     assert repository.rotate("root") == tmp_path / "keys/root-2.pem", "snapshot and timestamp do not name it"
 
 
+def test_a_model_that_cannot_be_published_is_not_published_by_the_next_refresh(
+    repository: ModelRepository, tmp_path: Path
+) -> None:
+    online, away = tmp_path / "keys/online-1.pem", tmp_path / "online-1.pem"
+    online.rename(away)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="the online key is not in"):
+        repository.add(MODEL, "small")
+    assert sorted(tmp_path.rglob("*")) == before
+    away.rename(online)
+    repository.refresh()
+    assert metadata(tmp_path, "2.snapshot.json")["meta"]["targets.json"]["version"] == 1
+
+
 def test_copies_of_keys_do_not_disturb_a_rotation(repository: ModelRepository, tmp_path: Path) -> None:
     for name in ("online-1.pem.bak", "online-backup.pem"):
         (tmp_path / "keys" / name).write_bytes((tmp_path / "keys/online-1.pem").read_bytes())

@@ -12,9 +12,10 @@ import pytest
 
 from train import fit as fitting
 from train.data.batches import Examples
-from train.fit import Row, fit, read_state
+from train.fit import fit
 from train.model.unet import UNetConfig
 from train.recipe import Recipe
+from train.training_state import Row, read_state
 
 SIDE_PX = 32
 

@@ -19,9 +19,9 @@ from train.data.fireseg import content_hash, load_dataset
 from train.data.sources import DataSource, ExtraSet
 from train.data.splits import make_split
 from train.evaluation.evaluate import Predictions
-from train.fit import TrainingState
 from train.model.losses import TEMPERATURE
 from train.recipe import Recipe
+from train.training_state import TrainingState
 
 HISTORY = [
     {"phase": "frozen", "epoch": 1, "seconds": 1800.0, "val_loss": 0.9, "val_fire_iou": 0.5},
@@ -52,7 +52,7 @@ def card(synthetic_dir: Path, tmp_path: Path) -> dict[str, Any]:
 
 def test_it_names_the_model_and_every_training_set_by_hash(synthetic_dir: Path, tmp_path: Path) -> None:
     split = make_split(load_dataset(synthetic_dir), "official")
-    extra = ExtraSet("sunsets", "negatives", split.train[:5], split.train[5:8])
+    extra = ExtraSet("sunsets", "negatives", load_dataset(synthetic_dir), split.train[:5], split.train[5:8])
     card = card_of(synthetic_dir, tmp_path / "best.keras", [extra])
     assert (card["name"], card["sha256"]) == ("best", sha256(tmp_path / "best.keras"))
     title, images = "SYNTHETIC data, not FireSeg", len(split.train)

@@ -21,8 +21,8 @@ from edge.files import sha256
 from tests.support.tiny_run import NO_IMAGES, TINY, TRAINING, VALIDATION, curve, small_network, train, weights
 from train import fit as fitting
 from train.data.batches import Batches, Examples
-from train.fit import read_state
 from train.model.losses import BCEDice
+from train.training_state import read_state
 
 pytestmark = pytest.mark.slow
 
@@ -97,6 +97,8 @@ def test_the_saved_model_is_the_average_of_the_start_and_the_trained_network(who
 def test_an_average_needs_a_fine_tuning_of_the_whole_network(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="start_weight needs a fine-tuning of the whole network: set frozen_epochs"):
         train(tmp_path, replace(TINY, start_weight=0.5))
+    with pytest.raises(UserError, match="start_weight and validation exclude each other: set validation to 0"):
+        train(tmp_path, replace(TINY, frozen_epochs=0, start_weight=0.5, validation=0.15))
 
 
 def test_a_run_does_not_begin_from_another_network(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from tests.support.tiny_run import (
     train,
 )
 from train import fit as fitting
-from train.fit import read_state, stalled_epochs
+from train.training_state import read_state, stalled_epochs
 
 pytestmark = pytest.mark.slow
 

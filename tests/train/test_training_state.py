@@ -11,9 +11,9 @@ import pytest
 
 from edge.errors import UserError
 from tests.support.tiny_run import DATA_SHA256, TINY, train
-from train.fit import MONITOR, Row, TrainingState
 from train.model.losses import TEMPERATURE
 from train.recipe import Phase
+from train.training_state import MONITOR, Row, TrainingState
 
 PATIENT = Phase("frozen", 25, 1e-3, encoder=False, batchnorm=True, cosine=False, patience=3)
 ENDLESS = replace(PATIENT, name="finetune", epochs=4, patience=None)
@@ -106,6 +106,14 @@ def test_a_run_of_another_temperature_of_the_loss_is_refused(
         train(tmp_path, resume=True)
 
 
+def test_a_run_of_another_backend_is_refused(tmp_path: Path) -> None:
+    begin_run(tmp_path)
+    state = json.loads((tmp_path / "state.json").read_text())
+    (tmp_path / "state.json").write_text(json.dumps(state | {"backend": "mxnet"}))
+    with pytest.raises(UserError, match="was begun with KERAS_BACKEND=mxnet: resume with the same"):
+        train(tmp_path, resume=True)
+
+
 def test_a_run_begun_under_old_field_names_is_refused_in_one_line(tmp_path: Path) -> None:
     begin_run(tmp_path, {**asdict(TINY), "whole_epochs": 6, "frozen_rate": 1e-3})
     expected = r"by another version, whose recipe has frozen_rate, whole_epochs: pass another --out"
@@ -115,7 +123,8 @@ def test_a_run_begun_under_old_field_names_is_refused_in_one_line(tmp_path: Path
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"recipe": {}}', '{"surprise": 1}', "[1, 2]", "null", pytest.param("[" * 100_000, id="nested")],
+    ["", "{", "[]", '{"recipe": {}}', '{"surprise": 1}', "[1, 2]", "null", pytest.param("[" * 100_000, id="nested")]
+    + [json.dumps({"recipe": recipe, "data_sha256": "", "history": rows}) for recipe, rows in (([], []), ({}, [3]))],
 )
 def test_a_damaged_state_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "state.json").write_text(text)

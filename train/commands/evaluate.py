@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,7 +53,7 @@ def eval_command(
     from train.evaluation.evaluate import evaluate, rounded
     from train.evaluation.false_alarms import count_frames, image_alarms, video_alarms
     from train.evaluation.plots import draw_predictions
-    from train.evaluation.provenance import train_test_overlap
+    from train.evaluation.provenance import warn_of_overlap
     from train.model.io import load_predictor
 
     if picture and picture.suffix.lower() not in IMAGE_SUFFIXES:
@@ -97,14 +96,10 @@ def eval_command(
         for name, (pairs, _) in columns.items()
     }
     summary = {"model": str(model), "data": source.title, "split": first.name, "tiles": tiles, **report[first.name]}
-    overlap = train_test_overlap(model, source, first.test)
+    overlap = warn_of_overlap(model, source.dataset, first.test, f"split {first.name}")
     summary["train_test_overlap"] = None if overlap is None else len(overlap)
-    if overlap:
-        warnings.warn(
-            f"{model.name} was trained or validated on {len(overlap)} of the {len(first.test)} test images of split "
-            f"{first.name}: these metrics say nothing about other fires; evaluate it on the split it was trained on",
-            stacklevel=1,
-        )
+    for extra_set in held_out:
+        warn_of_overlap(model, extra_set.dataset, extra_set.test, extra_set.title)
     if report_dir:
         threshold = predictor.threshold_u8 / OUTPUT_STEPS
         for name, (pairs, scored) in columns.items():

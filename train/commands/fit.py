@@ -54,8 +54,9 @@ def fit_command(
     from train.evaluation.evaluate import evaluate
     from train.evaluation.plots import PREDICTIONS_FILE, draw_losses, draw_predictions
     from train.evaluation.provenance import read_start
-    from train.fit import BEST_FILE, build_initial, check_out, fit, read_state
+    from train.fit import BEST_FILE, build_initial, fit
     from train.model.io import KerasPredictor
+    from train.training_state import check_out, read_state
 
     distribution = data_parallel(plan.batch_size) if distribute else None
     check_out(out, resume=resume)
@@ -72,10 +73,13 @@ def fit_command(
         source, parts = open_split(data, split, fold, on_step)
         train_pairs, validation_pairs = hold_out_videos(parts.train, seed=plan.seed, share=plan.validation)
         extra_sets = open_extra_sets(extra or [], negatives or [], hold_out=plan.hold_out)
-        assert_unseen(extra_sets, [*parts.test, *validation_pairs])
-        started = read_start(start, source, [*parts.test, *validation_pairs]) if start else None
+        held_out = [*parts.test, *validation_pairs]
+        assert_unseen(extra_sets, train_pairs, held_out)
+        started = read_start(start, source.dataset, held_out, extra_sets) if start else None
         extra_pairs = [pair for extra_set in extra_sets for pair in extra_set.train]
         repeated = repeat(extra_pairs, plan.extra_share, len(train_pairs))
+        trained = [*train_pairs, *extra_pairs]
+        digest = "-".join(content_hash(pairs) for pairs in (trained, validation_pairs) if pairs)
         train_pairs += repeated
         training, validation = (
             decode(pairs, height, width_px, on_step(f"reading {name} images", len(pairs)))
@@ -86,11 +90,11 @@ def fit_command(
         f"{source.title}, split {parts.name}: {len(training)} training, {len(validation)} validation images; to {out}"
     )
     for extra_set in extra_sets:
-        held_out = len(extra_set.test)
-        print(f"{extra_set.kind} {extra_set.title}: {len(extra_set.train)} training images, {held_out} held out")
+        numbers = f"{len(extra_set.train)} training images, {len(extra_set.test)} held out"
+        print(f"{extra_set.kind} {extra_set.title}: {numbers}")
     if len(repeated) > len(extra_pairs):
         print(f"each of their images {len(repeated) // len(extra_pairs)} times in an epoch")
-    digest, verbose = content_hash([*parts.train, *extra_pairs]), 1 if sys.stdout.isatty() else 2
+    verbose = 1 if sys.stdout.isatty() else 2
     model = fit(
         plan, training, validation, out, data_sha256=digest, start=start, resume=resume, distribution=distribution,
         verbose=verbose,

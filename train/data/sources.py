@@ -38,6 +38,7 @@ class ExtraSet:
 
     title: str
     kind: Literal["extra", "negatives"]
+    dataset: Dataset
     train: tuple[Pair, ...]
     test: tuple[Pair, ...]
 
@@ -95,20 +96,28 @@ def open_held_out(extra: Sequence[Path], negatives: Sequence[Path], taken: Seque
     return sets
 
 
-def assert_unseen(extra_sets: Sequence[ExtraSet], test: Sequence[Pair]) -> None:
-    """Raise `UserError` if a training image of the extra sets is also a test image, under any name."""
-    test = [*test, *(pair for extra_set in extra_sets for pair in extra_set.test)]
+def assert_unseen(extra_sets: Sequence[ExtraSet], training: Sequence[Pair], test: Sequence[Pair]) -> None:
+    """Raise `UserError` if an image is both for training and for testing because of an extra set, under any name.
+
+    Args:
+        training: of the main set.
+        test: of the main set, with its validation images.
+    """
+    held_out = [pair for extra_set in extra_sets for pair in extra_set.test]
     train = [(f"{extra_set.title}/{p.name}", sha256(p.image)) for extra_set in extra_sets for p in extra_set.train]
-    if shared := find_shared(train, test):
+    shared = find_shared(train, [*test, *held_out])
+    if held_out:
+        shared += find_shared([(pair.name, sha256(pair.image)) for pair in training], held_out)
+    if shared:
         raise UserError(
-            f"{len(shared)} images of the extra sets are also test images ({', '.join(shared[:3])})",
-            "remove them, or every metric is inflated",
+            f"{len(shared)} training images are also test images ({', '.join(shared[:3])})",
+            "remove them from the extra sets, or every metric is inflated",
         )
 
 
 def _extra_set(kind: Literal["extra", "negatives"], root: Path, hold_out: bool) -> ExtraSet:
-    pairs = (load_dataset(root) if kind == "extra" else load_negatives(root)).pairs
-    train, test = split_held_out(pairs) if hold_out else (list(pairs), [])
+    dataset = load_dataset(root) if kind == "extra" else load_negatives(root)
+    train, test = split_held_out(dataset.pairs) if hold_out else (list(dataset.pairs), [])
     folder = root.resolve()
     title = printable_name((folder.parent if folder.name == "images" else folder).name)
-    return ExtraSet(title, kind, tuple(train), tuple(test))
+    return ExtraSet(title, kind, dataset, tuple(train), tuple(test))

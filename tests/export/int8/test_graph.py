@@ -94,7 +94,7 @@ def test_convolutions_come_in_order_of_execution_with_their_shapes(toy_int8: byt
 def test_layers_of_two_networks_are_not_matched(shipped_int8: bytes, toy_int8: bytes, toy_float32: bytes) -> None:
     int8, float32 = Graph(toy_int8), Graph(toy_float32)
     assert list(match_layers(int8, float32).values()) == float32.convolutions
-    with pytest.raises(UserError, match="same layers in the same order: use files of one network"):
+    with pytest.raises(UserError, match="same layers in the same order: use files of one export"):
         match_layers(Graph(shipped_int8), float32)
 
 

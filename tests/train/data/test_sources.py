@@ -134,13 +134,22 @@ def test_a_test_image_in_an_extra_training_set_is_refused_under_any_name(tmp_pat
     extra_sets = open_extra_sets([write_extra(tmp_path / "web")], [])
     train, held_out = extra_sets[0].train[0], extra_sets[0].test[0]
     pairs = find_data(write_pairs(tmp_path / "data")).dataset.pairs
-    assert_unseen([], pairs)
+    assert_unseen([], pairs, pairs)
     image = next(pair for pair in pairs if pair.image.read_bytes() != train.image.read_bytes())
     image.image.write_bytes(held_out.image.read_bytes())  # not trained on, so harmless
-    assert_unseen(extra_sets, [image])
+    assert_unseen(extra_sets, [], [image])
     image.image.write_bytes(train.image.read_bytes())
-    with pytest.raises(UserError, match=rf"1 images of the extra .*\(web/{train.name} is {re.escape(image.name)}\)"):
-        assert_unseen(extra_sets, [image])
+    with pytest.raises(UserError, match=rf"1 training images are .*\(web/{train.name} is {re.escape(image.name)}\)"):
+        assert_unseen(extra_sets, [], [image])
+
+
+def test_a_held_out_image_among_the_training_images_of_the_main_set_is_refused(tmp_path: Path) -> None:
+    extra_sets = open_extra_sets([write_extra(tmp_path / "web")], [])
+    held_out = extra_sets[0].test[0]
+    image = find_data(write_pairs(tmp_path / "data")).dataset.pairs[0]
+    image.image.write_bytes(held_out.image.read_bytes())
+    with pytest.raises(UserError, match=f"{re.escape(image.name)} is {held_out.name}"):
+        assert_unseen(extra_sets, [image], [])
 
 
 def test_a_held_out_image_of_one_set_in_the_training_part_of_another_is_refused(tmp_path: Path) -> None:
@@ -149,7 +158,7 @@ def test_a_held_out_image_of_one_set_in_the_training_part_of_another_is_refused(
     train = open_extra_sets([extra], [])[0].train[0]
     train.image.write_bytes(held_out.image.read_bytes())
     with pytest.raises(UserError, match=f"web/{train.name} is {held_out.name}"):
-        assert_unseen(open_extra_sets([extra], [negatives]), [])
+        assert_unseen(open_extra_sets([extra], [negatives]), [], [])
 
 
 def test_ambiguous_names_and_empty_held_out_parts_are_refused(tmp_path: Path) -> None:

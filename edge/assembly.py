@@ -79,10 +79,11 @@ class Parts:
         """Let the sinks on stdout stop the run, or wait until it stops, and that of model updates reload it."""
         if self.update:
             self.update.connect(control, self.sinks.on_event)
-        for sink in self.built_sinks:
+        receivers = [sink for sink in self.built_sinks if sink is not self.update]
+        for sink in receivers:
             if isinstance(sink, Terminal):
                 lossless = self._every_frame and not self.camera.live
-                sink.connect(control, lossless=lossless, is_only_sink=len(self.built_sinks) == 1)
+                sink.connect(control, lossless=lossless, is_only_sink=len(receivers) == 1)
 
     def close(self) -> None:
         """Close the sinks, and write what must be remembered."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edge.host.machine import HostStatus as HostStatus  # part of a status
 from edge.messages import CameraProblem, CameraState, FineView, Polygon, Silence
 
-OPTIONAL_THREADS = {"host status", "model updates", "reload", "stdout writer", "stderr writer"}
+OPTIONAL_THREADS = {"host status", "model updates", "reload", "stdout writer", "stderr writer", "trend"}
 """Without these, fires are still detected and reported."""
 
 

@@ -274,13 +274,13 @@ class Capture:
             model_rgb = self.prepare(frame.rgb)
         with self._changed:
             if not session.frames:
-                session.last_frame_s = time.monotonic()
-                self._set_state(CameraState.STREAMING)
-                session.replay = ReplayClock(self._name, session.last_frame_s, frame.t_s or 0.0, self.max_gap_s)
+                session.replay = ReplayClock(self._name, time.monotonic(), frame.t_s or 0.0, self.max_gap_s)
             if frame.t_s is not None:
                 self._wait_until_due(session, frame.t_s)
-            if session.abandoned:
+            if session.abandoned:  # its read hung for too long: another session has taken over, or none will
                 return
+            if not session.frames:
+                self._set_state(CameraState.STREAMING)
             session.last_frame_s = time.monotonic()
             session.frames += 1
             session.broken = 0

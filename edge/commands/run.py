@@ -181,7 +181,7 @@ def log_to_stderr(verbose: bool) -> Iterator[None]:
     """Write log lines and warnings to stderr; at the end wait for the reader, unless it hangs."""
     handler = LogHandler(sys.stderr)
     root = logging.getLogger("edge")
-    previous, show_warning = (root.handlers, root.propagate), warnings.showwarning
+    previous, show_warning = (root.handlers, root.propagate, root.level), warnings.showwarning
 
     def log_unraisable(failure: sys.UnraisableHookArgs) -> None:
         log.warning("%s: %s (in a destructor)", failure.exc_type.__name__, failure.exc_value)
@@ -193,6 +193,7 @@ def log_to_stderr(verbose: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        root.handlers, root.propagate = previous
+        root.handlers, root.propagate, level = previous
+        root.setLevel(level)
         warnings.showwarning, sys.unraisablehook = show_warning, show_unraisable
         handler.close()

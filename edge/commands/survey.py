@@ -58,7 +58,7 @@ def survey_command(
 ) -> None:
     """Show what the camera would see here: the smallest flame that raises an alarm in each part of its view.
 
-    Painted flames are laid over a few seconds of the present view, and the detector of a run looks at them. Run it by
+    Painted flames are laid over a few seconds of the present view, and the run's detector processes them. Run it by
     day and again by night with the same `--out`: the second survey is drawn beside the first.
     """
     chosen_grid, chosen_sizes, measure = parse_grid(grid), parse_sizes(sizes), parse_line(line, width_m)

@@ -1,7 +1,7 @@
 """The fire drill: a painted flame in the camera's own frames tests every link from the model to the receivers.
 
 The flame is laid as light over the frames before the detector processes them. Its alarm and events are marked as a
-drill's and take their usual way; the drill records when each link received them, or why it did not.
+drill's and delivered as usual; the drill records when each link received them, or why it did not.
 """
 
 from __future__ import annotations

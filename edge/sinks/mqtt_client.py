@@ -276,10 +276,10 @@ class MqttClient:
         """Log a problem when it begins, not again while it lasts."""
         if self._closing.is_set():
             return
+        self._problem = problem
         if problem != self._logged:
             self._logged = problem
             log.warning("MQTT broker %s %s%s", self._address, problem, "" if problem == NAME_CLASH else WILL_RETRY)
-        self._problem = problem
 
 
 def machine_hash() -> str:

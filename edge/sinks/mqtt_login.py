@@ -93,7 +93,7 @@ def clear_password(broker: MqttSection) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether the host is this machine, as far as its name tells."""
+    """Return whether the host is this machine, judging by its name."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -36,8 +36,8 @@ class RejectedError(Exception):
 Deliver = Callable[[bytes, threading.Event], bool]
 """Delivers one document, and returns whether the receiver accepted it; otherwise it is retried.
 
-Raises `RejectedError` to set it aside. Any other exception is a reason to retry. It may block, but returns soon after
-the event is set.
+Raises `RejectedError` to set it aside. Any other exception is a reason to retry. It may block for as long as its
+time-out; where it can, it returns soon after the event is set.
 """
 
 
@@ -181,9 +181,9 @@ class Outbox:
     def _fail(self, error: Exception) -> bool:
         """Log a failure, once for several in a row of one kind; return False."""
         problem = one_line(reason_of(error))
-        if problem != self._problem:
+        previous, self._problem = self._problem, problem
+        if problem != previous:
             log.warning("%s: delivery failed (%s), will retry", self._name, problem)
-        self._problem = problem
         return False
 
     def _set_aside_alone(self, item: Item, document: bytes) -> bool:

@@ -77,8 +77,12 @@ class LiveFrames:
         self._newest: FrameResult | None = None
         self._received_s = 0.0
         self._notifier = Notifier()
-        self._variants = {True: Variant(), False: Variant()}
         self.viewers = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what belongs to the server's former event loop, before a new one runs."""
+        self._variants = {True: Variant(), False: Variant()}
 
     def publish(self, result: FrameResult) -> None:
         self._newest, self._received_s = result, self._clock()

@@ -90,6 +90,11 @@ class Server:
             self.started = True
             self._worker.start()
 
+    @property
+    def missing(self) -> bool:
+        """Whether the thread should run and does not."""
+        return self._worker.missing
+
     def close(self) -> None:
         """Stop within a second, whoever is connected."""
         self._closing = True

@@ -88,6 +88,7 @@ class WebPage(Sink):
         from edge.sinks.web.app import make_app
         from edge.sinks.web.auth import Guard
 
+        self._live.restart()  # the server has a new event loop
         app = make_app(
             self._live, self._history, self._notifier, self._metrics.scrape, self._actions, self._archive, self._trend
         )
@@ -127,7 +128,7 @@ class WebPage(Sink):
         self._notifier.notify()
 
     def links(self) -> Sequence[Link]:
-        return (Link("page", "", self._last_shown),)
+        return (Link("page", "the page is not served" if self._server.missing else "", self._last_shown),)
 
     @property
     def lost_files(self) -> int:

@@ -130,10 +130,22 @@ def test_hung_reads_do_not_pile_up() -> None:
     released = threading.Event()
     with start(hanging(released, sessions=100), stall_s=0.02, max_hung_reads=2, hung_wait_s=WAIT_S) as capture:
         wait_for(lambda: capture.connects == 2)
+        wait_for(lambda: capture.state is CameraState.STALLED)
         time.sleep(0.1)
-        assert (capture.connects, capture.state) == (2, CameraState.STALLED)
+        assert capture.connects == 2
         released.set()
         assert len(take(capture, 1)) == 1
+
+
+def test_a_read_that_returns_after_the_camera_was_given_up_does_not_revive_it() -> None:
+    released = threading.Event()
+    with start(hanging(released, sessions=100), stall_s=0.02, reconnect_limit=1) as capture:
+        wait_for(lambda: capture.ended)
+        released.set()
+        wait_for(lambda: not capture._hung_reads)
+        assert (capture.state, capture.frames) == (CameraState.ENDED, 0)
+        with pytest.raises(UserError):
+            capture.check()
 
 
 def test_a_camera_whose_reads_all_hang_is_still_tried_again_and_it_is_logged_once(

@@ -22,6 +22,7 @@ let trendAt = -Infinity;
 let state = null;
 let revisions = {};
 let receivedAt = 0;
+let connectedAt = 0;
 let lost = true;
 let reason = "";  // why the run refuses the page
 let stream = null;
@@ -32,6 +33,7 @@ let nextLive = 0;
 
 function connect() {
   stream?.close();
+  connectedAt = performance.now();
   stream = new EventSource("state");
   stream.onmessage = async (message) => {
     const reconnected = lost;
@@ -217,6 +219,10 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 setInterval(() => {
-  if (performance.now() - receivedAt > SILENT_MS && !document.hidden) disconnect();
+  const oldest = performance.now() - SILENT_MS;
+  if (receivedAt > oldest || document.hidden) return;
+  disconnect();
+  // A connection ends without a word if the Pi loses its power or its network.
+  if (stream.readyState === EventSource.OPEN && connectedAt < oldest) connect();
 }, 500);
 connect();

@@ -255,7 +255,7 @@ def test_the_run_is_not_ready_while_a_thread_is_missing_but_stays_so_while_a_rec
     page.on_status(run_status(receivers=(down,)))
     assert get(page, "/readyz")[0] == 200
     assert get_json(page, "/api/state")["receivers"][0]["problem"] == "connection refused"
-    page.on_status(run_status(failures=FailureCounts(missing_threads=("host status", "reload"))))
+    page.on_status(run_status(failures=FailureCounts(missing_threads=("host status", "reload", "trend"))))
     assert get(page, "/readyz")[0] == 200, "fires are detected and reported without these"
     page.on_status(run_status(failures=FailureCounts(missing_threads=("clips", "outbox"))))
     assert json.loads(get(page, "/readyz")[2])["reason"] == "threads are missing: clips, outbox"

@@ -167,7 +167,7 @@ def test_a_zone_is_drawn_by_keyboard_alone(browser: Any, path: Path) -> None:
     assert load_config(path).zones == (STOVE, Zone("zone 1", ((0.3, 0.49), (0.4, 0.49), (0.5, 0.58))))
 
 
-def test_of_two_tabs_the_second_is_told_and_keeps_its_drawing(browser: Any, path: Path) -> None:
+def test_of_two_tabs_the_second_is_refused_and_keeps_its_drawing(browser: Any, path: Path) -> None:
     first, url = browser.current_window_handle, browser.current_url
     begin(browser)
     draw_triangle(browser, 0.1)

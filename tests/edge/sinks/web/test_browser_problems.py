@@ -9,7 +9,7 @@ from typing import Any
 from edge.messages import CameraProblem, CameraState
 from edge.run_status import FailureCounts, ReceiverStatus, UpdateStatus
 from tests.support.browser import NEEDS_BROWSER, SCREENSHOT, each, live_width, text, unfold, wait_with_status
-from tests.support.factories import result, run_status
+from tests.support.factories import result
 from tests.support.waiting import wait_for
 from tests.support.web_client import Clock, FrameFeeder, config, serving
 
@@ -22,9 +22,8 @@ def test_a_lost_connection_covers_the_frame_until_the_run_is_back(browser: Any) 
             browser.get(page.url)
             # The server is up, but the loop hangs: no status arrives.
             wait_for(lambda: text(browser, "banner") == "Connection lost")
-            page.on_status(run_status())
-            wait_for(lambda: text(browser, "banner") == "FIRE")
-            wait_for(lambda: live_width(browser) == 64)
+            wait_with_status(page, lambda: text(browser, "banner") == "FIRE")
+            wait_with_status(page, lambda: live_width(browser) == 64)
         settings = config(f"127.0.0.1:{page.port}")
     wait_for(lambda: text(browser, "banner") == "Connection lost")
     assert text(browser, "cover") == "Connection lost. The current state is unknown."
@@ -34,6 +33,19 @@ def test_a_lost_connection_covers_the_frame_until_the_run_is_back(browser: Any) 
     with serving(settings) as page, FrameFeeder(page, fps=10):
         wait_with_status(page, lambda: text(browser, "banner") == "FIRE")
         assert text(browser, "cover") == ""
+
+
+def test_a_connection_that_died_without_a_word_is_replaced(browser: Any) -> None:
+    with serving() as page:
+        browser.get(page.url)
+        wait_with_status(page, lambda: text(browser, "banner") == "Waiting for a frame")
+        browser.execute_script(
+            "window.made = 0; const Kept = EventSource;"
+            "window.EventSource = class extends Kept { constructor(url) { super(url); made += 1; } };"
+        )
+        wait_for(lambda: text(browser, "banner") == "Connection lost")
+        wait_for(lambda: browser.execute_script("return made") == 1)
+        wait_with_status(page, lambda: text(browser, "banner") == "Waiting for a frame")
 
 
 def test_a_stalled_camera_covers_the_old_frame(browser: Any) -> None:

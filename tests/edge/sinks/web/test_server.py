@@ -145,14 +145,32 @@ def test_as_many_viewers_as_are_allowed_leave_room_for_a_health_check() -> None:
 def test_the_page_runs_again_after_its_server_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.retry.FIRST_WAIT_S", 0.01)
     before = threads.restarts()
+
+    def view(page: WebPage) -> None:
+        """Two viewers wait for one another's frames."""
+        with FrameFeeder(page, fps=20), Viewer(page) as first, Viewer(page) as second:
+            for viewer in 3 * (first, second):
+                viewer.jpeg()
+
     with serving() as page:
-        assert get(page, "/healthz")[0] == 200
+        view(page)
         server = page._server._server
         assert server is not None
         server.should_exit = True
         wait_for(lambda: page._server._server is not server)
-        assert get(page, "/healthz")[0] == 200
+        view(page)
         assert threads.restarts() == before + 1
+
+
+def test_a_fire_drill_notices_a_page_that_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as page:
+        wait_for(lambda: get(page, "/healthz")[0] == 200)
+        assert page.links()[0].problem == ""
+        monkeypatch.setattr("edge.sinks.web.app.make_app", None)
+        server = page._server._server
+        assert server is not None
+        server.should_exit = True
+        wait_for(lambda: page.links()[0].problem == "the page is not served")
 
 
 LIVE = b"GET /live.mjpeg HTTP/1.1\r\nHost: localhost\r\n\r\n"

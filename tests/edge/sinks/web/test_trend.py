@@ -135,6 +135,7 @@ def test_damage_costs_at_most_what_it_hits_and_never_the_run(data: st.DataObject
         with suppress(ValueError):  # as if there were no file
             assert parse(kept)[2] <= 5
         with closing(Trend(path, now=clock)) as trend:
+            wait_for(lambda: trend._is_loaded)
             note(trend, clock, 1800, {"stove": 0.25})
             assert trend.points("day")["points"][-1] == [START_S + 1800, {"stove": 0.25}, 0]
         assert len(path.read_bytes()) == SIZE_BYTES

@@ -38,8 +38,9 @@ def families() -> list[Family]:
     result = []
     for keras in sorted(MODELS.glob("*.keras")):
         shrunk = {kind: MODELS / f"{keras.stem}-{kind}.tflite" for kind in ("float16", "int8")}
-        if missing := [path.name for path in shrunk.values() if not path.is_file()]:
-            remedy = f"expected both beside it; make them with MODEL={keras} make export-int8"
-            raise UserError(f"{keras} ships without {' and '.join(missing)}", remedy)
+        if missing := {kind: path for kind, path in shrunk.items() if not path.is_file()}:
+            copies = " and ".join(f"build/export/fireseg-{kind}.tflite to {path}" for kind, path in missing.items())
+            remedy = f"make them with MODEL={keras} make export-int8, and copy {copies}"
+            raise UserError(f"{keras} ships without {' and '.join(path.name for path in missing.values())}", remedy)
         result.append(Family(keras.stem, keras, shrunk))
     return result

@@ -26,6 +26,7 @@ import paho.mqtt.client as paho
 from benchmarks.fleet.camera import SimulatedCamera, run_camera
 from benchmarks.fleet.queries import answered
 from benchmarks.fleet.site import FleetBroker, PrometheusServer, Site, Usage, prometheus, scrape
+from benchmarks.soak.faults import count_altered, is_in_order
 from benchmarks.soak.rig import Key, Listener, free_port, key_of, wait_until
 from edge.console import OnStep
 from edge.errors import UserError
@@ -217,25 +218,27 @@ def measure(
     cameras[0].camera.hold.touch()
     time.sleep(1)
     wait_until(lambda: not missing(cameras, listener), DELIVERY_S)
+    settle_s = time.monotonic() - held_s
     delivery_s = sorted(listener.delivery_s)
     spared = {camera.camera.name for camera in cameras if not camera.kills}
     failed, gap_s = scrape_gaps([each for each in scraped if each["metric"]["camera"] in spared])
-    made = [key for camera in cameras for key in camera.made()]
-    distinct = {json.dumps(event, sort_keys=True): key_of(event) for event in map(json.loads, listener.payloads(EVENT))}
+    made = [camera.made() for camera in cameras]
+    events = [json.loads(payload) for payload in listener.payloads(EVENT)]
+    received = dict.fromkeys(map(key_of, events))
     first = cameras[0].camera
     return FleetRun(
         seconds=seconds,
-        made=len(made),
-        received=len(set(listener.events)),
-        lost=sorted(missing(cameras, listener)),
-        repeated=len(listener.events) - len(set(listener.events)),
-        altered=len(distinct) - len(set(distinct.values())),
-        in_order=all(is_in_order(camera.made(), listener.events) for camera in cameras),
+        made=sum(map(len, made)),
+        received=len(received),
+        lost=sorted(set(itertools.chain(*made)) - received.keys()),
+        repeated=len(events) - len(received),
+        altered=count_altered(events),
+        in_order=all(is_in_order(keys, received) for keys in made),
         delivery_s={
             "median": statistics.median(delivery_s), "p99": delivery_s[int(0.99 * len(delivery_s))],
             "max": delivery_s[-1],
         },
-        settle_s=time.monotonic() - held_s,
+        settle_s=settle_s,
         messages={kind: count / seconds / plan.cameras for kind, count in counts.items()},
         message_bytes={kind: size / seconds / plan.cameras for kind, size in sizes.items()},
         broker=difference(broker_used, broker_before),
@@ -272,12 +275,6 @@ def kill_by_plan(plan: Plan, cameras: list[CameraProcess], broker: FleetBroker, 
 
 def missing(cameras: list[CameraProcess], listener: Listener) -> set[Key]:
     return {key for camera in cameras for key in camera.made()} - set(listener.events)
-
-
-def is_in_order(made: list[Key], received: list[Key]) -> bool:
-    """Return whether a camera's events arrived in order, copies and ends after a restart aside."""
-    own = set(made)
-    return list(dict.fromkeys(key for key in received if key in own)) == [key for key in made if key in set(received)]
 
 
 def scrape_gaps(targets: list[dict[str, Any]]) -> tuple[int, float]:

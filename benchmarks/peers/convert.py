@@ -63,7 +63,7 @@ def find_int8(keras: Path) -> tuple[Path, Card]:
     path = keras.with_name(f"{keras.stem}-int8.tflite")
     _, card = split_model(path)
     if card is None or card.get("keras_sha256") != sha256(keras):
-        remedy = f"make it with MODEL={keras} make export-int8"
+        remedy = f"make it with MODEL={keras} make export-int8, and copy build/export/fireseg-int8.tflite to {path}"
         raise UserError(f"{path} was not exported from {keras}, by its card", remedy)
     return path, card
 

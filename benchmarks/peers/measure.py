@@ -23,9 +23,9 @@ from benchmarks.peers.runtimes import BUILD, ROOT, Peer, PeerError, failure_reas
 from edge.console import OnStep
 from edge.files import make_folder
 from edge.model.preprocess import probability_to_u8, to_model_input
-from edge.model.segmenter import DEFAULT_THRESHOLD, OUTPUT_STEPS
 from train.data.fireseg import Pair
 from train.evaluation.evaluate import Masks
+from train.model.io import KerasPredictor
 
 BURST_RUNS = 30
 WARM_UP = 5
@@ -152,7 +152,7 @@ def masks(worker: Client, frames: Path, maps: Path) -> Masks:
         raise PeerError(f"maps have shape {values.shape}, expected {expected}")
     if values.dtype != np.uint8:
         values = probability_to_u8(values.astype(np.float32))
-    fire: Masks = values >= round(DEFAULT_THRESHOLD * OUTPUT_STEPS)
+    fire: Masks = values >= KerasPredictor.threshold_u8
     return fire
 
 

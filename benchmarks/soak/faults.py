@@ -14,12 +14,12 @@ import signal
 import time
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.soak.fault_rig import FaultRig, block, fill
 from benchmarks.soak.process import ProcessUnderTest
@@ -83,10 +83,7 @@ class Faults:
     @property
     def in_order(self) -> bool:
         """Whether first deliveries arrived in the order in which the runs made them."""
-        made, firsts = set(self.made), [dict.fromkeys(keys) for keys in self.received.values()]
-        return all(
-            [key for key in first if key in made] == [key for key in self.made if key in first] for first in firsts
-        )
+        return all(is_in_order(self.made, keys) for keys in self.received.values())
 
 
 def try_faults(model: Path, plan: Plan, on_step: OnStep) -> Faults:
@@ -123,7 +120,7 @@ def try_faults(model: Path, plan: Plan, on_step: OnStep) -> Faults:
             rss_bytes = run.peak_rss_bytes()
         rng = random.Random(0)
         trials += [
-            repeat("outbox items that are no files", 1, lambda: block_outboxes(rig), on_step),
+            repeat("outbox items that are not files", 1, lambda: block_outboxes(rig), on_step),
             repeat(f"{BURST} events stored", 1, lambda: send_burst(rig), on_step),
             repeat("SIGTERM at a random moment", plan.terminations, lambda: terminate(rig, rng), on_step),
             repeat("SIGKILL at a random moment", plan.kills, lambda: kill_run(rig, rng), on_step),
@@ -140,9 +137,20 @@ def outcome(rig: FaultRig, trials: list[Trial], rss_bytes: int) -> Faults:
     for name, bodies in rig.received().items():
         events = [json.loads(body) for body in bodies]
         received[name] = [key_of(event) for event in events]
-        distinct = {json.dumps(event, sort_keys=True): key_of(event) for event in events}
-        altered += len(distinct) - len(set(distinct.values()))
+        altered += count_altered(events)
     return Faults(trials, rig.made(), received, altered, rss_bytes)
+
+
+def is_in_order(made: list[Key], received: Iterable[Key]) -> bool:
+    """Return whether first deliveries arrived in the order of `made`. Events of others do not matter."""
+    own, firsts = set(made), dict.fromkeys(received)
+    return [key for key in firsts if key in own] == [key for key in made if key in firsts]
+
+
+def count_altered(events: list[dict[str, Any]]) -> int:
+    """Return the number of copies that have the same key as an earlier event and other content."""
+    distinct = {json.dumps(event, sort_keys=True): key_of(event) for event in events}
+    return len(distinct) - len(set(distinct.values()))
 
 
 def repeat(what: str, times: int, attempt: Callable[[], tuple[bool, float]], on_step: OnStep) -> Trial:

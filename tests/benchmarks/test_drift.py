@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import models
 from benchmarks.drift import Loaded, entries, gate_failures
-from benchmarks.models import Family
+from benchmarks.models import Family, families
+from edge.errors import UserError
 from train.data.sources import find_data
 from train.data.splits import make_split
 from train.evaluation.evaluate import Predictions
@@ -53,3 +55,15 @@ def test_a_drift_beyond_the_gate_is_named_and_a_gain_is_not(lines: list[dict[str
     assert "fire_iou is 6.25 points below the Keras model, more than 0.5" in drifted
     assert "agreement with the Keras model is 0.9375, less than 0.97" in disagrees
     assert gate_failures(lines[1] | {"fire_iou_drift": 0.2}) == []
+
+
+def test_a_missing_model_is_refused_with_the_copy_that_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "MODELS", tmp_path)
+    for name in ("mine.keras", "mine-float16.tflite"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"mine\.keras ships without mine-int8\.tflite") as caught:
+        families()
+    copy = f"and copy build/export/fireseg-int8.tflite to {tmp_path}/mine-int8.tflite"
+    assert caught.value.remedy == f"make them with MODEL={tmp_path}/mine.keras make export-int8, {copy}"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.fleet import soak
 from benchmarks.fleet.report import figures
 from benchmarks.fleet.site import Usage
-from benchmarks.fleet.soak import FleetRun, Plan, is_in_order, run_fleet, scrape_gaps
+from benchmarks.fleet.soak import FleetRun, Plan, run_fleet, scrape_gaps
+from benchmarks.soak.faults import is_in_order
 from benchmarks.soak.rig import MOSQUITTO_PATHS
 
 pytestmark = pytest.mark.bench
@@ -49,13 +53,23 @@ def test_scrapes_that_failed_widen_the_gap() -> None:
     assert scrape_gaps([{"values": [[0, "1"], [15, "0"], [30, "1"]]}, {"values": [[0, "1"], [15, "1"]]}]) == (1, 30.0)
 
 
-def test_a_small_fleet_loses_no_event_while_broker_and_cameras_are_killed() -> None:
+def test_a_small_fleet_loses_no_event_while_broker_and_cameras_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     if not all(any(shutil.which(name, path=path) for path in MOSQUITTO_PATHS) for name in ("mosquitto", "prometheus")):
         pytest.skip("install mosquitto and prometheus to run this test")
+    late_s: list[float] = []
+
+    def check_for_an_hour(*arguments: object) -> bool:
+        late_s.append(3600.0)
+        return is_in_order(*arguments)  # type: ignore[arg-type]
+
+    clock = SimpleNamespace(**vars(time) | {"monotonic": lambda: time.monotonic() + sum(late_s)})
+    monkeypatch.setattr(soak, "time", clock)
+    monkeypatch.setattr(soak, "is_in_order", check_for_an_hour)
     plan = Plan(cameras=3, seconds=12.0, broker_kills=1, fire_period_s=10.0)
     with tempfile.TemporaryDirectory(prefix="fireseg-fleet-") as folder:
         run = run_fleet(Path(folder), plan, lambda _what, _total: lambda: None)
     assert run.made >= 6
     assert (run.lost, run.altered, run.in_order) == ([], 0, True)
+    assert run.settle_s < sum(late_s), "checking the events is not part of it"
     assert run.messages["state"] > 0
     assert run.broker.peak_rss_bytes > 1e6

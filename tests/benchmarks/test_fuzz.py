@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -127,12 +129,13 @@ def test_inputs_that_fail_are_kept_with_the_command_that_repeats_them(
     planted = Kind(lambda rng: rng.randbytes(8), ".bin", lambda path: crash() if path.read_bytes()[0] % 2 else None)
     monkeypatch.setitem(KINDS, "models", planted)
     monkeypatch.setattr(fuzz, "warm_up", lambda: None)
-    arguments = ["--only", "models", "--seed", "7", "--minutes", "0.01", "--out", str(tmp_path), "--json"]
+    monkeypatch.setattr(fuzz, "time", SimpleNamespace(monotonic=itertools.count().__next__))  # a second an input
+    arguments = ["--only", "models", "--seed", "7", "--minutes", "0.05", "--out", str(tmp_path), "--json"]
     assert CliRunner().invoke(fuzz.app, arguments).exit_code == 1
     report = json.loads((tmp_path / "fuzz.json").read_text())
     (finding,) = report["findings"]
     assert finding["times"] == report["kinds"][0]["crash"] > 0
-    assert report["kinds"][0]["tried"] == finding["times"] + report["kinds"][0]["accepted"]
+    assert report["kinds"][0]["tried"] == finding["times"] + report["kinds"][0]["accepted"] == 2
     number = int(finding["repeat"].split("--number ")[1].rstrip('"'))
     kept = (tmp_path / f"models-7-{number}.bin").read_bytes()
     assert kept == planted.make(Random(f"7/models/{number}"))

@@ -80,8 +80,9 @@ def test_models_are_converted_again_only_if_a_source_changed(tmp_path: Path, mon
     keras.write_bytes(b"other weights")
     int8.write_bytes(b"another network and its card")
     assert make()[1] == everything
-    with pytest.raises(UserError, match=r"some-int8\.tflite was not exported from .*some\.keras"):
+    with pytest.raises(UserError, match=r"some-int8\.tflite was not exported from .*some\.keras") as caught:
         find_int8(keras)
+    assert f"copy build/export/fireseg-int8.tflite to {int8}" in caught.value.remedy
 
 
 def test_peers_are_calibrated_on_the_images_of_the_card(synthetic_dir: Path) -> None:

@@ -64,6 +64,7 @@ def eval_command(
         raise UserError(f"--frame-stride {frame_stride}", "expected 1 for every frame of a video, or more")
     for folder in filter(None, (report_dir, picture and picture.parent)):
         check_writable(folder)
+    unit = "image" if tiles == 1 else "tile"
     lengths = {path: count_frames(path, frame_stride) for path in video or []}
     predictor = load_predictor(model, threads=threads)
     with progress_bars() as on_step:
@@ -79,7 +80,7 @@ def eval_command(
             if extra_set.kind == "extra":
                 columns[extra_set.title] = (pairs, scored)
             else:
-                rates = {**image_alarms(scored.masks), "images": len(pairs), "sha256": content_hash(pairs)}
+                rates = {f"{unit}s": len(scored.masks), **image_alarms(scored.masks), "sha256": content_hash(pairs)}
                 false_alarms[extra_set.title] = rounded(rates, 6)
         videos = {}
         for path, length in lengths.items():
@@ -88,7 +89,10 @@ def eval_command(
     if picture:
         draw_predictions(first.test, predictions, picture)
     metrics = {
-        name: {**scored.metrics, **boundary_metrics(scored.masks, scored.truth)}
+        name: {
+            **{key.replace("_per_image", f"_per_{unit}"): value for key, value in scored.metrics.items()},
+            **boundary_metrics(scored.masks, scored.truth),
+        }
         for name, (_, scored) in columns.items()
     }
     report: dict[str, dict[str, Any]] = {
@@ -112,6 +116,6 @@ def eval_command(
         {name: {"images": len(pairs), **metrics[name]} for name, (pairs, _) in columns.items()},
         f"{model} on {source.title}",
     )
-    print_shares(false_alarms, "false alarms: images without flames, by area fraction predicted as fire")
+    print_shares(false_alarms, f"false alarms: {unit}s without flames, by area fraction predicted as fire")
     by_name = {Path(name).name: rates for name, rates in videos.items()}
     print_shares(by_name, "video frames, by area fraction predicted as fire")

@@ -88,7 +88,7 @@ def _fire_levels(channels: Frame, *, has_white_first_palette: bool) -> Map:
 
 
 def _is_one_colour_on_white(colours: Frame) -> bool:
-    """Return whether there are two colours, white and one that is no grey."""
+    """Return whether the colours are white and one non-grey colour."""
     white = (colours == WHITE).all(axis=2)
     others = colours[~white]
     return bool(white.any() and len(others) and (others == others[0]).all() and len(set(others[0].tolist())) > 1)

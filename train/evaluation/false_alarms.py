@@ -26,8 +26,8 @@ def alarm_rates(fractions: Sequence[float], thresholds: Sequence[float]) -> dict
 
 
 def image_alarms(masks: Masks) -> dict[str, float]:
-    """Return the false alarm rates of N x H x W masks of images without flames."""
-    return {"images": len(masks), **alarm_rates(masks.mean(axis=(1, 2)).tolist(), IMAGE_FRACTIONS)}
+    """Return the false alarm rates of N x H x W masks of images, or of tiles, without flames."""
+    return alarm_rates(masks.mean(axis=(1, 2)).tolist(), IMAGE_FRACTIONS)
 
 
 def video_alarms(

@@ -1,4 +1,4 @@
-"""What a U-Net is made of, apart from Keras: the recipe and the command line load without it."""
+"""Size and width of the U-Net. Imports no Keras, so recipes and `--help` load fast."""
 
 from __future__ import annotations
 

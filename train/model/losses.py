@@ -28,9 +28,10 @@ class BCEDice(keras.losses.Loss):
     arXiv 1606.04797) weighs fire by its own area. Dice is pooled over the batch, so that an image without fire costs
     only its false positives.
 
-    Both hardly notice a false alarm of a few pixels. With a `negative_weight`, the mean cross-entropy of the hardest
-    `HARD_SHARE` of the pixels of each image without fire is added, times the weight (hard example mining: Shrivastava
-    et al. 2016, arXiv 1604.03540). Along the outlines of fires the hardest pixels are labels in doubt; here none are.
+    A false alarm of a few pixels barely changes either term. With a `negative_weight`, the mean cross-entropy of the
+    hardest `HARD_SHARE` of the pixels of each image without fire is added, times the weight (hard example mining:
+    Shrivastava et al. 2016, arXiv 1604.03540). At fire boundaries the hardest pixels have uncertain labels; images
+    without fire have none.
     """
 
     def __init__(

@@ -73,10 +73,25 @@ def test_eval_scores_splits_extra_sets_negatives_and_videos_at_once(
 
 
 @pytest.mark.slow
-def test_eval_counts_false_alarms_in_tiles(here: Here, synthetic_dir: Path, negatives: Path, model: Path) -> None:
-    done = here("eval", model, "--data", synthetic_dir, "--negatives", negatives, "--tiles", "2", "--json")
-    report = json.loads(done.out)
-    assert (report["tiles"], report["negatives"]["sunsets"]["images"]) == (2, 2)
+def test_eval_counts_false_alarms_in_tiles_as_a_share_of_the_tiles(
+    here: Here, synthetic_dir: Path, negatives: Path, model: Path
+) -> None:
+    picture = np.full((40, 40, 3), 100, np.uint8)
+    picture[:10, :10] = (255, 0, 0)  # the other tiles begin at pixel 18
+    for path in negatives.iterdir():
+        write_image(path, picture)
+    arguments = ["eval", model, "--data", synthetic_dir, "--negatives", negatives, "--json"]
+    whole, tiled = (json.loads(here(*arguments, "--tiles", tiles).out) for tiles in ("1", "2"))
+    counts = [{key: value for key, value in report["negatives"]["sunsets"].items() if key != "sha256"}
+              for report in (whole, tiled)]  # fmt: skip
+    assert counts == [
+        {"images": 2, "over_0.1_percent": 1, "over_0.5_percent": 1},
+        {"tiles": 8, "over_0.1_percent": 0.25, "over_0.5_percent": 0.25},
+    ]
+    assert tiled["tiles"] == 2
+    assert "fire_iou_per_image" in whole
+    assert "fire_iou_per_tile" in tiled
+    assert "fire_iou_per_image" not in tiled
 
 
 @pytest.mark.slow

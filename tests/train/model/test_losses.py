@@ -63,7 +63,7 @@ def test_dice_is_pooled_so_that_an_image_without_fire_costs_only_its_false_posit
 
 
 def false_alarm(pixels: int) -> tuple[Maps, Maps]:
-    """An image with fire and one without, in which some pixels are called fire."""
+    """An image with fire and one without, in which some pixels are predicted as fire."""
     truth = half_fire(2, 64)
     truth[1] = 0
     predicted = truth.copy()

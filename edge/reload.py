@@ -53,6 +53,7 @@ def prepare(
     config: Config,
     *,
     current: Setup | None = None,
+    rejected: str = "",
     is_proven: Callable[[str], bool] = lambda _: False,
     proof: Callable[[Path, bytes], int] | None = None,
 ) -> tuple[Setup, bytes]:
@@ -61,11 +62,12 @@ def prepare(
     Args:
         current: what runs now. A model with the same bytes is not loaded again; one that misses the test pattern's
             flames is refused if the current one detects them.
+        rejected: SHA-256 of a model that was tried and is not tried again.
         is_proven: returns whether the model with a SHA-256 needs no proof in a child process.
         proof: proves the model; `prove` by default.
     """
     on_reload, problem = current is not None, ""
-    *better, last = model_files(config, on_reload=on_reload)
+    *better, last = model_files(config, on_reload=on_reload, rejected=rejected)
     for path in better:
         try:
             return _prepare(path, config, current, is_proven, proof or prove, problem)

@@ -132,9 +132,9 @@ def run(
     parts.connect(control)
 
     def prepare_reload() -> Setup:
-        config = load_config(config_path, options)
-        new, model = prepare(config, current=setup)
-        if model_files(config, on_reload=True)[0].stem != TRIAL:  # only what is adopted is good
+        config, rejected = load_config(config_path, options), parts.update.rejected if parts.update else ""
+        new, model = prepare(config, current=setup, rejected=rejected)
+        if model_files(config, on_reload=True, rejected=rejected)[0].stem != TRIAL:  # only what is adopted is good
             keep(last_good, applied_config(setup.config, new.config), new, model)
         return new
 
@@ -149,7 +149,7 @@ def run(
 
     def check(config: Config) -> None:
         check_config(config)
-        prepare(config, current=setup)
+        prepare(config, current=setup, rejected=parts.update.rejected if parts.update else "")
 
     AreaActions(config_path, options, control, check).register(parts.actions)
     reloader = Reloader(prepare_reload, apply, fallback=fallback)

@@ -124,7 +124,7 @@ class PlaceMemory:
             place = place.joined(each.place)
         hours = HOURS[min(repeats, len(HOURS)) - 1]
         new = QuietPlace(place, repeats, hours, now + timedelta(hours=hours), self._clock() + 3600 * hours)
-        self._keep([each for each in known if each not in again] + [new])
+        self._keep([each for each in known if each not in again], new)
         return self._statuses[fire_id]
 
     def forget(self, fire_id: str) -> None:
@@ -190,9 +190,9 @@ class PlaceMemory:
             place = self._on_grid[quiet.place.id] = quiet.place.on_grid(grid)
         return place
 
-    def _keep(self, places: list[QuietPlace]) -> None:
-        """Replace the places; those that end first go if there are too many."""
-        places = sorted(places, key=lambda each: each.until)[-MAX_PLACES:]
+    def _keep(self, places: list[QuietPlace], *new: QuietPlace) -> None:
+        """Replace the places; if there are too many, those that end first go, but never a new one."""
+        places = [*sorted(places, key=lambda each: each.until), *new][-MAX_PLACES:]
         self._saved[PLACES] = kept = _fitting([each.as_json() for each in places])
         self._places = {each.place.id: each for each in places[len(places) - len(kept) :]}
         self._statuses = {each.place.id: each.status() for each in self._places.values()}

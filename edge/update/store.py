@@ -45,7 +45,7 @@ class Outcome(StrEnum):
 
 
 FAILED = (Outcome.ROLLED_BACK, Outcome.GIVEN_UP)
-"""People must hear of these. What was interrupted is tried again."""
+"""Outcomes that are reported. Interrupted trials are retried."""
 PENDING = (Outcome.WAITING, Outcome.RUNNING)
 
 
@@ -232,15 +232,18 @@ def open_store(config: Config) -> ModelStore | None:
     return ModelStore(folder / model_name(config))
 
 
-def model_files(config: Config, *, on_reload: bool = False) -> list[Path]:
+def model_files(config: Config, *, on_reload: bool = False, rejected: str = "") -> list[Path]:
     """Return the model files that a run may use, best first: the last is the one that is installed or configured.
 
     Args:
         on_reload: whether a run is going on, which alone tries a model.
+        rejected: SHA-256 of a model that is not tried again, although the link `trial` could not be removed.
     """
     store = open_store(config)
     names = ((TRIAL, CURRENT) if on_reload else (CURRENT, PREVIOUS)) if store else ()
     links = [store.link(name) for name in names] if store else []
+    if store and store.sha256(TRIAL) == rejected:
+        links = [link for link in links if link != store.link(TRIAL)]
     return [*(link for link in links if os.path.isfile(link)), config.model.file]  # noqa: PTH113  never raises
 
 

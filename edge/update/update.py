@@ -57,7 +57,7 @@ class Report:
 
     @property
     def failure(self) -> str:
-        """Return what people must hear of; empty for what is tried again."""
+        """Return the failure to report; empty if the update will be retried."""
         return f"{self.model} was {self.result}: {self.problem}" if self.result in FAILED else ""
 
     def as_json(self) -> dict[str, object]:
@@ -68,7 +68,7 @@ class NotTriedError(UserError):
     """The published model is not tried: it has failed before, its owner rolled it back, or no run is active.
 
     Args:
-        failure: what people must hear of; empty for nothing.
+        failure: the failure to report; empty for none.
     """
 
     def __init__(self, problem: str, remedy: str, failure: str = "") -> None:

@@ -57,10 +57,17 @@ class ModelWatch(Sink):
         self._watched_since_s: float | None = None  # None until it is loaded
         self._failed_before = 0
         self._current = store.sha256(CURRENT)
-        self._ignored = ""  # the trial that could not be removed
-        self.status = UpdateStatus()
+        self.rejected = ""
+        """SHA-256 of a model whose trial has ended, although the link `trial` could not be removed."""
+        self._unwritten = ""  # how that trial ended, and why it could not be written
+        self._waits = ""  # why links are not followed now
+        self._shown = UpdateStatus()
         self._closing = threading.Event()
         self._worker = Worker("model updates", self._run)
+
+    @property
+    def status(self) -> UpdateStatus:
+        return replace(self._shown, problem=self._waits or self._shown.problem)
 
     def connect(self, control: RunControl, publish: Callable[[Event], None]) -> None:
         """Begin, with the control of the run and what publishes its events."""
@@ -93,17 +100,17 @@ class ModelWatch(Sink):
         self._failures.save()
 
     def _run(self) -> None:
-        logged = ""
         while not self._closing.is_set():
             try:
                 with self._store.lock("run", owner="run"):
                     self._recover()
                     while not self._closing.wait(POLL_S):
                         self.poll()
+                        self._waits = ""
             except (OSError, UserError) as error:  # such as a full disk: the links are as they were
-                if (text := reason_of(error)) != logged:
-                    log.error("model updates wait: %s", text)
-                logged = text
+                if (text := f"model updates wait: {reason_of(error)}") != self._waits:
+                    log.error("%s", text)
+                self._waits = text
                 self._closing.wait(RETRY_S)
 
     def poll(self) -> None:
@@ -111,7 +118,7 @@ class ModelWatch(Sink):
         self._frames.write_if_wanted(self._store.folder)
         if self._trial:
             self._judge(self._trial)
-        elif (sha256 := self._store.sha256(TRIAL)) and sha256 != self._ignored:
+        elif (sha256 := self._store.sha256(TRIAL)) and sha256 != self.rejected:
             if self._is_clear and self._status:
                 self._begin(sha256, self._status)
         elif (current := self._store.sha256(CURRENT)) != self._current:
@@ -159,7 +166,7 @@ class ModelWatch(Sink):
             self._end(Outcome.ADOPTED, "")
 
     def _end(self, outcome: Outcome, problem: str, *, reload: bool = True) -> None:
-        """Finish the trial on disk, then in memory. What cannot be written leaves the links as they are."""
+        """Finish the trial in memory and on disk. What cannot be written leaves the links as they are."""
         assert self._trial
         if outcome is Outcome.INTERRUPTED and self._trial.attempts >= MAX_ATTEMPTS:
             outcome, problem = (
@@ -167,9 +174,8 @@ class ModelWatch(Sink):
                 f"its trial was interrupted {MAX_ATTEMPTS} times, last because {problem}",
             )
         trial, self._trial = replace(self._trial, outcome=outcome, problem=problem), None
-        is_adopted = outcome is Outcome.ADOPTED
         try:
-            if is_adopted:
+            if outcome is Outcome.ADOPTED:
                 self._store.adopt_trial()
                 self._store.note_check("")  # before the verdict, after which the updater writes it
             elif self._store.sha256(TRIAL) == trial.sha256:
@@ -178,16 +184,20 @@ class ModelWatch(Sink):
             if last is None or (last.sha256 == trial.sha256 and last.outcome in PENDING):  # or the updater was faster
                 self._store.write_trial(trial)
         except (OSError, UserError) as error:
-            self._ignored = trial.sha256
-            log.error("model update: %s could not be written (%s)", self._store.folder, reason_of(error))
+            unwritten = f"{self._store.folder} could not be written ({reason_of(error)})"
+            log.error("model update: %s", unwritten)
+            if outcome is Outcome.ADOPTED and self._store.sha256(CURRENT) != trial.sha256:
+                outcome, problem = Outcome.INTERRUPTED, unwritten
+            self.rejected = trial.sha256
+            self._unwritten = f"{self._name} {trial.sha256[:12]} was {outcome}: {problem or unwritten}"
         self._current = self._store.sha256(CURRENT)
-        if is_adopted:
+        if outcome is Outcome.ADOPTED:
             log.info("model update: %s is adopted", trial.sha256[:12])
         elif outcome in FAILED:
             log.error("MODEL UPDATE %s: %s: %s", outcome.upper(), trial.sha256[:12], problem)
         else:
             log.warning("model update: the trial of %s was %s: %s", trial.sha256[:12], outcome, problem)
-        if reload and not is_adopted:
+        if reload and outcome is not Outcome.ADOPTED:
             self._reload()
 
     def _reload(self) -> None:
@@ -196,15 +206,17 @@ class ModelWatch(Sink):
 
     def _refresh_status(self) -> None:
         last, check = self._store.read_trial(), self._store.read_json("check")
-        problem = str(check.get("problem") or "")
+        if self._store.sha256(TRIAL) != self.rejected:
+            self.rejected = self._unwritten = ""
+        problem = self._unwritten or str(check.get("problem") or "")
         if last and last.has_failed:
             problem = last.line(f"{self._name} {last.sha256[:12]}")
-        elif self._trial or self._store.sha256(TRIAL) not in ("", self._ignored):  # the earlier problem stays
-            self.status = replace(self.status, trial=bool(self._trial))
+        elif self._trial or self._store.sha256(TRIAL) not in ("", self.rejected):  # the earlier problem stays
+            self._shown = replace(self._shown, trial=bool(self._trial))
             return
-        elif problem and problem != self.status.problem:
+        elif problem and problem != self._shown.problem:
             log.warning("model update: %s", problem)
-        self.status = UpdateStatus(bool(self._trial), problem, str(check.get("succeeded") or ""))
+        self._shown = UpdateStatus(bool(self._trial), problem, str(check.get("succeeded") or ""))
         if self._status:
             self._failures.update(problem, self._status)
 

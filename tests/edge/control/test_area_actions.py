@@ -92,7 +92,7 @@ def test_an_ignored_area_is_added_to_those_in_the_file(path: Path) -> None:
     assert path.read_text().startswith(TEXT)
 
 
-def test_whoever_saves_late_is_told_and_changes_nothing(path: Path) -> None:
+def test_whoever_saves_late_is_refused_and_changes_nothing(path: Path) -> None:
     run = Run(path)
     late = run.do("edit-areas")["revision"]
     run.save(STOVE, WINDOW)
@@ -181,7 +181,7 @@ def test_a_file_with_windows_line_ends_and_a_byte_order_mark_keeps_them(path: Pa
     assert len(load_config(path).zones) == 2
 
 
-def test_a_file_that_is_broken_or_gone_is_told_and_one_that_grew_too_large_is_not_written(path: Path) -> None:
+def test_a_file_that_is_broken_or_gone_is_reported_and_one_that_grew_too_large_is_not_written(path: Path) -> None:
     run = Run(path)
     full = TEXT + "#" * (MAX_BYTES - len(TEXT) - 20) + "\n"
     path.write_text(full)

@@ -269,7 +269,7 @@ def test_the_flame_is_painted_well_inside_its_zone_even_if_that_is_bent() -> Non
     assert cells[int(112 * y), int(112 * x)] and min(x, y) < 0.25
 
 
-def test_a_drill_is_told_while_the_camera_is_disarmed_and_cannot_be_acknowledged(rehearsal: Rehearsal) -> None:
+def test_a_drill_is_notified_while_the_camera_is_disarmed_and_cannot_be_acknowledged(rehearsal: Rehearsal) -> None:
     rehearsal.links = [REFUSED]
     rehearsal.detector.silence = lambda: Silence.DISARMED
     rehearsal.drill.start({})

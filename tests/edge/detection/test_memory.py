@@ -206,6 +206,19 @@ def test_a_place_can_be_removed_and_an_unknown_fire_is_refused() -> None:
         places.forget("gone")
 
 
+def test_a_new_place_is_kept_although_all_others_last_longer() -> None:
+    clocks = Clocks()
+    places = memory(clocks)
+    at = [region(left=7 * (number % 10), top=8 * (number // 10), width=6, height=7) for number in range(MAX_PLACES + 1)]
+    for number, each in enumerate(at[:-1]):
+        for time in range(2):  # twice: for longer than an hour
+            not_a_fire(places, f"fire-{number}-{time}", each)
+    burn(places, "new", at[-1])
+    assert places.remember("new").id == "new"
+    assert is_quiet(places, at[-1])
+    assert len(places.statuses()) == MAX_PLACES
+
+
 def test_places_and_fires_survive_a_restart_bounded_and_damaged_ones_are_left_out(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

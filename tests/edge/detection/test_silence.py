@@ -94,7 +94,7 @@ def test_only_a_raised_fire_can_be_acknowledged() -> None:
         max_size=40,
     )
 )
-def test_whoever_is_told_of_unsilenced_events_alone_knows_of_each_fire_that_sounds(
+def test_the_unsilenced_events_alone_name_each_fire_that_sounds(
     steps: list[tuple[float, Silence | None, bool]],
 ) -> None:
     watch, is_known = Watch(), False

@@ -1,4 +1,4 @@
-"""What systemd hears: ready, the status, and a watchdog that only results feed."""
+"""What systemd is sent: ready, the status, and a watchdog that only results feed."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_a_run_publishes_what_it_finds_in_the_folder_once(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_model_that_is_rolled_back_is_heard_of_once_until_a_later_one_is_adopted(
+def test_a_model_that_is_rolled_back_is_reported_once_until_a_later_one_is_adopted(
     site: Site, machine: Machine, newer: Path, tmp_path: Path
 ) -> None:
     bad = site.repository().add(always_fire(INSTALLED, tmp_path), "base")
@@ -137,7 +137,7 @@ def test_rolling_back_by_hand_ends_a_failure_and_is_none_itself(
 
 
 @pytest.mark.slow
-def test_a_trial_that_is_interrupted_is_tried_again_and_the_third_time_given_up_and_heard_of(
+def test_an_interrupted_trial_is_retried_and_the_third_time_given_up_and_reported(
     site: Site, tmp_path: Path, newer: Path
 ) -> None:
     machine = Machine(tmp_path / "machine", site, INSTALLED, watch_s=86400)

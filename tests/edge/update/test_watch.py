@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -15,11 +17,12 @@ from edge.files import sha256
 from edge.messages import CameraProblem, FrameResult
 from edge.signals import RunControl
 from edge.update.frames import KEPT, QuietFrames
-from edge.update.store import CURRENT, FRAMES_WANTED, TRIAL, ModelStore, Outcome
+from edge.update.store import CURRENT, FRAMES_WANTED, TRIAL, ModelStore, Outcome, model_files
 from edge.update.trial import MIN_RESULTS, Observation, objection
 from edge.update.watch import ModelWatch
 from tests.support.factories import result, run_status
 from tests.support.model_repository import INSTALLED
+from tests.support.waiting import wait_for
 
 LIMITS = UpdateSection(max_slower=1.5, max_marked=0.05)
 
@@ -131,6 +134,55 @@ def test_a_good_model_is_adopted_after_the_time_and_without_another_reload(start
     passed(quiet_seconds(20))
     assert (store.sha256(CURRENT), store.sha256(TRIAL), control.reload) == (model, "", False)
     assert not watch.status.problem
+
+
+def full_disk(*_: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_model_that_was_rolled_back_is_not_loaded_again_although_its_link_cannot_be_removed(
+    started: Started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store, watch, control, _, model = started
+    passed = tried(started)
+    with monkeypatch.context() as patch:
+        for name in ("remove", "write_trial"):
+            patch.setattr(ModelStore, name, full_disk)
+        passed(quiet_seconds(20, ms=16))
+    assert control.reload
+    config = load_config(tmp_path / "fireseg.toml")
+    assert model_files(config, on_reload=True)[0] == store.link(TRIAL)
+    assert model_files(config, on_reload=True, rejected=watch.rejected) == [INSTALLED]
+    assert f"base {model[:12]} was rolled back: it takes 16.0 ms" in watch.status.problem
+    store.remove(TRIAL)
+    passed([])
+    assert (watch.rejected, watch.status.problem) == ("", "")
+
+
+def test_a_model_that_cannot_be_adopted_is_not_used_on(
+    started: Started, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    store, watch, control, _, model = started
+    passed = tried(started)
+    monkeypatch.setattr(ModelStore, "point", full_disk)
+    passed(quiet_seconds(610))
+    assert (store.sha256(CURRENT), watch.rejected, control.reload) == ("", model, True)
+    assert "was interrupted: " in watch.status.problem and "No space left" in watch.status.problem
+    assert "is adopted" not in caplog.text
+
+
+def test_updates_that_wait_for_another_run_are_shown_until_they_go_on(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("POLL_S", "RETRY_S"):
+        monkeypatch.setattr(f"edge.update.watch.{name}", 0.01)
+    store, watch, control, _, _ = started
+    with store.lock("run", owner="run"):
+        watch.connect(control, lambda _: None)
+        wait_for(lambda: watch.status.problem.startswith("model updates wait: another run uses "))
+    wait_for(lambda: not watch.status.problem)
+    watch.close()
 
 
 def test_a_model_that_the_run_refuses_to_load_is_rolled_back(started: Started) -> None:

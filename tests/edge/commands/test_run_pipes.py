@@ -134,6 +134,15 @@ def test_a_run_for_stdout_alone_ends_when_its_reader_is_gone(models: dict[str, P
     assert log.splitlines()[-1].startswith("test-pattern: ")
 
 
+def test_a_run_that_follows_model_updates_ends_too_when_its_reader_is_gone(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "root.json").touch()
+    config = tmp_path / "fireseg.toml"
+    config.write_text('[update]\nurl = "http://127.0.0.1:9"\nroot = "root.json"\nmodel = "base"\nfolder = "models"\n')
+    log_without_a_reader(models["int8"], "--log", "json", "--config", config)
+
+
 @pytest.mark.parametrize("kind", ["json", "text"])
 def test_a_run_with_other_sinks_continues_without_a_reader_of_stdout(
     models: dict[str, Path], tmp_path: Path, kind: str

@@ -161,7 +161,7 @@ def test_fit_refuses_to_train_on_a_test_image(here: Here, synthetic_dir: Path, n
         (("--recipe", "adapt"), "recipe adapt fine-tunes a trained model: pass it as --start"),
         (("--recipe", "finetune"), "recipe finetune fine-tunes a trained model: pass it as --start"),
         (
-            ("--start-weight", "0.5", "--frozen-epochs", "0"),
+            ("--start-weight", "0.5", "--frozen-epochs", "0", "--validation", "0"),
             "--start-weight averages with a trained model: pass it as --start",
         ),
         (

@@ -109,7 +109,7 @@ class PlaceMemory:
         return tuple(self._statuses[each.place.id] for each in self._active())
 
     def remember(self, fire_id: str) -> QuietPlaceStatus:
-        """Make the place of a fire quiet. Raises `UserError` if it is not known."""
+        """Make the place of a fire quiet. Raises `UserError` if it is not known, or too large to be saved."""
         recorder = self._recorders.get(fire_id)
         place = (recorder.place() if recorder else None) or self._fires.get(fire_id)
         if place is None:
@@ -193,7 +193,11 @@ class PlaceMemory:
     def _keep(self, places: list[QuietPlace], *new: QuietPlace) -> None:
         """Replace the places; if there are too many, those that end first go, but never a new one."""
         places = [*sorted(places, key=lambda each: each.until), *new][-MAX_PLACES:]
-        self._saved[PLACES] = kept = _fitting([each.as_json() for each in places])
+        kept = _fitting([each.as_json() for each in places])
+        if new and not kept:
+            problem = f"the place of fire {one_line(new[-1].place.id)!r} is too large to be saved"
+            raise UserError(problem, "add an ignored area instead")
+        self._saved[PLACES] = kept
         self._places = {each.place.id: each for each in places[len(places) - len(kept) :]}
         self._statuses = {each.place.id: each.status() for each in self._places.values()}
         self._on_grid = {}

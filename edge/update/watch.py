@@ -151,7 +151,8 @@ class ModelWatch(Sink):
     def _judge(self, trial: Trial) -> None:
         if self._watched_since_s is None:
             if self._status and self._status.failures.reloads > self._failed_before:
-                self._end(Outcome.ROLLED_BACK, "the run refused to load it, see its log")
+                # The comparison has loaded this model: the cause is often another, such as the configuration.
+                self._end(Outcome.INTERRUPTED, "a reload failed, see the log of the run")
             elif self._clock() - self._began_s > LOAD_TIMEOUT_S:
                 self._end(Outcome.INTERRUPTED, f"it was not loaded within {LOAD_TIMEOUT_S:g} s")
             return

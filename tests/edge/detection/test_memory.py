@@ -219,6 +219,16 @@ def test_a_new_place_is_kept_although_all_others_last_longer() -> None:
     assert len(places.statuses()) == MAX_PLACES
 
 
+def test_a_place_that_is_too_large_to_save_is_refused_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = memory(Clocks())
+    not_a_fire(places, "small")
+    burn(places, "large", region(left=0, top=0, width=80, height=80), until="")
+    monkeypatch.setattr("edge.detection.memory.MAX_SAVED_LETTERS", 200)
+    with pytest.raises(UserError, match="the place of fire 'large' is too large to be saved: add an ignored area"):
+        places.remember("large")
+    assert [each.id for each in places.statuses()] == ["small"]
+
+
 def test_places_and_fires_survive_a_restart_bounded_and_damaged_ones_are_left_out(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -140,4 +140,4 @@ def test_a_run_that_dies_during_a_trial_starts_with_the_model_before_and_the_nex
         assert machine.store.sha256(CURRENT) == ""
         assert sha256(INSTALLED) != published
         assert machine.update().result == "adopted"
-        assert not second.events, "nobody had to hear of it"
+        assert not second.events, "an interrupted trial is not reported"

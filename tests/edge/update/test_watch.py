@@ -185,15 +185,20 @@ def test_updates_that_wait_for_another_run_are_shown_until_they_go_on(
     watch.close()
 
 
-def test_a_model_that_the_run_refuses_to_load_is_rolled_back(started: Started) -> None:
-    store, watch, _, clock, _ = started
-    feed(watch, clock, quiet_seconds(20))
-    watch.on_status(run_status(failures=replace(run_status().failures, reloads=1)))
-    feed(watch, clock, [quiet()])
-    last = store.read_trial()
-    assert last
-    assert last.outcome is Outcome.ROLLED_BACK
-    assert "refused to load it" in watch.status.problem
+def test_a_reload_that_fails_interrupts_a_trial_and_the_third_gives_the_model_up(started: Started) -> None:
+    store, watch, _, clock, model = started
+    outcomes: list[Outcome] = []
+    for reloads in (1, 2, 3):
+        assert not watch.status.problem, "the cause may be another, such as a mistake in the configuration"
+        store.point(TRIAL, model)
+        feed(watch, clock, quiet_seconds(20))
+        watch.on_status(run_status(failures=replace(run_status().failures, reloads=reloads)))
+        feed(watch, clock, [quiet()])
+        last = store.read_trial()
+        assert last
+        outcomes.append(last.outcome)
+    assert outcomes == [Outcome.INTERRUPTED, Outcome.INTERRUPTED, Outcome.GIVEN_UP]
+    assert "3 times, last because a reload failed" in watch.status.problem
 
 
 def test_a_link_that_was_changed_by_hand_is_loaded_once(started: Started) -> None:

@@ -31,11 +31,15 @@ let nextLive = 0;
 
 // Receiving.
 
-function connect() {
+function connect(isDoubted = false) {
   stream?.close();
   connectedAt = performance.now();
   stream = new EventSource("state");
   stream.onmessage = async (message) => {
+    if (isDoubted) {  // the last state of a run that may hang: only a later one shows that it goes on
+      isDoubted = false;
+      return;
+    }
     const reconnected = lost;
     state = JSON.parse(message.data);
     receivedAt = performance.now();
@@ -223,6 +227,6 @@ setInterval(() => {
   if (receivedAt > oldest || document.hidden) return;
   disconnect();
   // A connection ends without a word if the Pi loses its power or its network.
-  if (stream.readyState === EventSource.OPEN && connectedAt < oldest) connect();
+  if (stream.readyState === EventSource.OPEN && connectedAt < oldest) connect(true);
 }, 500);
 connect();

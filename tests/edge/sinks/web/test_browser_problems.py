@@ -35,16 +35,20 @@ def test_a_lost_connection_covers_the_frame_until_the_run_is_back(browser: Any) 
         assert text(browser, "cover") == ""
 
 
-def test_a_connection_that_died_without_a_word_is_replaced(browser: Any) -> None:
+def test_a_silent_connection_is_replaced_and_the_last_state_of_a_run_that_hangs_is_not_shown_as_current(
+    browser: Any,
+) -> None:
     with serving() as page:
         browser.get(page.url)
         wait_with_status(page, lambda: text(browser, "banner") == "Waiting for a frame")
         browser.execute_script(
-            "window.made = 0; const Kept = EventSource;"
+            "window.made = 0; window.shown = new Set(); const Kept = EventSource;"
             "window.EventSource = class extends Kept { constructor(url) { super(url); made += 1; } };"
         )
         wait_for(lambda: text(browser, "banner") == "Connection lost")
-        wait_for(lambda: browser.execute_script("return made") == 1)
+        browser.execute_script("setInterval(() => shown.add(document.getElementById('banner').innerText), 20)")
+        wait_for(lambda: browser.execute_script("return made") == 2)
+        assert browser.execute_script("return [...shown]") == ["Connection lost"]
         wait_with_status(page, lambda: text(browser, "banner") == "Waiting for a frame")
 
 

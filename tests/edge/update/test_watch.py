@@ -15,6 +15,7 @@ from edge.config import Config, load_config
 from edge.config_tables import UpdateSection
 from edge.files import sha256
 from edge.messages import CameraProblem, FrameResult
+from edge.reload import prepare
 from edge.signals import RunControl
 from edge.update.frames import KEPT, QuietFrames
 from edge.update.store import CURRENT, FRAMES_WANTED, TRIAL, ModelStore, Outcome, model_files
@@ -153,6 +154,9 @@ def test_a_model_that_was_rolled_back_is_not_loaded_again_although_its_link_cann
     config = load_config(tmp_path / "fireseg.toml")
     assert model_files(config, on_reload=True)[0] == store.link(TRIAL)
     assert model_files(config, on_reload=True, rejected=watch.rejected) == [INSTALLED]
+    before = replace(prepare(config, proof=lambda *_: 1)[0], model_sha256="another")
+    after, _ = prepare(config, current=before, rejected=watch.rejected, proof=lambda *_: 1)
+    assert after.segmenter.path == INSTALLED
     assert f"base {model[:12]} was rolled back: it takes 16.0 ms" in watch.status.problem
     store.remove(TRIAL)
     passed([])

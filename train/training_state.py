@@ -18,7 +18,6 @@ STATE_FILE = "state.json"
 # Chooses the best epoch: the loss is smooth; the IoU of a few validation videos jumps at its threshold.
 MONITOR = "val_loss"
 
-
 Row = dict[str, Any]
 
 

@@ -131,10 +131,13 @@ def run(
         log.error("FALLBACK to the model %s: %s", setup.segmenter.path, fallback)
     parts.connect(control)
 
+    def rejected() -> str:
+        return parts.update.rejected if parts.update else ""
+
     def prepare_reload() -> Setup:
-        config, rejected = load_config(config_path, options), parts.update.rejected if parts.update else ""
-        new, model = prepare(config, current=setup, rejected=rejected)
-        if model_files(config, on_reload=True, rejected=rejected)[0].stem != TRIAL:  # only what is adopted is good
+        config, skipped = load_config(config_path, options), rejected()
+        new, model = prepare(config, current=setup, rejected=skipped)
+        if model_files(config, on_reload=True, rejected=skipped)[0].stem != TRIAL:  # only what is adopted is good
             keep(last_good, applied_config(setup.config, new.config), new, model)
         return new
 
@@ -149,7 +152,7 @@ def run(
 
     def check(config: Config) -> None:
         check_config(config)
-        prepare(config, current=setup, rejected=parts.update.rejected if parts.update else "")
+        prepare(config, current=setup, rejected=rejected())
 
     AreaActions(config_path, options, control, check).register(parts.actions)
     reloader = Reloader(prepare_reload, apply, fallback=fallback)

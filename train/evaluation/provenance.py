@@ -113,7 +113,7 @@ def read_start(model: Path, dataset: Dataset, held_out: Sequence[Pair], extra_se
     for extra_set in extra_sets:
         if overlap := train_test_overlap(model, extra_set.dataset, extra_set.test):
             problem = f"{model} was trained on {len(overlap)} held-out images of {extra_set.title}"
-            raise UserError(f"{problem} (first: {overlap[0]})", "pass a start that never saw them, or no-hold-out")
+            raise UserError(f"{problem} (first: {overlap[0]})", "pass a start that never saw them, or --no-hold-out")
     card = read_keras_card(model)
     if card.get("temperature") != TEMPERATURE:
         warnings.warn(

@@ -162,7 +162,7 @@ def test_a_command_silences_the_alarm_and_is_answered_but_changes_no_configurati
         wait_for(lambda: step() and last("/alarm") == b"ON")
         listener.publish(f"{BASE}/command", '{"action": "snooze", "minutes": 60}')
         wait_for(lambda: step() and last("/alarm") == b"OFF")
-        # The result that is silenced comes before the status that says until when: a state of its own.
+        # The first state after the command still has the status from before it.
         wait_for(lambda: json.loads(last("/state"))["arming"]["snoozed_left_s"] > 3500)
         state = json.loads(last("/state"))
         assert (state["alarm"], state["zones"]["frame"]["silence"]) == (True, "snoozed")

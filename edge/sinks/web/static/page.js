@@ -36,7 +36,7 @@ function connect(isDoubted = false) {
   connectedAt = performance.now();
   stream = new EventSource("state");
   stream.onmessage = async (message) => {
-    if (isDoubted) {  // the last state of a run that may hang: only a later one shows that it goes on
+    if (isDoubted) {  // perhaps the last state of a hung run: the next message shows that it is running
       isDoubted = false;
       return;
     }

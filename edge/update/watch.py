@@ -31,6 +31,7 @@ POLL_S, RETRY_S = 1.0, 10.0
 LOAD_TIMEOUT_S = 360.0  # longer than a reload may take
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 CRASHED = "the run crashed or was killed during the trial"
+STILL_RUNS = "it still runs, since a reload failed: correct what the log names, then reload"
 RESTARTED = "the machine restarted during the trial"
 
 
@@ -59,6 +60,7 @@ class ModelWatch(Sink):
         self._current = store.sha256(CURRENT)
         self.rejected = ""
         """SHA-256 of a model whose trial has ended, although the link `trial` could not be removed."""
+        self._left = ""  # SHA-256 of the model that a reload was to replace when its trial ended
         self._unwritten = ""  # how that trial ended, and why it could not be written
         self._waits = ""  # why links are not followed now
         self._shown = UpdateStatus()
@@ -199,6 +201,8 @@ class ModelWatch(Sink):
         else:
             log.warning("model update: the trial of %s was %s: %s", trial.sha256[:12], outcome, problem)
         if reload and outcome is not Outcome.ADOPTED:
+            self._left = trial.sha256
+            self._failed_before = self._status.failures.reloads if self._status else 0
             self._reload()
 
     def _reload(self) -> None:
@@ -212,6 +216,8 @@ class ModelWatch(Sink):
         problem = self._unwritten or str(check.get("problem") or "")
         if last and last.has_failed:
             problem = last.line(f"{self._name} {last.sha256[:12]}")
+            if self._still_runs(last.sha256):
+                problem += f" ({STILL_RUNS})"
         elif self._trial or self._store.sha256(TRIAL) not in ("", self.rejected):  # the earlier problem stays
             self._shown = replace(self._shown, trial=bool(self._trial))
             return
@@ -220,6 +226,13 @@ class ModelWatch(Sink):
         self._shown = UpdateStatus(bool(self._trial), problem, str(check.get("succeeded") or ""))
         if self._status:
             self._failures.update(problem, self._status)
+
+    def _still_runs(self, sha256: str) -> bool:
+        """Whether the run still uses the model of an ended trial, because the reload that was to replace it failed."""
+        status = self._status
+        return bool(
+            status and self._left == sha256 == status.model_sha256 and status.failures.reloads > self._failed_before
+        )
 
 
 def boot_id() -> str:

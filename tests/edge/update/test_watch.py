@@ -127,6 +127,20 @@ def test_a_model_that_is_slower_in_the_run_is_rolled_back(started: Started) -> N
     assert "16.0 ms per pass, the old one 10.0 ms" in watch.status.problem
 
 
+def test_a_rolled_back_model_that_still_runs_because_the_reload_failed_is_shown_until_it_is_replaced(
+    started: Started,
+) -> None:
+    _, watch, _, _, model = started
+    passed = tried(started)
+    passed(quiet_seconds(20, ms=16))
+    assert "still runs" not in watch.status.problem, "the reload is under way"
+    failed = replace(run_status().failures, reloads=1)
+    for running, still_runs in ((model, True), ("another", False)):
+        watch.on_status(run_status(model_sha256=running, failures=failed))
+        passed([])
+        assert ("(it still runs, since a reload failed" in watch.status.problem) == still_runs
+
+
 def test_a_good_model_is_adopted_after_the_time_and_without_another_reload(started: Started) -> None:
     store, watch, control, _, model = started
     passed = tried(started)

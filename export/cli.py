@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 
 
-@app.callback()
+@app.callback(epilog="Example: `MODEL=runs/mine/best.keras FIRESEG_DIR=data/fireseg fireseg-export all`")
 def main() -> None:
     """Convert a Keras U-Net to TFLite and measure what that costs."""
     warnings.showwarning = show_warning

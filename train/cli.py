@@ -19,7 +19,7 @@ with training_packages("fireseg-train"):
     from train.commands.predict import predict_command
 
 SUMMARY = "Train and evaluate a fire segmentation U-Net on FireSeg."
-app = typer.Typer(help=SUMMARY, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "check": (check_command, "data/fireseg"),
     "fetch": (fetch_command, "--out data/fireseg --from Downloads/fireseg.zip"),
@@ -34,7 +34,7 @@ for _name, (_command, _example) in COMMANDS.items():
     app.command(_name, epilog=f"Example: `fireseg-train {_name} {_example}`")(_command)
 
 
-@app.callback(help=SUMMARY)
+@app.callback(help=SUMMARY, epilog="Example: `fireseg-train fit --recipe base --data data/fireseg --out runs/mine`")
 def main() -> None:
     warnings.showwarning = show_warning
 

@@ -36,7 +36,7 @@ def bench_command(
     model: ModelOption = DEFAULT_MODEL,
     threads: ThreadsOption = None,
     runtime: RuntimeOption = None,
-    seconds: Annotated[float, typer.Option(help="Shortest measurement of each stage, in seconds.")] = 2.0,
+    seconds: Annotated[float, typer.Option(help="Minimum duration of each stage, in seconds.")] = 2.0,
     full: Annotated[
         bool, typer.Option(help=f"Time whole frames by MLPerf's rule: at least {FULL_RUNS} and {FULL_SECONDS:g} s.")
     ] = False,

@@ -40,9 +40,7 @@ def evaluate_command(
     model: Annotated[str | None, typer.Option(help=f"The model: {MODEL_HELP}.")] = None,
     fps: Annotated[
         list[float] | None,
-        typer.Option(
-            min=0.01, max=1000, help="Frames a second, as of a slow camera; repeatable. Default: 10, 5 and 2."
-        ),
+        typer.Option(min=0.01, max=1000, help="Frames per second; repeat for several rates. Default: 10, 5 and 2."),
     ] = None,
     passes: Annotated[
         float,
@@ -70,7 +68,7 @@ def evaluate_command(
 ) -> None:
     """Score the detector on recordings: alarms, delays and false alarms.
 
-    The result does not depend on the speed of the machine. With `--sensitivity` the first `--fps` counts. Recordings
+    The result does not depend on the speed of the machine. `--sensitivity` uses only the first `--fps`. Recordings
     that cannot be read are named at the end; the exit code is then 2.
     """
     listed = read_recordings(recordings)

@@ -20,7 +20,7 @@ ConfigOption = Annotated[Path | None, typer.Option(help="The configuration, with
 ClipsOption = Annotated[Path | None, typer.Option(help="The folder of clips, instead.")]
 
 feedback_app = typer.Typer(
-    help="List fires with a verdict, and export them for training.",
+    help="List fires with their verdicts; export frames for training.",
     no_args_is_help=True,
     epilog="Example: `fireseg-edge feedback export feedback --config fireseg.toml`",
 )

@@ -40,9 +40,9 @@ SIZES_TEXT = ",".join(f"{100 * size:g}" for size in SIZES)
 
 def survey_command(
     source: Annotated[str | None, typer.Option(help=f"Where frames come from: {CAMERA_KINDS}.")] = None,
-    out: Annotated[
-        Path, typer.Option(help="The picture, a .png; one of an earlier survey gets this one beside it.")
-    ] = Path("survey.png"),
+    out: Annotated[Path, typer.Option(help="PNG to write; added beside an earlier survey in that file.")] = Path(
+        "survey.png"
+    ),
     fresh: Annotated[bool, typer.Option("--fresh", help="Replace the picture, earlier surveys included.")] = False,
     config: Annotated[Path | None, typer.Option(help="The configuration of the run: zones, alarm, model.")] = None,
     model: Annotated[str | None, typer.Option(help=f"The model: {MODEL_HELP}.")] = None,

@@ -26,8 +26,8 @@ def update_command(
     """Update the model of a running camera from `[update] url`, or roll it back.
 
     The new model is verified, compared with the one in use, and watched in the run for `watch_s` seconds; a bad one is
-    rolled back. Exit code 1 if it was, or if its trial was interrupted or has not ended; 2 for any other failure. The
-    run always goes on.
+    rolled back. Exit code 1 if it was rolled back, or if its trial was interrupted or has not ended; 2 for any other
+    failure. The run always goes on.
     """
     if check + rollback + retry > 1:
         raise UserError("--check, --rollback and --retry exclude each other", "pass one of them")

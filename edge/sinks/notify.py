@@ -47,6 +47,7 @@ SEND_TIMEOUT_S = 60.0
 SERVICE_NAMES, SEND = "service_names", "send"  # functions of `edge.notify_child`
 BEGINS = (START, STILL, PROBLEM)  # kinds of events that are urgent, of a fire or of the camera
 LATE_S = 60.0  # a notification later than this says how late it is
+INSTALL_APPRISE = "`pip install apprise` beside fireseg-edge, or `apt install apprise` beside its Debian package"
 URLS_REMEDY = "expected one Apprise URL per line, such as ntfys://ntfy.sh/my-topic"
 
 
@@ -76,13 +77,11 @@ def read_services(file: Path) -> list[Service]:
     if len(set(urls.values())) < len(urls):
         raise UserError(f"{file} names a URL twice", URLS_REMEDY)
     if importlib.util.find_spec("apprise") is None:
-        raise UserError("notifications need Apprise, which is not installed", "run `pip install apprise`")
+        raise UserError("notifications need Apprise, which is not installed", INSTALL_APPRISE)
     try:
         names = ask(SERVICE_NAMES, list(urls.values()))
     except ConnectionError as error:
-        raise UserError(
-            f"the URLs of {file} could not be checked ({error})", "run `pip install --upgrade apprise`"
-        ) from error
+        raise UserError(f"the URLs of {file} could not be checked ({error})", "install a newer Apprise") from error
     if wrong := [number for number, name in zip(urls, names, strict=True) if name is None]:
         raise UserErrors(
             [f"{file} line {number} is not an Apprise URL with one recipient: {URLS_REMEDY}" for number in wrong]

@@ -91,9 +91,6 @@ class ModelWatch(Sink):
                 self._before, self._seen = self._seen, Observation()
             self._watched_since_s = self._clock()
 
-    def on_config(self, config: Config) -> None:
-        self._limits = replace(config.update, url=self._limits.url, folder=self._limits.folder)
-
     def close(self) -> None:
         self._closing.set()
         self._worker.join(POLL_S)

@@ -33,7 +33,7 @@ ExtraOption = Annotated[
 NegativesOption = Annotated[
     list[Path] | None,
     typer.Option(
-        help="A folder of images without flames, also with groups.csv. 20 % of the groups are held out for testing."
+        help="A folder of images without flames and optionally groups.csv. 20 % of the groups are held out for testing."
     ),
 ]
 

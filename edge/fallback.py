@@ -65,7 +65,7 @@ class LastGood:
             sections["model"]["path"] = str(model)
             zones = tuple(Zone(zone["name"], _corners(zone["polygon"])) for zone in tables["zones"])
             return replace(load_config(None, sections), zones=zones, ignored=tuple(map(_corners, tables["ignored"])))
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        except (UserError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise UserError(f"{path} could not be used ({error})", "start once with a valid configuration") from error
 
     def _model_path(self, model_sha256: str) -> Path:

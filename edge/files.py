@@ -155,9 +155,14 @@ def state_folder() -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file in hexadecimal. Raises `UserError` if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"{printable(path)} could not be read ({error.strerror})", "check path and permissions"
+        ) from error
 
 
 def _unwritable(path: Path, reason: OSError | str) -> UserError:

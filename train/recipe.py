@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 
 from edge.config_schema import field, unknown_key, validation_error
 from edge.errors import UserError
-from train.data.splits import VALIDATION_SHARE
+from train.data.splits import MAX_VALIDATION_SHARE, VALIDATION_SHARE
 from train.model.config import UNetConfig
 
 SHIPPED_DIR = Path(__file__).parent / "recipes"
@@ -59,7 +59,10 @@ class Recipe:
     batch_size: int = field(8, "Images per step.", low=1)
     augment: str = field("plain", "Augmentation; strong also pastes flames.", choices=("plain", "strong"))
     validation: float = field(
-        VALIDATION_SHARE, "Share of training videos that chooses the best epoch; 0 keeps the last.", low=0, high=0.5
+        VALIDATION_SHARE,
+        "Share of training videos that chooses the best epoch; 0 keeps the last.",
+        low=0,
+        high=MAX_VALIDATION_SHARE,
     )
     hold_out: bool = field(True, "Hold out 20 % of the groups of each extra set for testing.")
     extra_share: float = field(

@@ -37,7 +37,7 @@ def drift_command(
     from train.data.fireseg import content_hash
     from train.data.sources import open_held_out, open_split
     from train.evaluation.evaluate import evaluate
-    from train.evaluation.provenance import warn_of_overlap
+    from train.evaluation.provenance import learnt_from, warn_of_overlap
     from train.model.io import load_predictor
 
     models = {path: load_predictor(path, threads=threads) for path in (a, b)}
@@ -55,9 +55,10 @@ def drift_command(
                 for path, model in models.items()  # one file compared with itself is evaluated once
             }
             results[name] = predictions[a], predictions[b], compare(predictions[a], predictions[b])
-    warn_of_overlap(a, source.dataset, parts.test, f"split {parts.name}")
-    for extra_set in extra_sets:
-        warn_of_overlap(a, extra_set.dataset, extra_set.test, extra_set.title)
+    for path in models if learnt_from(a) != learnt_from(b) else [a]:
+        warn_of_overlap(path, source.dataset, parts.test, f"split {parts.name}")
+        for extra_set in extra_sets:
+            warn_of_overlap(path, extra_set.dataset, extra_set.test, extra_set.title)
     if as_json:
         facts = {"a": str(a), "b": str(b), "data": source.title, "split": parts.name, "sha256": parts.sha256}
         sets = {name: {"sha256": content_hash(held_out[name]), **drift_json(results[name][2])} for name in held_out}

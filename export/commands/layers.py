@@ -39,7 +39,10 @@ def layers_command(
     if _origin(int8_card) != _origin(float32_card):
         problem = f"{int8} and {float32} come from different exports"
         raise UserError(problem, "export both with one command, such as `fireseg-export all`")
-    graph = Graph(int8_bytes)
+    graph, float_graph = Graph(int8_bytes), Graph(float32_bytes)
+    for path, found, dtype in ((int8, graph, "uint8"), (float32, float_graph, "float32")):
+        if (actual := found.dtype(found.inputs[0])) != dtype:
+            raise UserError(f"{path} takes {actual}, expected {dtype}", "pass the int8 model, then the float32 one")
     _, height, width, _ = graph.shape(graph.inputs[0])
     with progress_bars() as on_step:
         source, parts = open_split(data, None, 0, on_step)

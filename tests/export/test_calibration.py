@@ -189,6 +189,12 @@ def test_pictures_without_masks_have_an_unknown_fire_share(tmp_path: Path) -> No
     assert choose(pictures, 5, 0).coverage["fire_share"][UNKNOWN] == 2
 
 
+def test_a_link_to_a_missing_calibration_image_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(UserError, match=r"a\.png could not be read \(No such file or directory\)"):
+        candidates_from_folder(tmp_path)
+
+
 def test_a_calibration_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere does not exist: expected a folder of images"):
         candidates_from_folder(tmp_path / "nowhere")

@@ -197,6 +197,9 @@ def test_layers_shows_the_lowest_sqnr_first(
     assert set(layers[0]) == {"layer", "operator", "isolated_sqnr_db", "in_model_sqnr_db"}
     assert [layer["isolated_sqnr_db"] for layer in layers] == sorted(layer["isolated_sqnr_db"] for layer in layers)
     assert f"{layers[0]['isolated_sqnr_db']:.1f}" in run_here(*arguments).stdout
+    assert_refused(
+        run_here("layers", float32, int8), f"{float32} takes float32, expected uint8", "the int8 model, then"
+    )
     ran = run_here("layers", tmp_path / "missing.tflite", float32, "--data", synthetic_dir)
     assert_refused(ran, "missing.tflite could not be read")
 

@@ -12,10 +12,12 @@ from edge.console import JsonOption, ThreadsOption, print_metrics, print_shares,
 from edge.detection.views import MAX_ZOOM
 from edge.errors import UserError
 from edge.files import check_writable
-from edge.images import IMAGE_SUFFIXES
 from edge.model.segmenter import OUTPUT_STEPS
 from train.backend import load_keras_backend
 from train.commands.options import DataOption, ExtraOption, FoldOption, ModelArgument, NegativesOption
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+"""What Matplotlib writes of the formats that are read."""
 
 
 def eval_command(
@@ -56,8 +58,8 @@ def eval_command(
     from train.evaluation.provenance import warn_of_overlap
     from train.model.io import load_predictor
 
-    if picture and picture.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UserError(f"--picture {picture} is not an image file", f"expected {', '.join(IMAGE_SUFFIXES)}")
+    if picture and picture.suffix.lower() not in PICTURE_SUFFIXES:
+        raise UserError(f"--picture {picture} is not an image file", f"expected {', '.join(PICTURE_SUFFIXES)}")
     if tiles > 1 and (picture or report_dir or video):
         raise UserError("--picture, --report-dir and --video use whole images", "remove them or --tiles")
     if frame_stride < 1:
@@ -118,4 +120,4 @@ def eval_command(
     )
     print_shares(false_alarms, f"false alarms: {unit}s without flames, by area fraction predicted as fire")
     by_name = {Path(name).name: rates for name, rates in videos.items()}
-    print_shares(by_name, "video frames, by area fraction predicted as fire")
+    print_shares(by_name if len(by_name) == len(videos) else videos, "video frames, by area fraction predicted as fire")

@@ -50,6 +50,8 @@ def warn_of_masks(examples: Examples) -> None:
     fire_share = float(examples.masks.mean())
     if not 0 < fire_share < 0.5:
         warnings.warn(f"fire covers {fire_share:.0%} of the training masks; see `fireseg-train check`", stacklevel=2)
+    elif full := int(examples.masks.all(axis=(1, 2, 3)).sum()):
+        warnings.warn(f"{full} of the training masks are fire everywhere; see `fireseg-train check`", stacklevel=2)
 
 
 class Batches(keras.utils.PyDataset):

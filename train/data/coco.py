@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edge.errors import UserError, one_line, reason_of
 from edge.files import read_limited
@@ -47,6 +47,8 @@ def read_coco(path: Path) -> list[CocoImage]:
         }
         for annotation in coco.get("annotations", []):
             if annotation["category_id"] in ids:
+                if not annotation["segmentation"]:
+                    raise UserError(f"{path} labels fire by boxes", "expected areas: label it with polygons or masks")
                 images[annotation["image_id"]].segmentations.append(annotation["segmentation"])
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} could not be read ({one_line(reason_of(error))})", EXPECTED) from error
@@ -77,15 +79,27 @@ def draw(image: CocoImage, height: int, width: int) -> Mask:
                     points = np.array(polygon, np.float64).reshape(-1, 2)
                     if len(points) < 3 or not np.isfinite(points).all():
                         raise ValueError("a polygon without three corners")
-                    points = points.clip(-MAX_COORDINATE, MAX_COORDINATE)
-                    cv2.fillPoly(mask, [points.round().astype(np.int32)], (1,))
+                    mask |= _fill(points.clip(-MAX_COORDINATE, MAX_COORDINATE), height, width)
         except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             problem = f"a label of {one_line(image.file_name)} cannot be drawn ({one_line(str(error))})"
             raise UserError(problem, "expected polygons or RLE") from error
     return mask.astype(bool)
 
 
-def _decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _fill(points: npt.NDArray[np.float64], height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Return 1 where a pixel's centre lies inside the polygon (even-odd rule). Integers are the edges of pixels."""
+    crossings = np.zeros((height, width + 1), np.uint8)
+    for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
+        first, last = np.ceil(np.clip(sorted((y0, y1)), 0, height) - 0.5).astype(int)
+        rows = np.arange(first, last)
+        if len(rows):
+            x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
+            crossings[rows, np.ceil(x - 0.5).clip(0, width).astype(int)] ^= 1
+    filled: npt.NDArray[np.uint8] = np.bitwise_xor.accumulate(crossings[:, :width], axis=1)
+    return filled
+
+
+def _decode_rle(rle: dict[str, Any], height: int, width: int) -> npt.NDArray[np.uint8]:
     """Return a run-length-encoded mask of 0 and 1: lengths down the columns, of background and fire in turn."""
     counts = rle["counts"]
     lengths = np.array(_unpack(counts, height * width) if isinstance(counts, str) else counts, np.int64)

@@ -226,7 +226,7 @@ def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
 
     def natural(path: Path) -> list[tuple[int, str]]:
         pieces = re.split(r"(\d+)", path.stem)
-        return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in pieces]
+        return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]
 
     images: dict[str, Path] = {}
     for path in sorted(list_images(folder), key=natural):

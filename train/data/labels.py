@@ -15,12 +15,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from edge.errors import UserError, UserErrors, one_line
+from edge.errors import UserError, UserErrors, one_line, reason_of
 from edge.event_files import EVENT_ID, FRAME
 from edge.files import make_folder, printable
 from edge.images import IMAGE_SUFFIXES, Frame, Mask, list_images, read_rgb, write_image
 from train.data.coco import CocoImage, draw, read_coco
-from train.data.fireseg import GROUPS_FILE, read_groups
+from train.data.fireseg import GROUPS_FILE, printable_name, read_groups
 from train.data.masks import orientation, read_aligned_mask
 
 EVENT = re.compile(rf"({EVENT_ID.pattern}){FRAME}")
@@ -53,19 +53,26 @@ def import_labels(source: Path, images: Path | None, out: Path) -> int:
     if not labels:
         raise UserError(f"{source} labels no images", "expected at least one")
     errors: list[str] = []
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=make_folder(out.absolute().parent)) as scratch:
-        written = Path(scratch) / "set"
-        for image, read in labels.items():
-            try:
-                write_pair(image, read, written)
-            except UserError as error:
-                errors += error.lines
-        if errors:
-            raise UserErrors([*errors, f"{len(errors)} of {len(labels)} labels cannot be used: nothing was written"])
-        write_groups(folder, list(labels), written)
-        if out.exists():
-            out.rmdir()  # empty
-        written.rename(out)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=make_folder(out.absolute().parent)) as scratch:
+            written = Path(scratch) / "set"
+            for image, read in labels.items():
+                try:
+                    write_pair(image, read, written)
+                except UserError as error:
+                    errors += error.lines
+            if errors:
+                raise UserErrors(
+                    [*errors, f"{len(errors)} of {len(labels)} labels cannot be used: nothing was written"]
+                )
+            write_groups(folder, list(labels), written)
+            if out.exists():
+                out.rmdir()  # empty
+            written.rename(out)
+    except OSError as error:
+        raise UserError(
+            f"{out} could not be written ({reason_of(error)})", "free some space, or pass another folder"
+        ) from error
     return len(labels)
 
 
@@ -76,10 +83,12 @@ def find_coco(path: Path, folder: Path) -> dict[Path, ReadMask]:
     missing = []
     for entry in read_coco(path):
         name = PurePosixPath(entry.file_name.replace("\\", "/")).name  # annotation tools change the folder
-        if name in by_name:
-            found[by_name[name]] = partial(_draw, entry)
-        else:
+        if name not in by_name:
             missing.append(name)
+        elif by_name[name] in found:
+            raise UserError(f"{path} lists {one_line(name)} twice", "remove one of its entries and their labels")
+        else:
+            found[by_name[name]] = partial(_draw, entry)
     if missing:
         problem = f"{len(missing)} images of {path} are not in {folder} (first: {one_line(missing[0])})"
         raise UserError(problem, "pass their folder with --images")
@@ -93,6 +102,8 @@ def find_masks(source: Path, folder: Path) -> dict[Path, ReadMask]:
     for mask in list_images(source):
         if mask.stem not in by_stem:
             raise UserError(f"{printable(mask)} has no image in {folder}", "pass the images' folder with --images")
+        if by_stem[mask.stem] in found:
+            raise UserError(f"{printable(source)} holds two masks of {printable(mask.stem)}", "remove one")
         found[by_stem[mask.stem]] = partial(read_aligned_mask, mask)
     return found
 
@@ -132,5 +143,6 @@ def write_groups(folder: Path, images: list[Path], out: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("stem", "group"))
         for image in images:
-            event = EVENT.search(image.stem)
-            writer.writerow((image.stem, event[1] if event else known.get(image.stem, image.stem)))
+            stem = printable_name(image.stem)
+            event = EVENT.search(stem)
+            writer.writerow((stem, event[1] if event else known.get(stem, stem)))

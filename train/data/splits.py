@@ -11,6 +11,7 @@ import hashlib
 import math
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from train.data.fireseg import Dataset, Pair, content_hash
 SPLIT_NAMES = ("official", "official-clean", "by-video", "random")
 FOLDS = 5
 VALIDATION_SHARE = 0.15
+MAX_VALIDATION_SHARE = 0.5
 LEAKING = "random by frame, leaking"
 BY_VIDEO = re.compile(r"by-video fold (\d+) seed (\d+)")
 RANDOM = re.compile(rf"{LEAKING}, seed (\d+)")
@@ -114,10 +116,13 @@ def hold_out_videos(
     if len(videos) < 2:
         raise UserError(f"validation needs its own videos, but the data holds {len(videos)}", "expected 2 or more")
     held_out: set[str] = set()
-    for video in videos[:-1]:
-        if sum(pair.video in held_out for pair in pairs) >= share * len(pairs):
+    images, of_video = 0, Counter(pair.video for pair in pairs)
+    for video in videos:
+        if images >= share * len(pairs):
             break
-        held_out.add(video)
+        if images + of_video[video] <= MAX_VALIDATION_SHARE * len(pairs):  # a long video may be most of the data
+            held_out.add(video)
+            images += of_video[video]
     return _partition(pairs, held_out)
 
 

@@ -39,7 +39,7 @@ def read_keras_card(model: Path) -> dict[str, Any]:
     try:
         card = json.loads(model.with_suffix(".json").read_text())
         return card if card["sha256"] == sha256(model) else {}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (UserError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 

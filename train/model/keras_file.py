@@ -27,9 +27,9 @@ MODULES = ("layers", "models", "initializers", "regularizers", "constraints", "d
 
 def read_config(path: Path) -> Any:
     """Return the network's configuration, without loading it. Raises `UserError` if the file is not a whole model."""
-    with path.open("rb") as file:
-        is_hdf5 = file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
     try:
+        with path.open("rb") as file:
+            is_hdf5 = file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
         if path.suffix.lower() in HDF5_SUFFIXES:
             with h5py.File(path, "r") as hdf5:
                 text = hdf5.attrs.get("model_config")

@@ -123,6 +123,7 @@ def test_eval_warns_if_the_model_was_trained_on_the_test_images(here: Here, mode
         (("--split", "all", "--negatives", "official-clean"), "an extra set has the name of the split official-clean"),
         (("--split", "all", "--fold", "1"), "--fold 1 needs --split by-video"),
         (("--picture", "a.pdf"), "--picture a.pdf is not an image file"),
+        (("--picture", "a.bmp"), "--picture a.bmp is not an image file: expected .png, .jpg"),
         (("--picture", "red.keras/a.png"), "red.keras could not be written"),
         (("--report-dir", "red.keras"), "red.keras could not be written"),
         (("--split", "mine"), "there is no split 'mine'"),

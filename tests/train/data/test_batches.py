@@ -140,6 +140,13 @@ def test_masks_with_no_fire_or_mostly_fire_are_a_warning(fire_rows: int, expecte
     )
 
 
+def test_a_mask_that_is_fire_everywhere_is_a_warning() -> None:
+    masks = np.zeros((4, SIDE_PX, SIDE_PX, 1), np.uint8)
+    masks[0] = 1
+    with pytest.warns(UserWarning, match="1 of the training masks are fire everywhere"):
+        warn_of_masks(Examples(np.zeros((4, SIDE_PX, SIDE_PX, 3), np.uint8), masks))
+
+
 def test_all_broken_files_are_listed_and_counted_before_training(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         write_image(tmp_path / "images" / f"{name}.png", np.zeros((8, 8, 3), np.uint8))

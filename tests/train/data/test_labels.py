@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.control.feedback_export import polygons
 from edge.errors import UserError
 from edge.images import write_image
 from tests.support.run_cli import Here, refused
@@ -20,7 +24,7 @@ from train.data.labels import import_labels
 
 HEIGHT, WIDTH = 40, 60
 FIRE = "20261122T120000Z-stove-abcd"
-SQUARE = [10, 5, 29, 5, 29, 24, 10, 24]
+SQUARE = [10, 5, 30, 5, 30, 25, 10, 25]  # along the edges of pixels
 
 
 def write_images(folder: Path, *stems: str) -> Path:
@@ -110,14 +114,34 @@ def test_rle_gives_the_mask_that_was_encoded(cells: list[bool], height: int, is_
     assert np.array_equal(draw(CocoImage("a.png", None, [rle]), height, width), mask)
 
 
-@given(mask=st.binary(min_size=35, max_size=35))
-def test_polygons_of_a_masks_regions_draw_at_least_the_mask(mask: bytes) -> None:
-    from edge.control.feedback_export import polygons
+@given(cells=st.binary(min_size=35, max_size=35))
+def test_the_polygons_of_a_mask_draw_exactly_the_mask_with_its_holes_filled(cells: bytes) -> None:
+    mask = (np.frombuffer(cells, np.uint8) > 100).reshape(5, 7).astype(np.uint8)
+    background = np.pad(mask, 1)
+    cv2.floodFill(background, None, (0, 0), (2,))
+    outlines = [polygon.ravel().tolist() for polygon in polygons(mask)]
+    drawn = draw(CocoImage("a.png", None, [[outline] for outline in outlines]), 5, 7)
+    assert np.array_equal(drawn, background[1:-1, 1:-1] != 2)
+    assert all(len(outline) >= 8 for outline in outlines)
 
-    cells = (np.frombuffer(mask, np.uint8) > 127).reshape(5, 7).astype(np.uint8)
-    large = np.kron(cells, np.ones((10, 10), np.uint8))
-    drawn = draw(CocoImage("a.png", None, [[polygon.ravel().tolist()] for polygon in polygons(large)]), 50, 70)
-    assert drawn[large > 0].all()
+
+@given(
+    corners=st.lists(st.tuples(st.floats(-9, 25), st.floats(-9, 25)), min_size=3, max_size=3),
+    height=st.integers(1, 16),
+    width=st.integers(1, 16),
+)
+def test_a_triangle_covers_the_pixels_whose_centres_it_contains(
+    corners: list[tuple[float, float]], height: int, width: int
+) -> None:
+    drawn = draw(CocoImage("a.png", None, [[[value for corner in corners for value in corner]]]), height, width)
+    y, x = np.mgrid[:height, :width] + 0.5
+    sides = [
+        (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)
+        for (x0, y0), (x1, y1) in zip(corners, [*corners[1:], corners[0]], strict=True)
+    ]
+    inside = (np.stack(sides) > 1e-6).all(axis=0) | (np.stack(sides) < -1e-6).all(axis=0)
+    is_clear = (np.abs(np.stack(sides)) > 1e-6).all(axis=0)
+    assert np.array_equal(drawn[is_clear], inside[is_clear])
 
 
 @pytest.mark.parametrize(
@@ -131,6 +155,8 @@ def test_polygons_of_a_masks_regions_draw_at_least_the_mask(mask: bytes) -> None
         ({"a.png": [{"size": [4, 6], "counts": [24]}]}, {}, "the RLE has another size than the image"),
         ({"a.png": [{"size": [40, 60], "counts": "\x7f\x7f"}]}, {}, "a label of a.png cannot be drawn"),
         ({"../../a.png": [], "b.png": []}, {}, "1 images of labels.json are not in images (first: b.png): pass their"),
+        ({"a.png": [[]]}, {}, "labels fire by boxes: expected areas: label it with polygons or masks"),
+        ({"a.png": [], "train/a.png": []}, {}, "labels.json lists a.png twice: remove one of its entries"),
         ({"a.png": []}, {"categories": []}, "has the categories none: expected one that is called fire"),
         ({"a.png": []}, {"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]}, "has the categories a, b"),
         ({"a.png": []}, {"images": [{"id": 1}]}, "could not be read (KeyError: 'file_name'): expected COCO instance"),
@@ -150,6 +176,36 @@ def test_labels_that_cannot_be_used_are_refused_and_nothing_is_written(
     write_coco(tmp_path / "labels.json", files, **changes)
     lines = refused(here("import-labels", "labels.json", "out"))
     assert message in lines[0]
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "labels.json"}
+
+
+def test_two_masks_of_one_image_are_refused(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", "a")
+    for name in ("a.png", "a.bmp"):
+        write_image(tmp_path / "masks" / name, np.zeros((HEIGHT, WIDTH), np.uint8))
+    with pytest.raises(UserError, match="masks holds two masks of a: remove one"):
+        import_labels(tmp_path / "masks", tmp_path / "images", tmp_path / "out")
+
+
+def test_images_keep_their_groups_although_macos_spells_their_names_otherwise(tmp_path: Path) -> None:
+    decomposed = [unicodedata.normalize("NFD", f"küche_{number}") for number in (1, 2)]
+    write_images(tmp_path / "set/images", *decomposed)
+    (tmp_path / "set/groups.csv").write_text("stem,group\nküche_1,kitchen\nküche_2,kitchen\n")
+    coco = write_coco(tmp_path / "labels.json", {f"{name}.png": [[SQUARE]] for name in decomposed})
+    import_labels(coco, tmp_path / "set/images", tmp_path / "out")
+    assert {pair.video for pair in load_dataset(tmp_path / "out").pairs} == {"kitchen"}
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images(tmp_path / "images", "a")
+    coco = write_coco(tmp_path / "labels.json", {"a.png": [[SQUARE]]})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(UserError, match=r"out could not be written .*No space left.*free some space"):
+        import_labels(coco, None, tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"images", "labels.json"}
 
 

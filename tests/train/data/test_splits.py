@@ -98,6 +98,16 @@ def test_validation_holds_about_its_share_and_a_share_of_0_none() -> None:
     assert hold_out_videos(pairs, seed=0, share=0) == (pairs, [])
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_video_that_is_most_of_the_data_is_never_held_out_for_validation(seed: int) -> None:
+    pairs = [
+        pair(video, i) for video, frames in (("long", 800), ("a", 50), ("b", 50), ("c", 50)) for i in range(frames)
+    ]
+    train, validation = hold_out_videos(pairs, seed=seed, share=0.15)
+    assert "long" in {p.video for p in train}
+    assert 50 <= len(validation) <= 150
+
+
 @quick
 @given(datasets(min_videos=1), datasets(min_videos=1))
 def test_held_out_videos_are_whole_and_independent_of_other_videos(one: Dataset, other: Dataset) -> None:

@@ -54,7 +54,6 @@ def run_loop(
         if drill:
             drill.poll()
         throttle.poll()
-        detector.planner.slowdown = throttle.slowdown
         reporter.report(summary)
         if (wait_s := throttle.wait_s()) > 0:
             time.sleep(min(wait_s, POLL_S))

@@ -45,8 +45,6 @@ class ViewPlanner:
     """Frames per second at most; 0 for no limit. Passes take at most `TIME_SHARE` of the time that it leaves."""
     passes_per_frame: float | None = None
     """Passes in each frame with the whole frame; 1.25 for a tile in every fourth. None: what there is time for."""
-    slowdown: int = 1
-    """Divides the budget of time while the machine is hot: `edge.host.throttle.Throttle.slowdown`."""
 
     def __post_init__(self) -> None:
         self._costs_s: deque[float] = deque(maxlen=COSTS)
@@ -106,7 +104,7 @@ class ViewPlanner:
         """Return how many tiles to search, and in which n-th frame; no tiles if there is no budget for them."""
         passes = self.passes_per_frame
         if passes is None:
-            passes = passes_within(self._costs_s, self.max_fps, self.slowdown)
+            passes = passes_within(self._costs_s, self.max_fps)
         if passes >= 2:
             return min(int(passes) - 1, len(self._seen)), 1
         return (min(1, len(self._seen)), math.ceil(1 / (passes - 1) - 1e-9)) if passes > 1 else (0, 1)
@@ -147,9 +145,13 @@ def tile_around(box: Box, tiles: Sequence[View]) -> View:
     return max(tiles, key=fit)
 
 
-def passes_within(costs_s: Sequence[float], max_fps: float, slowdown: int = 1) -> float:
-    """Return how many passes fit into the time of a frame, the whole frame included; 1 while their cost is unknown."""
+def passes_within(costs_s: Sequence[float], max_fps: float) -> float:
+    """Return how many passes fit into the time of a frame, the whole frame included; 1 while their cost is unknown.
+
+    Heat does not lower it: `edge.host.throttle` lowers the frame rate, and a fire that only tiles show must still be
+    seen several times in `memory_s`.
+    """
     if len(costs_s) < MIN_COSTS:
         return 1.0
-    budget_s = TIME_SHARE / (max_fps or FPS_WITHOUT_LIMIT) / slowdown
-    return max(budget_s / max(statistics.median(costs_s), 1e-6), 1 + 1 / (MAX_FRAMES_PER_TILE * slowdown))
+    budget_s = TIME_SHARE / (max_fps or FPS_WITHOUT_LIMIT)
+    return max(budget_s / max(statistics.median(costs_s), 1e-6), 1 + 1 / MAX_FRAMES_PER_TILE)

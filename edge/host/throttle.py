@@ -55,11 +55,6 @@ class Throttle:
         self._polled_s = self.clock() - MACHINE_POLL_S
         self.poll()
 
-    @property
-    def slowdown(self) -> int:
-        """How many times less work to do while the machine is hot: 1 while it is cool."""
-        return 1 << self._halvings
-
     def wait_s(self) -> float:
         """Return the seconds until the next frame may be processed."""
         return max(0.0, self._started_s + self.interval_s() - self.clock())
@@ -99,6 +94,7 @@ class Throttle:
     def _adapt(self) -> None:
         """Halve or restore the rate."""
         if not self.slow_when_hot:
+            self._halvings = 0  # as after a reload
             return
         machine = self.machine
         throttled = machine.throttling.now if machine.throttling else []

@@ -17,7 +17,6 @@ import pytest
 from edge.camera.base import Camera, CameraFrame
 from edge.camera.capture import Capture, Replay
 from edge.camera.pattern import PatternCamera
-from edge.detection.view_planner import ViewPlanner
 from edge.errors import UserError
 from edge.host.machine import HostStatus
 from edge.host.throttle import Throttle
@@ -230,19 +229,6 @@ def test_only_events_and_ages_of_files_depend_on_the_wall_clock() -> None:
         "trend.py",
         "retention.py",
     }
-
-
-def test_a_hot_machine_searches_fewer_tiles() -> None:
-    detector, sinks = make_detector(), Sinks([], time.monotonic)
-    detector.planner = ViewPlanner("3", (224, 224), max_fps=10)
-    hot = HostStatus(governor=None, temperature_c=85.0, throttling=None, load=0.1)
-    throttle = Throttle(0, slow_when_hot=True, read_machine=lambda: hot, run_job=lambda job: job())
-    throttle.poll()
-    with Capture(lambda: PatternCamera(fps=10), replay=Replay.EVERY_FRAME) as capture:
-        run_loop(
-            capture, detector, sinks, throttle, RunControl(), reloader=Reloader(refuse, lambda _: None), max_frames=1
-        )
-    assert detector.planner.slowdown >= 2
 
 
 def test_results_continue_while_a_reload_is_prepared() -> None:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from edge.detection.alarm import AlarmRules
 from edge.detection.view_planner import MIN_COSTS, TIME_SHARE, ViewPlanner, passes_within, tile_around
-from edge.detection.views import WHOLE, View, tiles_of
+from edge.detection.views import MAX_ZOOM, WHOLE, View, tiles_of
 from edge.messages import Box
 
 HD = (720, 1280, 3)
@@ -158,15 +159,13 @@ def test_no_tile_is_searched_before_the_cost_of_a_pass_is_known() -> None:
     assert passes_within([0.3], FPS) == 1
 
 
-def test_a_hot_machine_has_half_the_passes() -> None:
-    planner = make_planner(3, None)
+def test_at_the_one_result_per_second_of_a_hot_machine_a_candidate_is_searched_often_enough_for_an_alarm() -> None:
+    planner, rules = make_planner("auto", None), AlarmRules()
     for _ in range(MIN_COSTS):
-        planner.add_cost(0.005)
-    assert len(planner.plan(HD, 0.0)) == 10
-    planner.slowdown = 2
-    assert len(planner.plan(HD, 0.1)) == 5
-    planner.slowdown = 16
-    assert [len(views) for views in run(planner, 64)].count(2) <= 1
+        planner.add_cost(0.02)
+    plans = [planner.plan(HD, float(second), [STOVE]) for second in range(round(rules.memory_s))]
+    around = tile_around(STOVE, tiles_of(MAX_ZOOM))
+    assert sum(around in views for views in plans) >= rules.on_results
 
 
 def test_without_a_frame_rate_limit_the_budget_is_that_of_ten_per_second() -> None:

@@ -103,6 +103,14 @@ def test_an_unknown_temperature_or_slow_when_hot_off_changes_nothing() -> None:
     assert machine.run(machine.throttle(10, slow_when_hot=False), HOT, polls=3) == 0.1
 
 
+def test_slow_when_hot_switched_off_by_a_reload_restores_the_rate() -> None:
+    machine = Machine()
+    throttle = machine.throttle(10)
+    assert machine.run(throttle, HOT, polls=3) > 0.1
+    throttle.slow_when_hot = False
+    assert machine.run(throttle, HOT) == 0.1
+
+
 def test_firmware_that_hangs_delays_no_frame_and_makes_the_status_unknown(caplog: pytest.LogCaptureFixture) -> None:
     machine = Machine()
     throttle = machine.throttle(10)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from contextlib import suppress
 from urllib.parse import quote, urlsplit
 
 from edge.errors import UserError
-from edge.secrets import read_secret, redact
+from edge.secrets import read_secret, read_variable, redact
 
 PERCENT_ENCODE = (
     "write # / ? @ : [ ] % in a user or password as %23 %2F %3F %40 %3A %5B %5D %25, "
@@ -42,7 +41,7 @@ def add_login(url: str, variables: tuple[str, str], user: str, password_file: st
         >>> add_login("rtsp://cam/1", ("CAM_USER", "CAM_PASSWORD"), "me", "")
         'rtsp://me@cam/1'
     """
-    user, password = os.environ.get(variables[0]) or user, read_secret(variables[1], password_file)
+    user, password = read_variable(variables[0]) or user, read_secret(variables[1], password_file)
     scheme, mark, rest = url.partition("://")
     if not mark or not (user or password):
         return url

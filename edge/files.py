@@ -31,7 +31,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the error of the block counts
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -127,7 +128,8 @@ def nearest_folder(path: Path) -> Path:
 def check_writable(*folders: Path) -> None:
     """Raise `UserError` if one of the folders could not be created or written to, without creating it."""
     for folder in folders:
-        existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))  # noqa: PTH110
+        # Like a file, a link to what does not exist, such as an unmounted stick, is in the way of a folder.
+        existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
         if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
             raise _unwritable(folder, f"{existing} {'is not writable' if existing.is_dir() else 'is not a folder'}")
 

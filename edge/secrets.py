@@ -29,18 +29,28 @@ _URL = re.compile(r"://(\S+)")  # no scheme: a search for one would take quadrat
 _VALUE = re.compile(r"=[^&;]*")
 
 
+def read_variable(variable: str) -> str:
+    """Return a user or secret in the environment; empty without one. Raises `UserError` unless it is UTF-8."""
+    value = os.environ.get(variable, "")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{variable} is not UTF-8 text", "set it again in a UTF-8 terminal, or use a file") from error
+    return value
+
+
 def read_secret(variable: str, file: str) -> str | None:
     """Return the secret in the environment `variable`, else in `file`; None if neither is set.
 
-    Raises `UserError` for a file that cannot be read or is empty.
+    Raises `UserError` for a variable that is not UTF-8, and a file that cannot be read or is empty.
     """
-    if secret := os.environ.get(variable):
+    if secret := read_variable(variable):
         return secret
     if not file:
         return None
     remedy = "expected a file with a secret and nothing else"
     try:
-        secret = read_limited(Path(file), MAX_SECRET_BYTES, remedy).decode().rstrip("\r\n")
+        secret = read_limited(Path(file), MAX_SECRET_BYTES, remedy).decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{file} could not be read (it is not UTF-8 text)", remedy) from error
     if not secret:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from weakref import WeakSet
 
 from edge.errors import reason_of
-from edge.retry import backoff_s
+from edge.retry import LONGEST_WAIT_S, backoff_s
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ class Worker:
     Args:
         name: of the thread, for the log and the status.
         target: returns when its work is done, such as after a stop flag was set.
-        wait_s: seconds to wait after a number of failures in a row.
+        wait_s: seconds to wait after a number of failures in a row. A target that worked for longer than the longest
+            wait begins a new row.
 
     Example:
         >>> worker = Worker("greeter", lambda: print("hello"))
@@ -34,8 +36,15 @@ class Worker:
         hello
     """
 
-    def __init__(self, name: str, target: Callable[[], None], *, wait_s: Callable[[int], float] = backoff_s) -> None:
-        self.name, self._target, self._wait_s = name, target, wait_s
+    def __init__(
+        self,
+        name: str,
+        target: Callable[[], None],
+        *,
+        wait_s: Callable[[int], float] = backoff_s,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name, self._target, self._wait_s, self._clock = name, target, wait_s, clock
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._started = self._done = False
@@ -84,11 +93,12 @@ class Worker:
     def _run(self) -> None:
         failures = 0
         while True:
+            began_s = self._clock()
             try:
                 self._target()
                 break
             except Exception as error:  # any kind: this is the last place that can see it
-                failures += 1
+                failures = 1 if self._clock() - began_s > LONGEST_WAIT_S else failures + 1
                 _count_restart()
                 self._waiting = True
                 log.error("%s failed (%s), restarting", self.name, reason_of(error))

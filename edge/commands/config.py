@@ -49,7 +49,7 @@ ZONES_TEXT = """\
 @config_app.command(epilog="Example: `fireseg-edge config init fireseg.toml`")
 def init(path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("fireseg.toml")) -> None:
     """Write a configuration file that documents every key, all at their defaults."""
-    if path.exists():
+    if os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name that is too long
         raise UserError(f"{path} already exists", "name another file, or remove it first")
     with replacing(path) as temporary:
         temporary.write_text(documented_config(), encoding="utf-8")

@@ -29,7 +29,10 @@ def act(config: Config, action: str, arguments: dict[str, Any] | None = None) ->
         >>> act(load_config(Path("fireseg.toml")), "snooze", {"minutes": 60})
     """
     with _run_of(config) as ask:
-        headers = {TOKEN_HEADER: ask("GET", "/api/token")["token"], "Content-Type": "application/json"}
+        token = ask("GET", "/api/token")["token"]
+        if token is None:
+            raise UserError("the run has no password, which actions need", "set [web] password_file and restart it")
+        headers = {TOKEN_HEADER: token, "Content-Type": "application/json"}
         return ask("POST", f"/api/{action}", headers, json.dumps(arguments or {}))
 
 

@@ -160,7 +160,7 @@ def coco(images: list[Path], masks: Path) -> dict[str, Any]:
 def polygons(mask: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.int32]]:
     """Yield the outline of each connected region along the edges of its pixels: N x 2, at least four corners."""
     # Enlarged by 3, the first and last pixel of a run lie within a third of its edges.
-    large = np.kron((mask > 0).astype(np.uint8), np.ones((3, 3), np.uint8))
+    large = cv2.resize((mask > 0).astype(np.uint8), None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     for contour in contours:
         corners = np.rint((contour.reshape(-1, 2) + 0.5) / 3).astype(np.int32)

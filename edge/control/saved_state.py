@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ class SavedState:
 
 def state_path(folder: Path, source_address: str) -> Path:
     """Return the file of one camera; its address is hashed, since it may hold a password."""
-    return folder / f"camera-{hashlib.sha256(source_address.encode()).hexdigest()[:12]}.json"
+    return folder / f"camera-{hashlib.sha256(os.fsencode(source_address)).hexdigest()[:12]}.json"
 
 
 def _read(path: Path) -> dict[str, Any]:

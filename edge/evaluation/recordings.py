@@ -59,7 +59,7 @@ def read_recordings(path: Path) -> list[Recording]:
     """
     if _is_too_long(path):
         raise UserError(f"{printable(path)[:40]}… is too long for a path", "expected a CSV, a folder or a video")
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises without permission
         labels = path / LABELS_FILE
         if labels.is_file():
             return _read_csv(labels)
@@ -68,7 +68,7 @@ def read_recordings(path: Path) -> list[Recording]:
             remedy = f"expected {LABELS_FILE}, or videos such as .mp4, .avi or .mkv"
             raise UserError(f"{printable(path)} contains no recordings", remedy)
         return [Recording(video) for video in videos]
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113
         remedy = "expected a CSV of recordings, a folder or a video"
         raise UserError(f"{printable(path)} does not exist", remedy)
     return [Recording(path)] if _is_video(path) else _read_csv(path)

@@ -66,7 +66,7 @@ def _build(config: Config, as_json: bool, record: Path | None, version: str, act
 
         metrics = Prometheus(version)
         yield metrics
-        camera = hashlib.sha256(config.source.address.encode()).hexdigest()[:12]  # the address may hold a password
+        camera = hashlib.sha256(os.fsencode(config.source.address)).hexdigest()[:12]  # the address may hold a password
         yield WebPage(config, metrics, actions, trend_path=state_folder() / f"trend-{camera}.bin")
     yield from build_notifiers(config, version, actions)
     if os.environ.get("NOTIFY_SOCKET"):

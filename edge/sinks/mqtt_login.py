@@ -13,7 +13,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.config_tables import MqttSection
 from edge.errors import UserError, reason_of
-from edge.secrets import MQTT_PASSWORD, MQTT_USER, read_secret
+from edge.secrets import MQTT_PASSWORD, MQTT_USER, read_secret, read_variable
 from edge.sinks.mqtt_problems import NOT_MQTT, SAYS_NOTHING, connect_problem, refusal
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def make_client(broker: MqttSection, client_id: str) -> paho.Client:
     Raises `UserError` if a secret or certificate cannot be read.
     """
     client = LimitedClient(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5)
-    user, password = os.environ.get(MQTT_USER) or broker.user, read_secret(MQTT_PASSWORD, broker.password_file)
+    user, password = read_variable(MQTT_USER) or broker.user, read_secret(MQTT_PASSWORD, broker.password_file)
     if user or password:
         client.username_pw_set(user, password)
     if broker.tls:

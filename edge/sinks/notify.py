@@ -66,7 +66,7 @@ def read_services(file: Path) -> list[Service]:
     Raises `UserErrors` with one line for each wrong URL, and `UserError` if Apprise is not installed or no URL is left.
     """
     try:
-        lines = read_limited(file, MAX_URLS_BYTES, URLS_REMEDY).decode().splitlines()
+        lines = read_limited(file, MAX_URLS_BYTES, URLS_REMEDY).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{file} could not be read (it is not UTF-8 text)", URLS_REMEDY) from error
     urls = {

@@ -90,3 +90,9 @@ def test_json_is_indented_and_ends_with_a_newline(tmp_path: Path) -> None:
     assert json.loads(text) == {"fire_iou": 0.75, "models": ["int8"]}
     assert text.startswith('{\n  "fire_iou"')
     assert text.endswith("}\n")
+
+
+def test_a_link_to_a_missing_folder_is_not_a_writable_folder(tmp_path: Path) -> None:
+    (tmp_path / "events").symlink_to(tmp_path / "unmounted/events")
+    with pytest.raises(UserError, match="events is not a folder"):
+        check_writable(tmp_path / "events")

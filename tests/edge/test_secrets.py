@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.secrets import MAX_LINE, MAX_REDACTED, RedactingFormatter, redact
+from edge.errors import UserError
+from edge.secrets import MAX_LINE, MAX_REDACTED, RedactingFormatter, read_secret, redact
 
 # No text around a URL contains "hunter2", so finding it means that it leaked.
 SIGNS = string.ascii_letters + string.digits + "@:/?#[]!$&'()*+,;=%\"\\~^{}|<>-._"
@@ -74,6 +76,17 @@ def test_a_log_line_and_its_traceback_contain_no_credentials() -> None:
     shown = RedactingFormatter("%(message)s").format(record)
     assert "OSError" in shown
     assert "hunter2" not in shown
+
+
+def test_a_secret_that_is_not_utf_8_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIRESEG_TEST", "passw\udce9rd")
+    with pytest.raises(UserError, match="FIRESEG_TEST is not UTF-8 text"):
+        read_secret("FIRESEG_TEST", "")
+
+
+def test_a_byte_order_mark_is_not_a_part_of_the_secret(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("secret\r\n", encoding="utf-8-sig")
+    assert read_secret("FIRESEG_TEST", str(tmp_path / "password")) == "secret"
 
 
 def test_control_characters_in_log_lines_are_escaped() -> None:

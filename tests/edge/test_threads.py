@@ -36,6 +36,29 @@ def test_a_worker_that_raises_is_called_again_and_counted(caplog: pytest.LogCapt
     assert threads.restarts() - before == 1, "a counter never decreases"
 
 
+def test_a_worker_that_ran_for_longer_than_the_longest_wait_begins_a_new_row_of_failures() -> None:
+    ran_s = iter([1.0, 1.0, 100.0, 1.0])
+    now_s, in_a_row, finished = [0.0], list[int](), threading.Event()
+
+    def work() -> None:
+        seconds = next(ran_s, None)
+        if seconds is None:
+            finished.set()
+            return
+        now_s[0] += seconds
+        raise ValueError("again")
+
+    def wait_s(failures: int) -> float:
+        in_a_row.append(failures)
+        return 0.0
+
+    worker = Worker("sender", work, wait_s=wait_s, clock=lambda: now_s[0])
+    worker.start()
+    assert finished.wait(10)
+    worker.join(10)
+    assert in_a_row == [1, 2, 1, 2]
+
+
 def test_a_thread_that_cannot_be_started_is_missing_until_a_retry_succeeds(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -125,6 +125,7 @@ def test_check_refuses_a_short_password_of_the_page(tmp_path: Path, monkeypatch:
 def test_init_overwrites_nothing_and_check_tells_how_to_start(tmp_path: Path) -> None:
     path = written(tmp_path, "mine")
     assert "already exists" in refused(fireseg_edge("config", "init", cwd=tmp_path))[0]
+    assert "could not be written" in refused(fireseg_edge("config", "init", "x" * 300, cwd=tmp_path))[0]
     assert path.read_text() == "mine"
     (line,) = refused(fireseg_edge("config", "check", "gone.toml", cwd=tmp_path))
     assert "write one with `fireseg-edge config init`" in line

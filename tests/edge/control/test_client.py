@@ -78,6 +78,13 @@ def test_without_a_run_a_page_or_a_password_the_way_out_is_named(
         act(settings, "arm")
 
 
+def test_a_run_without_a_password_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(SlowActions()) as actions, serving(actions=actions) as page:
+        monkeypatch.setenv(WEB_PASSWORD, PASSWORD)  # set after the run began
+        with pytest.raises(UserError, match=r"the run has no password, which actions need: set .* and restart it"):
+            act(of(page), "snooze", {"minutes": 1})
+
+
 def test_the_commands_say_until_when_the_alarm_is_silent(page: WebPage, tmp_path: Path) -> None:
     def run(*arguments: object) -> str:
         done = fireseg_edge(*arguments, "--config", "fireseg.toml", cwd=tmp_path)

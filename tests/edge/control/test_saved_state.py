@@ -85,6 +85,7 @@ def test_a_disk_that_cannot_be_written_is_logged_once_and_tried_again(
 
 
 def test_each_camera_has_its_file_without_its_password(tmp_path: Path) -> None:
-    paths = {state_path(tmp_path, address) for address in ("0", "1", "rtsp://me:hunter2@camera/")}
-    assert len(paths) == 3
+    addresses = ("0", "1", "rtsp://me:hunter2@camera/", os.fsdecode(b"caf\xe9/v.mp4"))
+    paths = {state_path(tmp_path, address) for address in addresses}
+    assert len(paths) == len(addresses)
     assert not any("hunter2" in os.fspath(path) for path in paths)

@@ -142,11 +142,9 @@ def test_drift_and_export_warn_of_a_model_that_was_trained_on_the_test_images(
     warning = "toy.keras was trained or validated on"
     for fold in (1, 2):
         split = "--data", synthetic_dir, "--split", "by-video", "--fold", str(fold)
-        compared = run_here("drift", model, model, *split)
+        compared = run_here("drift", toy_keras, model, *split)  # the second model's card counts too
         assert compared.returncode == 0
         assert compared.stderr.count(warning) == (fold == 2)
-        # The second model's card too.
-        assert (warning in run_here("drift", toy_keras, model, *split).stderr) == (fold == 2)
         refused = run_here("all", "--model", model, *split, "--out", in_the_way / "out")
         assert refused.returncode == 2
         assert (warning in refused.stderr) == (fold == 2)

@@ -74,6 +74,14 @@ def check_url(url: str) -> None:
     raise UserError(f"[webhook] url {redact(url)!r} is not an address", remedy)
 
 
+def check_open_url(url: str) -> None:
+    """Raise `UserError` unless `url` is an http or https address with a host and without a user and password."""
+    if "@" in url:
+        remedy = "expected an address without user and password; an @ in its path is written %40"
+        raise UserError(f"the address {redact(url)!r} has a user or password", remedy)
+    check_url(url)
+
+
 def check_host(text: str) -> None:
     """Raise `UserError` unless `text` is a host name or an IP address, without a port."""
     with suppress(ValueError):

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.addresses import add_login, check_host, check_source, check_topic, check_url
+from edge.addresses import add_login, check_host, check_open_url, check_source, check_topic, check_url
 from edge.camera import CAMERA_KINDS, CAMERA_NAMES
 from edge.camera.capture import Replay
 from edge.config_schema import field
@@ -250,8 +250,8 @@ class UpdateSection:
     url: str = field(
         "",
         "A repository of models, written by `fireseg-export publish`, from which `fireseg-edge update` fetches; empty "
-        "for no updates.",
-        check=check_url,
+        "for no updates. It cannot contain a user and password.",
+        check=check_open_url,
     )
     root: str = field(
         "", "The root.json of that repository, which names the keys that this machine trusts.", path="required"

@@ -29,10 +29,10 @@ from edge.event_files import MASK_SUFFIX
 from edge.files import replacing
 from edge.images import Frame, Mask, encode_jpeg, overlay, shrink
 from edge.messages import END, RECOVERED, START, CameraEvent, Event, FireEvent, FrameResult
-from edge.run_status import Delivered, Link
+from edge.run_status import Delivered, Link, RunStatus
 from edge.sinks import SHUTDOWN_GRACE_S, Sink
 from edge.sinks.evidence import Evidence, for_training, write_frame, write_mask
-from edge.sinks.retention import ABANDONED_AFTER_S, Retention
+from edge.sinks.retention import Retention, remove_abandoned_scratch
 from edge.sinks.video import MEMORY_DIR, PRIVATE_FILE, PRIVATE_FOLDER, SCRATCH_PREFIX, VideoWriter
 from edge.threads import Worker
 
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 MAX_WIDTH_PX = 640  # wider frames are scaled down: five seconds of 640 px take a few megabytes
 MAX_BUFFER_BYTES = 24 << 20
 MAX_CLIP_BYTES = 48 << 20  # of JPEGs; a clip that reaches it ends early
+LATE_S = 2.0  # a result that is due may be this late before a clip ends without it
 MAX_WAITING_BYTES = 96 << 20  # for a slow disk; files above it are lost
 MIN_FPS, MAX_FPS = 0.5, 60.0
 PRUNE_INTERVAL_S = 3600.0  # without a fire
@@ -70,11 +71,9 @@ class FileJob:
     """A file to be written."""
 
     name: str
-    size_bytes: int
-    """Memory that it takes until then."""
+    size_bytes: int  # of memory that it takes until then
     write: Callable[[Path], object]
-    event: Event | None = None
-    """The event whose picture it is."""
+    event: Event | None = None  # whose picture it is
     made_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -110,7 +109,7 @@ class Clips(Sink):
         )
         self._evidence = Evidence(self._keep_for_training) if section.feedback_mb else None
         self._buffer: deque[BufferedFrame] = deque()
-        self._buffer_bytes = 0
+        self._buffer_bytes, self._t_s = 0, 0.0  # the time is that of the last result
         self._clips: list[Clip] = []
         # A thread writes the files: a slow card must not delay the alarm.
         self._jobs: queue.SimpleQueue[FileJob | None] = queue.SimpleQueue()
@@ -133,6 +132,7 @@ class Clips(Sink):
     def on_result(self, result: FrameResult) -> None:
         if self._evidence:
             self._evidence.on_result(result)
+        self._t_s = result.t_s
         frame = BufferedFrame(result.t_s, encode_jpeg(shrink(result.rgb, MAX_WIDTH_PX)))
         self._buffer.append(frame)
         self._buffer_bytes += len(frame.jpeg)
@@ -141,8 +141,9 @@ class Clips(Sink):
         ):
             self._buffer_bytes -= len(self._buffer.popleft().jpeg)
         for clip in list(self._clips):
-            clip.frames.append(frame)
-            clip.size_bytes += len(frame.jpeg)
+            if result.t_s <= clip.until_s:
+                clip.frames.append(frame)
+                clip.size_bytes += len(frame.jpeg)
             if result.t_s >= clip.until_s:
                 self._finish(clip)
             elif clip.size_bytes > MAX_CLIP_BYTES:
@@ -165,6 +166,11 @@ class Clips(Sink):
         self._submit(f"{event.id}-{event.kind}.jpg", event.rgb.nbytes, lambda path: write_jpeg(path, event.rgb))
         if event.kind == RECOVERED:
             self._submit_record(event)
+
+    def on_status(self, status: RunStatus) -> None:
+        for clip in list(self._clips):
+            if self._t_s + status.last_result_age_s > clip.until_s + LATE_S:  # the camera is gone
+                self._finish(clip)
 
     def close(self) -> None:
         for clip in list(self._clips):
@@ -291,10 +297,3 @@ def encode_clip(path: Path, frames: Sequence[BufferedFrame]) -> None:
             video.write(cv2.imdecode(np.frombuffer(frame.jpeg, np.uint8), cv2.IMREAD_COLOR))
     finally:
         video.close()
-
-
-def remove_abandoned_scratch() -> None:
-    for folder in MEMORY_DIR.glob(f"{SCRATCH_PREFIX}*"):
-        with suppress(OSError):
-            if abs(time.time() - folder.stat().st_mtime) > ABANDONED_AFTER_S:
-                shutil.rmtree(folder, ignore_errors=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from edge.errors import counted
 from edge.event_files import VERDICT_SUFFIX, event_of
+from edge.sinks.video import MEMORY_DIR, SCRATCH_PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -146,3 +148,11 @@ class Retention:
             return False
         self._undeletable.discard(path)
         return True
+
+
+def remove_abandoned_scratch() -> None:
+    """Delete the folders in memory that a killed run left."""
+    for folder in MEMORY_DIR.glob(f"{SCRATCH_PREFIX}*"):
+        with suppress(OSError):
+            if abs(time.time() - folder.stat().st_mtime) > ABANDONED_AFTER_S:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -57,6 +57,8 @@ class DeadlineFetcher(FetcherInterface):
             raise DownloadHTTPError(f"HTTP status {error.code}", error.code) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.remaining_s()
+            if isinstance(error, http.client.InvalidURL | ValueError):  # its text quotes the URL, maybe with a password
+                error = ConnectionError(type(error).__name__)
             cause = error.reason if isinstance(error, urllib.error.URLError) else error
             raise DownloadError(str(cause)) from (cause if isinstance(cause, BaseException) else error)
 

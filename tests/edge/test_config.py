@@ -161,6 +161,8 @@ MISTAKES = {
     "a corner of 400 digits": (f"[[ignored]]\npolygon = [[{10**400},0],[1,0],[1,1]]", "expected corners, such as"),
     "a password with a slash": ('[source]\naddress = "rtsp://me:hunter2/x@cam/1"', "write # / ? @ : [ ] % in a user"),
     "a password with a #": ('[webhook]\nurl = "https://me:hunter2#x@hook/1"', "use the keys user and password_file"),
+    "a login of model updates": ('[update]\nurl = "http://me:hunter2@models"', '"http://***@models": expected an'),
+    "a broken login of model updates": ('[update]\nurl = "http://me:hunter2#x@models"', "without user and password"),
     "a missing camera password": ('[source]\npassword_file = "gone"', "expected an existing file"),
     "zones as a table": ('[zones]\nname = "a"', "expected [[zones]] tables"),
     "a corner of three numbers": ("[[ignored]]\npolygon = [[0,0,0],[1,0],[1,1]]", "[[ignored]] polygon = [[0, 0, 0]"),

@@ -16,10 +16,10 @@ import pytest
 
 from edge.config_tables import ClipsSection
 from edge.images import encode_jpeg, read_rgb
-from edge.messages import END, PEAK, PROBLEM, RECOVERED, START
+from edge.messages import END, PEAK, PROBLEM, RECOVERED, START, CameraState
 from edge.sinks.clips import Clips
 from tests.edge.sinks.test_retention import event_files
-from tests.support.factories import camera_event, event, result
+from tests.support.factories import camera_event, event, result, run_status
 from tests.support.small_disk import fill, small_disk
 from tests.support.waiting import wait_for
 
@@ -33,14 +33,15 @@ def clips(folder: Path, *, after_s: float = 1.0, **options: Any) -> Clips:
     return Clips(section, **{"grace_s": TIMEOUT_S} | options)
 
 
-def record_fire(sink: Clips, t_s: float, *, until_s: float) -> None:
+def record_fire(sink: Clips, t_s: float, *, until_s: float, close: bool = True) -> None:
     """Results at `FPS`, their grey level twice their number, and a fire that starts at `t_s`."""
     for number in range(round(until_s * FPS) + 1):
         frame_t_s = number / FPS
         sink.on_result(result(frame_t_s, 0.1, on=frame_t_s >= t_s, level=2 * number))
         if frame_t_s == t_s:
             sink.on_event(event(START, t_s=t_s))
-    sink.close()
+    if close:
+        sink.close()
 
 
 def grey_levels(path: Path) -> list[int]:
@@ -85,6 +86,26 @@ def test_without_a_fire_nothing_is_written(tmp_path: Path) -> None:
 def test_a_run_that_ends_during_a_fire_keeps_the_clip_so_far(tmp_path: Path) -> None:
     record_fire(clips(tmp_path, after_s=60), 1.0, until_s=1.4)
     assert len(grey_levels(tmp_path / f"{ID}.mp4")) == 8
+
+
+def test_a_clip_is_written_when_the_camera_is_gone_after_the_alarm(tmp_path: Path) -> None:
+    with closing(clips(tmp_path)) as sink:
+        record_fire(sink, 6.0, until_s=6.0, close=False)
+        for age_s in (0.5, 1.5):
+            sink.on_status(run_status(camera_state=CameraState.RECONNECTING, last_result_age_s=age_s))
+        assert sink._clips, "a result may still come"
+        sink.on_status(run_status(camera_state=CameraState.RECONNECTING, last_result_age_s=3.5))
+        wait_for((tmp_path / f"{ID}.mp4").exists)
+        assert len(grey_levels(tmp_path / f"{ID}.mp4")) == 2 * FPS + 1
+
+
+def test_a_result_long_after_the_alarm_is_not_part_of_its_clip(tmp_path: Path) -> None:
+    sink = clips(tmp_path)
+    record_fire(sink, 6.0, until_s=6.4, close=False)
+    sink.on_result(result(3600.0, 0.0, on=False))
+    sink.close()
+    assert len(grey_levels(tmp_path / f"{ID}.mp4")) == 2 * FPS + 1 + 2
+    assert cv2.VideoCapture(str(tmp_path / f"{ID}.mp4")).get(cv2.CAP_PROP_FPS) == pytest.approx(FPS, abs=0.1)
 
 
 def test_an_unwritable_folder_costs_only_the_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -227,7 +248,7 @@ def test_old_files_go_and_a_killed_runs_temporaries_too_without_a_fire(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory, events = tmp_path / "memory", tmp_path / "events"
-    monkeypatch.setattr("edge.sinks.clips.MEMORY_DIR", memory)
+    monkeypatch.setattr("edge.sinks.retention.MEMORY_DIR", memory)
     monkeypatch.setattr("edge.sinks.retention.PROTECTED_S", 0.0)
     left = [memory / "fireseg-abcd/clip.mp4", events / ".20261122T120000Z-frame-abcd-0011aabb.mp4"]
     for path in left:

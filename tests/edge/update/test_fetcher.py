@@ -47,6 +47,18 @@ def test_a_redirect_leads_to_the_web_only_and_not_in_circles(
         Update(machine.config).check()
 
 
+def test_a_password_that_a_redirect_quotes_is_not_shown(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def redirect(handler: Handler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", "http://me:hunter2@127.0.0.1/x")
+        handler.end_headers()
+
+    monkeypatch.setattr(Handler, "do_GET", redirect)
+    with pytest.raises(UserError, match=r"could not be read \(InvalidURL\)") as error:
+        Update(machine.config).check()
+    assert "hunter2" not in f"{error.value}{error.value.__cause__}"
+
+
 def test_a_server_cannot_make_the_update_sleep(site: Site, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(handler: Handler) -> None:
         handler.send_response(503)

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from edge.detection.alarm import zones_of
 from edge.detection.place import Place, PlaceRecorder, last_regions, place_from_json
 from edge.detection.regions import Region
 from edge.detection.tracks import Track
-from edge.detection.zones import Cells
 from edge.errors import UserError, one_line
 from edge.messages import END, START, Event, FireEvent
 from edge.run_status import QuietPlaceStatus
@@ -148,11 +146,11 @@ class PlaceMemory:
         self._seen_s = t_s if quiet else None
         return frozenset(quiet)
 
-    def observe(self, tracks: Sequence[Track], t_s: float, zones: Mapping[str, Cells], events: Sequence[Event]) -> None:
+    def observe(self, tracks: Sequence[Track], t_s: float, events: Sequence[Event]) -> None:
         """Record the places of fires in progress, and keep those of the last fires.
 
         Args:
-            tracks: those that raise alarms.
+            tracks: those that are not a drill's.
             events: of the result at `t_s`.
         """
         for event in events:
@@ -162,8 +160,8 @@ class PlaceMemory:
             return
         regions: dict[str, list[Region]] = {}
         for track in tracks:
-            if track.confirmed and track.seen_s == t_s:
-                for zone in zones_of(track.region, zones):
+            if track.seen_s == t_s:
+                for zone in track.zones:
                     regions.setdefault(zone, []).append(track.region)
         for recorder in self._recorders.values():
             if here := regions.get(recorder.zone):

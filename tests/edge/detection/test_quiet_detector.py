@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -20,16 +19,7 @@ from edge.evaluation.replay import Thinning, read_frames
 from edge.images import Frame
 from edge.messages import END, START, Event, FireEvent, FrameResult
 from edge.model.segmenter import Segmenter
-from tests.support.factories import frame, make_detector
-
-
-def glowing(number: int, size: int, *, left: int = 100) -> Frame:
-    """Return a frame with a square that flickers like flame."""
-    rgb = np.full((240, 320, 3), 30, np.uint8)
-    levels = np.random.default_rng(number).integers(0, 120, (size // 8, size // 8), np.uint8)
-    green = cv2.resize(levels, (size, size), interpolation=cv2.INTER_NEAREST)
-    rgb[60 : 60 + size, left : left + size] = np.dstack([np.full_like(green, 240), green, np.full_like(green, 20)])
-    return rgb
+from tests.support.factories import frame, glowing, make_detector
 
 
 def process(detector: Detector, frames: Sequence[Frame], began_s: float) -> tuple[list[FrameResult], list[Event]]:

@@ -166,7 +166,7 @@ class Detector:
         painted = {track.id for track in self._tracks if self._is_painted(track)}
         self._real = {track.id for track in self._tracks if track.confirmed} - painted
         confirmed = [track for track in self._tracks if track.id in self._real]
-        self._quiet = self.memory.quiet(confirmed, frame.t_s)
+        self._quiet = self.memory.quiet(confirmed, frame.t_s, self._rules.off_after_s)
         self._tracks = locate(self._tracks, frame.t_s, self._zones.cells, self._rules, self._quiet)
         real = [track for track in self._tracks if track.id not in painted]
         alarms = raised_alarms(real, self._zones.cells)

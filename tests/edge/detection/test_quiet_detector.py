@@ -58,6 +58,23 @@ def test_a_false_alarm_is_quiet_at_its_place_until_it_doubles_or_another_fire_be
     assert results[-1].tracks[0].quiet
 
 
+def test_a_false_alarm_on_the_border_of_its_quiet_place_raises_one_alarm_not_many() -> None:
+    detector = make_detector()
+    detector.memory = PlaceMemory(now=detector.events.now)
+    _, events = process(detector, [glowing(number, 40) for number in range(40)], 0.0)
+    detector.memory.remember(events[0].id)
+    sizes = [72 if number % 20 < 6 else 40 for number in range(200)]  # for 0.6 s every 2 s
+    results, events = process(detector, [glowing(number, size) for number, size in enumerate(sizes)], 4.0)
+    assert [each.kind for each in events if each.kind in (START, END)] == [END, START]
+    assert results[-1].alarm
+    detector.memory.remember(events[0].id)
+    results, _ = process(detector, [glowing(number, 40) for number in range(10)], 24.0)
+    assert not any(each.alarm for each in results), "at once"
+    process(detector, [glowing(number, 112) for number in range(10)], 25.0)
+    results, _ = process(detector, [glowing(number, 40) for number in range(70)], 26.0)
+    assert 4 < [each.alarm for each in results].index(False) / 10 < 6
+
+
 @pytest.mark.slow
 def test_a_real_fire_that_was_made_quiet_raises_its_alarm_again_when_it_spreads(videos_dir: Path) -> None:
     segmenter = Segmenter("small", threads=1)

@@ -138,8 +138,8 @@ class Detector:
     def process(self, frame: TimedFrame) -> tuple[FrameResult, list[Event]]:
         """Return the result of a frame and the events it triggers.
 
-        During a fire drill, tracks outside the painted flame raise real alarms. A fire in its place after the drill is
-        a new track, and real.
+        During a fire drill, tracks outside the painted flame raise real alarms, and so do those that raised one before.
+        A fire in its place after the drill is a new track, and real.
         """
         started_s = self._clock()
         model_rgb = frame.model_rgb
@@ -213,10 +213,19 @@ class Detector:
         return self._zones
 
     def _update_drill(self, box: Box | None) -> None:
-        """Note where a drill paints; forget its tracks when it ends, so that its alarm is cleared at once."""
+        """Note where a drill paints; forget its tracks when it ends, so that its alarm is cleared at once.
+
+        Real tracks there that raise no alarm, such as at a quiet place, are forgotten too: one that merges with the
+        flame would raise a real alarm.
+        """
         if self._drill_box and not box:
             self._tracks = tuple(track for track in self._tracks if not self._is_painted(track))
         self._drill_box = box
+        if box:
+            silent = {track.id for track in self._tracks if track.id in self._real and not track.zones}
+            self._tracks = tuple(
+                track for track in self._tracks if track.id not in silent or not _shared_area(track.region.box, box)
+            )
 
     def _is_painted(self, track: Track) -> bool:
         if self._drill_box is None or track.id in self._real:

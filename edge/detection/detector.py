@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from edge.camera.capture import TimedFrame
-from edge.detection.alarm import AlarmRules, confirm, raised_alarms
+from edge.detection.alarm import AlarmRules, confirm, locate, raised_alarms
 from edge.detection.camera_health import CameraHealth
 from edge.detection.events import EventTracker
 from edge.detection.flicker import RecentFrames
@@ -100,7 +100,12 @@ class Detector:
         # The sightings belong to the old model; an alarm goes on.
         regions = {track.id: track.region.on_grid(size) for track in self._tracks if track.confirmed}
         self._tracks = tuple(
-            replace(track, region=regions[track.id], sightings=(Sighting(track.seen_s, regions[track.id]),))
+            replace(
+                track,
+                region=regions[track.id],
+                place=track.place and track.place.on_grid(size),
+                sightings=(Sighting(track.seen_s, regions[track.id]),),
+            )
             for track in self._tracks
             if track.confirmed and regions[track.id].area
         )
@@ -133,8 +138,8 @@ class Detector:
     def process(self, frame: TimedFrame) -> tuple[FrameResult, list[Event]]:
         """Return the result of a frame and the events it triggers.
 
-        During a fire drill, tracks outside the painted flame raise real alarms. A fire in its place after the drill is
-        a new track, and real.
+        During a fire drill, tracks outside the painted flame raise real alarms, and so do those that raised one before.
+        A fire in its place after the drill is a new track, and real.
         """
         started_s = self._clock()
         model_rgb = frame.model_rgb
@@ -160,10 +165,11 @@ class Detector:
         self._tracks = confirm(self._follow(frame.t_s, regions, fine), frame.t_s, self._rules, infrared=infrared)
         painted = {track.id for track in self._tracks if self._is_painted(track)}
         self._real = {track.id for track in self._tracks if track.confirmed} - painted
+        confirmed = [track for track in self._tracks if track.id in self._real]
+        self._quiet = self.memory.quiet(confirmed, frame.t_s, self._rules.off_after_s)
+        self._tracks = locate(self._tracks, frame.t_s, self._zones.cells, self._rules, self._quiet)
         real = [track for track in self._tracks if track.id not in painted]
-        self._quiet = self.memory.quiet(real, frame.t_s)
-        loud = [track for track in real if track.id not in self._quiet]
-        alarms = raised_alarms(loud, self._zones.cells)
+        alarms = raised_alarms(real, self._zones.cells)
         result = FrameResult(
             frame=frame.number,
             t_s=frame.t_s,
@@ -198,7 +204,7 @@ class Detector:
             silences=self.events.silences(alarms, self.silence()),
         )
         events = self.events.update(result)
-        self.memory.observe(loud, frame.t_s, self._zones.cells, events)
+        self.memory.observe(real, frame.t_s, events)
         self.suggestions.observe(real, frame.t_s, self._quiet)
         return result, events
 
@@ -207,20 +213,25 @@ class Detector:
         return self._zones
 
     def _update_drill(self, box: Box | None) -> None:
-        """Note where a drill paints; forget its tracks when it ends, so that its alarm is cleared at once."""
+        """Note where a drill paints; forget its tracks when it ends, so that its alarm is cleared at once.
+
+        Real tracks there that raise no alarm, such as at a quiet place, are forgotten too: one that merges with the
+        flame would raise a real alarm.
+        """
         if self._drill_box and not box:
             self._tracks = tuple(track for track in self._tracks if not self._is_painted(track))
         self._drill_box = box
+        if box:
+            silent = {track.id for track in self._tracks if track.id in self._real and not track.zones}
+            self._tracks = tuple(
+                track for track in self._tracks if track.id not in silent or not _shared_area(track.region.box, box)
+            )
 
     def _is_painted(self, track: Track) -> bool:
         if self._drill_box is None or track.id in self._real:
             return False
-        left, top, right, bottom = track.region.box
-        sides = [
-            min(right, self._drill_box[2]) - max(left, self._drill_box[0]),
-            min(bottom, self._drill_box[3]) - max(top, self._drill_box[1]),
-        ]
-        return min(sides) > 0 and sides[0] * sides[1] >= DRILL_PART * (right - left) * (bottom - top)
+        box = track.region.box
+        return _shared_area(box, self._drill_box) >= DRILL_PART * _shared_area(box, box)
 
     def _predict(self, frame: TimedFrame, model_rgb: Frame, views: Sequence[View]) -> tuple[Map, Map, Mask]:
         """Return the merged probability map, that of the whole frame, and which cells were seen in a tile."""
@@ -255,3 +266,10 @@ class Detector:
             is_visible=is_visible,
             keep_s=self._rules.off_after_s,
         )
+
+
+def _shared_area(one: Box, other: Box) -> float:
+    """Return the area that two boxes have in common, as a fraction of the frame."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(width, 0.0) * max(height, 0.0)

@@ -7,17 +7,16 @@ twice its size, reaches out of it or looks different raises an alarm. See `edge.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from edge.detection.alarm import zones_of
 from edge.detection.place import Place, PlaceRecorder, last_regions, place_from_json
 from edge.detection.regions import Region
 from edge.detection.tracks import Track
-from edge.detection.zones import Cells
 from edge.errors import UserError, one_line
 from edge.messages import END, START, Event, FireEvent
 from edge.run_status import QuietPlaceStatus
@@ -101,6 +100,7 @@ class PlaceMemory:
         self._statuses = {each.place.id: each.status() for each in self._places.values()}
         self._used_s: dict[str, float] = {}
         self._seen_s: float | None = None  # time of the last result with a quiet track
+        self._differed_s: dict[int, float] = {}  # when a track last differed from all places, by its id
         self.quiet_s = 0.0
         """Seconds in which a quiet place kept an alarm from being raised, since the run began."""
 
@@ -125,6 +125,7 @@ class PlaceMemory:
         hours = HOURS[min(repeats, len(HOURS)) - 1]
         new = QuietPlace(place, repeats, hours, now + timedelta(hours=hours), self._clock() + 3600 * hours)
         self._keep([each for each in known if each not in again], new)
+        self._differed_s = {}
         return self._statuses[fire_id]
 
     def forget(self, fire_id: str) -> None:
@@ -133,14 +134,21 @@ class PlaceMemory:
             raise UserError(f"there is no quiet place {one_line(fire_id)!r}", "it may have expired: reload the page")
         self._keep([each for each in self._places.values() if each.place.id != fire_id])
 
-    def quiet(self, tracks: Sequence[Track], t_s: float) -> frozenset[int]:
-        """Return the ids of the confirmed tracks that raise no alarm at the time of a result."""
+    def quiet(self, tracks: Sequence[Track], t_s: float, off_after_s: float = 0.0) -> frozenset[int]:
+        """Return the ids of the confirmed tracks that raise no alarm at the time of a result.
+
+        A track that differed from all places is quiet only after `off_after_s` in which it did not, or at once when a
+        place has been added since.
+        """
         confirmed = [track for track in tracks if track.confirmed] if self._places else []
         active = [self._place_on(confirmed[0].region.grid, each) for each in self._active()] if confirmed else []
         quiet: set[int] = set()
+        differed_s, self._differed_s = self._differed_s, {}
         for track in confirmed:
             regions = last_regions(track)
-            if place := next((place for place in active if place.is_of(regions)), None):
+            place = next((place for place in active if place.is_of(regions)), None)
+            self._differed_s[track.id] = last_s = differed_s.get(track.id, -math.inf) if place else t_s
+            if place and t_s - last_s >= off_after_s:
                 quiet.add(track.id)
                 self._log(place, t_s)
         if quiet and self._seen_s is not None and 0 <= t_s - self._seen_s <= MAX_GAP_S:
@@ -148,11 +156,11 @@ class PlaceMemory:
         self._seen_s = t_s if quiet else None
         return frozenset(quiet)
 
-    def observe(self, tracks: Sequence[Track], t_s: float, zones: Mapping[str, Cells], events: Sequence[Event]) -> None:
+    def observe(self, tracks: Sequence[Track], t_s: float, events: Sequence[Event]) -> None:
         """Record the places of fires in progress, and keep those of the last fires.
 
         Args:
-            tracks: those that raise alarms.
+            tracks: those that are not a drill's.
             events: of the result at `t_s`.
         """
         for event in events:
@@ -162,8 +170,8 @@ class PlaceMemory:
             return
         regions: dict[str, list[Region]] = {}
         for track in tracks:
-            if track.confirmed and track.seen_s == t_s:
-                for zone in zones_of(track.region, zones):
+            if track.seen_s == t_s:
+                for zone in track.zones:
                     regions.setdefault(zone, []).append(track.region)
         for recorder in self._recorders.values():
             if here := regions.get(recorder.zone):

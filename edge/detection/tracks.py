@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ MIN_MISSES = 3
 """A track is missed at least this often before it ends: at one frame a second, two sightings may be 2 s apart."""
 MARGIN_CELLS = 2.0
 MARGIN = 0.25
-"""How far a region may lie from its track: cells of the model grid, plus a fraction of the track's longer side."""
+"""How far a region may lie from its track or its place: cells of the model grid, plus a fraction of the longer side."""
 STEADY, STEADY_WEIGHT = 0.03, 0.25
 """A track with less flicker in its last two measurements, such as a lamp, is measured a quarter as often."""
 MIN_MEASURE_INTERVAL_S = 0.15
@@ -64,6 +64,12 @@ class Track:
     measured_s: float
     """When its flicker was measured last, or could not be; at first, when it began."""
     confirmed: bool = False
+    place: Region | None = None
+    """Its region when it was last judged to be fire; None if it is not confirmed."""
+    at_place_s: float = -math.inf
+    """When it was last seen near its place."""
+    zones: Mapping[str, float] = field(default_factory=dict)
+    """When it last lay in each zone whose alarm it raises, by the zone's name."""
 
     def urgency(self, t_s: float) -> float:
         """Return how much it needs a measurement: it waits long, is probable, and not known as steady."""
@@ -102,7 +108,8 @@ def follow(
         t_s: time of the frame, not before that of the last call.
         next_id: makes the id of a new track.
         measure: returns the flicker of a track, given its region in this frame; None if it cannot be measured.
-        max_measured: measure at most this many of the tracks that are not confirmed, the most urgent first.
+        max_measured: measure at most this many of the tracks that are not confirmed, or no longer near their place, the
+            most urgent first.
         is_visible: returns whether a track without a region in this frame could have been seen in it.
         keep_s: a confirmed track ends after this long unseen.
     """
@@ -110,7 +117,7 @@ def follow(
     waiting = [
         track
         for index, track in enumerate(tracks)
-        if index in matches and not track.confirmed and t_s - track.measured_s >= MIN_MEASURE_INTERVAL_S
+        if index in matches and track.at_place_s < track.seen_s and t_s - track.measured_s >= MIN_MEASURE_INTERVAL_S
     ]
     due = {track.id for track in sorted(waiting, key=lambda track: -track.urgency(t_s))[:max_measured]}
     continued = []
@@ -167,6 +174,14 @@ def _boxes(regions: Sequence[Region]) -> npt.NDArray[np.float64]:
     """Return left, top, right, bottom and area of each region."""
     rows = [(region.left, region.top, region.right, region.bottom, region.area) for region in regions]
     return np.array(rows, np.float64)
+
+
+def is_near(place: Region, region: Region) -> bool:
+    """Return whether the boxes of a place and a region overlap, the place's with its margin."""
+    margin = MARGIN_CELLS + MARGIN * max(place.cells.shape)
+    across = min(place.right, region.right) - max(place.left, region.left)
+    down = min(place.bottom, region.bottom) - max(place.top, region.top)
+    return min(across, down) > -margin
 
 
 def area_variation(sightings: Sequence[Sighting]) -> float:

@@ -11,7 +11,6 @@ import numpy as np
 from edge.assembly import build_detector
 from edge.camera.capture import TimedFrame
 from edge.config import Config
-from edge.detection.alarm import raised_alarms
 from edge.detection.infrared import HOLD_S, is_colourless
 from edge.detection.view_planner import FPS_WITHOUT_LIMIT
 from edge.detection.zones import ZoneMap
@@ -109,9 +108,7 @@ class Trials:
             result, _ = detector.process(TimedFrame(number + 2, scene.lit(number, flames), None, t_s, t_s))
             self.passes += result.passes
             if any(result.alarms.values()):
-                confirmed = (track for track in detector.tracks if track.confirmed)
-                alarming = [track for track in confirmed if any(raised_alarms((track,), self.zones.cells).values())]
-                boxes |= {track.region.box for track in alarming}
+                boxes |= {track.region.box for track in detector.tracks if track.zones}
             missing = [flame for flame in flames if not self.is_seen(flame, boxes)]
             if number >= scene.trial_frames // 2:  # a flame without a track by now will not raise an alarm
                 tracks = [track.region.box for track in detector.tracks]

@@ -81,6 +81,15 @@ def lamp(t_s: float) -> Frame:
     return np.clip(light + noise, 0, 255).astype(np.uint8)
 
 
+def glowing(number: int, size: int, *, left: int = 100) -> Frame:
+    """Return a frame with a square that flickers like flame."""
+    rgb = np.full((240, 320, 3), 30, np.uint8)
+    levels = np.random.default_rng(number).integers(0, 120, (size // 8, size // 8), np.uint8)
+    green = cv2.resize(levels, (size, size), interpolation=cv2.INTER_NEAREST)
+    rgb[60 : 60 + size, left : left + size] = np.dstack([np.full_like(green, 240), green, np.full_like(green, 20)])
+    return rgb
+
+
 def result(t_s: float, share: float, *, on: bool, number: int = 1, zone: str = "frame", level: int = 60) -> FrameResult:
     """Return a result of the detector; the grey `level` of its image identifies it."""
     return FrameResult(

@@ -17,6 +17,7 @@ from edge.control.drill import DELIVERY_S, LATE, PAINT_S, STALE_S, Drill, deepes
 from edge.control.saved_state import SavedState
 from edge.control.schedule import WEEK
 from edge.detection.alarm import AlarmRules
+from edge.detection.memory import PlaceMemory
 from edge.detection.views import DetectionSettings
 from edge.detection.zones import Zone, ZoneMap
 from edge.errors import UserError
@@ -198,6 +199,19 @@ def test_a_fire_at_the_painted_place_is_real_once_the_drill_has_ended(rehearsal:
     rehearsal.run(3, burning_middle)
     assert rehearsal.kinds == [(START, True), (END, True), (START, False)]
     assert rehearsal.results[-1].alarm
+
+
+def test_a_drill_at_a_quiet_place_is_marked_and_passed_and_the_place_is_quiet_after_it(rehearsal: Rehearsal) -> None:
+    rehearsal.detector.memory = PlaceMemory(now=rehearsal.detector.events.now)
+    rehearsal.run(3, burning_middle)
+    rehearsal.detector.memory.remember(rehearsal.events[0].id)
+    rehearsal.run(3, burning_middle)
+    assert rehearsal.results[-1].tracks[0].quiet
+    rehearsal.drill.start({})
+    rehearsal.run(6, burning_middle)
+    assert rehearsal.kinds == [(START, False), (END, False), (START, True), (END, True)]
+    assert rehearsal.drill.status and rehearsal.drill.status.passed
+    assert rehearsal.results[-1].tracks[0].quiet
 
 
 def test_no_drill_begins_while_one_runs_a_fire_burns_or_the_camera_is_blind(rehearsal: Rehearsal) -> None:

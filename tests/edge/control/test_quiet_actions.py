@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from edge.control.actions import Actions
@@ -12,14 +11,14 @@ from edge.detection.suggestions import Suggestions
 from edge.detection.tracks import Sighting, Track
 from edge.errors import UserError
 from edge.messages import START
-from tests.support.factories import GRID, NOON, event, region
+from tests.support.factories import NOON, event, region
 
 
 def test_a_place_is_remembered_and_forgotten_and_an_unknown_id_is_one_sentence() -> None:
     memory, actions = PlaceMemory(now=lambda: NOON), Actions()
     register_quiet_actions(actions, memory, Suggestions(now=lambda: NOON))
-    track = Track(1, (Sighting(1.0, region()),), 0.0, 1.0, region(), 1.0, confirmed=True)
-    memory.observe([track], 1.0, {"frame": np.ones(GRID, np.uint8)}, [event(START, id_="fire")])
+    track = Track(1, (Sighting(1.0, region()),), 0.0, 1.0, region(), 1.0, zones={"frame": 1.0})
+    memory.observe([track], 1.0, [event(START, id_="fire")])
 
     def ask(name: str, id_: str) -> object:
         answer = actions.submit(name, {"id": id_}, origin="test")

@@ -20,7 +20,6 @@ from edge.errors import UserError
 from edge.messages import END, START
 from tests.support.factories import GRID, NOON, event, region
 
-WHOLE = {"frame": np.ones(GRID, np.uint8)}
 HOUR_S = 3600.0
 RED, ORANGE = (230.0, 60.0, 30.0), (250.0, 150.0, 40.0)
 
@@ -48,16 +47,16 @@ def memory(clocks: Clocks, saved: Storage | None = None) -> PlaceMemory:
 
 def track(seen: Region, *, count: int = 5, t_s: float = 1.0) -> Track:
     sightings = tuple(Sighting(t_s - n / 10, seen) for n in reversed(range(count)))
-    return Track(1, sightings, sightings[0].t_s, t_s, seen, t_s, confirmed=True)
+    return Track(1, sightings, sightings[0].t_s, t_s, seen, t_s, confirmed=True, zones={"frame": t_s})
 
 
 def burn(places: PlaceMemory, fire_id: str, *seen: Region, until: str = END) -> None:
     """Let a fire of these regions begin, last and end."""
-    places.observe([], 0.0, WHOLE, [event(START, id_=fire_id)])
+    places.observe([], 0.0, [event(START, id_=fire_id)])
     for number, each in enumerate(seen):
-        places.observe([track(each, t_s=float(number))], float(number), WHOLE, [])
+        places.observe([track(each, t_s=float(number))], float(number), [])
     if until == END:
-        places.observe([], 100.0, WHOLE, [event(END, id_=fire_id)])
+        places.observe([], 100.0, [event(END, id_=fire_id)])
 
 
 def is_quiet(places: PlaceMemory, seen: Region) -> bool:
@@ -151,8 +150,8 @@ def test_another_place_or_look_is_quiet_for_an_hour_of_its_own() -> None:
 def test_two_regions_of_a_fire_keep_their_own_looks() -> None:
     places = memory(Clocks())
     lamp, reflection = replace(region(), colour=ORANGE), replace(region(left=80), colour=(90.0, 40.0, 30.0))
-    places.observe([], 0.0, WHOLE, [event(START, id_="fire")])
-    places.observe([track(lamp, t_s=0.0), track(reflection, t_s=0.0)], 0.0, WHOLE, [])
+    places.observe([], 0.0, [event(START, id_="fire")])
+    places.observe([track(lamp, t_s=0.0), track(reflection, t_s=0.0)], 0.0, [])
     places.remember("fire")
     assert is_quiet(places, lamp)
     assert is_quiet(places, reflection)

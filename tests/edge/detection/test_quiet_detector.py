@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -20,16 +19,7 @@ from edge.evaluation.replay import Thinning, read_frames
 from edge.images import Frame
 from edge.messages import END, START, Event, FireEvent, FrameResult
 from edge.model.segmenter import Segmenter
-from tests.support.factories import frame, make_detector
-
-
-def glowing(number: int, size: int, *, left: int = 100) -> Frame:
-    """Return a frame with a square that flickers like flame."""
-    rgb = np.full((240, 320, 3), 30, np.uint8)
-    levels = np.random.default_rng(number).integers(0, 120, (size // 8, size // 8), np.uint8)
-    green = cv2.resize(levels, (size, size), interpolation=cv2.INTER_NEAREST)
-    rgb[60 : 60 + size, left : left + size] = np.dstack([np.full_like(green, 240), green, np.full_like(green, 20)])
-    return rgb
+from tests.support.factories import frame, glowing, make_detector
 
 
 def process(detector: Detector, frames: Sequence[Frame], began_s: float) -> tuple[list[FrameResult], list[Event]]:
@@ -66,6 +56,23 @@ def test_a_false_alarm_is_quiet_at_its_place_until_it_doubles_or_another_fire_be
     results, _ = process(detector, small, 0.0)
     assert not any(each.alarm for each in results), "after a restart"
     assert results[-1].tracks[0].quiet
+
+
+def test_a_false_alarm_on_the_border_of_its_quiet_place_raises_one_alarm_not_many() -> None:
+    detector = make_detector()
+    detector.memory = PlaceMemory(now=detector.events.now)
+    _, events = process(detector, [glowing(number, 40) for number in range(40)], 0.0)
+    detector.memory.remember(events[0].id)
+    sizes = [72 if number % 20 < 6 else 40 for number in range(200)]  # for 0.6 s every 2 s
+    results, events = process(detector, [glowing(number, size) for number, size in enumerate(sizes)], 4.0)
+    assert [each.kind for each in events if each.kind in (START, END)] == [END, START]
+    assert results[-1].alarm
+    detector.memory.remember(events[0].id)
+    results, _ = process(detector, [glowing(number, 40) for number in range(10)], 24.0)
+    assert not any(each.alarm for each in results), "at once"
+    process(detector, [glowing(number, 112) for number in range(10)], 25.0)
+    results, _ = process(detector, [glowing(number, 40) for number in range(70)], 26.0)
+    assert 4 < [each.alarm for each in results].index(False) / 10 < 6
 
 
 @pytest.mark.slow

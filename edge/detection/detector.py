@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from edge.camera.capture import TimedFrame
-from edge.detection.alarm import AlarmRules, confirm, locate, raised_alarms
+from edge.detection.alarm import MIN_REDNESS, AlarmRules, confirm, locate, raised_alarms
 from edge.detection.camera_health import CameraHealth
 from edge.detection.events import EventTracker
 from edge.detection.flicker import RecentFrames
@@ -155,9 +155,9 @@ class Detector:
         infrared = self._infrared.is_on if frame.drill_box else self._infrared.update(frame.t_s, model_rgb)
         fire = mask.view(np.uint8) & self._zones.monitored
         paused = infrared and self._settings.infrared == Infrared.PAUSE
-        if paused:
-            fire[:] = 0
         regions = find_regions(probability, fire, rgb=model_rgb, whole=whole)
+        if paused:  # a dark room has hardly any colour either, but a flame in it has
+            regions = [region for region in regions if region.redness >= MIN_REDNESS]
         if any(frame.t_s < track.seen_s for track in self._tracks):
             self._tracks = ()  # the recording restarted
         is_drill = frame.drill_box is not None or self._drill_box is not None

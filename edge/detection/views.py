@@ -61,7 +61,7 @@ class DetectionSettings:
     )
     infrared: str = field(
         Infrared.WATCH.value,
-        "What to do while frames have no colour, as under infrared light: watch, or pause and detect nothing.",
+        "While frames have no colour, as under infrared light: watch, or pause and detect only coloured flames.",
         choices=list(Infrared),
     )
 

@@ -22,7 +22,16 @@ from edge.detection.zones import Zone, ZoneMap
 from edge.images import Frame, Map
 from edge.messages import END, PEAK, START, Event, FireEvent
 from edge.model.segmenter import Segmenter
-from tests.support.factories import MODEL_HASH, RedIsFire, frame, lamp, make_detector, pattern_frames, red_is_fire
+from tests.support.factories import (
+    MODEL_HASH,
+    RedIsFire,
+    frame,
+    glowing,
+    lamp,
+    make_detector,
+    pattern_frames,
+    red_is_fire,
+)
 
 LEFT = Zone("left", ((0, 0), (0.3, 0), (0.3, 1), (0, 1)))
 RIGHT = Zone("right", ((0.3, 0), (1, 0), (1, 1), (0.3, 1)))
@@ -166,6 +175,17 @@ def test_frames_without_colour_are_watched_or_paused_as_configured(
     assert [results[0].infrared, results[-1].infrared] == [False, True]
     assert any(each.alarm for each in results) == raises
     assert results[-1].fire_share > 0, "the mask is shown all the same"
+
+
+def test_a_small_coloured_flame_in_a_dark_room_is_detected_although_detection_pauses_under_infrared_light() -> None:
+    detector = watch()
+    settings = DetectionSettings(tiles="1", infrared="pause")
+    detector.reconfigure(red_is_fire(), ZoneMap([], [], 112, 112), RULES, settings, max_fps=10)
+    dark = [frame(number, np.full((240, 320, 3), 30, np.uint8), number / FPS) for number in range(3 * FPS)]
+    lit = [frame(number, glowing(number, 16), number / FPS) for number in range(3 * FPS, 6 * FPS)]
+    results = [detector.process(seen)[0] for seen in [*dark, *lit]]
+    assert results[-1].paused, "the flame is too small to give the frame colour"
+    assert results[-1].alarm
 
 
 def test_a_result_is_one_line_of_json_with_its_age() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from edge import __version__
 from edge.camera import Camera, CameraSettings, build_camera
-from edge.camera.capture import Capture, Replay
+from edge.camera.capture import Capture
+from edge.camera.replay import Replay
 from edge.config import Config
 from edge.control.actions import Actions
 from edge.control.arming import Arming

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge.addresses import add_login, check_host, check_open_url, check_source, check_topic, check_url
 from edge.camera import CAMERA_KINDS, CAMERA_NAMES
-from edge.camera.capture import Replay
+from edge.camera.replay import Replay
 from edge.config_schema import field
 from edge.control.schedule import Schedule, parse_weekly
 from edge.errors import UserError

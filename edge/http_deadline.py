@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 MAX_RESPONSE_BYTES = 1 << 16
+BUFFER_BYTES = 64 << 10
 
 
 class Answer(NamedTuple):
@@ -45,6 +46,25 @@ def set_deadline(response: http.client.HTTPResponse, deadline_s: float) -> None:
         reader.deadline_s = deadline_s
 
 
+def is_readable(response: http.client.HTTPResponse) -> bool:
+    """Return whether `read1` returns at once, because bytes of the body have arrived.
+
+    Misses a chunk whose size line is cut by the end of the buffer. A connection that broke is not readable.
+    """
+    if response.fp is None or not isinstance(reader := response.fp.raw, _TimedReader):
+        return False
+    reader.waits = False
+    try:
+        data: bytes = response.fp.peek()
+    except OSError:  # also TLS without a whole record
+        return False
+    finally:
+        reader.waits = True
+    if response.chunked and not response.chunk_left:  # `read1` would wait for the next chunk's size and first byte
+        data = data[2:].partition(b"\n")[2]  # two bytes end the last chunk, or belong to the first size
+    return bool(data)
+
+
 class _AnyStatus(urllib.request.HTTPErrorProcessor):
     """Return every response."""
 
@@ -55,7 +75,9 @@ class _AnyStatus(urllib.request.HTTPErrorProcessor):
 
 
 class _TimedReader(io.RawIOBase):
-    """Reads a socket until a deadline: each read waits for the remaining time."""
+    """Reads a socket until a deadline: each read waits for the remaining time, or not at all."""
+
+    waits = True
 
     def __init__(self, sock: socket.socket, deadline_s: float) -> None:
         self._sock, self.deadline_s = sock, deadline_s
@@ -65,6 +87,9 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
+        if not self.waits:
+            self._sock.settimeout(0)
+            return self._raw.readinto(buffer)
         remaining_s = self.deadline_s - time.monotonic()
         if remaining_s <= 0:
             raise TimeoutError("no complete answer in time")
@@ -88,7 +113,7 @@ class _TimedConnection(http.client.HTTPConnection):
         """Return a response that reads until the deadline; a proxy's answer is read by it too."""
         response = http.client.HTTPResponse(sock, *args, **options)
         response.fp.close()
-        response.fp = io.BufferedReader(_TimedReader(sock, self._deadline_s))
+        response.fp = io.BufferedReader(_TimedReader(sock, self._deadline_s), BUFFER_BYTES)
         return response
 
 

@@ -11,10 +11,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
-from enum import StrEnum
 
 from edge.camera.base import BrokenFrameError, Camera, CameraError, CameraFrame, CameraState
-from edge.camera.replay import MAX_GAP_S, ReplayClock
+from edge.camera.replay import MAX_GAP_S, Replay, ReplayClock
 from edge.errors import UserError, counted, reason_of
 from edge.images import Frame
 from edge.retry import backoff_s
@@ -27,13 +26,6 @@ MAX_BROKEN = 10  # broken frames in a row before a camera counts as failed; sing
 LOGGED_FAILURES, LOGGED_EVERY = 8, 60  # each failure until the back-off is at its longest, then about one an hour
 HUNG = "%s: %d reads hang; the next try is in %.0f s, or restart the program or the camera"
 BROKEN_LOGGED = {10**power for power in range(12)}
-
-
-class Replay(StrEnum):
-    """How to play a recording; cameras are always real time."""
-
-    REALTIME = "realtime"  # at its own speed; frames that arrive while the model is busy are dropped
-    EVERY_FRAME = "every-frame"  # as fast as the model runs; no frame is dropped
 
 
 @dataclass(frozen=True)
@@ -75,7 +67,7 @@ class Capture:
     """Reads a camera in the background. A context manager."""
 
     make_camera: Callable[[], Camera]
-    """Builds the camera for each connection."""
+    """Builds the camera for each connection. After the first one, its `UserError` is a failure of the camera."""
     _: KW_ONLY
     replay: Replay = Replay.REALTIME
     stall_s: float = 10.0
@@ -181,7 +173,13 @@ class Capture:
 
     def _run_session(self) -> CameraError | None:
         """Connect and read until a failure, which is returned; None at a recording's end. Raises `UserError`."""
-        session = Session(self.make_camera())
+        try:
+            session = Session(self.make_camera())
+        except UserError as error:
+            if not self.connects:
+                raise
+            self._set_state(CameraState.RECONNECTING)
+            raise CameraError(error.problem, error.remedy) from None  # a file may be about to be replaced
         self._name = session.camera.name
         self.connects += 1
         self._set_state(CameraState.RECONNECTING if self._failures else CameraState.CONNECTING)
@@ -221,7 +219,7 @@ class Capture:
 
     def _set_state(self, state: CameraState) -> None:
         with self._changed:
-            if self.connects <= 1 or state is not self.state:
+            if state is CameraState.CONNECTING or state is not self.state:
                 log.info("%s: %s", self._name, state)
             self.state = state
             self._changed.notify_all()

@@ -14,13 +14,14 @@ from edge.addresses import PERCENT_ENCODE
 from edge.camera.base import BrokenFrameError, CameraError, CameraFrame, CameraSettings
 from edge.camera.files import warn_if_unchecked
 from edge.errors import UserError, reason_of
-from edge.http_deadline import opener, set_deadline
+from edge.http_deadline import is_readable, opener, set_deadline
 from edge.images import MAX_STREAM_PIXELS, decode_rgb
 from edge.secrets import redact
 
 MAX_JPEG_BYTES = 32 << 20
 MAX_SKIPPED_BYTES = 64 << 10  # between two JPEGs: a boundary and headers
 CHUNK_BYTES = 64 << 10
+MAX_BACKLOG_BYTES = 16 << 20  # taken in for one frame: above what a socket holds, and an end if more always comes
 SNAPSHOT_TIMEOUT_SHARE = 0.5
 """Longest time between two snapshots as a share of the time-out, so that slow polling does not stall."""
 
@@ -62,8 +63,14 @@ class MjpegCamera:
             time.sleep(max(0.0, self._requested_s + self._interval_s - time.monotonic()))
             self._request()
         deadline_s = time.monotonic() + self._timeout_s
-        while (jpeg := self._jpegs.next()) is None:
+        while not self._jpegs.found:
             self._receive(deadline_s)
+        backlog_bytes = 0  # what has arrived since the last read: frames in it are newer
+        while not self._is_snapshot and backlog_bytes < MAX_BACKLOG_BYTES:
+            if not (received := self._receive(deadline_s, wait=False)):
+                break
+            backlog_bytes += received
+        jpeg = self._jpegs.take()
         if self._is_snapshot:
             self.close()
         try:
@@ -95,11 +102,13 @@ class MjpegCamera:
             remedy = "expected MJPEG (multipart/x-mixed-replace) or snapshots (image/jpeg)"
             raise CameraError(f"{self.name} sends {kind}", remedy)
 
-    def _receive(self, deadline_s: float) -> None:
-        """Pass the bytes that have arrived to the splitter. Raises `CameraError`."""
+    def _receive(self, deadline_s: float, *, wait: bool = True) -> int:
+        """Pass the bytes that have arrived to the splitter, and return their number. Raises `CameraError`."""
         assert self._response is not None
         set_deadline(self._response, deadline_s)
         try:
+            if not (wait or is_readable(self._response)):
+                return 0
             data = self._response.read1(CHUNK_BYTES)
             self._jpegs.feed(data)
         except TimeoutError:
@@ -108,9 +117,10 @@ class MjpegCamera:
             raise CameraError(f"{self.name} broke off ({error})") from None
         except (OSError, HTTPException) as error:
             raise CameraError(f"{self.name} broke off ({redact(reason_of(error))})") from None
-        if not data:
+        if wait and not data:
             sent = "sent no whole JPEG" if self._is_snapshot else "ended its stream"
             raise CameraError(f"{self.name} {sent}")
+        return len(data)
 
     def _opener(self) -> urllib.request.OpenerDirector:
         if not any(self._user):
@@ -134,17 +144,20 @@ class JpegSplitter:
         self._at = 0  # the next byte to look at; 0 while no JPEG has begun
         self._in_scan = False
         self._searched = 0  # bytes without the start of a JPEG
-        self._found: deque[bytes] = deque()
+        self.found: deque[bytes] = deque()
+        """The JPEGs that were not taken yet."""
 
-    def next(self) -> bytes | None:
-        """Return the next JPEG; None if more bytes are needed."""
-        return self._found.popleft() if self._found else None
+    def take(self) -> bytes:
+        """Return the newest JPEG found and drop older ones, but first return each part without a JPEG."""
+        newest = next((jpeg for jpeg in reversed(self.found) if jpeg), None)
+        self.found = deque(jpeg for jpeg in self.found if jpeg is newest or not jpeg)
+        return self.found.popleft()
 
     def feed(self, data: bytes) -> None:
         """Add bytes. Raises ValueError if no JPEG begins or ends within the limits."""
         self._data += data
         while self._find_start() and (end := self._find_end()):
-            self._found.append(bytes(self._data[:end]))
+            self.found.append(bytes(self._data[:end]))
             self._cut(end)
         if len(self._data) > MAX_JPEG_BYTES:
             raise ValueError(f"no end of a JPEG after {len(self._data)} bytes")
@@ -162,7 +175,7 @@ class JpegSplitter:
             raise ValueError(f"no JPEG in {self._searched} bytes")
         if start >= 0:
             parts = sum(1 for _ in PART_OF_IMAGE.finditer(self._data, 0, start))
-            self._found.extend([b""] * (parts - 1))  # the last is that of the JPEG
+            self.found.extend([b""] * (parts - 1))  # the last is that of the JPEG
             self._cut(start)
             self._at = 2
         return start >= 0

@@ -1,14 +1,22 @@
-"""When the frames of a recording are due in real time."""
+"""How a recording is played, and when its frames are due in real time."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from enum import StrEnum
 
 log = logging.getLogger(__name__)
 
 MAX_GAP_S = 10.0
 MAX_REGULAR_GAP_S = 100.0  # where the gap before was as long: images may be played at 0.01 a second
+
+
+class Replay(StrEnum):
+    """How to play a recording; cameras are always real time."""
+
+    REALTIME = "realtime"  # at its own speed; frames that arrive while the model is busy are dropped
+    EVERY_FRAME = "every-frame"  # as fast as the model runs; no frame is dropped
 
 
 @dataclass

@@ -17,7 +17,7 @@ import typer
 
 from edge.assembly import Parts, assemble, keep
 from edge.camera import CAMERA_KINDS
-from edge.camera.capture import Replay
+from edge.camera.replay import Replay
 from edge.commands.options import MODEL_HELP, check_config
 from edge.config import SECTIONS, Config, Overrides, load_config
 from edge.control.area_actions import AreaActions

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from edge.assembly import camera_settings
 from edge.camera import CAMERA_KINDS, build_camera
-from edge.camera.capture import Capture, Replay, TimedFrame
+from edge.camera.capture import Capture, TimedFrame
+from edge.camera.replay import Replay
 from edge.commands.options import MODEL_HELP, load_segmenter
 from edge.config import Config, load_config
 from edge.console import JsonOption, print_table, progress_bars

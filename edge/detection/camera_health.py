@@ -7,6 +7,7 @@ seconds, and cleared after some seconds without it. It never changes an alarm.
 from __future__ import annotations
 
 from collections import Counter, deque
+from statistics import median
 
 import cv2
 import numpy as np
@@ -37,6 +38,9 @@ MOVED_AFTER_S = 30.0
 ACCEPT_AFTER_S = 60.0
 """A moved camera has its new view as the baseline after this time, and the problem is cleared."""
 MIN_SAMPLES = 3  # for any verdict, at low frame rates
+USUAL_INTERVALS, OUTAGE_INTERVALS = 9, 4.0
+"""An outage takes longer than `PROBLEM_AFTER_S` and this many usual intervals, the median of the last ones. Samples
+from before it do not count."""
 AGREEMENT, MOVED_AGREEMENT = 0.75, 0.85  # least share of samples that show the problem, or its end
 
 FROZEN_AFTER_S = 10.0
@@ -100,6 +104,7 @@ class CameraHealth:
         self._problem: CameraProblem | None = None
         self._problem_since_s = 0.0
         self._sampled_s: float | None = None
+        self._intervals_s: deque[float] = deque(maxlen=USUAL_INTERVALS)
         self._view: FrameMeasures | None = None
         self._history: deque[tuple[float, CameraProblem | None]] = deque()
         self._stillness = Stillness()
@@ -111,8 +116,10 @@ class CameraHealth:
         if self._sampled_s is not None:
             if t_s < self._sampled_s:
                 self._restart()  # the recording restarted
-            elif t_s - self._sampled_s < INTERVAL_S - ROUNDING_S:
+            elif (interval_s := t_s - self._sampled_s) < INTERVAL_S - ROUNDING_S:
                 return self._problem
+            else:
+                self._forget_before_outage(interval_s)
         self._sampled_s = t_s
         before, self._view = self._view, measure(rgb, self._view)
         recent = self._recent.update(t_s, self._view.pattern)
@@ -128,6 +135,13 @@ class CameraHealth:
         self._decide(t_s)
         self._learn(t_s, sign, recent)
         return self._problem
+
+    def _forget_before_outage(self, interval_s: float) -> None:
+        """Clear the history if the time since the last sample is an outage."""
+        usual_s = median(self._intervals_s or [interval_s])
+        if interval_s > max(PROBLEM_AFTER_S, OUTAGE_INTERVALS * usual_s):
+            self._history.clear()
+        self._intervals_s.append(interval_s)
 
     def _decide(self, t_s: float) -> None:
         """Set the problem from the signs so far."""

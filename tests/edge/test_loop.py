@@ -15,8 +15,9 @@ from typing import TypeVar
 import pytest
 
 from edge.camera.base import Camera, CameraFrame
-from edge.camera.capture import Capture, Replay
+from edge.camera.capture import Capture
 from edge.camera.pattern import PatternCamera
+from edge.camera.replay import Replay
 from edge.errors import UserError
 from edge.host.machine import HostStatus
 from edge.host.throttle import Throttle

@@ -13,8 +13,8 @@ import pytest
 
 from edge.camera.pattern import PatternCamera
 from edge.images import encode_jpeg
-from tests.edge.camera.test_mjpeg import part, serve_camera, stream
 from tests.support.containers import NEEDS_PODMAN, ROOT, build_image, configure_podman, container, make_base, podman
+from tests.support.mjpeg_server import part, serve_camera, stream
 
 pytestmark = [*NEEDS_PODMAN, pytest.mark.system]
 

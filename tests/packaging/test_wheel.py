@@ -22,9 +22,9 @@ import pytest
 
 from edge.camera.pattern import PatternCamera
 from edge.images import encode_jpeg, write_image
-from tests.edge.camera.test_mjpeg import part, serve_camera, stream
 from tests.packaging.conftest import ENVIRONMENT, ROOT, checked
 from tests.support.edge_process import lines
+from tests.support.mjpeg_server import part, serve_camera, stream
 from tests.support.mqtt_fixtures import listening, mosquitto
 from tests.support.run_cli import Done, refused
 from tests.support.waiting import wait_for

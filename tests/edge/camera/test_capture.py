@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from edge.camera.base import CameraError, CameraFrame, CameraState
-from edge.camera.capture import Capture, Replay
+from edge.camera.capture import Capture
+from edge.camera.replay import Replay
 from edge.errors import UserError
 from edge.images import Frame
 from tests.support.scripted_camera import (

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from edge import threads
-from edge.camera.base import BrokenFrameError, CameraError, CameraFrame
-from edge.camera.capture import Replay
+from edge.camera import build_camera
+from edge.camera.base import BrokenFrameError, Camera, CameraError, CameraFrame, CameraSettings, CameraState
+from edge.camera.capture import Capture
+from edge.camera.replay import Replay
+from edge.config import load_config
 from edge.errors import UserError
+from edge.images import encode_jpeg
+from tests.support.mjpeg_server import part, serve_camera, stream
 from tests.support.scripted_camera import (
+    WAIT_S,
     camera,
     image,
     start,
@@ -89,6 +97,42 @@ def test_a_thread_that_cannot_be_started_is_tried_again(
         assert len(take(capture, 1)) == 1
     problem = "capture could not be started" if name == "capture" else "camera/live cannot be read"
     assert f"{problem} (can't start new thread)" in caplog.text
+
+
+def reading_a_password(folder: Path, address: str) -> Callable[[], Camera]:
+    """Return what builds the camera at an address, with the file `password`, which it writes."""
+    (folder / "password").write_text("hunter2")
+    path = folder / "fireseg.toml"
+    path.write_text(f'[source]\naddress = "http://{address}"\nuser = "me"\npassword_file = "password"\n')
+    source = load_config(path).source
+    return lambda: build_camera(source.address_with_login(), CameraSettings(timeout_s=WAIT_S))
+
+
+def test_a_password_file_that_is_missing_while_the_camera_reconnects_is_read_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    password = tmp_path / "password"
+    with (
+        serve_camera(stream(part(encode_jpeg(image())))) as address,
+        Capture(reading_a_password(tmp_path, address), retry_wait_s=lambda _: 0.01) as capture,
+    ):
+        assert len(take(capture, 1)) == 1
+        password.unlink()
+        wait_for(lambda: caplog.text.count("password could not be read") > 1)
+        assert capture.state is CameraState.RECONNECTING
+        frames = capture.frames
+        password.write_text("hunter2")
+        wait_for(lambda: capture.frames > frames)
+    assert all(state != following for state, following in pairwise(states(caplog)))
+
+
+def test_a_password_file_that_is_missing_at_the_start_ends_the_run(tmp_path: Path) -> None:
+    make_camera = reading_a_password(tmp_path, "127.0.0.1:9/")
+    (tmp_path / "password").unlink()
+    with Capture(make_camera) as capture:
+        wait_for(lambda: capture.ended)
+        with pytest.raises(UserError, match="password could not be read"):
+            capture.check()
 
 
 def test_a_camera_that_stays_away_is_not_logged_at_each_try(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,16 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.camera.mjpeg import MAX_SKIPPED_BYTES, START, JpegSplitter
-from tests.edge.camera.test_mjpeg import image
+from tests.support.mjpeg_server import image
 
 
 def split(data: bytes, chunk_bytes: int) -> list[bytes]:
     """Return the JPEGs in `data` when it arrives in chunks."""
-    splitter, jpegs = JpegSplitter(), []
+    splitter = JpegSplitter()
+    jpegs: list[bytes] = []
     for at in range(0, len(data), chunk_bytes):
         splitter.feed(data[at : at + chunk_bytes])
-        while (jpeg := splitter.next()) is not None:
-            jpegs.append(jpeg)
+        jpegs.extend(splitter.found)
+        splitter.found.clear()
     return jpegs
 
 

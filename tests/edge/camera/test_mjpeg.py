@@ -6,89 +6,29 @@ import base64
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import cv2
 import numpy as np
 import pytest
 
 from edge.camera import CameraSettings, build_camera
-from edge.camera.base import BrokenFrameError, Camera, CameraError
-from edge.images import Frame, encode_jpeg
+from edge.camera.base import BrokenFrameError, CameraError
+from edge.images import encode_jpeg
+from tests.support.mjpeg_server import WAIT_S, Sender, Serve, image, levels, open_camera, part, serve_camera, stream
 
-WAIT_S = 20.0  # for what takes milliseconds on an idle machine
 USER, PASSWORD = "admin", "p@ss/wört"
-
-
-def image(level: int) -> Frame:
-    return np.full((24, 32, 3), (level, 0, 255 - level), np.uint8)
-
-
-def part(body: bytes, *, length: bool = True, boundary: str = "frame") -> bytes:
-    size = f"Content-Length: {len(body)}\r\n" if length else ""
-    return f"--{boundary}\r\nContent-Type: image/jpeg\r\n{size}\r\n".encode() + body + b"\r\n"
-
-
-Serve = Callable[[BaseHTTPRequestHandler], None]
-
-
-@contextmanager
-def serve_camera(serve: Serve) -> Iterator[str]:
-    """Serve every request with `serve`; gives the address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            serve(self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_address[1]}/live"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def stream(
-    *chunks: bytes, boundary: str = "frame", linger_s: float = 0.0, kind: str = "multipart/x-mixed-replace"
-) -> Serve:
-    def serve(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Type", f"{kind}; boundary={boundary}")
-        handler.end_headers()
-        for chunk in chunks:
-            handler.wfile.write(chunk)
-        handler.wfile.flush()
-        time.sleep(linger_s)
-
-    return serve
-
-
-def open_camera(address: str, scheme: str = "http://", *, timeout_s: float = WAIT_S) -> Camera:
-    camera = build_camera(scheme + address, CameraSettings(timeout_s=timeout_s))
-    camera.open()
-    return camera
-
-
-def levels(camera: Camera, count: int) -> list[int]:
-    """The red level of the next frames."""
-    frames = [camera.read() for _ in range(count)]
-    return [round(float(frame.rgb[..., 0].mean())) for frame in frames if frame]
 
 
 @pytest.mark.parametrize("length", [True, False])
 def test_frames_arrive_with_and_without_content_length(length: bool) -> None:
     parts = [part(encode_jpeg(image(level)), length=length) for level in (40, 120, 200)]
-    with serve_camera(stream(*parts, b"--frame--\r\n")) as address:
+    sender = Sender()
+    with serve_camera(sender) as address:
         camera = open_camera(address)
-        assert levels(camera, 3) == pytest.approx([40, 120, 200], abs=3)
+        assert sender.levels(camera, *parts) == pytest.approx([40, 120, 200], abs=3)
+        sender.send(b"--frame--\r\n")
+        sender.end()
         with pytest.raises(CameraError, match="ended its stream"):
             camera.read()
         camera.close()
@@ -96,8 +36,10 @@ def test_frames_arrive_with_and_without_content_length(length: bool) -> None:
 
 def test_a_boundary_declared_with_dashes_is_understood() -> None:
     parts = [part(encode_jpeg(image(90)), boundary="cam")] * 2
-    with serve_camera(stream(*parts, boundary="--cam")) as address:
-        assert levels(open_camera(address), 2) == pytest.approx([90, 90], abs=3)
+    sender = Sender(boundary="--cam")
+    with serve_camera(sender) as address:
+        assert sender.levels(open_camera(address), *parts) == pytest.approx([90, 90], abs=3)
+        sender.end()
 
 
 DELIMITERS = {
@@ -115,8 +57,10 @@ DELIMITERS = {
 def test_frames_arrive_whatever_their_delimiters_say(kind: str) -> None:
     jpegs = [encode_jpeg(image(level)) for level in (40, 120, 200)]
     chunks = [DELIMITERS[kind].format(size=len(jpeg)).encode() + jpeg for jpeg in jpegs]
-    with serve_camera(stream(*chunks)) as address:
-        assert levels(open_camera(address), 3) == pytest.approx([40, 120, 200], abs=3)
+    sender = Sender()
+    with serve_camera(sender) as address:
+        assert sender.levels(open_camera(address), *chunks) == pytest.approx([40, 120, 200], abs=3)
+        sender.end()
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])  # within its headers, within its data
@@ -124,33 +68,42 @@ def test_a_jpeg_that_breaks_off_is_one_broken_frame(share: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
     good, torn = encode_jpeg(image(90)), encode_jpeg(noise)
     torn = torn[: round(share * len(torn))]
-    with serve_camera(stream(part(good), part(torn), part(good), part(good))) as address:
+    sender = Sender()
+    with serve_camera(sender) as address:
         camera = open_camera(address)
-        assert levels(camera, 1) == pytest.approx([90], abs=3)
+        assert sender.levels(camera, part(good)) == pytest.approx([90], abs=3)
+        sender.send(part(torn) + part(good)[:100])
         with pytest.raises(BrokenFrameError, match=r"a frame of http://127.* is (cut short|not a readable image)"):
             camera.read()
-        assert levels(camera, 1) == pytest.approx([90], abs=3)
+        assert sender.levels(camera, part(good)[100:]) == pytest.approx([90], abs=3)
+        sender.end()
 
 
 def test_a_part_that_is_said_to_be_an_image_and_is_not_a_jpeg_is_a_broken_frame() -> None:
     good, png = encode_jpeg(image(90)), cv2.imencode(".png", image(90))[1].tobytes()
     text = b"--frame\r\nContent-Type: text/plain\r\n\r\nmotion: 7\r\n"
-    chunks = (part(good), part(png), part(b"no memory"), part(b""), text, part(good), text, part(good))
-    with serve_camera(stream(*chunks)) as address:
+    sender = Sender()
+    with serve_camera(sender) as address:
         camera = open_camera(address)
-        assert levels(camera, 1) == pytest.approx([90], abs=3)
+        assert sender.levels(camera, part(good)) == pytest.approx([90], abs=3)
+        sender.send(part(png) + part(b"no memory") + part(b"") + text + part(good))
         for _ in range(2):
             with pytest.raises(BrokenFrameError, match=r"a frame of http://127.* is not a readable image"):
                 camera.read()
-        assert levels(camera, 2) == pytest.approx([90, 90], abs=3)
+        assert levels(camera, 1) == pytest.approx([90], abs=3)
+        assert sender.levels(camera, text + part(good)) == pytest.approx([90], abs=3)
+        sender.end()
         camera.close()
 
 
 def test_a_jpeg_with_a_thumbnail_is_one_frame() -> None:
     good, thumbnail = encode_jpeg(image(90)), encode_jpeg(image(200))
     head = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
-    with serve_camera(stream(part(good[:2] + head + good[2:]), part(good))) as address:
-        assert levels(open_camera(address), 2) == pytest.approx([90, 90], abs=3)
+    sender = Sender()
+    with serve_camera(sender) as address:
+        frames = sender.levels(open_camera(address), part(good[:2] + head + good[2:]), part(good))
+        assert frames == pytest.approx([90, 90], abs=3)
+        sender.end()
 
 
 def snapshots(*levels: int) -> Serve:

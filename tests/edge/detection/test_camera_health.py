@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge.camera.pattern import PERIOD_S, PatternCamera
-from edge.detection.camera_health import ACCEPT_AFTER_S, CameraHealth
+from edge.detection.camera_health import ACCEPT_AFTER_S, PROBLEM_AFTER_S, CameraHealth
 from edge.images import Frame
 from edge.messages import CameraProblem
 from edge.model.preprocess import to_model_input
@@ -89,6 +89,24 @@ def test_a_camera_that_cannot_see_is_reported_in_time_and_cleared_when_it_can(
     watch.see(view(), 12)
     assert watch.reported[-1][1] is None
     assert watch.reported[-1][0] - end_s <= CLEARED_S
+
+
+@pytest.mark.parametrize("outage_s", [0.0, 10.0, 600.0])
+def test_what_was_seen_before_an_outage_does_not_make_a_report_come_earlier(outage_s: float) -> None:
+    watch = Watch(2.0).see(view(), 10)
+    watch.t_s += outage_s
+    watch.see(view(flat(5)), 2).see(view(), 10)
+    assert watch.problems() == []
+    start_s = watch.t_s = watch.t_s + outage_s
+    watch.see(view(flat(5)), 10)
+    assert watch.problems() == [CameraProblem.BLACK]
+    assert watch.reported[-1][0] - start_s >= PROBLEM_AFTER_S - 2.0
+
+
+@pytest.mark.parametrize("interval_s", [7.0, 60.0])
+def test_a_problem_is_reported_at_intervals_as_long_as_an_outage(interval_s: float) -> None:
+    watch = Watch(1 / interval_s).see(view(), 3 * interval_s).see(view(flat(5)), 3 * interval_s)
+    assert watch.problems() == [CameraProblem.BLACK]
 
 
 @pytest.mark.slow

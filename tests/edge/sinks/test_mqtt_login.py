@@ -14,6 +14,7 @@ from edge.errors import UserError
 from edge.sinks.disk_queue import DiskQueue
 from edge.sinks.mqtt import Mqtt
 from edge.sinks.mqtt_login import broker_port, clear_password, make_client
+from tests.support.certificate import certify
 from tests.support.mqtt_fixtures import MAX_BYTES, fire, keys, kitchen, listening, mosquitto, publishing
 from tests.support.run_cli import fireseg_edge
 from tests.support.waiting import wait_for
@@ -85,21 +86,6 @@ def test_an_empty_or_missing_password_file_is_an_error(tmp_path: Path, content: 
         (tmp_path / "password").write_text(content)
     with pytest.raises(UserError, match="expected a file with a secret"):
         make_client(MqttSection(host="broker", password_file=str(tmp_path / "password")), "test")
-
-
-def certify(folder: Path, name: str) -> Path:
-    """A self-signed certificate for 127.0.0.1, and its key."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not installed")
-    folder.chmod(0o755)
-    path = folder / f"{name}.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", path.with_suffix(".key"), "-out", path],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    path.with_suffix(".key").chmod(0o644)
-    return path
 
 
 def test_a_password_that_would_cross_the_network_unencrypted_is_a_warning(

@@ -145,7 +145,7 @@ def test_images_without_fire_are_limited_to_their_share_and_others_come_in_each_
     mixed = Examples(np.concatenate([few.images, many.images]), np.concatenate([few.masks, 0 * many.masks]))
     batches = Batches(mixed, 4, seed=0, negative_share=0.25)
     drawn: list[set[int]] = []
-    for epoch in range(40):
+    for epoch in range(200):
         batches.start_epoch(epoch)
         assert set(range(6)) <= set(batches.order), "every fire in every epoch"
         drawn.append(set(batches.order.tolist()) - set(range(6)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -34,7 +33,6 @@ from edge.detection.alarm import AlarmRules
 from edge.detection.views import DetectionSettings
 from edge.detection.zones import Point, Zone, ZoneMap
 from edge.errors import UserError, UserErrors
-from edge.host.throttle import SLOWEST_S
 from edge.secrets import redact
 
 MAX_NAME = 100
@@ -173,11 +171,10 @@ def _contradictions(config: Config) -> list[str]:
         errors.append(
             f"[alarm] memory_s {alarm.memory_s:g} is too short for an alarm: expected at least 1, and at least on_s"
         )
-    slowest_fps = min(config.loop.max_fps or math.inf, 1 / SLOWEST_S if config.loop.slow_when_hot else math.inf)
-    if (needed_s := (alarm.on_results - 1) / slowest_fps) > alarm.memory_s:
+    if config.loop.max_fps and 1 / config.loop.max_fps > alarm.memory_s:
         errors.append(
-            f"[alarm] memory_s {alarm.memory_s:g} is too short for on_results {alarm.on_results}: expected at least "
-            f"{needed_s:g} at {slowest_fps:g} results per second, the lowest rate ([loop] max_fps, slow_when_hot)"
+            f"[alarm] memory_s {alarm.memory_s:g} is too short at [loop] max_fps {config.loop.max_fps:g}: "
+            f"expected at least {1 / config.loop.max_fps:g}, the time between two results"
         )
     if update := config.update.url:
         if not config.update.root:

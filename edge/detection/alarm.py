@@ -56,7 +56,10 @@ class AlarmRules:
     )
     off_after_s: float = field(5.0, "Clear the alarm after this many seconds without fire.", low=0, high=86_400)
     memory_s: float = field(
-        30.0, "Results older than this many seconds raise no alarm, as after an outage.", low=0, high=86_400
+        30.0,
+        "Results before a gap longer than this many seconds, such as an outage, do not count.",
+        low=0,
+        high=86_400,
     )
 
 
@@ -95,7 +98,7 @@ def evidence(track: Track, t_s: float, rules: AlarmRules, since_s: float = -math
 
     None before `since_s`.
     """
-    window = track.recent(rules.of_results, WINDOW_S, t_s, max(t_s - rules.memory_s, since_s))
+    window = track.recent(rules.of_results, WINDOW_S, t_s, since_s, rules.memory_s)
     seen = [sighting for sighting in window if sighting.region]
     regions = [sighting.region for sighting in seen if sighting.region]
     return Evidence(

@@ -81,14 +81,17 @@ class Track:
         """Return in how many frames it was missed since it was seen last."""
         return next((n for n, sighting in enumerate(reversed(self.sightings)) if sighting.region), len(self.sightings))
 
-    def recent(self, count: int, seconds: float, t_s: float, since_s: float) -> tuple[Sighting, ...]:
+    def recent(
+        self, count: int, seconds: float, t_s: float, since_s: float, max_gap_s: float = math.inf
+    ) -> tuple[Sighting, ...]:
         """Return the last sightings, missed ones included: `count`, or more if they fit into the last `seconds`.
 
-        None before `since_s`.
+        None before `since_s`, nor before a gap of more than `max_gap_s`.
         """
-        sightings = self.sightings
-        in_time = sum(sighting.t_s >= t_s - seconds for sighting in sightings)
-        return tuple(sighting for sighting in sightings[-max(count, in_time) :] if sighting.t_s >= since_s)
+        in_time = sum(sighting.t_s >= t_s - seconds for sighting in self.sightings)
+        last = [sighting for sighting in self.sightings[-max(count, in_time) :] if sighting.t_s >= since_s]
+        gaps = (n for n in range(len(last) - 1, 0, -1) if last[n].t_s - last[n - 1].t_s > max_gap_s)
+        return tuple(last[next(gaps, 0) :])
 
 
 def follow(

@@ -214,7 +214,7 @@ def test_it_runs_as_the_owner_of_the_configuration_never_as_root(config: Path, p
 
 def test_the_watchdog_outlasts_every_wait_of_the_loop() -> None:
     assert watchdog_s(load_config(None)) == 120
-    assert watchdog_s(load_config(None, {"loop": {"max_fps": 0.01}})) > 2 / 0.01
+    assert watchdog_s(load_config(None, {"loop": {"max_fps": 0.01}, "alarm": {"memory_s": 200.0}})) > 2 / 0.01
     assert watchdog_s(load_config(None, {"source": {"stall_s": 100.0}})) > 60 + 2 * 100
 
 

@@ -63,7 +63,10 @@ WRAPPED = [1 << 62, 1 << 62, 1 << 62, 1 << 62, 40 * 60]
 
 HOSTILE = {
     "nesting": ("[" * 100_000, "could not be read"),
-    "a nested name": (coco([]).replace('"a.png"', "[" * 900 + "]" * 900), "expected COCO|are not in|could not be read"),
+    "a nested name": (
+        coco([[0, 0, 9, 0, 9, 9]]).replace('"a.png"', "[" * 900 + "]" * 900),
+        "expected COCO|are not in|could not be read",
+    ),
     "a nested size": (
         coco([], width=1, height=1).replace('"width": 1', f'"width": {"[" * 900 + "]" * 900}'),
         "could not",
@@ -80,7 +83,7 @@ HOSTILE = {
     "a size of an RLE that is a text": (coco(rle([2400], "40")), "cannot be drawn"),
     "a compressed run without end": (coco(rle("o" * 5_000_000)), "cannot be drawn"),
     "millions of compressed runs": (coco(rle("0" * 5_000_000)), "cannot be drawn"),
-    "a path out of the folder": (coco([]).replace("a.png", "../../etc/passwd"), "are not in"),
+    "a path out of the folder": (coco([[0, 0, 9, 0, 9, 9]]).replace("a.png", "../../etc/passwd"), "are not in"),
 }
 
 

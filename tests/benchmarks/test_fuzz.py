@@ -160,7 +160,7 @@ def test_a_valid_input_of_each_kind_is_accepted(tmp_path: Path) -> None:
     valid["configurations"].write_text("[model]\nthreads = 1\n")
     valid["pictures"].write_bytes(inputs._pictures()[0])
     valid["outbox"].write_text(json.dumps(inputs.EVENT))
-    valid["streams"].write_bytes(inputs.HEADERS + 40 * (b"--frame\r\n\r\n" + inputs._pictures()[0] + b"\r\n"))
+    valid["streams"].write_bytes(inputs.HEADERS + 400 * (b"--frame\r\n\r\n" + inputs._pictures()[0] + b"\r\n"))
     for kind, path in valid.items():
         folder = tmp_path / kind
         folder.mkdir()

@@ -61,7 +61,7 @@ class Batches(keras.utils.PyDataset):
     seed, epoch and batch. `start_epoch` sets the epoch: Keras' `on_epoch_end` cannot count epochs, since Keras calls
     it once more before the first epoch of a new model. `devices` share each batch: an epoch leaves out the last
     examples of its order that would not fill them all, less than one for each device. With a `negative_share`, each
-    epoch has that share of examples without fire at most, drawn anew.
+    epoch has that share of examples without fire at most, others each time.
     """
 
     def __init__(
@@ -76,12 +76,8 @@ class Batches(keras.utils.PyDataset):
     ) -> None:
         super().__init__(workers=1)  # one, because the batches share the augmentation's generators
         self.examples, self.batch_size, self.seed, self.devices = examples, batch_size, seed, devices
-        self.all = np.arange(len(examples))
-        has_fire = examples.masks.any(axis=(1, 2, 3))
-        self.fires, self.negatives = self.all[has_fire], self.all[~has_fire]
-        self.kept_negatives = len(self.negatives)
-        if negative_share and len(self.fires):
-            self.kept_negatives = min(len(self.negatives), int(negative_share / (1 - negative_share) * len(self.fires)))
+        self.negative_share = negative_share
+        self.has_fire = examples.masks.any(axis=(1, 2, 3))
         if seed is not None:
             self.augment: Augmentation | StrongAugmentation = StrongAugmentation() if strong else Augmentation()
             self.paste = FlamePaster(examples.images, examples.masks) if strong else None
@@ -110,11 +106,12 @@ class Batches(keras.utils.PyDataset):
 
     def start_epoch(self, epoch: int) -> None:
         """Set the epoch of the following batches, from 0."""
-        self.epoch, self.order = epoch, self.all.copy()
+        self.epoch, self.order = epoch, np.arange(len(self.examples))
         if self.seed is not None:
             draw = np.random.default_rng((self.seed, epoch))
-            if self.kept_negatives < len(self.negatives):
-                chosen = draw.permutation(self.negatives)[: self.kept_negatives]
-                self.order = np.concatenate([self.fires, chosen])
+            if self.negative_share and self.has_fire.any():
+                fires, negatives = self.order[self.has_fire], self.order[~self.has_fire]
+                limit = int(self.negative_share / (1 - self.negative_share) * len(fires))
+                self.order = np.concatenate([fires, draw.permutation(negatives)[:limit]])
             draw.shuffle(self.order)
         self.order = self.order[: len(self.order) // self.devices.count * self.devices.count]

@@ -79,24 +79,25 @@ def draw(image: CocoImage, height: int, width: int) -> Mask:
                     points = np.array(polygon, np.float64).reshape(-1, 2)
                     if len(points) < 3 or not np.isfinite(points).all():
                         raise ValueError("a polygon without three corners")
-                    mask |= _fill(points.clip(-MAX_COORDINATE, MAX_COORDINATE), height, width)
+                    _fill(mask, points.clip(-MAX_COORDINATE, MAX_COORDINATE))
         except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             problem = f"a label of {one_line(image.file_name)} cannot be drawn ({one_line(str(error))})"
             raise UserError(problem, "expected polygons or RLE") from error
     return mask.astype(bool)
 
 
-def _fill(points: npt.NDArray[np.float64], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Return 1 where a pixel's centre lies inside the polygon (even-odd rule). Integers are the edges of pixels."""
-    crossings = np.zeros((height, width + 1), np.uint8)
+def _fill(mask: npt.NDArray[np.uint8], points: npt.NDArray[np.float64]) -> None:
+    """Set the pixels whose centre lies inside the polygon (even-odd rule) to 1. Integers are the edges of pixels."""
+    low, high = np.clip([points.min(axis=0), points.max(axis=0)], 0, mask.shape[::-1])
+    (left, top), (right, bottom) = np.floor(low).astype(int), np.ceil(high).astype(int)
+    crossings = np.zeros((bottom - top, right - left + 1), np.uint8)
     for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
-        first, last = np.ceil(np.clip(sorted((y0, y1)), 0, height) - 0.5).astype(int)
+        first, last = np.ceil(np.clip(sorted((y0, y1)), top, bottom) - 0.5).astype(int)
         rows = np.arange(first, last)
         if len(rows):
             x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
-            crossings[rows, np.ceil(x - 0.5).clip(0, width).astype(int)] ^= 1
-    filled: npt.NDArray[np.uint8] = np.bitwise_xor.accumulate(crossings[:, :width], axis=1)
-    return filled
+            crossings[rows - top, np.ceil(x - 0.5).clip(left, right).astype(int) - left] ^= 1
+    mask[top:bottom, left:right] |= np.bitwise_xor.accumulate(crossings[:, :-1], axis=1)
 
 
 def _decode_rle(rle: dict[str, Any], height: int, width: int) -> npt.NDArray[np.uint8]:

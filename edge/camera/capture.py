@@ -282,7 +282,7 @@ class Capture:
             session.last_frame_s = time.monotonic()
             session.frames += 1
             session.broken = 0
-            self.frames += 1
+            self.frames += 1 + frame.skipped
             captured_s = session.last_frame_s if frame.captured_s is None else frame.captured_s
             t_s = captured_s - self._began_s if frame.t_s is None else frame.t_s
             self._slot = TimedFrame(self.frames, frame.rgb, model_rgb, t_s, captured_s)

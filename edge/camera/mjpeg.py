@@ -53,6 +53,7 @@ class MjpegCamera:
         self._jpegs = JpegSplitter()
         self._is_snapshot = False
         self._requested_s = 0.0
+        self._skipped = 0  # JPEGs since the last frame
 
     def open(self) -> None:
         self._request()
@@ -70,13 +71,16 @@ class MjpegCamera:
             if not (received := self._receive(deadline_s, wait=False)):
                 break
             backlog_bytes += received
-        jpeg = self._jpegs.take()
+        jpeg, skipped = self._jpegs.take()
+        self._skipped += skipped
         if self._is_snapshot:
             self.close()
         try:
-            return CameraFrame(decode_rgb(jpeg, f"a frame of {self.name}", max_pixels=MAX_STREAM_PIXELS))
+            rgb = decode_rgb(jpeg, f"a frame of {self.name}", max_pixels=MAX_STREAM_PIXELS)
         except UserError as error:
             raise BrokenFrameError(error.problem) from None
+        skipped, self._skipped = self._skipped, 0
+        return CameraFrame(rgb, skipped=skipped)
 
     def close(self) -> None:
         if self._response is not None:
@@ -147,11 +151,12 @@ class JpegSplitter:
         self.found: deque[bytes] = deque()
         """The JPEGs that were not taken yet."""
 
-    def take(self) -> bytes:
-        """Return the newest JPEG found and drop older ones, but first return each part without a JPEG."""
+    def take(self) -> tuple[bytes, int]:
+        """Return the newest JPEG found and the number of older ones dropped; first each part without a JPEG."""
         newest = next((jpeg for jpeg in reversed(self.found) if jpeg), None)
-        self.found = deque(jpeg for jpeg in self.found if jpeg is newest or not jpeg)
-        return self.found.popleft()
+        kept = deque(jpeg for jpeg in self.found if jpeg is newest or not jpeg)
+        dropped, self.found = len(self.found) - len(kept), kept
+        return self.found.popleft(), dropped
 
     def feed(self, data: bytes) -> None:
         """Add bytes. Raises ValueError if no JPEG begins or ends within the limits."""

@@ -1,7 +1,7 @@
 """From tracks to alarms: which tracks are fire, and which zones they lie in. Pure functions.
 
 A track is confirmed as fire if it is seen in enough recent frames for long enough, flickers, is reddish, and its score
-is high enough. When it leaves its place, it is judged again: what passes in front of a fire may take over its track.
+is high enough. When it leaves its place, it is evaluated again: what passes in front of a fire may take over its track.
 
 A zone's alarm is raised while a confirmed track lies in it, and for another `off_after_s` after the track was last seen
 there, so that a borderline fire or one on a border does not chatter.
@@ -145,8 +145,8 @@ def is_fire(seen: Evidence, rules: AlarmRules, *, infrared: bool = False) -> boo
 def confirm(tracks: Sequence[Track], t_s: float, rules: AlarmRules, *, infrared: bool = False) -> tuple[Track, ...]:
     """Return the tracks with those confirmed that are seen at `t_s` and are fire.
 
-    A confirmed track that is no longer near its place is judged again, by its sightings since. If it is not fire, it is
-    a candidate again as soon as it raises no alarm.
+    A confirmed track that is no longer near its place is evaluated again, by its sightings since. If it is not fire, it
+    is a candidate again as soon as it raises no alarm.
     """
 
     def judged(track: Track) -> Track:

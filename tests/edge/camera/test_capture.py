@@ -42,6 +42,12 @@ def test_in_real_time_a_slow_reader_gets_the_newest_frame() -> None:
         assert take(capture, 1)[0].number >= frames_so_far
 
 
+def test_frames_that_a_camera_skipped_count_as_read() -> None:
+    with start(lambda: iter([CameraFrame(image(), skipped=4)]), live=False) as capture:
+        assert [frame.number for frame in take(capture, 2)] == [5]
+    assert capture.frames == 5
+
+
 def test_a_recording_in_real_time_plays_at_its_own_speed() -> None:
     started_s = time.monotonic()
     with start(recording(11, fps=100), live=False) as capture:

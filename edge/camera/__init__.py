@@ -53,7 +53,7 @@ def build_camera(source: str, settings: CameraSettings) -> Camera:
 
             return MjpegCamera(source, settings)
         if scheme in ("rtsp", "rtsps"):
-            from edge.camera.opencv import RtspCamera
+            from edge.camera.rtsp import RtspCamera
 
             return RtspCamera(source, settings)
         raise UserError(f"source type {scheme}:// is not supported", f"expected {CAMERA_KINDS}")

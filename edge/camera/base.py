@@ -65,6 +65,11 @@ class CameraSettings:
     timeout_s: float = 10.0
     """Longest time to connect, and between two frames."""
 
+    @property
+    def interval_s(self) -> float:
+        """Time between two frames: at most half of `timeout_s`, so that a low rate does not stall."""
+        return min(1 / self.fps, self.timeout_s / 2)
+
 
 class Camera(Protocol):
     """One camera or recording. The same thread opens, reads and closes it."""

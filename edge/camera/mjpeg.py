@@ -22,8 +22,6 @@ MAX_JPEG_BYTES = 32 << 20
 MAX_SKIPPED_BYTES = 64 << 10  # between two JPEGs: a boundary and headers
 CHUNK_BYTES = 64 << 10
 MAX_BACKLOG_BYTES = 16 << 20  # taken in for one frame: above what a socket holds, and an end if more always comes
-SNAPSHOT_TIMEOUT_SHARE = 0.5
-"""Longest time between two snapshots as a share of the time-out, so that slow polling does not stall."""
 
 START, END = b"\xff\xd8\xff", 0xD9
 PART_OF_IMAGE = re.compile(rb"(?i)\ncontent-type:[ \t]*image/[^\n]*\n(?:[^\r\n][^\n]*\n){0,20}\r?\n(?!\s*--)")
@@ -39,7 +37,7 @@ class MjpegCamera:
     def __init__(self, url: str, settings: CameraSettings) -> None:
         self.name = redact(url)
         self._timeout_s = settings.timeout_s
-        self._interval_s = min(1 / settings.fps, SNAPSHOT_TIMEOUT_SHARE * settings.timeout_s)
+        self._interval_s = settings.interval_s
         try:
             parts = urlsplit(url)
             _ = parts.port  # raises ValueError if invalid

@@ -1,18 +1,14 @@
-"""Cameras read through OpenCV: V4L2 devices such as USB cameras, and RTSP network cameras."""
+"""Cameras read through OpenCV: V4L2 devices such as USB cameras."""
 
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import cv2
 
 from edge.camera.base import CameraError, CameraFrame, CameraSettings
-from edge.errors import reason_of
 from edge.images import to_rgb
-from edge.secrets import redact
 
 
 class OpenCvCamera:
@@ -67,36 +63,3 @@ class V4l2Camera(OpenCvCamera):
         if not Path(self.name).exists():  # fail at once: OpenCV would wait for its time-out
             raise CameraError(f"{self.name} was unplugged", "plug the camera in again")
         return super().read()
-
-
-class RtspCamera(OpenCvCamera):
-    """A network camera that speaks RTSP, through OpenCV's FFmpeg backend."""
-
-    def __init__(self, url: str, settings: CameraSettings) -> None:
-        super().__init__(redact(url), settings)
-        self._url = url
-
-    def open(self) -> None:
-        # TCP: lost UDP packets smear the frame, and the model has detected fire in smears.
-        os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent
-        check_connection(self._url, self.name, self._settings.timeout_s)
-        timeout_ms = round(1000 * self._settings.timeout_s)
-        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
-        remedy = "check that the camera is on, and its address, user and password (write @ as %40)"
-        # FFmpeg only: OpenCV's image backend would print the address with its password.
-        self.start(cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts), remedy)
-
-
-def check_connection(url: str, name: str, timeout_s: float) -> None:
-    """Raise `CameraError` with the reason if nothing accepts a connection at an RTSP address; FFmpeg gives none."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or (322 if parts.scheme.lower() == "rtsps" else 554)
-        socket.create_connection((parts.hostname or "", port), timeout_s).close()
-    except OSError as error:
-        raise CameraError(
-            f"{name} does not answer ({reason_of(error)})", "check the address and that it is on"
-        ) from None
-    except ValueError:  # an invalid port or host: its text may quote a password, and FFmpeg refuses it, too
-        return

@@ -1,10 +1,11 @@
-"""A real RTSP camera with a password: fire is detected, lost connections recover, and the password stays hidden."""
+"""A real RTSP camera with a password: fire is detected, no frame is far behind, its password is hidden."""
 
 from __future__ import annotations
 
 import itertools
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,10 @@ import cv2
 import pytest
 
 from benchmarks.soak.rig import free_port, wait_for_port
+from edge.camera.base import CameraError, CameraSettings
 from edge.camera.files import VideoFile
 from edge.camera.pattern import FLAMES_FROM_S, PatternCamera
+from edge.camera.rtsp import RtspCamera
 from edge.images import Frame
 from tests.support.edge_process import edge_process
 
@@ -26,6 +29,7 @@ FPS, FRAMES = 15, 300
 SIZE = (320, 240)
 WAIT_S = 60.0
 STALL_S = 4.0
+SLOW_READ_S = 0.4
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +99,22 @@ def test_a_killed_or_hanging_camera_is_reconnected_without_showing_its_password(
     everything = "\n".join([*run.log, *map(str, run.events)])
     assert f"rtsp://***@127.0.0.1:{port}/live" in everything
     assert PASSWORD not in everything
+
+
+@pytest.mark.slow
+def test_a_stream_that_is_read_too_slowly_ends_instead_of_showing_the_past(recording: Path) -> None:
+    port = free_port()
+    camera = RtspCamera(f"rtsp://{USER}:{PASSWORD}@127.0.0.1:{port}/live", CameraSettings())
+    with served(recording, port):
+        camera.open()
+        try:
+            frames = [camera.read() for _ in range(30)]
+            waited_s = time.monotonic() - (frames[-1].captured_s or 0.0)
+            assert waited_s < SLOW_READ_S
+            assert sum(frame.skipped for frame in frames) > len(frames) / 4  # of 15 frames per second, 10 are read
+            with pytest.raises(CameraError, match=r"is \d+ s late, decoded more slowly than it is sent: use its"):
+                for _ in range(FRAMES):
+                    camera.read()
+                    time.sleep(SLOW_READ_S)
+        finally:
+            camera.close()

@@ -1,0 +1,106 @@
+"""Network cameras that speak RTSP, through OpenCV's FFmpeg backend."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from urllib.parse import urlsplit
+
+import cv2
+
+from edge.camera.base import CameraError, CameraFrame, CameraSettings
+from edge.camera.opencv import OpenCvCamera
+from edge.errors import reason_of
+from edge.images import to_rgb
+from edge.secrets import redact
+
+MAX_LATE_S = 5.0
+"""A stream that stays later than this for as long is opened again, which discards the frames that wait."""
+MAX_STEP_S = 60.0  # between the time stamps of two frames; a longer step is a new clock
+MAX_STILL_S = 3.0  # without a new time stamp; some servers send a key frame in two parts with the same one
+CLOCK_ERROR = 1e-3  # of a camera's clock, generously: quartz is exact to 1e-4
+
+
+class RtspCamera(OpenCvCamera):
+    """A network camera at `fps` frames per second; those between are decoded but not converted."""
+
+    def __init__(self, url: str, settings: CameraSettings) -> None:
+        super().__init__(redact(url), settings)
+        self._url = url
+        self._clock = StreamClock()
+        self._due_s = 0.0
+        self._on_time_s = 0.0
+
+    def open(self) -> None:
+        # TCP: lost UDP packets smear the frame, and the model has detected fire in smears.
+        os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent
+        check_connection(self._url, self.name, self._settings.timeout_s)
+        timeout_ms = round(1000 * self._settings.timeout_s)
+        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
+        remedy = "check that the camera is on, and its address, user and password (write @ as %40)"
+        # FFmpeg only: OpenCV's image backend would print the address with its password.
+        self.start(cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts), remedy)
+        self._on_time_s = time.monotonic()
+
+    def read(self) -> CameraFrame:
+        skipped = 0
+        while (captured_s := self._grab()) < self._due_s:
+            skipped += 1
+        self._due_s = max(self._due_s + self._settings.interval_s, captured_s)
+        success, bgr = self._capture.retrieve()
+        if not success:
+            raise CameraError(f"{self.name} returns no more frames")
+        return CameraFrame(to_rgb(bgr), captured_s=captured_s, skipped=skipped)
+
+    def _grab(self) -> float:
+        """Decode the next frame, and return its capture time. Raises `CameraError` if the stream stays late."""
+        if not self._capture.grab():
+            raise CameraError(f"{self.name} returns no more frames")
+        now_s = time.monotonic()
+        captured_s = self._clock.captured_s(now_s, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        if now_s - captured_s <= MAX_LATE_S:
+            self._on_time_s = now_s
+        elif now_s - self._on_time_s > MAX_LATE_S:
+            late = f"{self.name} is {now_s - captured_s:.0f} s late, decoded more slowly than it is sent"
+            raise CameraError(late, "use its smaller stream (substream), or lower its size or frame rate")
+        return captured_s
+
+
+class StreamClock:
+    """When the frames of a stream were captured: the least late of them so far is taken to be on time."""
+
+    def __init__(self) -> None:
+        self._offset_s: float | None = None  # from time stamps to capture times
+        self._arrived_s = self._stamp_s = self._advanced_s = 0.0
+
+    def captured_s(self, arrived_s: float, stamp_s: float) -> float:
+        """Return when a frame was captured, on the clock of `arrived_s`; never before the frame preceding it.
+
+        Where time stamps stand still or jump, the frame counts as just captured.
+        """
+        if stamp_s != self._stamp_s:
+            self._advanced_s = arrived_s
+        is_still = arrived_s - self._advanced_s > MAX_STILL_S
+        if self._offset_s is None or is_still or not 0 <= stamp_s - self._stamp_s <= MAX_STEP_S:
+            self._offset_s = arrived_s - stamp_s
+        else:
+            drift_s = CLOCK_ERROR * (arrived_s - self._arrived_s)
+            self._offset_s = min(arrived_s - stamp_s, self._offset_s + drift_s)
+        self._arrived_s, self._stamp_s = arrived_s, stamp_s
+        return stamp_s + self._offset_s
+
+
+def check_connection(url: str, name: str, timeout_s: float) -> None:
+    """Raise `CameraError` with the reason if nothing accepts a connection at an RTSP address; FFmpeg gives none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (322 if parts.scheme.lower() == "rtsps" else 554)
+        socket.create_connection((parts.hostname or "", port), timeout_s).close()
+    except OSError as error:
+        raise CameraError(
+            f"{name} does not answer ({reason_of(error)})", "check the address and that it is on"
+        ) from None
+    except ValueError:  # an invalid port or host: its text may quote a password, and FFmpeg refuses it, too
+        return

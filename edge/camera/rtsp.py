@@ -73,7 +73,7 @@ class StreamClock:
 
     def __init__(self) -> None:
         self._offset_s: float | None = None  # from time stamps to capture times
-        self._arrived_s = self._stamp_s = self._advanced_s = 0.0
+        self._arrived_s = self._stamp_s = self._advanced_s = self._captured_s = 0.0
 
     def captured_s(self, arrived_s: float, stamp_s: float) -> float:
         """Return when a frame was captured, on the clock of `arrived_s`; never before the frame preceding it.
@@ -89,7 +89,9 @@ class StreamClock:
             drift_s = CLOCK_ERROR * (arrived_s - self._arrived_s)
             self._offset_s = min(arrived_s - stamp_s, self._offset_s + drift_s)
         self._arrived_s, self._stamp_s = arrived_s, stamp_s
-        return stamp_s + self._offset_s
+        # The bounds matter for huge time stamps, such as FFmpeg's of none: their sum is off by milliseconds.
+        self._captured_s = max(self._captured_s, min(arrived_s, stamp_s + self._offset_s))
+        return self._captured_s
 
 
 def check_connection(url: str, name: str, timeout_s: float) -> None:

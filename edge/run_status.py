@@ -185,7 +185,7 @@ class RunStatus:
     """Seconds since the loop started."""
     results: int
     dropped: int
-    """Frames skipped while the model was busy or because of `max_fps`."""
+    """Frames skipped while the model was busy, because of `max_fps`, or by an RTSP or MJPEG camera for newer ones."""
     fps: float
     """Results per second since the last status."""
     last_result_age_s: float

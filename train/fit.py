@@ -62,10 +62,7 @@ def fit(
     state = open_run(recipe, out, data_sha256, start, resume)
     devices = devices_of(distribution, training=len(training), validation=len(validation))
     # Outside of the scope: the augmentation's generators stay on one device.
-    batches = Batches(
-        training, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong", devices=devices,
-        negative_share=recipe.negative_share,
-    )  # fmt: skip
+    batches = Batches(training, recipe.batch_size, seed=recipe.seed, strong=recipe.augment == "strong", devices=devices)
     validation_batches = Batches(validation, recipe.batch_size, devices=devices) if len(validation) else None
     keras.utils.set_random_seed(recipe.seed)  # the network's weights are the first to draw
     with distribution.scope() if distribution else nullcontext():

@@ -71,9 +71,6 @@ class Recipe:
     negative_weight: float = field(
         0.0, "Weight of the hardest pixels of images without fire in the loss; 0 for none.", low=0, high=10
     )
-    negative_share: float = field(
-        0.0, "Largest share of images without fire in an epoch, others in each; 0 for no limit.", low=0, high=0.9
-    )
     start_weight: float = field(
         0.0, "Weight of --start in the average with the trained network that is saved; 0 for none.", low=0, high=0.9
     )

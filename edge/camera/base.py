@@ -49,7 +49,7 @@ class CameraFrame:
     captured_s: float | None = None
     """Capture time on the `time.monotonic` clock; None if the camera does not report it."""
     skipped: int = 0
-    """Frames before it that arrived and were not decoded; they count as dropped."""
+    """Frames before it that arrived and were not returned; they count as dropped."""
 
 
 @dataclass(frozen=True)

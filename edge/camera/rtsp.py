@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -15,22 +16,26 @@ from edge.errors import reason_of
 from edge.images import to_rgb
 from edge.secrets import redact
 
+log = logging.getLogger(__name__)
+
 MAX_LATE_S = 5.0
-"""A stream that stays later than this for as long is opened again, which discards the frames that wait."""
-MAX_STEP_S = 60.0  # between the time stamps of two frames; a longer step is a new clock
+MAX_LATE_FOR_S = 5.0
+"""A stream that is more than `MAX_LATE_S` late for this long is opened again, which discards the frames that wait."""
+PAUSE_S = 2.0  # without reading, to find out whether what gathers is decoded fast enough
 MAX_STILL_S = 3.0  # without a new time stamp; some servers send a key frame in two parts with the same one
-CLOCK_ERROR = 1e-3  # of a camera's clock, generously: quartz is exact to 1e-4
+MAX_CLOCK_ERROR = 1e-3  # relative error allowed for a camera's clock; quartz keeps 1e-4
 
 
 class RtspCamera(OpenCvCamera):
-    """A network camera at `fps` frames per second; those between are decoded but not converted."""
+    """A network camera, at `fps` frames per second; those between are decoded but not converted."""
 
     def __init__(self, url: str, settings: CameraSettings) -> None:
         super().__init__(redact(url), settings)
         self._url = url
-        self._clock = StreamClock()
-        self._due_s = 0.0
-        self._on_time_s = 0.0
+        self._clock: StreamClock | None = StreamClock()
+        self._due_s = 0.0  # capture time from which the next frame is returned
+        self._late_since_s: float | None = None
+        self._first_late_s = 0.0  # how late the stream was then
 
     def open(self) -> None:
         # TCP: lost UDP packets smear the frame, and the model has detected fire in smears.
@@ -42,7 +47,6 @@ class RtspCamera(OpenCvCamera):
         remedy = "check that the camera is on, and its address, user and password (write @ as %40)"
         # FFmpeg only: OpenCV's image backend would print the address with its password.
         self.start(cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts), remedy)
-        self._on_time_s = time.monotonic()
 
     def read(self) -> CameraFrame:
         skipped = 0
@@ -51,45 +55,68 @@ class RtspCamera(OpenCvCamera):
         self._due_s = max(self._due_s + self._settings.interval_s, captured_s)
         success, bgr = self._capture.retrieve()
         if not success:
-            raise CameraError(f"{self.name} returns no more frames")
+            raise CameraError(f"{self.name} sent a frame that could not be converted")
         return CameraFrame(to_rgb(bgr), captured_s=captured_s, skipped=skipped)
 
     def _grab(self) -> float:
         """Decode the next frame, and return its capture time. Raises `CameraError` if the stream stays late."""
+        stamp_s, now_s = self._decode(), time.monotonic()
+        captured_s = self._clock.captured_s(now_s, stamp_s) if self._clock else now_s
+        late_s = now_s - captured_s
+        if late_s <= MAX_LATE_S:
+            self._late_since_s = None
+        elif self._late_since_s is None or late_s < self._first_late_s:  # or it catches up
+            self._late_since_s, self._first_late_s = now_s, late_s
+        elif now_s - self._late_since_s > MAX_LATE_FOR_S:
+            if not self._keeps_up(stamp_s):
+                late = f"{self.name} is {late_s:.0f} s late, decoded more slowly than it is sent"
+                raise CameraError(late, "use its smaller stream (substream), or lower its size or frame rate")
+            log.warning("%s: its time stamps run slowly; ages count from the arrival of frames", self.name)
+            self._clock, captured_s = None, time.monotonic()
+        return captured_s
+
+    def _decode(self) -> float:
+        """Decode the next frame, and return its time stamp."""
         if not self._capture.grab():
             raise CameraError(f"{self.name} returns no more frames")
-        now_s = time.monotonic()
-        captured_s = self._clock.captured_s(now_s, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-        if now_s - captured_s <= MAX_LATE_S:
-            self._on_time_s = now_s
-        elif now_s - self._on_time_s > MAX_LATE_S:
-            late = f"{self.name} is {now_s - captured_s:.0f} s late, decoded more slowly than it is sent"
-            raise CameraError(late, "use its smaller stream (substream), or lower its size or frame rate")
-        return captured_s
+        return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+
+    def _keeps_up(self, stamp_s: float) -> bool:
+        """Return whether frames that gather in a pause are decoded in less time than their time stamps span."""
+        pause_s = min(PAUSE_S, self._settings.timeout_s / 2)
+        time.sleep(pause_s)
+        began_s = time.monotonic()
+        while True:
+            span_s, passed_s = self._decode() - stamp_s, time.monotonic() - began_s
+            if passed_s > pause_s / 4:
+                return span_s > passed_s
 
 
 class StreamClock:
-    """When the frames of a stream were captured: the least late of them so far is taken to be on time."""
+    """When the frames of a stream were captured: the least late of them so far is taken to be on time.
+
+    A delay that never changes, such as the encoder's, is not seen.
+    """
 
     def __init__(self) -> None:
         self._offset_s: float | None = None  # from time stamps to capture times
-        self._arrived_s = self._stamp_s = self._advanced_s = self._captured_s = 0.0
+        self._arrived_s = self._stamp_s = self._new_stamp_s = self._captured_s = 0.0
 
     def captured_s(self, arrived_s: float, stamp_s: float) -> float:
         """Return when a frame was captured, on the clock of `arrived_s`; never before the frame preceding it.
 
-        Where time stamps stand still or jump, the frame counts as just captured.
+        Where time stamps stand still or run backwards, the frame counts as just captured.
         """
         if stamp_s != self._stamp_s:
-            self._advanced_s = arrived_s
-        is_still = arrived_s - self._advanced_s > MAX_STILL_S
-        if self._offset_s is None or is_still or not 0 <= stamp_s - self._stamp_s <= MAX_STEP_S:
+            self._new_stamp_s = arrived_s
+        is_still = arrived_s - self._new_stamp_s > MAX_STILL_S
+        if self._offset_s is None or is_still or stamp_s < self._stamp_s:
             self._offset_s = arrived_s - stamp_s
         else:
-            drift_s = CLOCK_ERROR * (arrived_s - self._arrived_s)
+            drift_s = MAX_CLOCK_ERROR * (arrived_s - self._arrived_s)
             self._offset_s = min(arrived_s - stamp_s, self._offset_s + drift_s)
         self._arrived_s, self._stamp_s = arrived_s, stamp_s
-        # The bounds matter for huge time stamps, such as FFmpeg's of none: their sum is off by milliseconds.
+        # Rounding: FFmpeg's value for no time stamp is so large that sums with it are off by milliseconds.
         self._captured_s = max(self._captured_s, min(arrived_s, stamp_s + self._offset_s))
         return self._captured_s
 

@@ -60,8 +60,7 @@ class Batches(keras.utils.PyDataset):
     `strong` augmentation also pastes flames of other examples into the batch. Order and augmentation depend only on
     seed, epoch and batch. `start_epoch` sets the epoch: Keras' `on_epoch_end` cannot count epochs, since Keras calls
     it once more before the first epoch of a new model. `devices` share each batch: an epoch leaves out the last
-    examples of its order that would not fill them all, less than one for each device. With a `negative_share`, each
-    epoch has that share of examples without fire at most, others each time.
+    examples of its order that would not fill them all, less than one for each device.
     """
 
     def __init__(
@@ -72,12 +71,9 @@ class Batches(keras.utils.PyDataset):
         seed: int | None = None,
         strong: bool = False,
         devices: Devices = ONE_DEVICE,
-        negative_share: float = 0.0,
     ) -> None:
         super().__init__(workers=1)  # one, because the batches share the augmentation's generators
         self.examples, self.batch_size, self.seed, self.devices = examples, batch_size, seed, devices
-        self.negative_share = negative_share
-        self.has_fire = examples.masks.any(axis=(1, 2, 3))
         if seed is not None:
             self.augment: Augmentation | StrongAugmentation = StrongAugmentation() if strong else Augmentation()
             self.paste = FlamePaster(examples.images, examples.masks) if strong else None
@@ -108,10 +104,5 @@ class Batches(keras.utils.PyDataset):
         """Set the epoch of the following batches, from 0."""
         self.epoch, self.order = epoch, np.arange(len(self.examples))
         if self.seed is not None:
-            draw = np.random.default_rng((self.seed, epoch))
-            if self.negative_share and self.has_fire.any():
-                fires, negatives = self.order[self.has_fire], self.order[~self.has_fire]
-                limit = int(self.negative_share / (1 - self.negative_share) * len(fires))
-                self.order = np.concatenate([fires, draw.permutation(negatives)[:limit]])
-            draw.shuffle(self.order)
+            np.random.default_rng((self.seed, epoch)).shuffle(self.order)
         self.order = self.order[: len(self.order) // self.devices.count * self.devices.count]

@@ -111,7 +111,8 @@ def test_a_stream_that_is_read_too_slowly_ends_instead_of_showing_the_past(recor
             frames = [camera.read() for _ in range(30)]
             waited_s = time.monotonic() - (frames[-1].captured_s or 0.0)
             assert waited_s < SLOW_READ_S
-            assert sum(frame.skipped for frame in frames) > len(frames) / 4  # of 15 frames per second, 10 are read
+            skipped = sum(frame.skipped for frame in frames[-20:])
+            assert 5 <= skipped <= 15  # of 15 frames per second, 10 are returned
             with pytest.raises(CameraError, match=r"is \d+ s late, decoded more slowly than it is sent: use its"):
                 for _ in range(FRAMES):
                     camera.read()

@@ -140,22 +140,6 @@ def test_masks_with_no_fire_or_mostly_fire_are_a_warning(fire_rows: int, expecte
     )
 
 
-def test_images_without_fire_are_limited_to_their_share_and_others_come_in_each_epoch() -> None:
-    few, many = examples(6), examples(30)
-    mixed = Examples(np.concatenate([few.images, many.images]), np.concatenate([few.masks, 0 * many.masks]))
-    batches = Batches(mixed, 4, seed=0, negative_share=0.25)
-    drawn: list[set[int]] = []
-    for epoch in range(200):
-        batches.start_epoch(epoch)
-        assert set(range(6)) <= set(batches.order), "every fire in every epoch"
-        drawn.append(set(batches.order.tolist()) - set(range(6)))
-        assert len(batches.order) == 6 + 2
-    assert drawn[0] != drawn[1]
-    assert set().union(*drawn) == set(range(6, 36))
-    batches.start_epoch(0)
-    assert set(batches.order) - set(range(6)) == drawn[0], "the same after a resume"
-
-
 def test_a_mask_that_is_fire_everywhere_is_a_warning() -> None:
     masks = np.zeros((4, SIDE_PX, SIDE_PX, 1), np.uint8)
     masks[0] = 1

@@ -13,7 +13,7 @@ import cv2
 from edge.camera.base import CameraError, CameraFrame, CameraSettings
 from edge.camera.opencv import OpenCvCamera
 from edge.errors import reason_of
-from edge.images import to_rgb
+from edge.images import Frame, to_rgb
 from edge.secrets import redact
 
 log = logging.getLogger(__name__)
@@ -53,10 +53,7 @@ class RtspCamera(OpenCvCamera):
         while (captured_s := self._grab()) < self._due_s:
             skipped += 1
         self._due_s = max(self._due_s + self._settings.interval_s, captured_s)
-        success, bgr = self._capture.retrieve()
-        if not success:
-            raise CameraError(f"{self.name} sent a frame that could not be converted")
-        return CameraFrame(to_rgb(bgr), captured_s=captured_s, skipped=skipped)
+        return CameraFrame(self._convert(), captured_s=captured_s, skipped=skipped)
 
     def _grab(self) -> float:
         """Decode the next frame, and return its capture time. Raises `CameraError` if the stream stays late."""
@@ -81,15 +78,25 @@ class RtspCamera(OpenCvCamera):
             raise CameraError(f"{self.name} returns no more frames")
         return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
+    def _convert(self) -> Frame:
+        """Return the frame that was decoded last."""
+        success, bgr = self._capture.retrieve()
+        if not success:
+            raise CameraError(f"{self.name} sent a frame that could not be converted")
+        return to_rgb(bgr)
+
     def _keeps_up(self, stamp_s: float) -> bool:
-        """Return whether frames that gather in a pause are decoded in less time than their time stamps span."""
+        """Return whether frames that gather in a pause are read in less time than their time stamps span."""
         pause_s = min(PAUSE_S, self._settings.timeout_s / 2)
         time.sleep(pause_s)
-        began_s = time.monotonic()
-        while True:
-            span_s, passed_s = self._decode() - stamp_s, time.monotonic() - began_s
-            if passed_s > pause_s / 4:
-                return span_s > passed_s
+        began_s, converted_s, passed_s = time.monotonic(), 0.0, 0.0
+        while passed_s <= pause_s / 4:
+            span_s = self._decode() - stamp_s
+            if span_s >= converted_s + self._settings.interval_s:
+                self._convert()
+                converted_s = span_s
+            passed_s = time.monotonic() - began_s
+        return span_s > passed_s
 
 
 class StreamClock:

@@ -79,7 +79,7 @@ def test_home_assistants_button_asks_for_a_drill_and_its_sensor_shows_the_last(b
     section = kitchen(broker.port)
     with listening(broker) as listener, publishing(section, tmp_path / "outbox", actions=actions) as sink:
         sink.on_result(result(0, 0.0, on=False))
-        publish_until(sink, lambda: listener.payloads("button/fireseg_kitchen/drill/config"))
+        publish_until(sink, lambda: listener.payloads("/state"))  # the last of what a status publishes
         button = json.loads(listener.payloads("button/fireseg_kitchen/drill/config")[0])
         sensor = json.loads(listener.payloads("sensor/fireseg_kitchen/last_drill/config")[0])
         listener.publish(button["command_topic"], button["payload_press"])

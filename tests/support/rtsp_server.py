@@ -1,4 +1,4 @@
-"""An RTSP camera that shows a video: `/usr/bin/python3 rtsp_server.py PORT VIDEO USER PASSWORD`.
+"""An RTSP camera that shows a video, with sound: `/usr/bin/python3 rtsp_server.py PORT VIDEO USER PASSWORD`.
 
 A script for the system's Python, the only one with GStreamer's bindings; it imports nothing of this project.
 """
@@ -13,7 +13,8 @@ from gi.repository import GLib, Gst, GstRtspServer  # type: ignore[import-not-fo
 
 PIPELINE = """
 ( filesrc location="{video}" ! decodebin ! videoconvert ! x264enc tune=zerolatency speed-preset=ultrafast
-key-int-max=15 ! rtph264pay name=pay0 config-interval=-1 )
+key-int-max=15 ! rtph264pay name=pay0 config-interval=-1
+audiotestsrc num-buffers=150 ! audio/x-raw,rate=8000,channels=1 ! mulawenc ! rtppcmupay name=pay1 )
 """
 
 port, video, user, password = sys.argv[1:]

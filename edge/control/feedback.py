@@ -20,6 +20,7 @@ from edge.files import read_limited, write_private
 FIRE_FILE = re.compile(r"-(start|peak|end|frame-\w+)(-overlay|-mask)?\.(jpg|png)|\.(mp4|webm)")
 """What follows the id in the name of a fire's file; files of camera problems end differently."""
 MAX_BYTES = 4096  # of a verdict's file
+QUIET_WAIT_S = 5.0  # for the loop's thread, which takes actions between two frames
 
 
 class Verdict(StrEnum):
@@ -48,17 +49,29 @@ def register_verdict(
 ) -> None:
     """Offer the action "verdict" on the fires in a folder.
 
-    "Not a fire" also makes the place of the fire quiet; taking it back ends that.
+    "Not a fire" also makes the place of the fire quiet; taking it back ends that. If it is not quiet, the answer's
+    `problem` is the reason.
     """
+
+    def quiet_problem(id_: str) -> str:
+        """Ask the loop's thread to make a place quiet; return why it is not, or an empty text."""
+        try:
+            actions.submit(REMEMBER, {"id": id_}, origin=f"verdict on {id_}").result(QUIET_WAIT_S)
+        except UserError as error:
+            return f"its place is not quiet: {error}"
+        except TimeoutError:
+            return "its place is not quiet yet: the run does not respond"
+        return ""
 
     def handle(arguments: Arguments) -> Answer:
         id_, verdict = text_argument(arguments, "id"), arguments.get("verdict")
         had_verdict = give_verdict(folder, id_, verdict, now())
+        problem = ""
         if verdict == Verdict.NOT_A_FIRE:
-            actions.submit(REMEMBER, {"id": id_}, origin=f"verdict on {id_}")
+            problem = quiet_problem(id_)
         elif had_verdict == Verdict.NOT_A_FIRE:
             actions.submit(FORGET, {"id": id_}, origin=f"verdict on {id_}")
-        return {"id": id_, "verdict": verdict}
+        return {"id": id_, "verdict": verdict, "problem": problem}
 
     actions.register("verdict", handle, is_slow=True)
 

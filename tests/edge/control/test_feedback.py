@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.config_tables import ClipsSection
+from edge.control import feedback
 from edge.control.actions import Actions, Answer
 from edge.control.feedback import Verdict, list_fires, register_verdict
 from edge.errors import UserError
@@ -117,7 +118,7 @@ def test_a_verdict_is_written_listed_changed_and_taken_back(ask: Ask, tmp_path: 
     path = tmp_path / f"{ID}-verdict.json"
     assert [(fire.id, fire.verdict, fire.frames) for fire in list_fires(tmp_path)] == [(ID, None, 5)]
     for verdict in Verdict:
-        assert ask(id=ID, verdict=verdict.value) == {"id": ID, "verdict": verdict}
+        assert ask(id=ID, verdict=verdict.value).items() >= {"id": ID, "verdict": verdict}.items()
         assert json.loads(path.read_text()) == {"id": ID, "verdict": verdict, "time": "2026-11-22T12:00:00+00:00"}
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         (fire,) = list_fires(tmp_path)
@@ -181,12 +182,37 @@ def test_a_run_that_remembers_places_is_asked_to_and_to_forget_when_the_verdict_
         actions.poll()
         return asked
 
-    ask(id=ID, verdict="not a fire")
+    asking = actions.submit("verdict", {"id": ID, "verdict": "not a fire"}, origin="test")
     assert wait_for(lambda: poll() == [("remember", ID)], WAIT_S)
+    assert asking.result(WAIT_S) == {"id": ID, "verdict": "not a fire", "problem": ""}
     ask(id=ID, verdict="fire")
     assert wait_for(lambda: poll() == [("remember", ID), ("forget", ID)], WAIT_S)
     ask(id=ID, verdict="")
     assert poll() == [("remember", ID), ("forget", ID)]
+
+
+@pytest.mark.parametrize(
+    ("is_polled", "problem"),
+    [
+        (True, "its place is not quiet: the place of fire 'x' is not known: expected one of the last fires"),
+        (False, "its place is not quiet yet: the run does not respond"),
+    ],
+)
+def test_a_verdict_is_kept_but_its_answer_has_the_reason_if_the_place_is_not_quiet(
+    actions: Actions, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_polled: bool, problem: str
+) -> None:
+    def refuse(_: Any) -> Answer:
+        raise UserError("the place of fire 'x' is not known", "expected one of the last fires")
+
+    record_fire(tmp_path)
+    actions.register("remember", refuse)
+    if not is_polled:
+        monkeypatch.setattr(feedback, "QUIET_WAIT_S", 0.1)
+    asking = actions.submit("verdict", {"id": ID, "verdict": "not a fire"}, origin="test")
+    while is_polled and not asking.done():
+        actions.poll()
+    assert asking.result(WAIT_S)["problem"] == problem
+    assert [fire.verdict for fire in list_fires(tmp_path)] == [Verdict.NOT_A_FIRE]
 
 
 def write_files(folder: Path, *, verdicts: tuple[str, ...]) -> None:

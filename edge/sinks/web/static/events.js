@@ -117,7 +117,7 @@ function buttons({ id, type, clip, verdict }, item, url, title) {
     const choice = button(text, async () => {
       const isPressed = choice.getAttribute("aria-pressed") === "true";
       const answer = await act("verdict", { id, verdict: isPressed ? "" : value });
-      say(answer.error ?? "");
+      say(answer.error ?? answer.problem ?? "");
       if (!answer.error) choices.forEach((each) => each.setAttribute("aria-pressed", each === choice && !isPressed));
     });
     choice.setAttribute("aria-pressed", verdict === value);

@@ -44,7 +44,7 @@ def page(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     def handle(arguments: Arguments) -> Answer:
         path = folder / f"{arguments['id']}-verdict.json"
         path.write_text(json.dumps(arguments)) if arguments["verdict"] else path.unlink()
-        return dict(arguments)
+        return {**arguments, "problem": "its place is not quiet" if arguments["verdict"] else ""}
 
     actions.register("verdict", handle)
     monkeypatch.setenv("FIRESEG_WEB_PASSWORD", PASSWORD)
@@ -120,6 +120,7 @@ def test_a_verdict_is_pressed_kept_and_taken_back(browser: Any, page: WebPage, f
     assert pressed() == ["false", "false"]
     press(browser, "Not a fire")
     wait_with_actions(page, lambda: pressed() == ["false", "true"])
+    assert each(browser, "#events [role=alert]", "innerText")[0] == "its place is not quiet"
     assert json.loads((folder / f"{FIRE}-verdict.json").read_text()) == {"id": FIRE, "verdict": "not a fire"}
     open_page(browser, page)
     wait_for(lambda: pressed() == ["false", "true"])

@@ -203,7 +203,7 @@ def test_a_real_run_with_the_handed_over_files_exposes_each_metric_of_alerts_and
         wait_for(lambda: any(b'"type"' in payload for payload in dashboard.payloads("garage/event")), limit_s=120)
         password = (handover / "page-password").read_text().strip()
         names = exposed(wait_for(lambda: scraped(port, password)))
-        assert ("fireseg/garage/status", b"online") in dashboard.messages
+        wait_for(lambda: ("fireseg/garage/status", b"online") in dashboard.messages)
     rules, queries = (DEPLOY / "alerts.yml").read_text(), "\n".join(dashboard_queries().values())
     named = set(METRIC.findall(re.sub(r"docs/\S+", "", rules))) | set(METRIC.findall(queries))
     assert len(named) > 20

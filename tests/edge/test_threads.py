@@ -12,6 +12,7 @@ import pytest
 
 from edge import threads
 from edge.threads import Worker
+from tests.support.waiting import TIMEOUT_S
 
 
 def test_a_worker_that_raises_is_called_again_and_counted(caplog: pytest.LogCaptureFixture) -> None:
@@ -26,8 +27,8 @@ def test_a_worker_that_raises_is_called_again_and_counted(caplog: pytest.LogCapt
     before = threads.restarts()
     worker = Worker("sender", work, wait_s=lambda _: 0.0)
     worker.start()
-    assert finished.wait(10)
-    worker.join(10)
+    assert finished.wait(TIMEOUT_S)
+    worker.join(TIMEOUT_S)
     assert threads.restarts() - before == 1
     assert "sender failed (ValueError: bad item), restarting" in caplog.text
     assert "sender" not in threads.missing()
@@ -54,8 +55,8 @@ def test_a_worker_that_ran_for_longer_than_the_longest_wait_begins_a_new_row_of_
 
     worker = Worker("sender", work, wait_s=wait_s, clock=lambda: now_s[0])
     worker.start()
-    assert finished.wait(10)
-    worker.join(10)
+    assert finished.wait(TIMEOUT_S)
+    worker.join(TIMEOUT_S)
     assert in_a_row == [1, 2, 1, 2]
 
 
@@ -78,7 +79,7 @@ def test_a_thread_that_cannot_be_started_is_missing_until_a_retry_succeeds(
     assert "sender" not in threads.missing()
     assert worker.is_alive()
     finished.set()
-    worker.join(10)
+    worker.join(TIMEOUT_S)
     assert [record.message for record in caplog.records] == [
         "sender could not be started (can't start new thread), will retry",
         "sender runs again",
@@ -89,7 +90,7 @@ def test_a_worker_that_was_joined_is_not_restarted() -> None:
     calls = []
     worker = Worker("sender", lambda: calls.append(1))
     worker.start()
-    worker.join(10)
+    worker.join(TIMEOUT_S)
     threads.restart_missing()
     assert calls == [1]
     assert not worker.is_alive()
@@ -113,4 +114,4 @@ def test_workers_may_be_started_while_the_loop_looks_at_them(monkeypatch: pytest
     worker.start()
     threads.restart_missing()
     assert threads.missing() == []
-    worker.join(10)
+    worker.join(TIMEOUT_S)

@@ -9,10 +9,12 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
+
+from tests.support.waiting import TIMEOUT_S
 
 CHATTER = re.compile(
     r"oneDNN|cuda|tensorflow|absl|XNNPACK|WARNING|I0000|E0000|W0000|UserWarning|Traceback", re.IGNORECASE
@@ -30,6 +32,21 @@ class Done(NamedTuple):
 Here = Callable[..., Done]
 
 
+@contextlib.contextmanager
+def unhurried() -> Iterator[None]:
+    """Let a run in this process end in as long as a busy machine takes: it gives up what it has not written in time."""
+    from edge.sinks.clips import Clips
+    from edge.sinks.terminal import Terminal
+
+    with (
+        mock.patch("edge.sinks.terminal.LOG_GRACE_S", TIMEOUT_S),
+        mock.patch("edge.sinks.stream_writer.LOG_GRACE_S", TIMEOUT_S),
+        mock.patch.dict(Terminal.__init__.__kwdefaults__, grace_s=TIMEOUT_S),
+        mock.patch.dict(Clips.__init__.__kwdefaults__, grace_s=TIMEOUT_S),
+    ):
+        yield
+
+
 def fireseg_edge(*arguments: object, cwd: Path) -> Done:
     """Run `fireseg-edge` in this process, with the exit codes and errors of the real entry point."""
     from edge.cli import app
@@ -42,6 +59,7 @@ def fireseg_edge(*arguments: object, cwd: Path) -> Done:
         contextlib.redirect_stderr(err),
         mock.patch.dict(os.environ, {"COLUMNS": "200", "NO_COLOR": "1"}),
         warnings.catch_warnings(),  # restores what the command sets
+        unhurried(),
     ):
         try:
             run_app(lambda: app(list(map(str, arguments)), prog_name="fireseg-edge"))

@@ -21,8 +21,8 @@ from edge.messages import FrameResult
 from edge.sinks.prometheus import Prometheus
 from edge.sinks.web.sink import WebPage
 from tests.support.factories import result, run_status
+from tests.support.waiting import TIMEOUT_S
 
-TIMEOUT_S = 10.0
 SMALL, LARGE = (48, 64), (720, 960)
 """A large frame of noise is a third of a megabyte as a JPEG: the kernel's buffers for a viewer are soon full."""
 
@@ -73,7 +73,7 @@ class FrameFeeder:
 
 
 class Clock:
-    """A clock that stands still until the test moves it."""
+    """A clock that stands still until the test moves it: no frame and no status is stale on a busy machine."""
 
     now_s = 1000.0
 

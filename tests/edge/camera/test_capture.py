@@ -123,9 +123,16 @@ def test_an_error_that_a_retry_cannot_fix_is_raised_at_once() -> None:
 
 
 def test_a_stalled_camera_is_reconnected_and_its_old_frames_are_discarded(caplog: pytest.LogCaptureFixture) -> None:
-    released = threading.Event()
-    with start(hanging(released, before=1), stall_s=0.8) as capture:
-        sessions = [int(frame.rgb[0, 0, 0]) for frame in take(capture, 5)]
+    released, taken = threading.Event(), threading.Event()
+
+    def retry_wait_s(_: int) -> float:
+        taken.wait(WAIT_S)
+        return 0.01
+
+    with start(hanging(released, before=1), stall_s=0.8, retry_wait_s=retry_wait_s) as capture:
+        frames = take(capture, 1)
+        taken.set()
+        sessions = [int(frame.rgb[0, 0, 0]) for frame in [*frames, *take(capture, 4)]]
         assert sessions[0] == 0 < sessions[-1]
         released.set()  # the abandoned read returns
         assert all(frame.rgb[0, 0, 0] > 0 for frame in take(capture, 30))
@@ -159,7 +166,7 @@ def test_a_camera_whose_reads_all_hang_is_still_tried_again_and_it_is_logged_onc
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     released = threading.Event()
-    with start(hanging(released, sessions=4), stall_s=0.02, max_hung_reads=2, hung_wait_s=0.02) as capture:
+    with start(hanging(released, sessions=4), stall_s=0.5, max_hung_reads=2, hung_wait_s=0.02) as capture:
         assert take(capture, 1)[0].rgb[0, 0, 0] == 4
         released.set()
     assert caplog.text.count("2 reads hang; the next try is in 0 s") == 1

@@ -140,7 +140,7 @@ def test_a_camera_that_stays_away_is_not_logged_at_each_try(caplog: pytest.LogCa
         raise CameraError("no route")
         yield
 
-    with start(run, retry_wait_s=lambda _: 0.0) as capture:
+    with start(run, retry_wait_s=lambda failures: 0.0 if failures <= 50 else WAIT_S) as capture:
         wait_for(lambda: capture.connects > 50)
     assert 5 < caplog.text.count("no route") < 15
     assert len(states(caplog)) < 5

@@ -20,7 +20,7 @@ import pytest
 from edge.camera.pattern import FLAMES_FROM_S
 from edge.commands.run import log_to_stderr
 from edge.errors import UserError
-from tests.support.edge_process import ENVIRONMENT, RUN, edge_process, lines
+from tests.support.edge_process import ENVIRONMENT, RUN, WAIT_S, edge_process, lines
 from tests.support.run_cli import fireseg_edge, refused
 from tests.support.small_disk import fill, small_disk
 from tests.support.tiny_models import without_weights
@@ -214,7 +214,7 @@ def test_sighup_reloads_configuration_and_model_and_rejects_bad_ones(run_folder:
         assert "is nested too deeply" in reload("configuration rejected")
         config.write_text('[model]\npath = "model.tflite"\n' + zone)
         reload("configuration reloaded")
-        assert run.results[-1]["zones"].keys() == {"stove"}
+        run.wait_for(lambda: run.results[-1]["zones"].keys() == {"stove"})
         config.write_text('[model]\npath = "model.tflite"\n[mqtt]\nuser = "pi"\n')
         run.process.send_signal(signal.SIGHUP)
         run.wait_for_log("[mqtt] has changed: restart to apply it")
@@ -273,11 +273,14 @@ def test_a_run_without_standard_streams_goes_on(run_folder: Path, closed: str, t
     assert list((tmp_path / "events").glob("*-start.jpg"))
 
 
-def test_an_error_in_a_destructor_is_a_line_of_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_a_destructor_is_a_line_of_the_log(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Socketless:
         def __del__(self) -> None:
             raise OSError("too many open files")
 
+    monkeypatch.setattr("edge.sinks.terminal.LOG_GRACE_S", WAIT_S)
     logging.getLogger("edge").setLevel(logging.ERROR)
     with log_to_stderr(verbose=False):
         Socketless()

@@ -20,6 +20,7 @@ from edge.host.machine import (
     read_state,
     trouble,
 )
+from tests.support.waiting import TIMEOUT_S
 
 PI4_64_BIT = (
     "processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n\nModel\t\t: Raspberry Pi 4\n"
@@ -72,7 +73,7 @@ def test_a_processor_has_its_usual_name(
 
 def test_the_status_is_read_from_linux_and_the_firmware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = machine(tmp_path, monkeypatch)
-    assert read_state(root) == HostStatus("ondemand", 61.342, Throttling(0x20000), 1.5)
+    assert read_state(root, firmware_timeout_s=TIMEOUT_S) == HostStatus("ondemand", 61.342, Throttling(0x20000), 1.5)
     assert board_model(root) == "Raspberry Pi 4 Model B Rev 1.1"
     assert read_state(machine(tmp_path, monkeypatch, temp="-1000")).temperature_c == -1
 

@@ -12,7 +12,7 @@ from edge.sinks.web.sink import WebPage
 from tests.support import http_receiver
 from tests.support.http_receiver import Receiver
 from tests.support.mqtt_fixtures import mosquitto
-from tests.support.web_client import serving
+from tests.support.web_client import Clock, serving
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def page() -> Iterator[WebPage]:
-    with serving() as page:
+    with serving(clock=Clock()) as page:
         yield page
 
 

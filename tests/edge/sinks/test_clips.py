@@ -264,7 +264,7 @@ def test_old_files_go_and_a_killed_runs_temporaries_too_without_a_fire(
 
 
 def test_a_problem_of_the_camera_leaves_pictures_and_a_record(tmp_path: Path) -> None:
-    sink = Clips(ClipsSection(folder=str(tmp_path)))
+    sink = clips(tmp_path)
     sink.on_camera_event(camera_event(PROBLEM))
     sink.on_camera_event(camera_event(RECOVERED, t_s=9.0))
     sink.close()

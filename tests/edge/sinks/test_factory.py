@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -92,4 +93,5 @@ def test_events_of_a_receiver_that_was_renamed_are_reported_at_the_start(
         sink.on_event(event(START))
         wait_for(lambda: list(tmp_path.glob("*/0*.json")))
         sink.close()
+        wait_for(lambda: not any(thread.name.startswith("http://127.0.0.1:9/") for thread in threading.enumerate()))
     assert "1 event for another receiver in " in caplog.text

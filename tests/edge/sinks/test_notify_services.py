@@ -15,6 +15,7 @@ from edge.sinks.factory import build_notifiers
 from edge.sinks.notify import ask, read_services, without_url
 from tests.support.http_receiver import Receiver, urls
 from tests.support.run_cli import fireseg_edge, refused
+from tests.support.waiting import TIMEOUT_S
 
 apprise = pytest.importorskip("apprise", reason="apprise is not installed: pip install apprise to test notifications")
 
@@ -38,20 +39,18 @@ def test_no_part_of_the_url_is_shown(url: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "reason"),
+    ("statement", "reason", "timeout_s"),
     [
-        ("import time; time.sleep(60)", "no answer within 0.5 s"),
-        ("import os; os.abort()", "Apprise failed with exit code -6"),
-        ("print('hello')", "Apprise could not be run"),
+        ("import time; time.sleep(60)", "no answer within 0.5 s", 0.5),
+        ("import os; os.abort()", "Apprise failed with exit code -6", TIMEOUT_S),
+        ("print('hello')", "Apprise could not be run", TIMEOUT_S),
     ],
 )
 def test_a_child_that_hangs_crashes_or_chats_is_a_reason(
-    statement: str, reason: str, monkeypatch: pytest.MonkeyPatch
+    statement: str, reason: str, timeout_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "edge.sinks.notify.run_python", lambda _, **options: run_python(statement, **options | {"timeout_s": 0.5})
-    )
-    monkeypatch.setattr("edge.sinks.notify.SEND_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("edge.sinks.notify.run_python", lambda _, **options: run_python(statement, **options))
+    monkeypatch.setattr("edge.sinks.notify.SEND_TIMEOUT_S", timeout_s)
     with pytest.raises(ConnectionError, match=reason):
         ask("send", {})
 

@@ -38,6 +38,16 @@ class Receiver:
         return self.received
 
 
+def written(outbox: Outbox, count: int) -> None:
+    """Wait until `count` documents are on disk."""
+    wait_for(lambda: outbox._waiting.counts() == (count, 0))
+
+
+def emptied(folder: Path) -> None:
+    """Wait until the files of all documents are deleted."""
+    wait_for(lambda: not any(folder.iterdir()))
+
+
 @contextmanager
 def sending(folder: Path, deliver: Deliver, *, count: int = 0, **options: Any) -> Iterator[Outbox]:
     """An outbox with `count` documents."""
@@ -52,6 +62,7 @@ def test_documents_arrive_in_order_after_failures_and_leave_no_files(tmp_path: P
     receiver = Receiver(failures=3)
     with sending(tmp_path, receiver, count=5):
         assert receiver.received_after(5) == documents(5)
+        emptied(tmp_path)
     assert receiver.attempts == 8
     assert list(tmp_path.iterdir()) == []
 
@@ -80,8 +91,9 @@ def test_close_leaves_a_receiver_that_hangs_after_the_grace_period(
         release.wait(TIMEOUT_S)
         return True
 
-    with sending(tmp_path, deliver, count=2, grace_s=0.1):
+    with sending(tmp_path, deliver, count=2, grace_s=0.1) as outbox:
         assert hangs.wait(TIMEOUT_S)
+        written(outbox, 2)
     # Had `close` waited for the receiver, the first would be delivered.
     assert "test: 2 events will be sent after the next start" in caplog.text
     release.set()
@@ -104,8 +116,8 @@ def test_documents_that_did_not_arrive_are_sent_after_the_next_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     failing, receiver = Receiver(failures=1000), Receiver()
-    with sending(tmp_path, failing, count=3, wait_s=lambda _: TIMEOUT_S, grace_s=0.2):
-        pass
+    with sending(tmp_path, failing, count=3, wait_s=lambda _: TIMEOUT_S, grace_s=0.2) as outbox:
+        written(outbox, 3)
     assert "test: 3 events will be sent after the next start" in caplog.text
     with sending(tmp_path, receiver):
         assert receiver.received_after(3) == documents(3)
@@ -131,8 +143,8 @@ def test_an_input_output_error_of_the_disk_ends_no_delivery(
 def test_an_input_output_error_of_the_folder_at_the_start_is_survived(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with sending(tmp_path, Receiver(failures=1000), count=1, wait_s=lambda _: TIMEOUT_S, grace_s=0.2):
-        pass
+    with sending(tmp_path, Receiver(failures=1000), count=1, wait_s=lambda _: TIMEOUT_S, grace_s=0.2) as outbox:
+        written(outbox, 1)
     errors, works = iter([True]), Path.iterdir
 
     def fail_once(folder: Path) -> Iterator[Path]:
@@ -170,6 +182,7 @@ def test_a_receiver_that_fails_for_long_gets_everything_in_order(tmp_path: Path)
     receiver = Receiver(failures=200)
     with sending(tmp_path, receiver, count=4, wait_s=lambda _: 0.0):
         assert receiver.received_after(4) == documents(4)
+        emptied(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import os
+import select
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -39,7 +40,7 @@ def publish(sink: Terminal, count: int) -> None:
 
 def test_json_is_one_object_per_line_in_order() -> None:
     out = io.StringIO()
-    sink = JsonLines(out)
+    sink = JsonLines(out, grace_s=TIMEOUT_S)
     sink.on_result(result(1.0, 0.1, on=True))
     sink.on_event(event(START))
     sink.close()
@@ -48,7 +49,7 @@ def test_json_is_one_object_per_line_in_order() -> None:
 
 def test_a_terminal_has_one_overwritten_line_with_events_above_it() -> None:
     out = io.StringIO()
-    sink = StatusLine(out)
+    sink = StatusLine(out, grace_s=TIMEOUT_S)
     publish(sink, 5)
     sink.on_event(event(START))
     wait_for(lambda: "\n" in out.getvalue())
@@ -63,7 +64,7 @@ def test_a_terminal_has_one_overwritten_line_with_events_above_it() -> None:
 
 def test_without_a_terminal_there_is_a_line_per_event_and_per_calm_minute() -> None:
     out = io.StringIO()
-    sink = PlainLines(out)
+    sink = PlainLines(out, grace_s=TIMEOUT_S)
     for t_s in range(150):
         sink.on_result(result(float(t_s), 0.0, on=False))
     sink.on_event(event(END, t_s=3661.5))
@@ -76,7 +77,7 @@ def test_without_a_terminal_there_is_a_line_per_event_and_per_calm_minute() -> N
 
 def test_calm_lines_say_how_the_frame_is_covered_in_tiles() -> None:
     out = io.StringIO()
-    sink = PlainLines(out)
+    sink = PlainLines(out, grace_s=TIMEOUT_S)
     for fine_view in (None, FineView(2, 0.84)):
         sink.on_status(run_status(fine_view=fine_view))
         sink.on_result(result(100.0 * bool(fine_view), 0.0, on=False))
@@ -99,7 +100,7 @@ def test_a_reader_that_hangs_misses_results_but_no_events_and_the_log_counts_the
     pipe: tuple[TextIO, TextIO], caplog: pytest.LogCaptureFixture
 ) -> None:
     reader, writer = pipe
-    sink = JsonLines(writer)
+    sink = JsonLines(writer, grace_s=TIMEOUT_S)
     count = MAX_QUEUED + 500
     publish(sink, count)
     sink.on_event(event(START))
@@ -124,6 +125,7 @@ def test_close_does_not_wait_for_a_reader_that_hangs(
     reader, writer = pipe
     sink = JsonLines(writer, grace_s=0.1)
     publish(sink, 100)
+    assert select.select([reader], [], [], TIMEOUT_S)[0]
     sink.close()
     assert "stdout hangs: " in caplog.text
     print("printed later", file=writer, flush=True)  # neither blocks nor fails
@@ -165,7 +167,7 @@ def test_a_run_stops_without_its_reader_unless_it_has_other_sinks(
     caplog.set_level("INFO")
     reader, writer = pipe
     run = Run()
-    sink = JsonLines(writer)
+    sink = JsonLines(writer, grace_s=TIMEOUT_S)
     sink.connect(run, lossless=False, is_only_sink=is_only_sink)
     reader.close()
 
@@ -180,7 +182,7 @@ def test_a_run_stops_without_its_reader_unless_it_has_other_sinks(
 
 def test_a_terminal_that_hangs_shows_no_outdated_lines(pipe: tuple[TextIO, TextIO]) -> None:
     reader, writer = pipe
-    sink = StatusLine(writer)
+    sink = StatusLine(writer, grace_s=TIMEOUT_S)
     publish(sink, 1000)
     sink.on_event(event(START))
     shown = ""
@@ -195,7 +197,7 @@ def test_lines_are_written_while_the_interpreter_is_silenced(
     descriptor: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with open(descriptor, "w", closefd=False) as out:
-        sink = JsonLines(out)
+        sink = JsonLines(out, grace_s=TIMEOUT_S)
         with silence():
             os.write(descriptor, b"XNNPACK\n")
             sink.on_result(result(1.0, 0.0, on=False))
@@ -213,7 +215,7 @@ def test_a_writer_thread_that_the_system_refuses_is_missing_and_starts_later(
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        sink = JsonLines(writer)
+        sink = JsonLines(writer, grace_s=TIMEOUT_S)
         sink.on_result(result(1.0, 0.0, on=False))
         assert "stdout writer" in threads.missing()
     threads.restart_missing()
@@ -226,14 +228,14 @@ def test_a_writer_leaves_no_descriptor_open(pipe: tuple[TextIO, TextIO]) -> None
     _, writer = pipe
     before = os.listdir("/proc/self/fd")  # noqa: PTH208
     for _ in range(3):
-        JsonLines(writer).close()
+        JsonLines(writer, grace_s=TIMEOUT_S).close()
     assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
 
 
 @pytest.mark.parametrize("kind", [JsonLines, StatusLine, PlainLines])
 def test_a_camera_that_cannot_see_is_written_once_with_its_end(kind: type[Terminal]) -> None:
     out = io.StringIO()
-    sink = kind(out)
+    sink = kind(out, grace_s=TIMEOUT_S)
     sink.on_camera_event(camera_event(PROBLEM))
     sink.on_camera_event(camera_event(RECOVERED, t_s=9.0))
     sink.close()
@@ -252,7 +254,7 @@ def test_a_camera_that_cannot_see_is_written_once_with_its_end(kind: type[Termin
 @pytest.mark.parametrize("kind", [JsonLines, PlainLines])
 def test_a_failed_update_is_written_with_its_reason_and_its_end(kind: type[Terminal]) -> None:
     out = io.StringIO()
-    sink = kind(out)
+    sink = kind(out, grace_s=TIMEOUT_S)
     sink.on_update_event(update_event(PROBLEM))
     sink.on_update_event(update_event(RECOVERED))
     sink.close()
@@ -266,7 +268,7 @@ def test_a_failed_update_is_written_with_its_reason_and_its_end(kind: type[Termi
 
 def test_a_result_says_that_an_alarm_has_no_current_picture() -> None:
     out = io.StringIO()
-    sink = JsonLines(out)
+    sink = JsonLines(out, grace_s=TIMEOUT_S)
     frozen = replace(result(1.0, 0.1, on=True), camera_problem=CameraProblem.FROZEN)
     sink.on_result(frozen)
     sink.close()

@@ -49,6 +49,7 @@ def test_a_problem_of_the_camera_and_its_end_are_posted_as_a_type_of_their_own(t
         hook.on_camera_event(camera_event(PROBLEM))
         hook.on_camera_event(camera_event(RECOVERED, t_s=9.0))
         retry, first, last = (json.loads(body) for body in receiver.bodies_after(3))
+        wait_for(lambda: not any(tmp_path.iterdir()))
     assert retry == first == camera_event(PROBLEM).as_json()
     assert (first["type"], first["kind"], first["problem"], first["number"]) == ("camera", "problem", "covered", 1)
     assert (last["kind"], last["id"], last["number"], last["duration_s"]) == ("recovered", first["id"], 2, 8.0)
@@ -114,7 +115,7 @@ def test_a_receiver_that_was_down_gets_everything(tmp_path: Path, caplog: pytest
         wait_for(lambda: "delivery failed" in caplog.text)
         assert hook.receivers()[0].problem == "Connection refused"
         with serving(receiver):
-            wait_for(lambda: hook.receivers()[0].delivered == 2)
+            wait_for(lambda: hook.receivers()[0].delivered == 2 and not hook.receivers()[0].waiting)
         status = hook.receivers()[0]
     assert (status.problem, status.made, status.waiting, status.dead_letters) == ("", 2, 0, 0)
     assert status.retries > 0
@@ -184,7 +185,7 @@ def test_a_body_that_never_ends_does_not_undo_the_acceptance() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         answering = threading.Thread(target=lambda: answer(server.accept()[0], stop), daemon=True)
         answering.start()
-        assert post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", {}, timeout_s=0.2).status == 200
+        assert post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", {}, timeout_s=2.0).status == 200
         stop.set()
         answering.join()
 

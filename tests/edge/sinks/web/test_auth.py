@@ -19,7 +19,7 @@ from edge.secrets import WEB_PASSWORD
 from edge.sinks.prometheus import Prometheus
 from edge.sinks.web.auth import HEADERS, OPEN_PATHS
 from edge.sinks.web.sink import WebPage, find_password
-from tests.support.web_client import basic_auth, config, get, serving
+from tests.support.web_client import Clock, basic_auth, config, get, serving
 
 PASSWORD = "grün : & geheim"
 
@@ -109,7 +109,7 @@ def test_without_the_password_only_health_is_served(listen: str, monkeypatch: py
     wrong = [basic_auth(password) for password in ("", PASSWORD[:-1], PASSWORD + "x", " & geheim")] + [
         {"Authorization": "Basic ???"}
     ]
-    with serving(config(listen)) as page:
+    with serving(config(listen), clock=Clock()) as page:
         routes: Any = page._make_app()
         paths = {"/nothing-here", *(route.path for route in routes._app.app.routes)} - {*OPEN_PATHS}
         for path, headers in [*((path, None) for path in paths), *(("/", each) for each in wrong)]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -68,16 +67,18 @@ def test_a_fire_is_shown_and_the_frame_moves(browser: Any, run_url: str) -> None
     assert browser.title == "FireSeg Edge"
     wait_for(lambda: has_alarm(browser))
     assert browser.title.startswith("FIRE: stove")
-    frames = set()
-    for _ in range(8):
-        frames.add(browser.execute_script(LIVE_PIXELS))
-        time.sleep(0.15)
-    assert len(frames) >= 3
     assert live_width(browser) == 320
     assert text(browser, "cover") == ""
     stove, window = each(browser, "#zones tbody tr", "innerText")
     assert re.fullmatch(r"stove\s+\d+(\.\d)? %\s+FIRE", stove)
     assert re.fullmatch(r"window\s+0\.\d %\s+no alarm", window)
+    frames = set()
+
+    def has_moved() -> bool:
+        frames.add(browser.execute_script(LIVE_PIXELS))
+        return len(frames) >= 3
+
+    wait_for(has_moved)
 
 
 def test_the_fire_is_plotted_and_listed_with_its_snapshot(browser: Any, run_url: str) -> None:
@@ -119,6 +120,7 @@ def test_overlay_and_zones_are_switched_off_by_keyboard(browser: Any, run_url: s
     def press(element: str) -> None:
         browser.find_element("id", element).send_keys(" ")
 
+    wait_for(lambda: len(each(browser, "#areas polygon", "id")) == 3)
     assert each(browser, "#areas polygon", "getAttribute('points')")[1].startswith("0.38,0.06 0.86,0.06")
     assert visible() == [True] * 3
     press("show-areas")

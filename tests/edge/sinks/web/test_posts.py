@@ -15,7 +15,8 @@ from edge.control.actions import Actions, number_argument
 from edge.secrets import WEB_PASSWORD
 from edge.sinks.web.app import MAX_BODY_BYTES
 from edge.sinks.web.sink import WebPage
-from tests.support.web_client import TIMEOUT_S, basic_auth, config, get, serving
+from tests.support.waiting import TIMEOUT_S
+from tests.support.web_client import basic_auth, config, get, serving
 
 PASSWORD = "grün : & geheim"
 SIGNED_IN = basic_auth(PASSWORD)

@@ -18,8 +18,8 @@ from edge.sinks.web.sink import WebPage
 from tests.support.browser import NEEDS_BROWSER, text
 from tests.support.edge_process import edge_process
 from tests.support.ingress import PROXY, ingress
-from tests.support.waiting import wait_for
-from tests.support.web_client import TIMEOUT_S, basic_auth, config, get, serving
+from tests.support.waiting import TIMEOUT_S, wait_for
+from tests.support.web_client import Clock, basic_auth, config, get, serving
 
 PASSWORD = "a long password"
 
@@ -46,7 +46,7 @@ def through_proxy(
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "127.0.0.1:0"])
 def test_without_a_password_only_the_proxy_can_open_the_page(listen: str) -> None:
-    with serving(behind_proxy(listen)) as page:
+    with serving(behind_proxy(listen), clock=Clock()) as page:
         routes: Any = page._make_app()
         for path in {"/nothing-here", *(route.path for route in routes._app.app.routes)} - {*OPEN_PATHS}:
             code, _, body = get(page, path, headers={"X-Ingress-Path": "/x", "X-Forwarded-For": PROXY})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
@@ -16,11 +17,19 @@ from hypothesis import strategies as st
 from edge.messages import TrackStatus
 from edge.sinks.web.trend import MAX_ZONES, RECORD, RINGS, SIZE_BYTES, Trend, parse
 from tests.support.factories import result, run_status
-from tests.support.waiting import wait_for
+from tests.support.waiting import TIMEOUT_S, wait_for
 from tests.support.web_client import Clock, config, get, get_json, serving
 
 START_S = 1_800_000_000.0  # at the beginning of a minute and of ten
 CANDIDATE = TrackStatus(1, (0.0, 0.0, 0.1, 0.1), 0.01, confirmed=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _slow_disk() -> Iterator[None]:
+    """Let the last write take as long as a busy disk needs: a run that ends gives it up."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edge.sinks.web.trend.CLOSE_S", TIMEOUT_S)
+        yield
 
 
 class WallClock(Clock):

@@ -16,6 +16,7 @@ let dueAt = -Infinity;
 let isLoading = false;
 let showsAll = false;
 const shown = new Map();  // by id: the item, and what it shows
+const problems = new Map();  // by id: of its last button; the item is made again when a verdict is on disk
 
 export function showEvents(events, zoneName, onDisk) {
   [recent, name, hasArchive] = [events, zoneName, onDisk];
@@ -112,7 +113,11 @@ function image(values, onerror) {
 function buttons({ id, type, clip, verdict }, item, url, title) {
   const row = element("div", "toggles"), problem = element("p", "bad");
   problem.setAttribute("role", "alert");
-  const say = (text) => { problem.textContent = text; };
+  Object.assign(problem, { id: `problem-${id}`, textContent: problems.get(id) ?? "" });
+  const say = (text) => {
+    problems.set(id, text);
+    if ($(problem.id)) put(problem.id, text);  // another day may be shown meanwhile
+  };
   const choices = type === "fire" ? Object.entries(VERDICTS).map(([value, text]) => {
     const choice = button(text, async () => {
       const isPressed = choice.getAttribute("aria-pressed") === "true";

@@ -62,7 +62,7 @@ def open_page(browser: Any, page: WebPage) -> None:
 
 
 def press(browser: Any, label: str) -> None:
-    browser.find_element("xpath", f"//*[@id='events']//button[text()='{label}']").click()
+    browser.find_element("xpath", f"//*[@id='events']//button[text()='{label}']").send_keys(" ")
 
 
 def wait_with_actions(page: WebPage, is_true: Any) -> None:
